@@ -1,0 +1,1 @@
+"""Reaching data, checking it and (later) storing features."""

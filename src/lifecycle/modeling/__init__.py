@@ -1,0 +1,1 @@
+"""Pipelines, metrics and the tracking of runs."""

@@ -1,0 +1,70 @@
+"""A fitted model and what must be known to use it, kept together in one folder."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+
+from lifecycle.paths import ProjectError, read_json, replace_file, write_json
+
+MODEL_FILE = "model.joblib"
+METADATA_FILE = "model.json"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A scikit-learn classifier over named columns, and its metadata (family, settings, threshold, hashes, ...)."""
+
+    classifier: Any
+    metadata: dict[str, Any]
+    sha256: str
+
+    def predict(self, frame: pd.DataFrame) -> np.ndarray:
+        """The probability of the positive class, float64 of shape (rows,); other columns of `frame` are not looked at.
+
+        Raises ProjectError when `frame` lacks a feature.
+        """
+        names = self.metadata["features"]
+        if missing := [name for name in names if name not in frame.columns]:
+            raise ProjectError(f"the model needs the columns {missing}, which the table does not have.")
+        probabilities: np.ndarray = self.classifier.predict_proba(frame[names])
+        return probabilities[:, list(self.classifier.classes_).index(1)]
+
+    @property
+    def threshold(self) -> float:
+        """The probability from which the positive class is predicted."""
+        return float(self.metadata["threshold"])
+
+
+def hash_model(folder: Path) -> str:
+    """The model's content hash: SHA-256 over its two files, hexadecimal."""
+    total = hashlib.sha256()
+    for name in (MODEL_FILE, METADATA_FILE):
+        total.update(hashlib.sha256((folder / name).read_bytes()).digest())
+    return total.hexdigest()
+
+
+def save_model(classifier: Any, metadata: dict[str, Any], folder: Path) -> str:
+    """Write a model into `folder`; returns its content hash. The same model gives the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with replace_file(folder / MODEL_FILE) as aside:
+        joblib.dump(classifier, aside, compress=("zlib", 6))
+    write_json(metadata, folder / METADATA_FILE)
+    return hash_model(folder)
+
+
+def load_model(folder: Path) -> Model:
+    """Read a model that `save_model` wrote.
+
+    Raises ProjectError when a file is missing. joblib files run code when loaded: load only what this project made.
+    """
+    for name in (MODEL_FILE, METADATA_FILE):
+        if not (folder / name).is_file():
+            raise ProjectError(f"{folder} is not a model: {name} is missing.")
+    return Model(joblib.load(folder / MODEL_FILE), read_json(folder / METADATA_FILE), hash_model(folder))

@@ -1,0 +1,117 @@
+"""Where everything stands: each artefact's path is named here and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT_VARIABLE = "LIFECYCLE_ROOT"
+SCRATCH = ".lifecycle/scratch"
+
+PARAMS = "params.yaml"
+CONTRACT = "data/contract.yaml"
+REFERENCE = "data/reference.json"
+
+RAW_TABLE = "data/raw/table.parquet"
+RAW_MANIFEST = "data/raw/manifest.json"
+VALIDATED_TABLE = "data/validated/table.parquet"
+QUARANTINE_TABLE = "data/validated/quarantine.parquet"
+VALIDATION = "data/validated/checks.json"
+TRAIN_TABLE = "data/features/train.parquet"
+TEST_TABLE = "data/features/test.parquet"
+FEATURES = "data/features/features.json"
+
+TUNED = "models/tuned/best.json"
+TRIALS = "models/tuned/trials.parquet"
+CANDIDATE = "models/candidate"
+VERDICT = "models/verdict.json"
+CHAMPION = "models/champion.json"
+CHAMPION_BUNDLE = "models/champion"
+HISTORY = "models/history.jsonl"
+
+TRAIN_METRICS = "reports/train.json"
+EVALUATION = "reports/evaluate.json"
+PLOTS = "reports/plots"
+EXPLANATION = "reports/explain.json"
+MODEL_CARD = "reports/model_card.html"
+INDEX = "reports/index.html"
+
+
+class ProjectError(Exception):
+    """What a user can mend: its text is one sentence that names the file, column, row or key and what was expected."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project's root, and where this session writes: the root itself, or a scratch folder below it."""
+
+    root: Path
+    output: Path
+
+    def read(self, name: str) -> Path:
+        """The path of an artefact that must be there; raises ProjectError when it is not."""
+        path = self.root / name
+        if not path.exists():
+            raise ProjectError(f"{name} is not in {self.root}: run `dvc repro` first, which makes it.")
+        return path
+
+    def write(self, name: str) -> Path:
+        """The path to write an artefact to; its folder is made."""
+        path = self.output / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def find_root() -> Path:
+    """The project's root: $LIFECYCLE_ROOT, else the nearest folder upwards that holds params.yaml and dvc.yaml."""
+    named = os.environ.get(ROOT_VARIABLE)
+    if named:
+        return Path(named).resolve()
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (folder / PARAMS).is_file() and (folder / "dvc.yaml").is_file():
+            return folder
+    raise ProjectError(
+        f"No project here: {Path.cwd()} and the folders above hold no params.yaml with a dvc.yaml; "
+        f"go to the project or set {ROOT_VARIABLE}."
+    )
+
+
+def open_project(*, write: bool = False) -> Project:
+    """The project around the working directory; without `write`, outputs go to a scratch folder below it."""
+    root = find_root()
+    return Project(root, root if write else root / SCRATCH)
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`, renamed over it when the block ends well: readers never see half a file."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    aside = Path(name)
+    try:
+        yield aside
+        aside.chmod(0o644)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write `value` as JSON, the same bytes for the same value; NaN and infinities are refused (ValueError)."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    with replace_file(path) as aside:
+        aside.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; raises ProjectError naming the file when it is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ProjectError(f"{path} is not JSON ({error}).") from error

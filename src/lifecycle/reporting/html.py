@@ -1,0 +1,55 @@
+"""Pages that open with the network off: a stage's notebook, and any page made of a body of HTML."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import jinja2
+from nbconvert.exporters.html import HTMLExporter
+from nbformat import NotebookNode
+from pygments.formatters import HtmlFormatter
+
+TEMPLATES = Path(str(files("lifecycle.reporting") / "templates"))
+
+
+@cache
+def load_templates() -> jinja2.Environment:
+    """The environment of the package's templates; what is put into them is escaped."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+
+
+def render_page(
+    title: str, body: str, *, project: str, links: list[tuple[str, str]], current: str = "", toggle: bool = False
+) -> str:
+    """One self-contained page around `body` (HTML that the caller has escaped), with links to its sisters."""
+    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    if toggle:
+        style += HtmlFormatter(style="friendly").get_style_defs(".highlight")
+    markup = jinja2.utils.markupsafe.Markup
+    return load_templates().get_template("page.html.j2").render(
+        title=title,
+        body=markup(body),  # noqa: S704 - made by our templates or by nbconvert
+        style=markup(style),  # noqa: S704 - our own file
+        project=project,
+        links=links,
+        current=current,
+        toggle=toggle,
+    )
+
+
+def render_notebook(notebook: NotebookNode, *, project: str, links: list[tuple[str, str]], current: str) -> str:
+    """A notebook as a page: prose and outputs in the open, code behind a toggle.
+
+    The title is the notebook's first heading. nbconvert's stock templates link scripts from a CDN; this one links none.
+    """
+    exporter = HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)])
+    body, _ = exporter.from_notebook_node(notebook)
+    heading = next(
+        (line[2:] for cell in notebook.cells if cell.cell_type == "markdown" for line in cell.source.splitlines()
+         if line.startswith("# ")), current,
+    )  # fmt: skip
+    return render_page(heading, body, project=project, links=links, current=current, toggle=True)
