@@ -13,6 +13,7 @@ from typing import Any
 
 ROOT_VARIABLE = "LIFECYCLE_ROOT"
 SCRATCH = ".lifecycle/scratch"
+STUDIES = ".lifecycle/studies"
 
 PARAMS = "params.yaml"
 CONTRACT = "data/contract.yaml"

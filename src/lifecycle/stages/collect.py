@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from lifecycle.contract import Contract
 from lifecycle.data.sources import is_local, read_source
-from lifecycle.paths import PARAMS, ProjectError, replace_file
+from lifecycle.data.tables import write_table
+from lifecycle.paths import PARAMS, ProjectError
 
 __all__ = ["check_columns", "check_watch", "describe_columns", "describe_table", "read_source", "write_table"]
 
@@ -45,14 +43,6 @@ def describe_columns(table: pa.Table) -> pd.DataFrame:
         for name, column in zip(table.column_names, table.columns, strict=True)
     ]
     return pd.DataFrame(rows).set_index("column")
-
-
-def write_table(table: pa.Table, path: Path) -> str:
-    """Write the table as Parquet, whole or not at all; returns the file's SHA-256."""
-    with replace_file(path) as aside:
-        pq.write_table(table.replace_schema_metadata(None), aside, compression="zstd")
-        with aside.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def describe_table(table: pa.Table, *, source: str, version: str, sha256: str) -> dict[str, Any]:

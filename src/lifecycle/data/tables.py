@@ -1,0 +1,22 @@
+"""Tables on disk: Parquet files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lifecycle.paths import replace_file
+
+
+def write_table(table: pa.Table | pd.DataFrame, path: Path) -> str:
+    """Write a table (a frame without its index) as Parquet; returns the file's SHA-256, hexadecimal."""
+    if isinstance(table, pd.DataFrame):
+        table = pa.Table.from_pandas(table, preserve_index=False)
+    with replace_file(path) as aside:
+        pq.write_table(table, aside, compression="zstd")
+        with aside.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()

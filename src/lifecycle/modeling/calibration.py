@@ -1,0 +1,88 @@
+"""Calibration: probabilities that mean what they say, learned from predictions on rows that the model did not see."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+
+Array = np.ndarray[Any, Any]
+METHODS = ("none", "sigmoid", "isotonic")
+LIMIT = 1e-6  # probabilities are kept this far from 0 and 1: a log loss stays finite
+
+
+class Calibrator(BaseEstimator):  # type: ignore[misc]
+    """A map from probability to probability: none, sigmoid (Platt 1999, on the log-odds) or isotonic (Zadrozny 2002)."""
+
+    def __init__(self, method: str = "sigmoid") -> None:
+        self.method = method
+
+    def fit(self, probabilities: Array, target: Array) -> Self:
+        """Learn the map from out-of-fold probabilities and their truths (0 or 1), both of shape (rows,)."""
+        if self.method == "sigmoid":
+            line = LogisticRegression(C=np.inf, max_iter=1000).fit(to_log_odds(probabilities)[:, None], target)
+            self.slope_, self.intercept_ = float(line.coef_[0, 0]), float(line.intercept_[0])
+        elif self.method == "isotonic":
+            steps = IsotonicRegression(out_of_bounds="clip").fit(probabilities, target)
+            self.knots_, self.levels_ = steps.X_thresholds_, steps.y_thresholds_
+        return self
+
+    def predict(self, probabilities: Array) -> Array:
+        """The calibrated probabilities, shape (rows,)."""
+        if self.method == "sigmoid":
+            return 1 / (1 + np.exp(-(self.slope_ * to_log_odds(probabilities) + self.intercept_)))
+        if self.method == "isotonic":
+            return np.clip(np.interp(probabilities, self.knots_, self.levels_), LIMIT, 1 - LIMIT)
+        return np.asarray(probabilities, dtype="float64")
+
+
+class CalibratedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A fitted classifier followed by a fitted calibrator; classes are 0 and 1."""
+
+    def __init__(self, classifier: Any, calibrator: Calibrator) -> None:
+        self.classifier = classifier
+        self.calibrator = calibrator
+
+    @property
+    def classes_(self) -> Array:
+        """The classes in the order of predict_proba's columns."""
+        return np.array([0, 1])
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def predict_proba(self, X: pd.DataFrame) -> Array:
+        """Calibrated probabilities, shape (rows, 2)."""
+        column = list(self.classifier.classes_).index(1)
+        positive = self.calibrator.predict(self.classifier.predict_proba(X)[:, column])
+        return np.column_stack([1 - positive, positive])
+
+    def predict(self, X: pd.DataFrame) -> Array:
+        """The likelier class, shape (rows,)."""
+        return (self.predict_proba(X)[:, 1] >= 0.5).astype(int)
+
+
+def to_log_odds(probabilities: Array) -> Array:
+    """log(p / (1 - p)), kept finite."""
+    inside = np.clip(probabilities, LIMIT, 1 - LIMIT)
+    return np.asarray(np.log(inside / (1 - inside)))
+
+
+def compare_calibrations(probabilities: Array, target: Array, fold: Array) -> dict[str, float]:
+    """Each method's log loss on folds that its map was not learned from.
+
+    `probabilities` are out-of-fold, `fold` numbers the fold of each row; all of shape (rows,).
+    """
+    losses = {}
+    for method in METHODS:
+        calibrated = np.empty(len(target))
+        for number in np.unique(fold):
+            judge = fold == number
+            calibrated[judge] = Calibrator(method).fit(probabilities[~judge], target[~judge]).predict(probabilities[judge])
+        losses[method] = float(log_loss(target, np.clip(calibrated, LIMIT, 1 - LIMIT)))
+    return losses

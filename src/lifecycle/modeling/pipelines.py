@@ -1,0 +1,154 @@
+"""Pipelines: from declared features to a probability, one family of models at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import BaseCrossValidator, StratifiedGroupKFold, StratifiedKFold, TimeSeriesSplit
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+from lifecycle.paths import PARAMS, ProjectError
+
+FeatureRecord = dict[str, Any]
+Settings = dict[str, Any]
+
+
+class FenceClipper(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Clip each column to Tukey's outer fences, Q1 - 3 IQR and Q3 + 3 IQR, of the rows it was fitted on."""
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn the fences of X, shape (rows, columns); NaN is left aside."""
+        first, third = np.nanquantile(np.asarray(X, dtype="float64"), [0.25, 0.75], axis=0)
+        reach = 3 * (third - first)
+        self.low_, self.high_ = first - reach, third + reach
+        self.n_features_in_ = np.shape(X)[1]
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """X clipped to the fences; NaN stays."""
+        return np.clip(np.asarray(X, dtype="float64"), self.low_, self.high_)
+
+    def get_feature_names_out(self, names: Any = None) -> Any:
+        """The names that came in."""
+        return names
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of models: how it is built from settings, and what its features need beforehand."""
+
+    build: Callable[[Settings, int, int], Any]  # settings, seed, threads
+    scale: bool  # numbers standardised
+    takes_missing: bool  # NaN may reach the model where the contract says `keep`
+
+
+def build_logistic(settings: Settings, seed: int, threads: int) -> Any:
+    """Logistic regression with an L2 penalty."""
+    return LogisticRegression(**{"max_iter": 1000, **settings})
+
+
+def build_forest(settings: Settings, seed: int, threads: int) -> Any:
+    """Random forest."""
+    return RandomForestClassifier(random_state=seed, n_jobs=threads, **settings)
+
+
+def build_hist_boosting(settings: Settings, seed: int, threads: int) -> Any:
+    """Histogram gradient boosting."""
+    return HistGradientBoostingClassifier(random_state=seed, early_stopping=False, **settings)
+
+
+FAMILIES: dict[str, Family] = {
+    "logistic": Family(build_logistic, scale=True, takes_missing=False),
+    "forest": Family(build_forest, scale=False, takes_missing=False),
+    "hist_boosting": Family(build_hist_boosting, scale=False, takes_missing=True),
+}
+
+
+def find_family(name: str) -> Family:
+    """A family by its name; raises ProjectError for an unknown one."""
+    if name not in FAMILIES:
+        raise ProjectError(f"{PARAMS}: tune.families names {name!r}; there are {', '.join(FAMILIES)}.")
+    return FAMILIES[name]
+
+
+def build_pipeline(family: str, settings: Settings, features: list[FeatureRecord], *, seed: int, threads: int) -> Pipeline:
+    """An unfitted classifier over the named feature columns: imputing, scaling and encoding are fitted with it."""
+    chosen = find_family(family)
+    return Pipeline([
+        ("prepare", build_preparation(features, scale=chosen.scale, takes_missing=chosen.takes_missing)),
+        ("model", chosen.build(settings, seed, threads)),
+    ])
+
+
+def build_preparation(features: list[FeatureRecord], *, scale: bool, takes_missing: bool) -> ColumnTransformer:
+    """The part before the model: a column transformer with one branch for each way that columns are treated.
+
+    Unknown and rare levels share a column; the output has NaN only where `takes_missing` and the contract says `keep`.
+    """
+    branches: dict[str, tuple[Any, list[str]]] = {}
+    for feature in features:
+        key, steps = choose_steps(feature, scale=scale, takes_missing=takes_missing)
+        branches.setdefault(key, (make_pipeline(*steps), []))[1].append(feature["name"])
+    return ColumnTransformer(
+        [(key, steps, names) for key, (steps, names) in branches.items()], verbose_feature_names_out=False
+    )
+
+
+def choose_steps(feature: FeatureRecord, *, scale: bool, takes_missing: bool) -> tuple[str, list[Any]]:
+    """How one feature is treated: the branch's name and its steps."""
+    if feature["kind"] == "categorical":
+        fill = SimpleImputer(strategy="most_frequent", missing_values=None, keep_empty_features=True)
+        encode = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=20, sparse_output=False)
+        return (
+            ("categorical_imputed", [fill, encode]) if feature["missing"] == "impute" else ("categorical", [encode])
+        )
+    name, steps = feature["kind"], []
+    if feature["outliers"] == "clip":
+        name, steps = name + "_clipped", [FenceClipper()]
+    if feature["missing"] == "keep" and takes_missing:
+        return name + "_kept", [*steps, FunctionTransformer(feature_names_out="one-to-one")]
+    strategy = "median" if feature["kind"] == "numeric" else "most_frequent"
+    indicator = feature["missing"] == "level"
+    steps.append(SimpleImputer(strategy=strategy, add_indicator=indicator, keep_empty_features=True))
+    if scale and feature["kind"] == "numeric":
+        steps.append(StandardScaler())
+    return name + ("_marked" if indicator else ""), steps
+
+
+def make_folds(strategy: str, folds: int, seed: int) -> BaseCrossValidator:
+    """The cross-validation that goes with the split: stratified, forward in time, or whole groups."""
+    if strategy == "time":
+        return TimeSeriesSplit(folds)
+    if strategy == "group":
+        return StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    return StratifiedKFold(folds, shuffle=True, random_state=seed)
+
+
+def split_folds(
+    table: pd.DataFrame, declaration: dict[str, Any], folds: int, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Row positions (fit, judge) of each fold of a feature table, by the split that its declaration names.
+
+    Raises ProjectError when a class has fewer rows than there are folds.
+    """
+    strategy, target = declaration["split"]["strategy"], table[declaration["target"]]
+    if target.value_counts().min() < folds:
+        raise ProjectError(f"column {declaration['target']!r} has fewer than {folds} training rows of one class: lower `folds`.")
+    order = np.arange(len(table))
+    if strategy == "time":
+        order = table[declaration["time"]].argsort(kind="stable").to_numpy()
+    groups = table[declaration["id"][0]] if strategy == "group" else None
+    return [
+        (order[fit], order[judge])
+        for fit, judge in make_folds(strategy, folds, seed).split(np.zeros(len(table)), target.iloc[order], groups)
+    ]

@@ -1,0 +1,112 @@
+"""What MLflow is told: runs, trials and, on promotion, versions. It mirrors files; losing it loses no artefact."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+
+from lifecycle.modeling.model import Model
+
+TAG = "lifecycle."  # the prefix of our tags
+
+
+def open_tracking(output: Path, name: str) -> tuple[MlflowClient, str]:
+    """A client of $MLFLOW_TRACKING_URI, or of mlflow.db in `output`; and the experiment's id, made if need be."""
+    import logging
+
+    for noisy in ("alembic", "mlflow"):  # their set-up chatter is not about the user's work
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    import mlflow
+
+    output.mkdir(parents=True, exist_ok=True)
+    address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{output / 'mlflow.db'}"
+    mlflow.set_tracking_uri(address)
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None:
+        return client, experiment.experiment_id
+    place = (output / "mlartifacts").as_uri() if address.startswith("sqlite:") else None
+    return client, client.create_experiment(name, artifact_location=place)
+
+
+def find_run(
+    client: MlflowClient, experiment: str, tags: Mapping[str, str], *, unfinished: bool = False
+) -> str | None:
+    """The id of the newest run with these tags (and still running, if so asked), if there is one."""
+    query = " and ".join(f"tags.`{TAG}{key}` = '{value}'" for key, value in tags.items())
+    query += " and attributes.status = 'RUNNING'" if unfinished else ""
+    runs = client.search_runs([experiment], query, max_results=1)
+    return runs[0].info.run_id if runs else None
+
+
+def log_run(
+    client: MlflowClient,
+    experiment: str,
+    name: str,
+    *,
+    params: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    tags: Mapping[str, str],
+    steps: Mapping[int, float] | None = None,
+    parent: str | None = None,
+) -> str:
+    """Log a finished run in one batch and return its id; `steps` are the values of the metric `fold_score`."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    run_tags = {f"{TAG}{key}": value for key, value in tags.items()}
+    if parent:
+        run_tags["mlflow.parentRunId"] = parent
+    run = client.create_run(experiment, run_name=name, tags=run_tags).info.run_id
+    points = [Metric(key, value, 0, 0) for key, value in metrics.items()]
+    points += [Metric("fold_score", value, 0, step) for step, value in (steps or {}).items()]
+    client.log_batch(run, points, [Param(key, str(value)) for key, value in params.items()], [RunTag("lifecycle", name)])
+    client.set_terminated(run)
+    return run
+
+
+def log_model(
+    client: MlflowClient, experiment: str, model: Model, *, metrics: Mapping[str, float], commit: str,
+    sample: pd.DataFrame | None = None,
+) -> str:  # fmt: skip
+    """Log a model as an MLflow run and return its id: settings, metrics, hashes, signature and input example (`sample`)."""
+    import mlflow
+
+    metadata = model.metadata
+    inputs = None if sample is None else sample[metadata["features"]]
+    with mlflow.start_run(experiment_id=experiment, run_name=f"train {metadata['family']}") as run:
+        mlflow.log_params({"family": metadata["family"], "calibration": metadata["calibration"], **metadata["settings"]})
+        mlflow.log_metrics(dict(metrics))
+        mlflow.set_tags({
+            f"{TAG}model": model.sha256,
+            f"{TAG}commit": commit,
+            **{f"{TAG}{key}": metadata[key] for key in metadata if key.endswith("_sha256")},
+        })  # fmt: skip
+        mlflow.sklearn.log_model(
+            model.classifier,
+            name="model",
+            serialization_format="cloudpickle",
+            signature=None if inputs is None else mlflow.models.infer_signature(inputs, model.predict(inputs)),
+            input_example=None if inputs is None else inputs.head(2),
+            pip_requirements=[f"{package}=={release}" for package, release in metadata["versions"].items()],
+            pyfunc_predict_fn="predict_proba",
+        )
+        mlflow.log_text(json.dumps(metadata, indent=2), "model.json")
+    return str(run.info.run_id)
+
+
+def find_commit(root: Path) -> str:
+    """The commit that `root` stands on, with `+` where tracked files differ from it; empty outside git."""
+    def ask(*words: str) -> str:
+        answer = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
+        return answer.stdout.strip() if answer.returncode == 0 else ""
+
+    commit = ask("rev-parse", "HEAD")
+    return commit + ("+" if commit and ask("status", "--porcelain", "--untracked-files=no") else "")

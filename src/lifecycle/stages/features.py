@@ -1,0 +1,191 @@
+"""Features: what a model may look at, declared once, and the rows held out from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+
+from lifecycle.contract import Column, Contract, Role
+from lifecycle.expressions import parse_expression
+from lifecycle.data.tables import write_table
+from lifecycle.paths import PARAMS, ProjectError
+
+TIME_PARTS = {
+    "hour": "hour(col({name}))",
+    "weekday": "weekday(col({name}))",
+    "month": "month(col({name}))",
+    "hour_sin": "sin(2 * pi * hour(col({name})) / 24)",
+    "hour_cos": "cos(2 * pi * hour(col({name})) / 24)",
+    "weekday_sin": "sin(2 * pi * weekday(col({name})) / 7)",
+    "weekday_cos": "cos(2 * pi * weekday(col({name})) / 7)",
+    "month_sin": "sin(2 * pi * (month(col({name})) - 1) / 12)",
+    "month_cos": "cos(2 * pi * (month(col({name})) - 1) / 12)",
+}
+KINDS = {Role.NUMERIC: "numeric", Role.CATEGORICAL: "categorical", Role.BOOLEAN: "boolean"}
+
+
+def list_features(contract: Contract, columns: list[str], derived: dict[str, str]) -> list[dict[str, Any]]:
+    """Declare the features that a table with `columns` gives: the contract's, the parts of its time, and the derived.
+
+    Each is a record of name, kind (numeric, categorical, boolean), source (column, time, derived), expression, the
+    columns it reads, and the contract's rules for it. Raises ProjectError for an expression that reads an unknown column
+    or the target, or a name that is taken.
+    """
+    present = [name for name in contract.columns if name in columns]
+    features = [
+        describe_feature(name, KINDS[contract.columns[name].role], "column", contract.columns[name])
+        for name in present
+        if contract.columns[name].role in KINDS
+    ]
+    if contract.time in present:
+        features += [
+            describe_feature(f"{contract.time}_{part}", "numeric", "time", None, text.format(name=repr(contract.time)))
+            for part, text in TIME_PARTS.items()
+        ]
+    usable = {name for name in present if contract.columns[name].role in (*KINDS, Role.TIME, Role.TEXT)}
+    for name, text in derived.items():
+        if name in contract.columns:
+            raise ProjectError(f"{PARAMS}: features.derived.{name}: the contract has a column of this name.")
+        feature = describe_feature(name, "numeric", "derived", None, text)
+        if unknown := sorted(set(feature["columns"]) - usable):
+            raise ProjectError(f"{PARAMS}: features.derived.{name} reads {unknown}, which is no feature column of the table.")
+        features.append(feature)
+    return features
+
+
+def describe_feature(
+    name: str, kind: str, source: str, column: Column | None, expression: str | None = None
+) -> dict[str, Any]:
+    """One feature's record; without an expression it is the column of its name."""
+    return {
+        "name": name,
+        "kind": kind,
+        "source": source,
+        "expression": expression,
+        "columns": [name] if expression is None else list(parse_expression(expression, name).columns),
+        "missing": column.missing if column else "impute",
+        "outliers": column.outliers if column else "keep",
+        "values": list(column.values) if column and column.values else None,
+        "unit": column.unit if column else "",
+        "description": column.description if column else f"{expression}.",
+    }
+
+
+def compute_features(frame: pd.DataFrame, features: list[dict[str, Any]]) -> pd.DataFrame:
+    """Compute every feature of every row: float64 for numeric and boolean (0, 1, NaN), object strings for categorical.
+
+    A row's features depend on that row alone: nothing is fitted here.
+    """
+    arrays = {name: to_array(frame[name]) for feature in features for name in feature["columns"]}
+    computed = {}
+    for feature in features:
+        if feature["expression"] is not None:
+            computed[feature["name"]] = parse_expression(feature["expression"], feature["name"]).evaluate(arrays)
+        else:
+            computed[feature["name"]] = convert_column(frame[feature["name"]], feature)
+    return pd.DataFrame(computed, index=frame.index)
+
+
+def to_array(column: pd.Series) -> np.ndarray[Any, Any]:
+    """A column as numpy sees it: float64, datetime64 (UTC), or objects with None where absent."""
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        column = column.dt.tz_convert("UTC").dt.tz_localize(None)
+    if column.dtype.kind == "M":
+        return column.to_numpy()
+    if pd.api.types.is_numeric_dtype(column):
+        return column.to_numpy(dtype="float64", na_value=np.nan)
+    return column.astype(object).where(column.notna(), None).to_numpy()
+
+
+def convert_column(column: pd.Series, feature: dict[str, Any]) -> pd.Series:
+    """A contract's column as a model reads it; of a boolean column's two `values`, the second one is 1."""
+    if feature["kind"] == "categorical":
+        return column.astype(str).astype(object).where(column.notna(), None)
+    if feature["kind"] == "boolean" and feature["values"]:
+        codes = {value: float(position) for position, value in enumerate(feature["values"])}
+        return column.astype(object).map(codes).astype("float64")
+    return column.astype("float64")
+
+
+def encode_target(column: pd.Series, contract: Contract) -> pd.Series:
+    """The target as int8: 1 for the positive class."""
+    return (column == contract.positive).astype("int8")
+
+
+def choose_split(split: str, contract: Contract, frame: pd.DataFrame) -> str:
+    """The split's strategy: what was asked for, or by time, by group or stratified as the table suggests.
+
+    Raises ProjectError for a split by time or group without such a column.
+    """
+    keys = [name for name in contract.names(Role.ID) if name in frame]
+    if split == "time" and contract.time is None:
+        raise ProjectError(f"{PARAMS}: features.split is 'time', but the contract has no column with role time.")
+    if split == "group" and not keys:
+        raise ProjectError(f"{PARAMS}: features.split is 'group', but the contract has no column with role id.")
+    if split != "auto":
+        return split
+    if contract.time is not None:
+        return "time"
+    return "group" if keys and frame[keys[0]].duplicated().any() else "stratified"
+
+
+def split_rows(
+    frame: pd.DataFrame, contract: Contract, strategy: str, test_share: float, seed: int
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which rows are held out: a mask of shape (rows,).
+
+    By time: the newest rows, no moment on both sides. By group: whole groups. Stratified: at random, the target's rate
+    kept. Raises ProjectError when a side would lack one of the classes.
+    """
+    target = encode_target(frame[contract.target], contract)
+    if strategy == "time":
+        moments = frame[contract.time]
+        held_out = (moments > moments.quantile(1 - test_share, interpolation="lower")).to_numpy()
+    elif strategy == "group":
+        groups = frame[contract.names(Role.ID)[0]]
+        folds = StratifiedGroupKFold(max(2, round(1 / test_share)), shuffle=True, random_state=seed)
+        held_out = np.zeros(len(frame), dtype=bool)
+        held_out[next(folds.split(frame, target, groups))[1]] = True
+    else:
+        if target.value_counts().min() < 2 or target.nunique() < 2:
+            raise ProjectError(f"column {contract.target!r} needs at least two rows of each class to be split.")
+        _, chosen = train_test_split(np.arange(len(frame)), test_size=test_share, stratify=target, random_state=seed)
+        held_out = np.zeros(len(frame), dtype=bool)
+        held_out[chosen] = True
+    for side, rows in (("training part", ~held_out), ("hold-out", held_out)):
+        if target[rows].nunique() < 2:
+            raise ProjectError(f"the {side} of the {strategy} split has only one class of {contract.target!r}.")
+    return held_out
+
+
+def assemble_table(frame: pd.DataFrame, computed: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+    """Ids, time, target (int8) and features side by side: what training and evaluation read."""
+    kept = [name for name in contract.names(Role.ID, Role.TIME) if name in frame]
+    target = encode_target(frame[contract.target], contract)
+    return pd.concat([frame[kept], target, computed], axis=1)
+
+
+def describe_split(table: pd.DataFrame, held_out: np.ndarray[Any, Any], contract: Contract, strategy: str) -> dict[str, Any]:
+    """Rows and positive rate of both sides."""
+    target = table[contract.target]
+    return {
+        "strategy": strategy,
+        "train_rows": int((~held_out).sum()),
+        "test_rows": int(held_out.sum()),
+        "train_rate": float(target[~held_out].mean()),
+        "test_rate": float(target[held_out].mean()),
+    }
+
+
+def summarise_features(computed: pd.DataFrame) -> pd.DataFrame:
+    """Each feature's missing share, distinct values, and least, middle and greatest value (or its commonest level)."""
+    numbers = computed.select_dtypes("number")
+    summary = pd.DataFrame({"missing": computed.isna().mean(), "distinct": computed.nunique()})
+    for name, value in (("least", numbers.min()), ("median", numbers.median()), ("greatest", numbers.max())):
+        summary[name] = value.round(3).astype(object)
+    levels = computed.select_dtypes("object")
+    summary["commonest"] = levels.mode().iloc[0] if levels.shape[1] else None
+    return summary.assign(missing=summary["missing"].map("{:.2%}".format)).fillna("")
