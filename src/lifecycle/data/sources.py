@@ -70,9 +70,9 @@ def read_file(path: Path, source: str) -> pa.Table:
         raise ProjectError(f"{source} is empty.")
     try:
         table = reader(path)
+        binary = [name for name, kind in zip(table.column_names, table.schema.types, strict=True) if pa.types.is_binary(kind)]
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ProjectError(f"{source} is not readable as {path.suffix[1:]}: {' '.join(str(error).split())}") from error
-    binary = [field.name for field in table.schema if pa.types.is_binary(field.type)]
     if binary and path.suffix.lower() == ".csv":
         raise ProjectError(f"{source} is not UTF-8 text: see column {binary[0]!r}.")
     return table

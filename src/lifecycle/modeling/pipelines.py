@@ -8,14 +8,14 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import BaseCrossValidator, StratifiedGroupKFold, StratifiedKFold, TimeSeriesSplit
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler
 
 from lifecycle.paths import PARAMS, ProjectError
 
@@ -43,6 +43,32 @@ class FenceClipper(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return names
 
 
+class SplineAppender(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Beside the columns as they are, a cubic B-spline basis (de Boor 1978) of those with many values.
+
+    Knots stand at quantiles of the rows it was fitted on; beyond the outer knots the basis stays constant.
+    """
+
+    def __init__(self, knots: int = 5) -> None:
+        self.knots = knots
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Find the columns with more distinct values than a basis has parts, and their knots."""
+        X = np.asarray(X, dtype="float64")
+        self.columns_ = [column for column in range(X.shape[1]) if len(np.unique(X[:, column])) > 4 * self.knots]
+        self.bases_ = []
+        for column in self.columns_:
+            places = np.unique(np.quantile(X[:, column], np.linspace(0, 1, self.knots)))
+            self.bases_.append(SplineTransformer(knots=places[:, None], include_bias=False).fit(X[:, [column]]))
+        self.n_features_in_ = X.shape[1]
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """X with the bases' columns to its right."""
+        X = np.asarray(X, dtype="float64")
+        return np.hstack([X, *(b.transform(X[:, [c]]) for c, b in zip(self.columns_, self.bases_, strict=True))])
+
+
 @dataclass(frozen=True)
 class Family:
     """A family of models: how it is built from settings, and what its features need beforehand."""
@@ -53,8 +79,11 @@ class Family:
 
 
 def build_logistic(settings: Settings, seed: int, threads: int) -> Any:
-    """Logistic regression with an L2 penalty."""
-    return LogisticRegression(**{"max_iter": 1000, **settings})
+    """Logistic regression with an L2 penalty; with `knots` above 0 it sees each number also as a cubic spline."""
+    settings = dict(settings)
+    knots = settings.pop("knots", 0)
+    model = LogisticRegression(max_iter=1000, **settings)
+    return make_pipeline(SplineAppender(knots), model) if knots else model
 
 
 def build_forest(settings: Settings, seed: int, threads: int) -> Any:
@@ -107,11 +136,12 @@ def build_preparation(features: list[FeatureRecord], *, scale: bool, takes_missi
 def choose_steps(feature: FeatureRecord, *, scale: bool, takes_missing: bool) -> tuple[str, list[Any]]:
     """How one feature is treated: the branch's name and its steps."""
     if feature["kind"] == "categorical":
-        fill = SimpleImputer(strategy="most_frequent", missing_values=None, keep_empty_features=True)
+        levels = FunctionTransformer(to_levels, feature_names_out="one-to-one")
+        fill = SimpleImputer(strategy="most_frequent", keep_empty_features=True)
         encode = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=20, sparse_output=False)
-        return (
-            ("categorical_imputed", [fill, encode]) if feature["missing"] == "impute" else ("categorical", [encode])
-        )
+        if feature["missing"] == "impute":
+            return "categorical_imputed", [levels, fill, encode]
+        return "categorical", [levels, encode]
     name, steps = feature["kind"], []
     if feature["outliers"] == "clip":
         name, steps = name + "_clipped", [FenceClipper()]
@@ -123,6 +153,11 @@ def choose_steps(feature: FeatureRecord, *, scale: bool, takes_missing: bool) ->
     if scale and feature["kind"] == "numeric":
         steps.append(StandardScaler())
     return name + ("_marked" if indicator else ""), steps
+
+
+def to_levels(frame: pd.DataFrame) -> pd.DataFrame:
+    """Categorical columns as objects with NaN where absent, however the table that they came from says so."""
+    return frame.astype(object).where(frame.notna(), np.nan)
 
 
 def make_folds(strategy: str, folds: int, seed: int) -> BaseCrossValidator:

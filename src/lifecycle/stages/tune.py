@@ -7,7 +7,6 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -211,15 +210,15 @@ def choose_best(table: pd.DataFrame) -> dict[str, Any]:
 
 def measure_importance(trials: list[FrozenTrial], family: str, seed: int) -> dict[str, float]:
     """How much each setting of a family moves its score (fANOVA, Hutter et al. 2014); empty when too few trials tell."""
-    study = optuna.create_study(direction="maximize")
     chosen = [trial for trial in trials if trial.params["family"] == family and trial.state == TrialState.COMPLETE]
+    names = [name for name in chosen[0].params if name != "family"]
+    if len(chosen) < 4 or len({trial.value for trial in chosen}) < 2:
+        return {}
+    study = optuna.create_study(direction="maximize")
     study.add_trials(chosen)
-    with suppress(ValueError, RuntimeError):
-        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
-        names = [name for name in chosen[0].params if name != "family"]
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=names)
-        return {name.partition(".")[2]: float(value) for name, value in found.items()}
-    return {}
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
+    found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=names)
+    return {name.partition(".")[2]: float(value) for name, value in found.items()}
 
 
 def log_trial(client: MlflowClient, experiment: str, parent: str, trial: FrozenTrial, number: int) -> None:

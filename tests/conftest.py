@@ -1,0 +1,77 @@
+"""What more than one test needs: a project in a temporary folder, and the programs of the integration tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+HERE = Path(__file__).resolve().parent.parent
+INPUTS = ("params.yaml", "dvc.yaml", "data/contract.yaml", "data/reference.json", "models/champion.json", "requirements.txt")
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The repository's root."""
+    return HERE
+
+
+def copy_project(root: Path) -> Path:
+    """A project's inputs, without anything built, in `root`."""
+    for name in INPUTS:
+        target = root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(HERE / name, target)
+    if (HERE / "models/champion").is_dir():
+        shutil.copytree(HERE / "models/champion", root / "models/champion")
+    shutil.copytree(HERE / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    return root
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The root of a project of its own, with nothing built, which LIFECYCLE_ROOT names."""
+    root = copy_project(tmp_path / "project")
+    monkeypatch.setenv("LIFECYCLE_ROOT", str(root))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return root
+
+
+@pytest.fixture
+def customers() -> pd.DataFrame:
+    """Three hundred made-up rows with every kind of column; `left` depends on `plan` and `months`."""
+    rng = np.random.default_rng(0)
+    months = rng.integers(0, 72, 300)
+    plan = rng.choice(["basic", "plus", "pro"], 300, p=[0.5, 0.3, 0.2])
+    logit = 1.2 - 0.06 * months + np.where(plan == "basic", 0.8, -0.6)
+    left = rng.random(300) < 1 / (1 + np.exp(-logit))
+    spend = np.round(rng.gamma(3, 20, 300), 2)
+    return pd.DataFrame({
+        "id": np.arange(300),
+        "months": months,
+        "spend": np.where(rng.random(300) < 0.05, np.nan, spend),
+        "plan": plan,
+        "senior": rng.integers(0, 2, 300),
+        "left": np.where(left, "yes", "no"),
+    })  # fmt: skip
+
+
+@pytest.fixture
+def require_program() -> Callable[[str, str], str]:
+    """Find a program that a system package brings; without it a CI run fails, and a user's run skips saying so."""
+
+    def find(program: str, package: str) -> str:
+        found = shutil.which(program)
+        if found is None:
+            sentence = f"{program} is not installed: `apt-get install {package}`"
+            if os.environ.get("CI"):
+                pytest.fail(sentence)
+            pytest.skip(sentence)
+        return found
+
+    return find

@@ -1,0 +1,112 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import cross_validate
+
+from lifecycle.modeling.model import hash_model, load_model, save_model
+from lifecycle.modeling.pipelines import build_pipeline
+from lifecycle.paths import ProjectError
+from lifecycle.stages import train
+from tests.contracts import make_contract, make_table
+
+COST = {"false_positive": 1.0, "false_negative": 3.0}
+
+
+@pytest.fixture
+def made(customers: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
+    return make_table(customers, make_contract())
+
+
+def validate(made: tuple[pd.DataFrame, dict]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    table, declaration = made
+    folds = train.split_folds(table, declaration, 4, seed=0)
+    return train.cross_validate(table, declaration, folds, "logistic", {"C": 1.0}, 0.5, seed=0, threads=1)
+
+
+def test_scores_agree_with_scikit_learn(made: tuple[pd.DataFrame, dict]) -> None:
+    table, declaration = made
+    scores, _ = validate(made)
+    pipeline = build_pipeline("logistic", {"C": 1.0}, declaration["features"], seed=0, threads=1)
+    names = [feature["name"] for feature in declaration["features"]]
+    metrics = ["accuracy", "precision", "recall", "f1", "roc_auc"]
+    folds = train.split_folds(table, declaration, 4, seed=0)
+    expected = cross_validate(pipeline, table[names], table["left"], cv=folds, scoring=metrics, return_train_score=True)
+    summary = train.summarise_scores(scores)
+    for metric in metrics:
+        assert summary[metric]["test_mean"] == pytest.approx(expected[f"test_{metric}"].mean())
+        assert summary[metric]["train_sd"] == pytest.approx(expected[f"train_{metric}"].std(ddof=1))
+
+
+def test_every_row_is_predicted_once_out_of_fold(made: tuple[pd.DataFrame, dict]) -> None:
+    _, predictions = validate(made)
+    assert predictions["row"].tolist() == list(range(300))
+    np.testing.assert_array_equal(predictions["target"], made[0]["left"])
+
+
+def test_threshold_is_the_cheapest() -> None:
+    """With calibrated probabilities the threshold of Elkan (2001) has the least cost."""
+    rng = np.random.default_rng(0)
+    probability = rng.random(200_000)
+    target = (rng.random(200_000) < probability).astype(int)
+    costs = train.trace_costs(target, probability, COST)
+    assert train.set_threshold(COST) == 0.25
+    assert costs.loc[costs["cost"].idxmin(), "threshold"] == pytest.approx(0.25, abs=0.03)
+
+
+def test_costs_are_counted() -> None:
+    costs = train.trace_costs(np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.9]), COST, steps=1)
+    assert costs["cost"].tolist() == [(1 * 3.0 + 1 * 1.0) / 4]
+
+
+def test_calibration_is_chosen_or_obeyed() -> None:
+    losses = {"none": 0.4, "sigmoid": 0.3, "isotonic": 0.3}
+    assert train.choose_calibration("auto", losses) == "sigmoid"
+    assert train.choose_calibration("none", losses) == "none"
+
+
+def save(made: tuple[pd.DataFrame, dict], folder: Path) -> str:
+    table, declaration = made
+    _, predictions = validate(made)
+    model = train.fit_model(table, declaration, predictions, "logistic", {"C": 1.0}, "sigmoid", seed=0, threads=1)
+    best = {"family": "logistic", "settings": {"C": 1.0}}
+    source = folder.with_suffix(".source")
+    source.write_text("rows")
+    metadata = train.describe_model(declaration, best, calibration="sigmoid", cost=COST, files={"train": source})
+    return save_model(model, metadata, folder)
+
+
+@pytest.fixture
+def folder(made: tuple[pd.DataFrame, dict], tmp_path: Path) -> Path:
+    save(made, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_saved_model_is_the_model(made: tuple[pd.DataFrame, dict], folder: Path) -> None:
+    table, _ = made
+    model = load_model(folder)
+    probability = model.predict(table.iloc[:, ::-1])  # columns are found by name, in any order
+    assert probability[table["left"] == 1].mean() > probability[table["left"] == 0].mean()
+    assert abs(probability.mean() - table["left"].mean()) < 0.03
+    assert (model.threshold, model.sha256) == (0.25, hash_model(folder))
+    assert len(model.metadata["train_sha256"]) == 64
+
+
+def test_training_twice_gives_the_same_bytes(customers: pd.DataFrame, tmp_path: Path) -> None:
+    first, second = (save(make_table(customers.copy(), make_contract()), tmp_path / name) for name in "ab")
+    assert first == second
+
+
+def test_what_is_wrong_with_a_model_is_named(made: tuple[pd.DataFrame, dict], folder: Path) -> None:
+    model = load_model(folder)
+    with pytest.raises(ProjectError, match=r"needs the columns \['spend'\]"):
+        model.predict(made[0].drop(columns="spend"))
+    (folder / "model.joblib").unlink()
+    with pytest.raises(ProjectError, match=r"model\.joblib is missing"):
+        load_model(folder)
+
+
+def test_decisions_are_counted() -> None:
+    counts = train.count_decisions(np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.9]), 0.5)
+    assert counts.to_numpy().tolist() == [[1, 1], [1, 1]]

@@ -1,0 +1,146 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+
+from lifecycle.modeling.tracking import open_tracking
+from lifecycle.paths import ProjectError
+from lifecycle.stages import tune
+from tests.contracts import make_contract, make_table
+
+FAMILIES = {
+    "logistic": {"C": {"low": 0.01, "high": 10.0, "log": True}, "knots": [0, 4]},
+    "forest": {"n_estimators": {"low": 5, "high": 9, "log": False}},
+}
+
+
+@pytest.fixture
+def prepared(customers: pd.DataFrame) -> tune.Prepared:
+    table, declaration = make_table(customers, make_contract())
+    return tune.prepare_folds(table, declaration, tune.split_folds(table, declaration, 3, seed=0), FAMILIES)
+
+
+def run(study: optuna.Study, prepared: tune.Prepared, trials: int, *, stop_after: int | None = None) -> pd.DataFrame:
+    running = tune.run_trials(
+        study, prepared, families=FAMILIES, trials=trials, startup_trials=4, seed=7, threads=1
+    )
+    for number, _ in enumerate(running, start=1):
+        if number == stop_after:
+            break
+    return tune.tabulate_trials(tune.finished_trials(study))
+
+
+def test_an_interrupted_study_ends_like_an_uninterrupted_one(prepared: tune.Prepared, tmp_path: Path) -> None:
+    whole = run(tune.open_study("whole", "", tmp_path, 4), prepared, 10)
+    study = tune.open_study("cut", "", tmp_path, 4)
+    run(study, prepared, 10, stop_after=5)
+    study.ask()  # a trial that the interruption left running
+    resumed = tune.open_study("cut", "", tmp_path, 4)
+    assert len(tune.finished_trials(resumed)) == 5
+    pd.testing.assert_frame_equal(run(resumed, prepared, 10), whole)
+    assert set(whole["family"][:4]) == set(FAMILIES)
+
+
+def test_a_finished_study_is_forgotten(prepared: tune.Prepared, tmp_path: Path) -> None:
+    study = tune.open_study("done", "", tmp_path, 4)
+    run(study, prepared, 2)
+    tune.close_study(study, "", tmp_path)
+    assert not tune.finished_trials(tune.open_study("done", "", tmp_path, 4))
+
+
+def test_a_database_may_hold_the_study(prepared: tune.Prepared, tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'studies.db'}"
+    in_database = run(tune.open_study("shared", storage, tmp_path, 4), prepared, 5)
+    pd.testing.assert_frame_equal(in_database, run(tune.open_study("alone", "", tmp_path, 4), prepared, 5))
+
+
+def test_another_input_is_another_study(tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    path.write_text("a")
+    first = tune.identify_study({"seed": 1}, [path])
+    assert first == tune.identify_study({"seed": 1}, [path])
+    assert first != tune.identify_study({"seed": 2}, [path])
+    path.write_text("b")
+    assert first != tune.identify_study({"seed": 1}, [path])
+
+
+def test_folds_are_prepared_on_their_own_training_rows(customers: pd.DataFrame) -> None:
+    table, declaration = make_table(customers, make_contract())
+    folds = tune.split_folds(table, declaration, 3, seed=0)
+    prepared = tune.prepare_folds(table, declaration, folds, FAMILIES)
+    for (fit, judge), (X_fit, y_fit, X_judge, _) in zip(folds, prepared["logistic"], strict=True):
+        months = table["months"].to_numpy()
+        np.testing.assert_allclose(X_judge[:, 0], (months[judge] - months[fit].mean()) / months[fit].std())
+        assert len(X_fit) == len(y_fit) == len(fit)
+
+
+def test_a_hopeless_trial_is_pruned(prepared: tune.Prepared) -> None:
+    class Coin:
+        def get_params(self, deep: bool = True) -> dict:
+            return {}
+
+        def fit(self, X, y):
+            return self
+
+        def predict_proba(self, X):
+            return np.full((len(X), 2), 0.5)
+
+    study = optuna.create_study(direction="maximize", pruner=optuna.pruners.MedianPruner(1, 1))
+    study.add_trial(optuna.create_trial(value=0.9, intermediate_values={0: 0.9, 1: 0.9, 2: 0.9}))
+    with pytest.raises(optuna.TrialPruned):
+        tune.score_trial(study.ask(), Coin(), prepared["forest"])
+
+
+def test_the_best_is_the_best_complete_one() -> None:
+    trials = pd.DataFrame({
+        "trial": range(4),
+        "state": ["complete", "pruned", "complete", "complete"],
+        "family": ["a", "a", "b", "b"],
+        "roc_auc": [0.7, np.nan, 0.8, 0.8],
+        "settings": [json.dumps({"x": number}) for number in range(4)],
+    })  # fmt: skip
+    best = tune.choose_best(trials)
+    assert (best["family"], best["settings"], best["pruned"]) == ("b", {"x": 2}, 1)
+    assert best["families"] == {"b": 0.8, "a": 0.7}
+    assert tune.tell_families(best) == "Best of each family: b 0.8000, a 0.7000."
+
+
+def test_importance_finds_the_setting_that_matters() -> None:
+    space = {"family": optuna.distributions.CategoricalDistribution(["f"]),
+             "f.big": optuna.distributions.FloatDistribution(0, 1), "f.idle": optuna.distributions.FloatDistribution(0, 1)}  # fmt: skip
+    rng = np.random.default_rng(0)
+    trials = [
+        optuna.create_trial(params={"family": "f", "f.big": big, "f.idle": idle}, distributions=space, value=big)
+        for big, idle in rng.random((30, 2))
+    ]
+    importance = tune.measure_importance(trials, "f", seed=0)
+    assert importance["big"] > 0.9 > 0.1 > importance["idle"]
+    assert tune.measure_importance(trials[:1], "f", seed=0) == {}
+
+
+def test_families_are_checked() -> None:
+    with pytest.raises(ProjectError, match=r"tune\.families is empty"):
+        tune.check_families({})
+    with pytest.raises(ProjectError, match="'magic'"):
+        tune.check_families({"magic": {}})
+
+
+def test_trials_are_nested_runs(prepared: tune.Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    client, experiment = open_tracking(tmp_path, "shop")
+    parent = tune.open_parent(client, experiment, "study")
+    assert tune.open_parent(client, experiment, "study") == parent
+    study = tune.open_study("logged", "", tmp_path, 4)
+    run(study, prepared, 2)
+    for number, trial in enumerate(tune.finished_trials(study)):
+        tune.log_trial(client, experiment, parent, trial, number)
+    nested = client.search_runs([experiment], f"tags.mlflow.parentRunId = '{parent}'")
+    assert len(nested) == 2
+    assert nested[0].data.params["family"] in FAMILIES
+    steps = client.get_metric_history(nested[0].info.run_id, "fold_score")
+    assert [point.step for point in steps] == [0, 1, 2]
+    client.set_terminated(parent)
+    assert tune.open_parent(client, experiment, "study") != parent

@@ -1,0 +1,91 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lifecycle.expressions import FUNCTIONS, parse_expression
+from lifecycle.paths import ProjectError
+
+NUMBERS = st.floats(-1e6, 1e6) | st.just(float("nan"))
+
+
+def evaluate(text: str, **columns: object) -> list[float]:
+    arrays = {name: np.asarray(values, dtype=object if isinstance(values[0], str) else None) for name, values in columns.items()}
+    return parse_expression(text, "feature").evaluate(arrays).tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a + 2 * b", [9.0, 12.0]),
+        ("-a ** 2", [-1.0, -4.0]),
+        ("a / (b - 4)", [np.nan, 2.0]),
+        ("log(a - 1)", [np.nan, 0.0]),
+        ("sqrt(a - 2)", [np.nan, 0.0]),
+        ("(s == 'x') + (a > 1)", [1.0, 1.0]),
+        ("s in ['x', 'z']", [1.0, 0.0]),
+        ("s not in ['x', 'z']", [0.0, 1.0]),
+        ("a > 1 and not s == 'x'", [0.0, 1.0]),
+        ("where(a > 1, b, -b)", [-4.0, 5.0]),
+        ("max(a, 1.5)", [1.5, 2.0]),
+        ("col('a') + col('b')", [5.0, 7.0]),
+        ("0 * a + 7", [7.0, 7.0]),
+    ],
+)
+def test_language(text: str, expected: list[float]) -> None:
+    result = evaluate(text, a=[1.0, 2.0], b=[4.0, 5.0], s=["x", "y"])
+    np.testing.assert_array_equal(result, expected)
+
+
+def test_time_parts_agree_with_pandas() -> None:
+    times = pd.Series(pd.date_range("1968-12-30 05:15", periods=500, freq="37h"))
+    array = {"t": times.to_numpy()}
+    for name, expected in {
+        "hour": times.dt.hour + times.dt.minute / 60,
+        "weekday": times.dt.day_of_week,
+        "month": times.dt.month,
+    }.items():
+        np.testing.assert_allclose(parse_expression(f"{name}(t)", name).evaluate(array), expected)
+
+
+def test_missing_time_is_missing() -> None:
+    array = {"t": np.array(["NaT", "2024-02-29"], dtype="datetime64[s]")}
+    for name in ("hour", "weekday", "month"):
+        assert np.isnan(parse_expression(f"{name}(t)", name).evaluate(array)).tolist() == [True, False]
+
+
+def test_missing_text_equals_nothing() -> None:
+    values = {"s": np.array([None, "x"], dtype=object)}
+    assert parse_expression("s == 'x'", "f").evaluate(values).tolist() == [0, 1]
+    assert parse_expression("is_missing(s)", "f").evaluate(values).tolist() == [1, 0]
+
+
+@given(st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=20))
+def test_never_infinite_and_the_same_row_by_row(rows: list[tuple[float, float]]) -> None:
+    expression = parse_expression("log1p(a) / b + sqrt(a) * (b > a) - b ** 3", "f")
+    a, b = np.array(rows).T
+    whole = expression.evaluate({"a": a, "b": b})
+    assert not np.isinf(whole).any()
+    single = [expression.evaluate({"a": a[[i]], "b": b[[i]]})[0] for i in range(len(rows))]
+    np.testing.assert_array_equal(whole, single)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["__import__('os')", "a.b", "a[0]", "lambda: a", "a if b else 1", "[x for x in a]", "open(a)", "a < b < 3", "f'{a}'", "a := 1"],
+)
+def test_what_is_not_of_the_language_is_refused(text: str) -> None:
+    with pytest.raises(ProjectError, match="feature"):
+        parse_expression(text, "feature")
+
+
+def test_a_constant_is_no_feature() -> None:
+    with pytest.raises(ProjectError, match="reads no column"):
+        parse_expression("1 + pi", "feature")
+
+
+def test_every_function_is_reachable() -> None:
+    for name in FUNCTIONS:
+        arguments = {"where": "a, a, a", "max": "a, a", "min": "a, a"}.get(name, "a")
+        assert parse_expression(f"{name}({arguments})", "feature").columns == ("a",)
