@@ -33,3 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"lifecycle {chosen.command}: interrupted; the next `dvc repro` goes on from here.", file=sys.stderr)
         return 130
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
+import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,8 +64,7 @@ def run_stage(stage: str) -> Path:
     try:
         notebook = execute(project, name, values, kernel)
     finally:
-        if kernel.has_kernel:
-            kernel.shutdown_kernel(now=True)
+        stop_kernel(kernel)
     normalise(notebook)
     page = publish(project, name, notebook)
     cells = sum(cell.cell_type == "code" for cell in notebook.cells)
@@ -87,6 +88,15 @@ def start_kernel(stage: str, project: Project) -> Any:
         ],
     )
     return kernel
+
+
+def stop_kernel(kernel: Any) -> None:
+    """End the kernel and what it started, at once: after Ctrl-C the manager's own shutdown would wait on a stuck loop."""
+    with suppress(ProcessLookupError):
+        os.killpg(kernel.provisioner.pid, signal.SIGKILL)
+    kernel.provisioner.process.wait()
+    kernel.cleanup_connection_file()
+    kernel.cleanup_ipc_files()
 
 
 def execute(project: Project, name: str, values: dict[str, Any], kernel: Any) -> NotebookNode:
