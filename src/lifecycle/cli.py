@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
-from lifecycle.paths import ProjectError
-from lifecycle.run import STAGES, StageError
+from lifecycle.contract import load_contract
+from lifecycle.paths import CONTRACT, RAW_TABLE, REFERENCE, ProjectError, open_project, write_json
+from lifecycle.run import ENVIRONMENT, STAGES, StageError, list_reports, run_stage
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -15,6 +17,10 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run a stage's notebook and render its report (what dvc.yaml calls)")
     run.add_argument("stage", choices=STAGES)
+    commands.add_parser("report", help="write reports/index.html, the front page (what dvc.yaml calls)")
+    promote = commands.add_parser("promote", help="register the blessed candidate; make it champion if first or better")
+    promote.add_argument("--if-blessed", action="store_true", help="a candidate that is not blessed is no failure")
+    commands.add_parser("profile", help="take the raw table's distributions as the reference that validation compares with")
     return parser
 
 
@@ -22,17 +28,60 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 where the user has something to mend, or 130 after Ctrl-C."""
     chosen = build_parser().parse_args(arguments)
     try:
-        if chosen.command == "run":
-            from lifecycle.run import run_stage
-
-            run_stage(chosen.stage)
+        return COMMANDS[chosen.command](chosen)
     except (ProjectError, StageError) as error:
         print(f"lifecycle {chosen.command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"lifecycle {chosen.command}: interrupted; the next `dvc repro` goes on from here.", file=sys.stderr)
         return 130
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """lifecycle run STAGE"""
+    run_stage(chosen.stage)
     return 0
+
+
+def report(chosen: argparse.Namespace) -> int:
+    """lifecycle report"""
+    from lifecycle.reporting.index import write_index
+
+    page = write_index(open_project(write=True), list_reports())
+    print(f"report: {page} is the front page")
+    return 0
+
+
+def promote(chosen: argparse.Namespace) -> int:
+    """lifecycle promote [--if-blessed]"""
+    os.environ.update({key: ENVIRONMENT[key] for key in ENVIRONMENT if key.startswith(("MLFLOW", "GIT"))})
+    from lifecycle.modeling.registry import promote_candidate
+
+    project = open_project(write=True)
+    name = load_contract(project.read(CONTRACT)).name
+    done = promote_candidate(project, name)
+    if done.version is None:
+        print(f"promote: the champion stays: {done.because}", file=sys.stderr)
+        return 0 if chosen.if_blessed else 1
+    state = "is now the champion" if done.moved else "is registered, the champion stays"
+    print(f"promote: version {done.version} of {name!r} {state}: {done.because}")
+    return 0
+
+
+def profile(chosen: argparse.Namespace) -> int:
+    """lifecycle profile"""
+    import pandas as pd
+
+    from lifecycle.stages.validate import describe_reference
+
+    project = open_project(write=True)
+    contract = load_contract(project.read(CONTRACT))
+    write_json(describe_reference(pd.read_parquet(project.read(RAW_TABLE)), contract), project.write(REFERENCE))
+    print(f"profile: {REFERENCE} now holds the distributions of {RAW_TABLE}")
+    return 0
+
+
+COMMANDS = {"run": run, "report": report, "promote": promote, "profile": profile}
 
 
 if __name__ == "__main__":

