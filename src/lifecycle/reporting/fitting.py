@@ -28,8 +28,8 @@ def draw_history(trials: pd.DataFrame) -> Figure:
     low = trials["last_mean"].quantile(0.1)
     spread = max(trials["last_mean"].max() - low, 1e-3)
     axes.set_ylim(low - 0.25 * spread, trials["last_mean"].max() + 0.15 * spread)
-    axes.set(xlabel="trial", ylabel="mean ROC AUC of the folds scored", title="The study, trial by trial (hollow: pruned)")
-    axes.legend(ncols=5, loc="lower right", fontsize=8)
+    axes.set(xlabel="trial", ylabel="mean ROC AUC of the folds scored", title="Trial by trial (hollow: pruned)")
+    axes.legend(ncols=5, loc="lower right", bbox_to_anchor=(1, 1), fontsize=8)
     return figure
 
 
@@ -52,7 +52,10 @@ def draw_space(trials: pd.DataFrame, family: str, spaces: dict[str, Any]) -> Fig
     complete = (part["state"] == "complete").to_numpy()
     best = part["roc_auc"].argmax()
     for axes, name in zip(grid, names, strict=False):
-        values = settings[name].astype(str) if isinstance(spaces[name], list) else settings[name]
+        values = settings[name]
+        if isinstance(spaces[name], list):  # in the order of the search space, tried or not
+            values = values.map(spaces[name].index)
+            axes.set_xticks(range(len(spaces[name])), [str(choice) for choice in spaces[name]])
         score = part["last_mean"].to_numpy()
         axes.scatter(values[complete], score[complete], s=18, color=NEGATIVE)
         axes.scatter(values[~complete], score[~complete], s=18, facecolor="white", edgecolor=NEGATIVE)
@@ -85,7 +88,7 @@ def draw_calibration(target: Array, curves: dict[str, Array]) -> Figure:
     """Observed rate against predicted probability, before and after calibration (ten bins of equal size)."""
     figure, (axes,) = new_grid(1, columns=1, width=4.6, height=3.8)
     axes.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1, linestyle=":")
-    for (name, probability), color in zip(curves.items(), (NEUTRAL, POSITIVE, ACCENT), strict=False):
+    for (name, probability), color in zip(curves.items(), (NEGATIVE, POSITIVE, ACCENT), strict=False):
         observed, predicted = calibration_curve(target, probability, n_bins=10, strategy="quantile")
         axes.plot(predicted, observed, marker="o", markersize=4, color=color, label=name)
     axes.set(xlabel="predicted probability", ylabel="observed rate", title="Calibration, out of fold", aspect="equal")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from functools import cache
+from html import escape
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import jinja2
-from nbconvert.exporters.html import HTMLExporter
-from nbformat import NotebookNode
-from pygments.formatters import HtmlFormatter
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from nbformat import NotebookNode
 
 TEMPLATES = Path(str(files("lifecycle.reporting") / "templates"))
 
@@ -22,12 +25,24 @@ def load_templates() -> jinja2.Environment:
     )
 
 
+def render_part(template: str, **values: Any) -> str:
+    """One of our templates as HTML: a part of a page, or what a notebook shows; the values are escaped."""
+    return load_templates().get_template(template).render(**values)
+
+
+def fold_table(title: str, table: pd.DataFrame) -> str:
+    """A long table behind a line that opens it."""
+    return f"<details><summary>{escape(title)}</summary>{table.to_html(border=0, na_rep='–')}</details>"
+
+
 def render_page(
     title: str, body: str, *, project: str, links: list[tuple[str, str]], current: str = "", toggle: bool = False
 ) -> str:
     """One self-contained page around `body` (HTML that the caller has escaped), with links to its sisters."""
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     if toggle:
+        from pygments.formatters import HtmlFormatter
+
         style += HtmlFormatter(style="friendly").get_style_defs(".highlight")
     markup = jinja2.utils.markupsafe.Markup
     return load_templates().get_template("page.html.j2").render(
@@ -46,6 +61,8 @@ def render_notebook(notebook: NotebookNode, *, project: str, links: list[tuple[s
 
     The title is the notebook's first heading. nbconvert's stock templates link scripts from a CDN; this one links none.
     """
+    from nbconvert.exporters.html import HTMLExporter  # slow to import, and not needed to draw a part
+
     exporter = HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)])
     body, _ = exporter.from_notebook_node(notebook)
     heading = next(

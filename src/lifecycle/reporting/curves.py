@@ -1,0 +1,280 @@
+"""Pictures of a model's quality, and of what its probabilities come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from lifecycle.reporting.plots import ACCENT, NEGATIVE, NEUTRAL, POSITIVE, new_grid
+
+Array = np.ndarray[Any, Any]
+Record = dict[str, Any]
+LONGEST = 34  # characters of a name that a picture shows
+LINE = 0.26  # inches of a line of a list
+
+
+def shorten(text: str, length: int = LONGEST) -> str:
+    """A name cut to what a picture has room for."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def show_shares(axes: Axes, *, x: bool = False, y: bool = False, decimals: int = 0) -> None:
+    """Write an axis's numbers as percentages."""
+    for wanted, axis in ((x, axes.xaxis), (y, axes.yaxis)):
+        if wanted:
+            axis.set_major_formatter(PercentFormatter(1, decimals=decimals))
+
+
+# Quality.
+
+
+def draw_quality(roc: pd.DataFrame, pr: pd.DataFrame, calibration: pd.DataFrame, rate: float) -> Figure:
+    """ROC and precision-recall curves of both parts, and calibration on the hold-out with its intervals.
+
+    `roc` and `pr` have a column part (train, test); `rate` is the positive rate, which a random call's precision is.
+    """
+    figure, (left, middle, right) = new_grid(3, height=3.3, width=9.6)
+    for part, label, color in (("train", "rows it was fitted on", NEUTRAL), ("test", "hold-out", POSITIVE)):
+        points = roc[roc["part"] == part]
+        left.plot(points["fpr"], points["tpr"], color=color, label=label, zorder=3 if part == "test" else 2)
+        points = pr[pr["part"] == part]
+        middle.plot(points["recall"], points["precision"], color=color, label=label, zorder=3 if part == "test" else 2)
+    left.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1, linestyle=":")
+    left.set(xlabel="false alarms among negatives", ylabel="positives caught", title="ROC")
+    left.legend(loc="lower right", fontsize=8)
+    middle.axhline(rate, color=NEUTRAL, linewidth=1, linestyle=":")
+    middle.annotate("calling at random", (0.02, rate), color=NEUTRAL, fontsize=8, va="bottom")
+    middle.set(xlabel="positives caught", ylabel="calls that are right", title="Precision and recall", ylim=(0, 1.02))
+    right.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1, linestyle=":")
+    errors = np.maximum(
+        [calibration["observed"] - calibration["low"], calibration["high"] - calibration["observed"]], 0
+    )
+    right.errorbar(
+        calibration["predicted"], calibration["observed"], errors, color=POSITIVE, marker="o", markersize=4, linewidth=1
+    )
+    right.set(xlabel="predicted probability", ylabel="came true", title="Calibration (hold-out)")
+    reach = min(1.0, 1.05 * max(calibration["high"].max(), calibration["predicted"].max()))
+    right.set(xlim=(0, reach), ylim=(0, reach))
+    for axes in (left, middle, right):
+        show_shares(axes, x=True, y=True)
+    return figure
+
+
+def draw_decisions(
+    confusion: Mapping[str, int], gain: pd.DataFrame, target: Array, probability: Array, threshold: float
+) -> Figure:
+    """What the threshold does: the four outcomes, where both classes' probabilities lie, and what calling more finds."""
+    figure, (left, middle, right) = new_grid(3, height=3.2, width=9.6)
+    draw_confusion(left, confusion)
+    edges = [step / 25 for step in range(26)]
+    for value, label, color in ((0, "negative", NEGATIVE), (1, "positive", POSITIVE)):
+        part = probability[target == value]
+        middle.hist(
+            part, edges, weights=np.full(len(part), 1 / len(part)), color=color, alpha=0.55, label=f"truly {label}"
+        )
+    middle.axvline(threshold, color="black", linewidth=1)
+    middle.annotate(
+        f" threshold {threshold:.2f}", (threshold, 0.97), xycoords=("data", "axes fraction"), fontsize=8, va="top"
+    )
+    middle.set(xlabel="predicted probability", ylabel="share of the class", title="Probabilities by truth", xlim=(0, 1))
+    middle.legend(loc="upper right", fontsize=8, bbox_to_anchor=(1, 0.9))
+    called = (confusion["tp"] + confusion["fp"]) / sum(confusion.values())
+    caught = confusion["tp"] / (confusion["tp"] + confusion["fn"])
+    right.plot([0, *gain["called"]], [0, *gain["gain"]], color=POSITIVE)
+    right.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1, linestyle=":")
+    right.plot([called], [caught], color="black", marker="o", markersize=5)
+    right.annotate(
+        f"threshold: {called:.0%} called,\n{caught:.0%} caught", (called, caught), xytext=(8, -8),
+        textcoords="offset points", fontsize=8, va="top",
+    )  # fmt: skip
+    right.set(
+        xlabel="rows called, likeliest first", ylabel="positives caught", title="Gain", xlim=(0, 1), ylim=(0, 1.02)
+    )
+    show_shares(middle, x=True, y=True)
+    show_shares(right, x=True, y=True)
+    return figure
+
+
+def draw_confusion(axes: Axes, confusion: Mapping[str, int]) -> None:
+    """The confusion matrix, each cell with its rows and its share of the truth's row."""
+    counts = np.array([[confusion["tn"], confusion["fp"]], [confusion["fn"], confusion["tp"]]])
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.3, aspect="auto")
+    for row in range(2):
+        for column in range(2):
+            axes.text(column, row, f"{counts[row, column]:,}\n{shares[row, column]:.0%}", ha="center", va="center")
+    axes.set_xticks([0, 1], ["called\nnegative", "called\npositive"])
+    axes.set_yticks([0, 1], ["truly\nnegative", "truly\npositive"])
+    axes.set_title("Decisions at the threshold")
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def draw_intervals(
+    axes: Axes, names: Sequence[str], estimates: Sequence[Mapping[str, float]], colors: Sequence[str]
+) -> None:
+    """A line for each name from the top down: a dot and its interval."""
+    places = np.arange(len(names))[::-1]
+    for place, estimate, color in zip(places, estimates, colors, strict=True):
+        axes.plot([estimate["low"], estimate["high"]], [place, place], color=color, linewidth=2, solid_capstyle="butt")
+        axes.plot([estimate["value"]], [place], color=color, marker="o", markersize=6)
+    axes.set_yticks(places, [shorten(name) for name in names])
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+
+
+def draw_comparison(records: Sequence[Record], titles: Mapping[str, str]) -> Figure:
+    """The candidate beside what it is compared with: ROC AUC, and the cost of a row at the threshold."""
+    ordered = [record for name in titles for record in records if record["name"] == name]
+    names = [titles[record["name"]] for record in ordered]
+    colors = [POSITIVE if record["name"] == "candidate" else NEGATIVE for record in ordered]
+    figure, (left, right) = new_grid(2, columns=2, height=0.9 + LINE * 1.3 * len(names))
+    draw_intervals(left, names, [record["metrics"]["roc_auc"] for record in ordered], colors)
+    left.set(title="ROC AUC (more is better)")
+    draw_intervals(right, names, [record["metrics"]["cost"] for record in ordered], colors)
+    right.set(title="Cost per row (less is better)", yticklabels=[])
+    return figure
+
+
+def draw_slices(slices: Sequence[Record], overall: float, limit: float, most: int = 16) -> Figure:
+    """ROC AUC of the judged slices that are ranked worst, with their intervals, against the whole and the gate's limit."""
+    judged = sorted((record for record in slices if record["judged"]), key=lambda record: record["roc_auc"]["value"])
+    shown = judged[:most]
+    figure, (axes,) = new_grid(1, columns=1, height=0.9 + LINE * max(len(shown), 2))
+    names = [f"{shorten(record['column'])} = {shorten(record['level'])}  ({record['rows']:,})" for record in shown]
+    colors = [POSITIVE if record["roc_auc"]["value"] < limit else NEGATIVE for record in shown]
+    draw_intervals(axes, names, [record["roc_auc"] for record in shown], colors)
+    axes.set_yticks(axes.get_yticks(), names, fontsize=8)
+    axes.axvline(overall, color=NEUTRAL, linewidth=1)
+    axes.axvline(limit, color=POSITIVE, linewidth=1, linestyle="--")
+    top = len(shown) - 0.4
+    axes.annotate(
+        "all rows ", (overall, top), fontsize=8, color=NEUTRAL, va="bottom", ha="center", annotation_clip=False
+    )
+    axes.annotate("limit", (limit, top), fontsize=8, color=POSITIVE, va="bottom", ha="center", annotation_clip=False)
+    axes.set(xlabel="ROC AUC with 95% interval")
+    axes.set_title(f"The {len(shown)} groups ranked worst, of {len(judged)} judged (rows)", pad=16)
+    return figure
+
+
+def draw_fairness(fairness: Sequence[Record]) -> Figure:
+    """The rates of each fairness column's groups: what is true, positives caught, false alarms, and all that are called."""
+    metrics = {"rate": "Truly positive", "recall": "Positives caught", "false_alarms": "False alarms", "called": "Called"}
+    columns = list(dict.fromkeys(record["column"] for record in fairness if record["groups"]))
+    lines = sum(len(record["groups"]) for record in fairness if record["metric"] == "recall")
+    figure, grid = new_grid(4, columns=4, height=0.9 + LINE * 1.2 * max(lines, 2), width=9.6)
+    palette = [NEGATIVE, ACCENT, POSITIVE, NEUTRAL]
+    for axes, (metric, title) in zip(grid, metrics.items(), strict=True):
+        parts = [record for record in fairness if record["metric"] == metric and record["groups"]]
+        groups = [(record["column"], group) for record in parts for group in record["groups"]]
+        names = [f"{shorten(column, 20)} = {shorten(group['level'], 14)}" for column, group in groups]
+        colors = [palette[columns.index(column) % len(palette)] for column, _ in groups]
+        draw_intervals(axes, names, [group for _, group in groups], colors)
+        axes.set(title=title, xlim=(0, 1), xticks=(0, 0.5, 1))
+        show_shares(axes, x=True)
+        if axes is not grid[0]:
+            axes.set_yticklabels([])
+    return figure
+
+
+# Explanations.
+
+
+def draw_importance(importance: pd.DataFrame, most: int = 15) -> Figure:
+    """The columns that matter most: the mean size of their attributions, and the ROC AUC lost when they are shuffled.
+
+    `importance` has column, attribution, permutation and permutation_error, the greatest attribution first.
+    """
+    shown = importance.head(most).iloc[::-1]
+    places = np.arange(len(shown))
+    figure, (left, right) = new_grid(2, columns=2, height=0.9 + LINE * max(len(shown), 2))
+    left.barh(places, shown["attribution"], color=NEGATIVE)
+    left.set_yticks(places, [shorten(name) for name in shown["column"]], fontsize=8)
+    left.set(title="Moves a prediction by, on average", xlabel="percentage points (mean |Shapley value|)")
+    left.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+    right.barh(places, shown["permutation"], xerr=1.96 * shown["permutation_error"], color=ACCENT, ecolor=NEUTRAL)
+    right.set_yticks(places, [])
+    right.set(title="Ranking lost without it", xlabel="drop of ROC AUC when its values are shuffled")
+    for axes in (left, right):
+        axes.grid(axis="y", visible=False)
+        axes.tick_params(axis="y", length=0)
+    return figure
+
+
+def draw_effects(effects: Mapping[str, pd.DataFrame], units: Mapping[str, str]) -> Figure:
+    """What the model would say if one column alone changed: a line for numbers, bars for categories, centred."""
+    figure, grid = new_grid(max(len(effects), 1), height=2.5, width=9.6)
+    low = min((effect["low"].min() for effect in effects.values()), default=-0.1)
+    high = max((effect["high"].max() for effect in effects.values()), default=0.1)
+    for axes, (name, effect) in zip(grid, effects.items(), strict=False):
+        if all(isinstance(value, float) for value in effect["value"]) and len(effect) > 2:
+            values = effect["value"].astype(float)
+            axes.fill_between(values, effect["low"], effect["high"], color=NEGATIVE, alpha=0.18, linewidth=0)
+            axes.plot(values, effect["mean"], color=NEGATIVE, linewidth=2)
+            axes.set_xlabel(shorten(units.get(name, ""), 30))
+        else:
+            draw_levels(axes, effect)
+        axes.axhline(0, color=NEUTRAL, linewidth=1)
+        axes.set_title(shorten(name, 30))
+        axes.set_ylim(low - 0.02, high + 0.02)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+    for place in range(0, len(effects), 3):
+        grid[place].set_ylabel("percentage points")
+    return figure
+
+
+def draw_levels(axes: Axes, effect: pd.DataFrame) -> None:
+    """A categorical effect as bars, with the rows' spread."""
+    ordered = effect.sort_values("mean", kind="stable")
+    places = np.arange(len(ordered))
+    errors = np.maximum([ordered["mean"] - ordered["low"], ordered["high"] - ordered["mean"]], 0)
+    colors = [POSITIVE if value > 0 else NEGATIVE for value in ordered["mean"]]
+    axes.bar(places, ordered["mean"], yerr=errors, color=colors, ecolor=NEUTRAL, width=0.6)
+    names = [f"{value:g}" if isinstance(value, float) else str(value) for value in ordered["value"]]
+    crowded = len(names) > 3 or max(map(len, names)) > 12
+    axes.set_xticks(
+        places, [shorten(name, 22) for name in names], fontsize=8, rotation=20 if crowded else 0, ha="right" if crowded else "center"
+    )  # fmt: skip
+    axes.grid(axis="x", visible=False)
+
+
+def draw_waterfalls(cases: Sequence[Record], base: float) -> Figure:
+    """How single predictions come about: from the average up or down, a step a column, to the row's probability.
+
+    Each case has title, probability, and steps: a list of (what, value) in the order to draw, ending at the probability.
+    """
+    lines = max(len(case["steps"]) for case in cases)
+    figure, grid = new_grid(len(cases), columns=1, height=1.1 + LINE * lines, width=9.0)
+    reach = [base]
+    for case in cases:
+        reach += list(base + np.cumsum([value for _, value in case["steps"]]))
+    for axes, case in zip(grid, cases, strict=True):
+        places = np.arange(len(case["steps"]))[::-1]
+        values = np.array([value for _, value in case["steps"]])
+        starts = base + np.concatenate([[0.0], np.cumsum(values)[:-1]])
+        axes.barh(
+            places, values, left=starts, color=[POSITIVE if value > 0 else NEGATIVE for value in values], height=0.7
+        )
+        for place, start, value in zip(places, starts, values, strict=True):
+            end = max(start, start + value)
+            axes.annotate(f" {100 * value:+.1f}", (end, place), fontsize=8, va="center")
+        axes.axvline(base, color=NEUTRAL, linewidth=1, linestyle=":")
+        axes.axvline(case["probability"], color="black", linewidth=1)
+        axes.set_yticks(places, [shorten(name, 52) for name, _ in case["steps"]], fontsize=8)
+        axes.set_title(case["title"])
+        axes.set_xlim(min(0.0, min(reach)), max(reach) + 0.08)
+        axes.set_ylim(-0.6, len(values) - 0.4)
+        axes.grid(axis="y", visible=False)
+        axes.tick_params(axis="y", length=0)
+        show_shares(axes, x=True)
+    grid[-1].set_xlabel(f"probability (dotted: the average, {base:.0%}; black: this row's)")
+    return figure
