@@ -1,0 +1,68 @@
+# Everything that one types. `make help` lists the targets.
+
+PYTHON ?= $(firstword $(foreach version,python3 python3.13 python3.12 python3.11,$(if $(shell $(version) -c \
+	'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo yes),$(version))))
+VENV := .venv
+STAMP := $(VENV)/.installed
+UV_VERSION = $(shell sed -n 's/^uv==\([^ ;]*\).*/\1/p' requirements.txt)
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Where this is set, every start would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+unexport VIRTUAL_ENV
+
+.DEFAULT_GOAL := help
+.PHONY: help env repro test test-all lint format lab ui lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): requirements.txt pyproject.toml
+ifeq ($(PYTHON),)
+	$(error Python 3.11, 3.12 or 3.13 is needed; none was found as python3 or python3.1x. Name one: make PYTHON=/path/to/python)
+endif
+	@echo "env: making $(VENV) from requirements.txt"
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
+	@$(VENV)/bin/uv pip sync --quiet --python $(VENV)/bin/python --require-hashes --compile-bytecode requirements.txt
+	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+env: $(STAMP) ## make the environment in .venv from the hashed lock
+
+repro: $(STAMP) ## rebuild what is not up to date, then promote the model if it is blessed
+	@echo "repro: dvc repro runs the stages whose inputs changed"
+	@dvc repro
+	@lifecycle promote --if-blessed
+	@echo "repro: done; open reports/index.html"
+
+test: $(STAMP) ## the quick tests: need nothing but this checkout
+	@python -m pytest -n 2 -m "not integration"
+
+test-all: $(STAMP) ## all tests, with those that need Chromium, and the coverage of src/
+	@rm -f .coverage .coverage.*
+	@python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
+
+lint: $(STAMP) ## ruff (lint and format, notebooks too) and strict types
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+format: $(STAMP) ## let ruff mend what it can
+	@ruff check --fix .
+	@ruff format .
+
+lab: $(STAMP) ## JupyterLab on 127.0.0.1
+	@jupyter lab --ip 127.0.0.1 notebooks
+
+ui: $(STAMP) ## MLflow on 127.0.0.1: runs, trials, versions
+	@MLFLOW_DISABLE_TELEMETRY=true mlflow ui --host 127.0.0.1 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
+
+lock: $(STAMP) ## resolve requirements.txt anew from pyproject.toml
+	@uv pip compile --quiet --upgrade --universal --fork-strategy fewest --generate-hashes --python-version 3.11 \
+		--no-header --no-annotate --group dev pyproject.toml --output-file requirements.txt
+
+clean: ## remove what can be rebuilt; the champion, its history, mlflow.db and DVC's cache stay
+	rm -rf data/raw data/validated data/features models/tuned models/candidate models/verdict.json
+	rm -rf reports/*.html reports/notebooks reports/plots reports/explain.json .lifecycle
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* dvc_plots
