@@ -8,7 +8,7 @@ import sys
 
 from lifecycle.contract import load_contract
 from lifecycle.paths import CONTRACT, RAW_TABLE, REFERENCE, ProjectError, open_project, write_json
-from lifecycle.run import ENVIRONMENT, STAGES, StageError, list_reports, run_stage
+from lifecycle.run import ENVIRONMENT, STAGES, StageError, run_stage
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,10 +45,10 @@ def run(chosen: argparse.Namespace) -> int:
 
 def report(chosen: argparse.Namespace) -> int:
     """lifecycle report"""
-    from lifecycle.reporting.index import write_index
+    from lifecycle.report import write_report
 
-    page = write_index(open_project(write=True), list_reports())
-    print(f"report: {page} is the front page")
+    page = write_report(open_project(write=True))
+    print(f"report: {page.name} is the front page")
     return 0
 
 

@@ -78,7 +78,7 @@ class Column(Strict):
 class Tolerance(Strict):
     """How much may be wrong before the pipeline stops: shares of rows, from 0 to 1."""
 
-    quarantined: float = Field(0.01, ge=0, le=1)
+    quarantined: float = Field(ge=0, le=1)
 
 
 class Contract(Strict):
@@ -86,7 +86,7 @@ class Contract(Strict):
 
     name: Sentence
     description: Sentence
-    tolerance: Tolerance = Tolerance()
+    tolerance: Tolerance = Tolerance(quarantined=0.01)
     fairness: tuple[str, ...] = ()
     columns: dict[str, Column]
 

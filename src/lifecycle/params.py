@@ -103,7 +103,7 @@ class Train(Strict):
 
 
 class Gate(Strict):
-    """The named conditions that a candidate must meet to be blessed."""
+    """The limits of the conditions that a candidate must meet to be blessed."""
 
     min_roc_auc: Share
     max_ece: Share
@@ -118,15 +118,17 @@ class Evaluate(Strict):
 
     bootstrap: Annotated[int, Field(ge=100)]
     min_support: Count
+    min_class: Count
     max_levels: Count
     tutorial_columns: list[str]
     gate: Gate
 
 
 class Explain(Strict):
-    """How much an explanation shows, and the rows that a Shapley value averages over."""
+    """How much an explanation shows, the rows that a Shapley value averages over, and what the model is for."""
 
     repeats: Count
+    rows: Annotated[int, Field(ge=10)]
     background: Count
     sample: Count
     max_effects: Count

@@ -19,13 +19,13 @@ MAX_CELLS = 1_000_000  # cells of a contingency table up to which it is counted 
 
 
 def associate(frame: pd.DataFrame, kinds: Mapping[str, Kind], *, ranks: bool = True) -> pd.DataFrame:
-    """The association of each pair of columns: a square frame of float64 from 0 (none) to 1, in the order of `kinds`.
+    """The association of each pair of columns: a square frame of float64, 0 (none) to 1, in the order of `kinds`.
 
     Two numeric columns: |Spearman's rho|; two categorical ones: Cramer's V; one of each: the correlation ratio of the
-    ranks. V and the ratio are corrected for chance, so that many levels do not look strong. Without `ranks`, |Pearson's
-    r| and the ratio of the values themselves. A pair is judged on the rows that have both (a number's rank is that among
-    all rows that have it); a constant or empty column goes with nothing; the diagonal is 1.
-    Booleans are categorical. Raises ProjectError for a column that the frame has not, ValueError for an unknown kind.
+    ranks. V and the ratio are corrected for chance, so that many levels do not look strong. Without `ranks`,
+    |Pearson's r| and the ratio of the values themselves. A pair is judged on the rows that have both (a number's rank
+    is that among all rows that have it); a constant or empty column goes with nothing; the diagonal is 1. Booleans are
+    categorical. Raises ProjectError for a column that the frame has not, ValueError for an unknown kind.
     """
     check_kinds(frame, kinds)
     names = list(kinds)
@@ -47,6 +47,22 @@ def associate(frame: pd.DataFrame, kinds: Mapping[str, Kind], *, ranks: bool = T
     return square.clip(0.0, 1.0)
 
 
+def associate_with(frame: pd.DataFrame, kinds: Mapping[str, Kind], target: pd.Series[Any]) -> pd.Series[float]:
+    """The association of each column with a categorical `target`, strongest first (ties in the order of `kinds`).
+
+    The measures of `associate` on ranks, without the square of all pairs: float64 from 0 to 1, indexed by column.
+    """
+    check_kinds(frame, kinds)
+    classes = read_codes(target)
+    found = {
+        name: measure_ratio(classes, read_numbers(frame, [name], ranks=True)[:, 0])
+        if kind == "numeric"
+        else measure_cramer(classes, read_codes(frame[name]))
+        for name, kind in kinds.items()
+    }
+    return pd.Series(found, dtype="float64").sort_values(ascending=False, kind="stable")
+
+
 def check_kinds(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> None:
     """Refuse a column that the frame has not (ProjectError) and an unknown kind (ValueError)."""
     for name, kind in kinds.items():
@@ -57,7 +73,7 @@ def check_kinds(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> None:
 
 
 def read_numbers(frame: pd.DataFrame, names: list[str], *, ranks: bool) -> Floats:
-    """The columns as float64 (rows, columns), absent and infinite values as NaN; as ranks from 1 with mean ties if asked."""
+    """The columns as float64 (rows, columns), absent and infinite values as NaN; with `ranks`, mean ranks from 1."""
     values = frame[names].astype("float64").replace([np.inf, -np.inf], np.nan)
     return (values.rank() if ranks else values).to_numpy("float64")
 
@@ -115,9 +131,10 @@ def count_cells(one: Codes, other: Codes, width: int) -> tuple[Codes, Codes]:
 
 
 def measure_ratio(codes: Codes, values: Floats) -> float:
-    """The correlation ratio of numbers by level, corrected for chance (Kelley 1935, PNAS 21: epsilon squared's root).
+    """The correlation ratio of numbers by level, corrected for chance: the root of Kelley's epsilon squared.
 
-    On ranks its square is (H - k + 1) / (n - k) of the Kruskal-Wallis H. Rows without a level (-1) or a number do not count.
+    Kelley 1935, PNAS 21. On ranks its square is (H - k + 1) / (n - k) of the Kruskal-Wallis H. Rows that lack a level
+    (-1) or a number do not count.
     """
     both = (codes >= 0) & np.isfinite(values)
     codes, values = codes[both], values[both]

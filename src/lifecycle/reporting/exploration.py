@@ -44,8 +44,8 @@ def plot_balance(classes: pd.DataFrame, target: str) -> Figure:
         if row["share"] >= 0.12:
             axes.text(left + row["share"] / 2, 0, text, ha="center", va="center", color="white", weight="bold")
         else:
-            axes.annotate(text, (left + row["share"] / 2, 0.3), (0, 4), textcoords="offset points", color=color, fontsize=8,
-                          ha="left" if left < 0.5 else "right")  # fmt: skip
+            place, side = left + row["share"] / 2, "left" if left < 0.5 else "right"
+            axes.annotate(text, (place, 0.3), (0, 4), textcoords="offset points", color=color, fontsize=8, ha=side)
         left += row["share"]
     first = classes.iloc[0]
     span = [[first["share"] - first["low"]], [first["high"] - first["share"]]]
@@ -135,7 +135,7 @@ def draw_bands(axes: Axes, rates: pd.DataFrame, overall: float) -> None:
 
 
 def draw_intervals(axes: Axes, places: Any, rates: pd.DataFrame, overall: float, *, lying: bool = False) -> None:
-    """Rates as points with intervals: red where the interval lies above the overall rate, blue below, grey around it."""
+    """Rates as points with intervals: red where the interval is above the overall rate, blue below, grey around it."""
     for color, chosen in (
         (POSITIVE, rates["low"] > overall),
         (NEGATIVE, rates["high"] < overall),
@@ -151,7 +151,7 @@ def draw_intervals(axes: Axes, places: Any, rates: pd.DataFrame, overall: float,
 
 
 def plot_levels(rates: pd.DataFrame, names: Sequence[str], event: str, overall: float) -> Figure | None:
-    """For each categorical column the event's rate by level, the highest on top, with intervals and the number of rows."""
+    """For each categorical column the event's rate by level, the highest on top, with intervals and numbers of rows."""
     panels = [rates[rates["column"] == name].sort_values("rate", ascending=False, kind="stable") for name in names]
     panels = [panel for panel in panels if len(panel)]
     if not panels:
@@ -189,7 +189,7 @@ def list_levels(axes: Axes, panels: Sequence[pd.DataFrame], overall: float) -> N
 
 
 def plot_courses(rates: pd.DataFrame, units: Mapping[str, str], event: str, overall: float) -> Figure | None:
-    """For each column of ordered levels (cohorts, periods) the event's rate with its interval, over the numbers of rows."""
+    """For each column of ordered levels (cohorts, periods) the event's rate with its interval, over numbers of rows."""
     panels = [(str(name), part) for name, part in rates.groupby("column", sort=False)]
     if not panels:
         return None

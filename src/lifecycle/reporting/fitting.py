@@ -50,7 +50,7 @@ def draw_space(trials: pd.DataFrame, family: str, spaces: dict[str, Any]) -> Fig
     names = list(spaces)
     figure, grid = new_grid(max(len(names), 1), columns=4, height=2.1)
     complete = (part["state"] == "complete").to_numpy()
-    best = part["roc_auc"].argmax()
+    best = int(part["roc_auc"].argmax())
     for axes, name in zip(grid, names, strict=False):
         values = settings[name]
         if isinstance(spaces[name], list):  # in the order of the search space, tried or not

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
+from markupsafe import Markup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,11 +45,10 @@ def render_page(
         from pygments.formatters import HtmlFormatter
 
         style += HtmlFormatter(style="friendly").get_style_defs(".highlight")
-    markup = jinja2.utils.markupsafe.Markup
     return load_templates().get_template("page.html.j2").render(
         title=title,
-        body=markup(body),  # noqa: S704 - made by our templates or by nbconvert
-        style=markup(style),  # noqa: S704 - our own file
+        body=Markup(body),  # noqa: S704 - made by our templates or by nbconvert
+        style=Markup(style),  # noqa: S704 - our own file
         project=project,
         links=links,
         current=current,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -14,7 +14,7 @@ NEGATIVE = "#4a6fa5"
 NEUTRAL = "#7b8794"
 ACCENT = "#edae49"
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "figure.dpi": 110,
     "figure.constrained_layout.use": True,
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs on every machine
@@ -29,7 +29,7 @@ STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
     "grid.color": "#e4e7eb",
     "grid.linewidth": 0.8,
-    "axes.prop_cycle": mpl.cycler(color=[NEGATIVE, POSITIVE, ACCENT, "#2a9d8f", "#8f5fa8", NEUTRAL]),
+    "axes.prop_cycle": cycler(color=[NEGATIVE, POSITIVE, ACCENT, "#2a9d8f", "#8f5fa8", NEUTRAL]),
     "legend.frameon": False,
 }
 

@@ -16,8 +16,9 @@ BOXES = 9
 CELLS = 24  # columns of the heat map
 POINTS = 200  # outliers drawn for each column
 LETTERS = 36  # of a name on an axis
+SENTENCE = 64  # of a sentence there
 MEDIAN = {"color": NEGATIVE, "linewidth": 2}
-BEYOND = {"marker": ".", "markeredgecolor": POSITIVE}
+BEYOND = {"marker": ".", "markeredgecolor": POSITIVE, "markerfacecolor": POSITIVE}
 # Outcomes in the order they are listed: what they are called, and their colour.
 OUTCOMES = {
     "error": ("✗ failed", "var(--bad)"),
@@ -30,7 +31,9 @@ OUTCOMES = {
 def render_verdict(verdict: dict[str, Any]) -> str:
     """The verdict of checks.json, its counts, and its checks as a table, those that failed first: HTML."""
     failed = [check for check in verdict["checks"] if check["status"] == "failed"]
-    applied = [check for check in verdict["checks"] if check["status"] != "not applicable"]
+    applied = [
+        check for check in verdict["checks"] if check["status"] != "not applicable"
+    ]
     warnings = sum(check["severity"] == "warning" for check in failed)
     cards = [
         {"label": "rows valid", "value": f"{verdict['valid']:,}", "note": f"of {verdict['rows']:,}"},
@@ -44,14 +47,23 @@ def render_verdict(verdict: dict[str, Any]) -> str:
         "checks.html.j2",
         verdict=verdict,
         cards=cards,
-        checks=[check | describe_outcome(check) for check in sorted(applied, key=rank_outcome)],
-        skipped=[check["title"].lower() for check in verdict["checks"] if check["status"] == "not applicable"],
+        checks=[
+            check | describe_outcome(check)
+            for check in sorted(applied, key=rank_outcome)
+        ],
+        skipped=[
+            check["title"].lower()
+            for check in verdict["checks"]
+            if check["status"] == "not applicable"
+        ],
     )
 
 
 def rank_outcome(check: dict[str, Any]) -> int:
     """Where a check stands in the list: failures first, by how bad they are."""
-    return list(OUTCOMES).index(check["severity"] if check["status"] == "failed" else "passed")
+    return list(OUTCOMES).index(
+        check["severity"] if check["status"] == "failed" else "passed"
+    )
 
 
 def describe_outcome(check: dict[str, Any]) -> dict[str, str]:
@@ -62,23 +74,39 @@ def describe_outcome(check: dict[str, Any]) -> dict[str, str]:
 
 def render_findings(verdict: dict[str, Any], *names: str) -> str:
     """What some checks of checks.json found, with their examples; those that do not apply are left out: HTML."""
-    told = {check["name"]: check for check in verdict["checks"] if check["status"] != "not applicable"}
-    return render_part("findings.html.j2", checks=[told[name] for name in names if name in told])
+    told = {
+        check["name"]: check
+        for check in verdict["checks"]
+        if check["status"] != "not applicable"
+    }
+    return render_part(
+        "findings.html.j2", checks=[told[name] for name in names if name in told]
+    )
 
 
-def shorten(name: object) -> str:
+def shorten(name: object, letters: int = LETTERS) -> str:
     """A name that fits an axis."""
     text = str(name).replace("$", r"\$")
-    return text if len(text) <= LETTERS else f"{text[: LETTERS - 1]}…"
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"
 
 
-def draw_bars(values: pd.Series[Any], *, title: str, label: str, colors: list[str], form: str) -> Figure:
+def draw_bars(
+    values: pd.Series[Any],
+    *,
+    title: str,
+    label: str,
+    colors: list[str],
+    form: str,
+    letters: int = LETTERS,
+) -> Figure:
     """Horizontal bars, the first on top, each with its value written in the format `form`."""
-    figure, (axes,) = new_grid(1, columns=1, height=0.75 + 0.26 * max(len(values), 3))
+    figure, (axes,) = new_grid(1, columns=1, height=0.85 + 0.26 * len(values))
     axes.barh(range(len(values)), values.to_numpy(), color=colors, height=0.7)
     for place, value in enumerate(values):
         axes.annotate(f" {value:{form}}", (value, place), va="center", fontsize=8)
-    axes.set_yticks(range(len(values)), [shorten(name) for name in values.index])
+    axes.set_yticks(
+        range(len(values)), [shorten(name, letters) for name in values.index]
+    )
     axes.invert_yaxis()
     axes.set(title=title, xlabel=label)
     axes.grid(axis="y", visible=False)
@@ -98,9 +126,12 @@ def draw_reasons(reasons: pd.DataFrame) -> Figure | None:
     part = reasons.head(BARS)
     title = f"Why rows are in quarantine{say_top(len(part), len(reasons))}"
     values = part.set_index("reason")["rows"]
-    return draw_bars(
-        values, title=title, label="rows (one may have several reasons)", colors=[POSITIVE] * len(part), form=",d"
+    label, colors = "rows (one may have several reasons)", [POSITIVE] * len(part)
+    figure = draw_bars(
+        values, title=title, label=label, colors=colors, form=",d", letters=SENTENCE
     )
+    figure.axes[0].xaxis.get_major_locator().set_params(integer=True)
+    return figure
 
 
 def draw_missing(shares: pd.Series[Any]) -> Figure | None:
@@ -110,7 +141,13 @@ def draw_missing(shares: pd.Series[Any]) -> Figure | None:
         return None
     part = some.head(BARS)
     title = f"Missing values{say_top(len(part), len(some))}"
-    figure = draw_bars(part * 100, title=title, label="rows, %", colors=[NEGATIVE] * len(part), form=".2f")
+    figure = draw_bars(
+        part * 100,
+        title=title,
+        label="rows, %",
+        colors=[NEGATIVE] * len(part),
+        form=".2f",
+    )
     figure.axes[0].set_xlim(0, min(115, max(float(part.iloc[0]) * 125, 1)))
     return figure
 
@@ -130,27 +167,50 @@ def draw_outliers(frame: pd.DataFrame, fences: pd.DataFrame) -> Figure | None:
     ):
         values = frame[name].to_numpy(dtype="float64", na_value=np.nan)
         box = sketch_box(values[np.isfinite(values)], lower, upper)
-        axes.bxp([box], orientation="horizontal", widths=0.5, medianprops=MEDIAN, flierprops=BEYOND)
+        axes.bxp(
+            [box],
+            orientation="horizontal",
+            widths=0.5,
+            medianprops=MEDIAN,
+            flierprops=BEYOND,
+        )
         low, high = axes.get_xlim()
         for fence in (lower, upper):
             if low <= fence <= high:
                 axes.axvline(fence, color=ACCENT, linewidth=1, linestyle="--")
-        axes.set_title(f"{shorten(name)}: {count:,} beyond" if count else shorten(name), fontsize=9)
+        axes.set_title(
+            f"{shorten(name)}: {count:,} beyond" if count else shorten(name), fontsize=9
+        )
         axes.set_yticks([])
         axes.tick_params(axis="x", labelsize=7)
-    title = "Quartiles, whiskers (1.5 IQR) and what lies beyond the outer fences (3 IQR)"
-    figure.suptitle(f"{title}{say_top(len(part), len(fences))}", fontsize=10, x=0.01, ha="left", weight="bold")
+        axes.locator_params(axis="x", nbins=5)
+    title = (
+        "Quartiles, whiskers (1.5 IQR) and what lies beyond the outer fences (3 IQR)"
+    )
+    figure.suptitle(
+        f"{title}{say_top(len(part), len(fences))}",
+        fontsize=10,
+        x=0.01,
+        ha="left",
+        weight="bold",
+    )
     return figure
 
 
-def sketch_box(finite: np.ndarray[Any, Any], lower: float, upper: float) -> dict[str, Any]:
+def sketch_box(
+    finite: np.ndarray[Any, Any], lower: float, upper: float
+) -> dict[str, Any]:
     """What matplotlib needs for a box: quartiles, whiskers and at most POINTS of the numbers beyond the fences."""
     if not len(finite):
-        return dict.fromkeys(("q1", "med", "q3", "whislo", "whishi"), np.nan) | {"fliers": []}
+        return dict.fromkeys(("q1", "med", "q3", "whislo", "whishi"), np.nan) | {
+            "fliers": []
+        }
     first, middle, third = np.quantile(finite, [0.25, 0.5, 0.75])
     reach = 1.5 * (third - first)
     beyond = np.sort(finite[(finite < lower) | (finite > upper)])
-    kept = np.unique(np.linspace(0, len(beyond) - 1, min(len(beyond), POINTS)).round().astype(int))
+    kept = np.unique(
+        np.linspace(0, len(beyond) - 1, min(len(beyond), POINTS)).round().astype(int)
+    )
     return {
         "q1": first,
         "med": middle,
@@ -169,7 +229,11 @@ def draw_associations(associations: pd.DataFrame) -> Figure | None:
     square = associations.to_numpy()
     strongest = np.where(np.eye(size, dtype=bool), 0, square).max(axis=1)
     kept = np.sort(np.argsort(-strongest, kind="stable")[:CELLS])
-    part = np.where(np.triu(np.ones((len(kept), len(kept)), dtype=bool)), np.nan, square[np.ix_(kept, kept)])
+    part = np.where(
+        np.triu(np.ones((len(kept), len(kept)), dtype=bool)),
+        np.nan,
+        square[np.ix_(kept, kept)],
+    )
     names = [shorten(name) for name in associations.index[kept]]
     figure, (axes,) = new_grid(1, columns=1, width=8.0, height=1.6 + 0.24 * len(kept))
     image = axes.imshow(part[1:, :-1], cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -192,7 +256,9 @@ def draw_separation(separation: pd.DataFrame, limit: float) -> Figure | None:
     part = separation.head(BARS).set_index("column")["roc_auc"]
     title = f"How well each column alone separates the classes{say_top(len(part), len(separation))}"
     colors = [POSITIVE if area > limit else NEGATIVE for area in part]
-    figure = draw_bars(part, title=title, label="ROC AUC (0.5: a coin)", colors=colors, form=".2f")
+    figure = draw_bars(
+        part, title=title, label="ROC AUC (0.5: a coin)", colors=colors, form=".2f"
+    )
     draw_limit(figure, limit, "suspect of leakage")
     figure.axes[0].set_xlim(0.5, 1.04)
     return figure
@@ -200,7 +266,9 @@ def draw_separation(separation: pd.DataFrame, limit: float) -> Figure | None:
 
 def draw_drift(drift: pd.DataFrame, limit: float) -> Figure | None:
     """The stability index of each column against the reference, the furthest first; None where nothing moved."""
-    moved = drift[drift["psi"] >= 0.0005].sort_values("psi", ascending=False, kind="stable")
+    moved = drift[drift["psi"] >= 0.0005].sort_values(
+        "psi", ascending=False, kind="stable"
+    )
     if moved.empty:
         return None
     part = moved.head(BARS)
@@ -208,7 +276,13 @@ def draw_drift(drift: pd.DataFrame, limit: float) -> Figure | None:
     colors = [POSITIVE if far else NEGATIVE for far in shifted]
     title = f"How far columns are from the reference{say_top(len(part), len(moved))}"
     values = part.set_index("column")["psi"]
-    figure = draw_bars(values, title=title, label="population stability index", colors=colors, form=".3f")
+    figure = draw_bars(
+        values,
+        title=title,
+        label="population stability index",
+        colors=colors,
+        form=".3f",
+    )
     draw_limit(figure, limit, "limit")
     figure.axes[0].set_xlim(0, 1.15 * max(limit, float(values.iloc[0])))
     return figure
@@ -219,10 +293,14 @@ def draw_limit(figure: Figure, limit: float, label: str) -> None:
     axes = figure.axes[0]
     axes.axvline(limit, color=POSITIVE, linewidth=1, linestyle="--")
     foot = axes.get_ylim()[0]
-    axes.annotate(f"{label} ", (limit, foot), color=POSITIVE, fontsize=8, ha="right", va="bottom")
+    axes.annotate(
+        f"{label} ", (limit, foot), color=POSITIVE, fontsize=8, ha="right", va="bottom"
+    )
 
 
-def draw_course(moments: pd.Series[Any], gaps: tuple[tuple[pd.Timestamp, pd.Timestamp], ...]) -> Figure | None:
+def draw_course(
+    moments: pd.Series[Any], gaps: tuple[tuple[pd.Timestamp, pd.Timestamp], ...]
+) -> Figure | None:
     """Rows over time in sixty bins, gaps shaded; None where no moment is there or all are one."""
     present = moments.dropna()
     if present.nunique() < 2:
@@ -231,5 +309,8 @@ def draw_course(moments: pd.Series[Any], gaps: tuple[tuple[pd.Timestamp, pd.Time
     axes.hist(present.to_numpy(), bins=60, color=NEGATIVE)
     for start, end in gaps:
         axes.axvspan(start, end, color=ACCENT, alpha=0.35)  # type: ignore[arg-type]
-    axes.set(title="Rows over time (gaps shaded)" if gaps else "Rows over time", ylabel="rows")
+    axes.set(
+        title="Rows over time (gaps shaded)" if gaps else "Rows over time",
+        ylabel="rows",
+    )
     return figure

@@ -80,7 +80,7 @@ def compute_features(frame: pd.DataFrame, features: list[dict[str, Any]]) -> pd.
     A row's features depend on that row alone: nothing is fitted here.
     """
     arrays = {name: to_array(frame[name]) for feature in features for name in feature["columns"]}
-    computed = {}
+    computed: dict[str, Any] = {}
     for feature in features:
         if feature["expression"] is not None:
             computed[feature["name"]] = parse_expression(feature["expression"], feature["name"]).evaluate(arrays)

@@ -20,7 +20,7 @@ __all__ = ["find_commit", "load_model", "log_model", "open_tracking", "save_mode
 
 Array = np.ndarray[Any, Any]
 Folds = list[tuple[Array, Array]]
-PACKAGES = ("numpy", "scikit-learn", "lightgbm")  # whose versions a saved model depends on
+PACKAGES = ("numpy", "scikit-learn")  # whose versions a saved model depends on
 
 
 def cross_validate(
@@ -62,7 +62,7 @@ def summarise_scores(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
     names = [name for name in scores.columns if name not in ("fold", "side")]
     return {
         name: {
-            f"{side}_{short}": float(sides.loc[side, (name, statistic)])
+            f"{side}_{short}": float(sides[name, statistic][side])
             for side in ("train", "test")
             for short, statistic in (("mean", "mean"), ("sd", "std"))
         }

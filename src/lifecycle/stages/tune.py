@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optuna
 import pandas as pd
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
@@ -53,7 +54,7 @@ def open_study(name: str, storage: str, folder: Path, startup_trials: int) -> op
         backend: Any = optuna.storages.RDBStorage(storage)
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        journal = optuna.storages.journal.JournalFileBackend(str(folder / f"{name}.journal"))
+        journal = JournalFileBackend(str(folder / f"{name}.journal"))
         backend = optuna.storages.JournalStorage(journal)
     study = optuna.create_study(
         study_name=name,
@@ -195,7 +196,7 @@ def read_settings(trial: FrozenTrial) -> Settings:
 def choose_best(table: pd.DataFrame) -> dict[str, Any]:
     """The winner among complete trials (the earlier one where two are equal), and each family's best score."""
     complete = table[table["state"] == "complete"]
-    best = complete.loc[complete["roc_auc"].idxmax()]
+    best = complete.iloc[int(complete["roc_auc"].argmax())]
     families = complete.groupby("family")["roc_auc"].max().sort_values(ascending=False)
     return {
         "family": best["family"],

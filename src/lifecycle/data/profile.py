@@ -1,0 +1,288 @@
+"""The profile of a table: a small sketch of every column, in counts that add up, to hold later tables against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from scipy.special import chdtri
+
+from lifecycle.contract import Column, Role
+from lifecycle.paths import ProjectError, read_json
+
+Series: TypeAlias = "pd.Series[Any]"
+Array = np.ndarray[Any, Any]
+Sketch = dict[str, Any]
+
+BINS = 10  # of a numeric column, of about equal size, and one open bin on either side
+LEVELS = 100  # of a categorical column that are counted apart; the rest is `other`
+CHANCE = 0.001  # share of comparisons of like samples in which chance goes as far
+NOTABLE = 10  # rows expected, from which a level's absence is none of chance
+PSEUDO = 0.5  # added to each count, so that an empty bin leaves the index finite (Jeffreys' prior)
+
+
+def profile_table(
+    frame: pd.DataFrame,
+    columns: Mapping[str, Column],
+    like: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Sketch every column of a typed table: {"rows", "columns": {name: sketch}}.
+
+    Numeric: counts in bins between quantiles. Categorical, boolean and target: counts of levels. Others: how many are
+    missing. Identifying columns are left out. `like` is a profile whose bins and levels are used, so that both can be
+    compared and added.
+    """
+    known = like["columns"] if like else {}
+    return {
+        "rows": len(frame),
+        "columns": {
+            name: sketch_column(frame[name], column, known.get(name))
+            for name, column in columns.items()
+            if name in frame and column.role is not Role.PII
+        },
+    }
+
+
+def sketch_column(values: Series, column: Column, like: Sketch | None) -> Sketch:
+    """One column's sketch, of the kind that its role asks for."""
+    missing = int(values.isna().sum())
+    if column.role is Role.NUMERIC:
+        return sketch_numbers(values, missing, like)
+    if column.role in (Role.CATEGORICAL, Role.BOOLEAN, Role.TARGET):
+        return sketch_levels(values, missing, like)
+    return {"kind": "presence", "missing": missing, "present": len(values) - missing}
+
+
+def sketch_numbers(values: Series, missing: int, like: Sketch | None) -> Sketch:
+    """Edges and counts: bin i holds edges[i-1] <= x < edges[i]; the first and the last are open, and empty at first."""
+    present = values.dropna().to_numpy(dtype="float64")
+    finite = present[np.isfinite(present)]
+    if like is not None and like["kind"] == "numeric":
+        edges = np.array(like["edges"], dtype=np.float64)
+    else:
+        edges = cut_edges(finite)
+    counts = np.bincount(
+        np.searchsorted(edges, present, side="right"), minlength=len(edges) + 1
+    )
+    return {
+        "kind": "numeric",
+        "missing": missing,
+        "least": float(finite.min()) if len(finite) else None,
+        "greatest": float(finite.max()) if len(finite) else None,
+        "edges": edges.tolist(),
+        "counts": counts.tolist(),
+    }
+
+
+def cut_edges(finite: Array) -> Array:
+    """Quantiles that differ, from the least value to just above the greatest."""
+    if not len(finite):
+        return np.array([], dtype=np.float64)
+    inner = np.quantile(finite, np.linspace(0, 1, BINS + 1), method="inverted_cdf")
+    return np.unique(np.append(inner[:-1], np.nextafter(inner[-1], np.inf)))
+
+
+def sketch_levels(values: Series, missing: int, like: Sketch | None) -> Sketch:
+    """Counts of the commonest levels (of all that `like` has, too), and of the other rows and levels."""
+    counts = values.dropna().astype("str").value_counts()
+    counts = counts.sort_index().sort_values(ascending=False, kind="stable")
+    if like is not None and like["kind"] == "levels":
+        known = counts.reindex(list(like["levels"]), fill_value=0)
+        fresh = counts[~counts.index.isin(known.index)].iloc[
+            : max(0, LEVELS - len(known))
+        ]
+        kept = pd.concat([known, fresh])
+    else:
+        kept = counts.iloc[:LEVELS]
+    rest = counts[~counts.index.isin(kept.index)]
+    return {
+        "kind": "levels",
+        "missing": missing,
+        "levels": {str(level): int(count) for level, count in kept.items()},
+        "other": {"rows": int(rest.sum()), "levels": len(rest)},
+    }
+
+
+def merge_profiles(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The profile of two tables together, from profiles with the same columns and bins (made with `like`).
+
+    Counts add up exactly; where levels were cut off, `other.levels` is the larger of the two. Raises ValueError where
+    columns, kinds or edges differ.
+    """
+    if one["columns"].keys() != other["columns"].keys():
+        raise ValueError("only profiles of the same columns can be merged")
+    merged = {
+        name: merge_sketches(name, one["columns"][name], other["columns"][name])
+        for name in one["columns"]
+    }
+    return {"rows": one["rows"] + other["rows"], "columns": merged}
+
+
+def merge_sketches(name: str, one: Sketch, other: Sketch) -> Sketch:
+    """The sketch of a column's two parts together."""
+    if one["kind"] != other["kind"] or one.get("edges") != other.get("edges"):
+        raise ValueError(
+            f"column {name!r} was sketched in two ways: make the second profile with `like` the first"
+        )
+    merged = {**one, "missing": one["missing"] + other["missing"]}
+    if one["kind"] == "presence":
+        return {**merged, "present": one["present"] + other["present"]}
+    if one["kind"] == "numeric":
+        least = [value for value in (one["least"], other["least"]) if value is not None]
+        greatest = [
+            value for value in (one["greatest"], other["greatest"]) if value is not None
+        ]
+        counts = [a + b for a, b in zip(one["counts"], other["counts"], strict=True)]
+        return {
+            **merged,
+            "least": min(least, default=None),
+            "greatest": max(greatest, default=None),
+            "counts": counts,
+        }
+    both = [one["levels"], other["levels"]]
+    levels = {
+        level: sum(counts.get(level, 0) for counts in both)
+        for level in both[0] | both[1]
+    }
+    rest = {"rows": one["other"]["rows"] + other["other"]["rows"]}
+    rest["levels"] = max(one["other"]["levels"], other["other"]["levels"])
+    return {**merged, "levels": levels, "other": rest}
+
+
+def load_profile(path: Path) -> dict[str, Any] | None:
+    """A profile from its file, None where there is none yet (no file, or `{}`); raises ProjectError for other content."""
+    profile = read_json(path) if path.is_file() else {}
+    if profile == {}:
+        return None
+    if (
+        not isinstance(profile, dict)
+        or not isinstance(profile.get("columns"), dict)
+        or "rows" not in profile
+    ):
+        raise ProjectError(
+            f"{path} is not a profile: expected an object with `rows` and `columns`."
+        )
+    return profile
+
+
+def compare_profiles(
+    reference: dict[str, Any], current: dict[str, Any]
+) -> pd.DataFrame:
+    """How far each column has moved: one row a column of `current`, in its order.
+
+    Columns: column, psi, chance (what the index reaches by chance in 1 of 1000 comparisons), missing_before,
+    missing_now (shares), new and vanished (levels, tuples of str), known (whether the reference has the column).
+    `psi` is NaN where there is nothing to compare. `current` must have been made with `like` the reference.
+    """
+    rows = []
+    for name, now in current["columns"].items():
+        before = reference["columns"].get(name)
+        known = before is not None and before["kind"] == now["kind"]
+        row = {
+            "column": name,
+            "known": known,
+            "psi": np.nan,
+            "chance": np.nan,
+            "new": (),
+            "vanished": (),
+        }
+        row["missing_now"] = now["missing"] / max(current["rows"], 1)
+        row["missing_before"] = (
+            before["missing"] / max(reference["rows"], 1) if known else np.nan
+        )
+        if known:
+            expected, actual = align_counts(before, now)
+            row["psi"], row["chance"] = (
+                measure_psi(expected, actual),
+                bound_psi(expected, actual),
+            )
+        if known and now["kind"] == "levels":
+            row["new"], row["vanished"] = compare_levels(before, now)
+        rows.append(row)
+    names = [
+        "column",
+        "psi",
+        "chance",
+        "missing_before",
+        "missing_now",
+        "new",
+        "vanished",
+        "known",
+    ]
+    return pd.DataFrame(rows, columns=names)
+
+
+def align_counts(before: Sketch, now: Sketch) -> tuple[Array, Array]:
+    """The counts of two sketches of one kind side by side, float64 (bins,); the missing are a bin of their own."""
+    if before["kind"] == "presence":
+        pair = [before["present"], before["missing"]], [now["present"], now["missing"]]
+    elif before["kind"] == "numeric":
+        if before["edges"] != now["edges"]:
+            raise ValueError(
+                "only profiles with the same bins can be compared: make the later one with `like` the first"
+            )
+        pair = [*before["counts"], before["missing"]], [*now["counts"], now["missing"]]
+    else:
+        levels = list(before["levels"] | now["levels"])
+        pair = count_levels(before, levels), count_levels(now, levels)
+    return np.array(pair[0], dtype=np.float64), np.array(pair[1], dtype=np.float64)
+
+
+def count_levels(sketch: Sketch, levels: list[str]) -> list[int]:
+    """A sketch's rows at each level, at other levels, and without one."""
+    return [
+        *(sketch["levels"].get(level, 0) for level in levels),
+        sketch["other"]["rows"],
+        sketch["missing"],
+    ]
+
+
+def measure_psi(expected: Array, actual: Array) -> float:
+    """The population stability index of two arrays of counts in the same bins, shape (bins,): 0 when alike, never less.
+
+    The sum of (a - e) ln(a / e) over the bins' shares, which is Jeffreys' divergence (1946); Siddiqi (2006, Credit Risk
+    Scorecards) holds 0.1 for a slight and 0.25 for a plain shift. Half a row is added to every bin that either has, so
+    that an empty one does not make it infinite. NaN where either has no rows.
+    """
+    used = (expected > 0) | (actual > 0)
+    if not expected.sum() or not actual.sum():
+        return float("nan")
+    e, a = expected[used] + PSEUDO, actual[used] + PSEUDO
+    e, a = e / e.sum(), a / a.sum()
+    return max(0.0, float(np.sum((a - e) * np.log(a / e))))
+
+
+def bound_psi(expected: Array, actual: Array) -> float:
+    """What the index reaches by chance in 1 of 1000 pairs of samples that are alike, of these sizes and bins.
+
+    (1/n + 1/m) times a chi-squared of bins - 1 degrees of freedom (Yurdakul & Naranjo 2020, J. Risk Model Valid. 14).
+    """
+    bins = int(((expected > 0) | (actual > 0)).sum())
+    if bins < 2 or not expected.sum() or not actual.sum():
+        return 0.0
+    return float(chdtri(bins - 1, CHANCE) * (1 / expected.sum() + 1 / actual.sum()))
+
+
+def compare_levels(
+    before: Sketch, now: Sketch
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The levels that are new and those that have gone, where chance cannot explain it and none were cut off."""
+
+    def list_absent(one: Sketch, other: Sketch) -> tuple[str, ...]:
+        if other["other"]["rows"]:
+            return ()
+        total = max(sum(one["levels"].values()) + one["other"]["rows"], 1)
+        size = sum(other["levels"].values())
+        absent = (
+            level
+            for level, count in one["levels"].items()
+            if not other["levels"].get(level)
+        )
+        return tuple(
+            level for level in absent if one["levels"][level] / total * size >= NOTABLE
+        )
+
+    return list_absent(now, before), list_absent(before, now)

@@ -1,0 +1,197 @@
+"""What a model's probability comes from, column by column, for any model: it is only ever asked to predict.
+
+Attributions and effects are in probability, so that 0.05 is five percentage points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+Array = np.ndarray[Any, Any]
+Predict = Callable[[pd.DataFrame], Array]
+
+BATCH = 100_000  # rows that a model is asked for at once
+EVALUATIONS = 400_000  # rows that one method may ask a model for; a wide table is explained on fewer rows
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Shapley values of some rows: `base` + shapley.sum(axis=1) is the rows' probability.
+
+    shapley: (rows, columns), in the order of `names`. error: the same shape, the standard error that the choice of
+    background rows and orders leaves. base: the mean probability of the background. probability: (rows,).
+    """
+
+    names: list[str]
+    shapley: Array
+    error: Array
+    base: float
+    probability: Array
+
+
+def fit_budget(wanted: int, evaluations: int, least: int = 20) -> int:
+    """How many rows to explain: `wanted`, or what EVALUATIONS allow at `evaluations` each, never below `least`."""
+    return min(wanted, max(least, EVALUATIONS // max(1, evaluations)))
+
+
+def sample_rows(table: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
+    """At most `rows` rows at random, without replacement, in the table's order."""
+    if rows >= len(table):
+        return table
+    return table.iloc[np.sort(np.random.default_rng(seed).choice(len(table), rows, replace=False))]
+
+
+def choose_background(predict: Predict, table: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
+    """Rows to average over, spread evenly over the predictions, so that their mean prediction is the table's.
+
+    Systematic sampling of the rows sorted by prediction (a seeded sample of them in a long table).
+    """
+    table = sample_rows(table, BATCH, seed)
+    if rows >= len(table):
+        return table
+    order = np.argsort(predict(table), kind="stable")
+    places = ((np.arange(rows) + 0.5) * (len(table) / rows)).astype(np.int64)
+    return table.iloc[np.sort(order[places])]
+
+
+def predict_mixed(predict: Predict, table: pd.DataFrame, sources: Array) -> Array:
+    """Predict rows whose columns come from different rows: `sources` (rows, columns) are positions in `table`."""
+    parts = [
+        predict(pd.DataFrame(
+            {name: table[name].take(chunk[:, place]).array for place, name in enumerate(table.columns)}, copy=False
+        ))
+        for chunk in np.split(sources, range(BATCH, len(sources), BATCH))
+    ]  # fmt: skip
+    return np.concatenate(parts)
+
+
+def permute_columns(predict: Predict, table: pd.DataFrame, target: Array, repeats: int, seed: int) -> pd.DataFrame:
+    """How much ROC AUC is lost when one column's values are shuffled among the rows (Breiman 2001; Fisher et al. 2019).
+
+    `table` has the model's columns alone, `target` is 0 or 1, shape (rows,). A row a column, in the table's order, with
+    column, importance (mean drop over the repeats), error (its standard error, 0 with one repeat). Each repeat uses the
+    same shuffle for all columns, so that columns are compared like with like.
+    """
+    rows = len(table)
+    shuffles = np.random.default_rng(seed).permuted(np.tile(np.arange(rows), (repeats, 1)), axis=1)
+    base = measure_area(predict(table)[None, :], target)[0]
+    drops = np.empty((table.shape[1], repeats))
+    for place in range(table.shape[1]):
+        sources = np.broadcast_to(np.arange(rows)[None, :, None], (repeats, rows, table.shape[1])).copy()
+        sources[:, :, place] = shuffles
+        shuffled = predict_mixed(predict, table, sources.reshape(-1, table.shape[1])).reshape(repeats, rows)
+        drops[place] = base - measure_area(shuffled, target)
+    error = drops.std(axis=1, ddof=1) / np.sqrt(repeats) if repeats > 1 else np.zeros(len(drops))
+    return pd.DataFrame({"column": list(table.columns), "importance": drops.mean(axis=1), "error": error})
+
+
+def measure_area(scores: Array, target: Array) -> Array:
+    """ROC AUC of each row of `scores` (models, rows), by mid-ranks."""
+    truth = np.asarray(target) == 1
+    m, n = int(truth.sum()), int((~truth).sum())
+    return np.asarray((rankdata(scores, axis=1)[:, truth].sum(axis=1) - m * (m + 1) / 2) / (m * n))
+
+
+def attribute_rows(predict: Predict, rows: pd.DataFrame, background: pd.DataFrame, seed: int) -> Attribution:
+    """Shapley values of each row's probability, over the columns of `background`; interventional, in probability.
+
+    The worth of a set of columns is the mean prediction with those columns from the row and the others from each
+    background row. Sampled by permutations (Castro et al. 2009; Strumbelj & Kononenko 2014): for each background row a
+    random order of the columns, walked forwards and backwards (antithetic: Mitchell et al. 2022, JMLR 23), each step
+    turning one column from the background's value to the row's. As every walk ends at the row, base + sum over columns is
+    its prediction exactly. Asks for rows x background x 2 x (columns - 1) predictions.
+    """
+    names = list(background.columns)
+    explained, behind, columns = len(rows), len(background), len(names)
+    ranks = np.random.default_rng(seed).permuted(np.tile(np.arange(columns), (explained * behind, 1)), axis=1)
+    both = pd.concat([rows[names], background], ignore_index=True)
+    ends = predict(both)
+    own, other = np.repeat(np.arange(explained), behind), explained + np.tile(np.arange(behind), explained)
+    size = max(1, BATCH // max(columns - 1, 1))
+    parts = [
+        walk_orders(predict, both, ends, own[begin : begin + size], other[begin : begin + size], order)
+        for begin in range(0, len(ranks), size)
+        for order in [ranks[begin : begin + size]]
+    ]
+    walks = np.concatenate(parts).reshape(explained, behind, columns)
+    spread = walks.std(axis=1, ddof=1) if behind > 1 else np.zeros((explained, columns))
+    return Attribution(
+        names, walks.mean(axis=1), spread / np.sqrt(behind), float(ends[explained:].mean()), ends[:explained]
+    )
+
+
+def walk_orders(predict: Predict, both: pd.DataFrame, ends: Array, own: Array, other: Array, ranks: Array) -> Array:
+    """What each column adds on the way from row `other` to row `own` of `both`, mean of an order and its reverse.
+
+    `ranks` (walks, columns) is each column's place in the order; `ends` are the predictions of `both`. The result has
+    the shape of `ranks`.
+    """
+    walks, columns = ranks.shape
+    step = np.arange(1, columns)[:, None]
+    added = np.zeros(ranks.shape)
+    for order in (ranks, columns - 1 - ranks):
+        path = np.empty((walks, columns + 1))
+        path[:, 0], path[:, -1] = ends[other], ends[own]
+        if columns > 1:
+            sources = np.where(order[:, None, :] < step, own[:, None, None], other[:, None, None])
+            path[:, 1:-1] = predict_mixed(predict, both, sources.reshape(-1, columns)).reshape(walks, -1)
+        added += np.take_along_axis(np.diff(path, axis=1), order, axis=1) / 2
+    return added
+
+
+def rank_columns(attribution: Attribution, table: pd.DataFrame) -> pd.DataFrame:
+    """Global importance: a row a column, greatest first, with column, importance (mean |value|) and direction.
+
+    Direction is Spearman's correlation of a numeric column's values with their attributions, NaN for others. `table`
+    holds the rows that were explained.
+    """
+    directions = [
+        table[name].corr(pd.Series(attribution.shapley[:, place], index=table.index), method="spearman")
+        if pd.api.types.is_numeric_dtype(table[name]) and table[name].nunique() > 1
+        else np.nan
+        for place, name in enumerate(attribution.names)
+    ]
+    importance = np.abs(attribution.shapley).mean(axis=0)
+    frame = pd.DataFrame({"column": attribution.names, "importance": importance, "direction": directions})
+    return frame.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
+
+
+def choose_grid(column: pd.Series, points: int = 20, levels: int = 10) -> list[Any]:
+    """The values at which a column's effect is asked for: quantiles of a number, the commonest levels of anything else.
+
+    A number with at most `levels` distinct values has those.
+    """
+    present = column.dropna()
+    if not pd.api.types.is_numeric_dtype(column):
+        counts = present.value_counts()
+        order = sorted(counts.index, key=lambda level: (-counts[level], str(level)))
+        return order[:levels]
+    distinct = np.unique(present.to_numpy(np.float64))
+    if len(distinct) > levels:
+        distinct = np.unique(present.quantile(np.linspace(0.01, 0.99, points), interpolation="nearest"))
+    return [float(value) for value in distinct]
+
+
+def trace_effect(predict: Predict, table: pd.DataFrame, name: str, grid: list[Any]) -> pd.DataFrame:
+    """What the model says if one column alone changed: the partial dependence and its spread over rows.
+
+    A row a grid value: value; level, the mean prediction (partial dependence, Friedman 2001); and mean, low and high:
+    the mean, the 10th and the 90th percentile of the rows' own curves (individual conditional expectation, Goldstein et
+    al. 2015), each curve less its own mean over the grid.
+    """
+    repeated = table.iloc[np.tile(np.arange(len(table)), len(grid))].reset_index(drop=True)
+    values = np.repeat(np.array(grid, dtype=object), len(table))
+    changed = repeated.assign(**{name: pd.Series(values, dtype=table[name].dtype)})
+    curves = predict(changed).reshape(len(grid), len(table))
+    centred = curves - curves.mean(axis=0)
+    low, high = np.quantile(centred, [0.1, 0.9], axis=1)
+    return pd.DataFrame(
+        {"value": pd.Series(grid, dtype=object), "mean": centred.mean(axis=1), "low": low, "high": high,
+         "level": curves.mean(axis=1)}
+    )  # fmt: skip

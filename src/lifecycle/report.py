@@ -1,0 +1,117 @@
+"""The front page, reports/index.html: what was decided and why, from the files that the stages wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from markupsafe import Markup
+
+from lifecycle import paths
+from lifecycle.contract import Contract, load_contract
+from lifecycle.paths import Project, read_json, replace_file
+from lifecycle.reporting.front import draw_drivers, draw_gain
+from lifecycle.reporting.html import render_page, render_part
+from lifecycle.run import STAGES, list_reports
+from lifecycle.stages.evaluate import list_cards, tell_consequence, tell_estimate
+
+Record = dict[str, Any]
+READS = {
+    "manifest": paths.RAW_MANIFEST,
+    "checks": paths.VALIDATION,
+    "features": paths.FEATURES,
+    "tuned": paths.TUNED,
+    "trained": paths.TRAIN_METRICS,
+    "model": f"{paths.CANDIDATE}/model.json",
+    "evaluation": paths.EVALUATION,
+    "verdict": paths.VERDICT,
+    "explanation": paths.EXPLANATION,
+}
+
+
+def write_report(project: Project) -> Path:
+    """Write the front page and give its path; raises ProjectError naming the file that a stage has yet to write."""
+    contract = load_contract(project.read(paths.CONTRACT))
+    read = {name: read_json(project.read(path)) for name, path in READS.items()}
+    verdict, evaluation = read["verdict"], read["evaluation"]
+    body = render_part(
+        "front.html.j2",
+        title=f"{contract.name[:1].upper()}{contract.name[1:]}: the model",
+        description=contract.description,
+        verdict=Markup(render_part("verdict.html.j2", **verdict)),  # noqa: S704 - escaped by its template
+        cards=Markup(render_part("cards.html.j2", cards=list_cards(evaluation))),  # noqa: S704 - escaped by its template
+        decisions=tell_decisions(contract, read),
+        pictures=[
+            {"source": draw_gain(evaluation["gain"]), "text": "Share of positives found by share of rows called"},
+            {"source": draw_drivers(read["explanation"]["importance"]), "text": "The columns that move predictions most"},
+        ],
+        stages=[
+            {"label": label, "address": address, "told": told}
+            for (label, address), told in zip(list_reports(), tell_stages(contract, read), strict=True)
+        ],
+        facts=list_facts(contract, read, find_cut(project.read(paths.VALIDATED_TABLE), contract)),
+    )
+    page = project.write(paths.INDEX)
+    with replace_file(page) as aside:
+        text = render_page(f"{contract.name}: the model", body, project=contract.name, links=list_reports(), current="index.html")
+        aside.write_text(text, encoding="utf-8")
+    return page
+
+
+def tell_decisions(contract: Contract, read: dict[str, Record]) -> list[str]:
+    """What was decided and why, a sentence each."""
+    evaluation, verdict, model = read["evaluation"], read["verdict"], read["model"]
+    held = sum(condition["passed"] for condition in verdict["conditions"])
+    cost = {record["name"]: record["metrics"]["cost"]["value"] for record in evaluation["baselines"]}
+    mine = evaluation["metrics"]["cost"]
+    return [
+        f"{held} of the gate's {len(verdict['conditions'])} conditions hold. {tell_consequence(verdict).replace('`', '')}",
+        f"It gives each row the probability that {contract.target} is {contract.positive}. On {evaluation['rows']:,} rows held out "
+        f"from every decision it ranks with a ROC AUC of {tell_estimate(evaluation['metrics']['roc_auc'])}.",
+        f"A row is called from a probability of {model['threshold']:.2f}, because a miss costs {model['cost']['false_negative']:g} "
+        f"and a false alarm {model['cost']['false_positive']:g}: {mine['value']:.2f} per row with the model, "
+        f"{cost['prior']:.2f} with one rule for all.",
+        f"Of {read['tuned']['trials']} settings tried in {len(read['tuned']['families'])} families, {model['family']} ranked held-back "
+        f"training rows best; calibration: {model['calibration']}.",
+    ]
+
+
+def tell_stages(contract: Contract, read: dict[str, Record]) -> list[str]:
+    """Each stage's outcome in a sentence, in the stages' order."""
+    checks, split, trained = read["checks"], read["features"]["split"], read["trained"]["cv"]["roc_auc"]
+    warned = [check for check in checks["checks"] if check["status"] == "failed"]
+    told = {
+        "collect": f"{read['manifest']['rows']:,} rows × {len(read['manifest']['columns'])} columns from {read['manifest']['source']}.",
+        "validate": f"{checks['valid']:,} rows keep the contract, {checks['quarantined']:,} are in quarantine; "
+        f"{len(warned)} of {len(checks['checks'])} checks found something to know.",
+        "explore": f"What goes with {contract.target} = {contract.positive}, in pictures.",
+        "features": f"{len(read['features']['features'])} features; {split['train_rows']:,} rows to learn from, "
+        f"{split['test_rows']:,} held out ({split['strategy']} split).",
+        "tune": f"{read['tuned']['trials']} trials, {read['tuned']['pruned']} given up early; the best cross-validated "
+        f"ROC AUC is {read['tuned']['roc_auc']:.3f}.",
+        "train": f"ROC AUC {trained['test_mean']:.3f} ± {trained['test_sd']:.3f} over the folds.",
+        "evaluate": "The hold-out, the baselines, slices, fairness and the gate.",
+        "explain": "What drives the predictions, and single rows explained.",
+    }
+    return [told[stage] for stage in STAGES]
+
+
+def find_cut(table: Path, contract: Contract) -> str:
+    """When the data ends: the newest moment of the contract's time column."""
+    if contract.time is None:
+        return "not dated: the contract names no time column"
+    return str(pc.max(pq.read_table(table, columns=[contract.time])[contract.time]).as_py())
+
+
+def list_facts(contract: Contract, read: dict[str, Record], cut: str) -> list[tuple[str, str]]:
+    """Where the data is from, when it was cut, and the hashes that bind model and data."""
+    manifest, verdict = read["manifest"], read["verdict"]
+    return [
+        ("Data", f"{manifest['source']} {manifest['version']}".strip()),
+        ("Data until", cut),
+        ("Data's content hash", manifest["sha256"]),
+        ("Model's content hash", verdict["model"]),
+        ("To reproduce", "make repro, on the commit that holds this dvc.lock"),
+    ]

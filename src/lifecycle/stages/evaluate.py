@@ -1,0 +1,518 @@
+"""Evaluate: the hold-out, looked at once; baselines, slices and fairness beside it, and a gate that blesses or does not."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+from sklearn.dummy import DummyClassifier
+
+from lifecycle.contract import Contract
+from lifecycle.modeling.gate import give_verdict, judge_candidate, tell_p
+from lifecycle.modeling.metrics import (
+    LEVEL,
+    Array,
+    Estimate,
+    bootstrap_metrics,
+    bound_gap,
+    bound_share,
+    compare_auc,
+    compare_means,
+    count_decisions,
+    estimate_delong,
+    expect_ece,
+    lose_rows,
+    measure_slices,
+    trace_calibration,
+    trace_gain,
+    trace_pr,
+    trace_roc,
+)
+from lifecycle.modeling.model import Model, load_model
+from lifecycle.modeling.pipelines import FeatureRecord, build_pipeline
+from lifecycle.paths import CHAMPION, CHAMPION_BUNDLE, PARAMS, TEST_TABLE, ProjectError, replace_file
+
+__all__ = [
+    "count_decisions", "give_verdict", "judge_candidate", "load_model", "trace_calibration", "trace_gain", "trace_pr",
+    "trace_roc",
+]  # fmt: skip
+
+Record = dict[str, Any]
+METRICS = {  # what a table calls them, best news first; False: less is better
+    "roc_auc": ("ROC AUC", True),
+    "pr_auc": ("PR AUC (average precision)", True),
+    "accuracy": ("Accuracy", True),
+    "precision": ("Precision", True),
+    "recall": ("Recall", True),
+    "f1": ("F1", True),
+    "called": ("Share called positive", True),
+    "cost": ("Cost per row", False),
+    "brier": ("Brier score", False),
+    "log_loss": ("Log loss", False),
+    "ece": ("Calibration error (ten bins of equal width)", False),
+    "ece_mass": ("Calibration error (ten bins of equal size)", False),
+}
+PAIRED = ("brier", "log_loss", "cost")  # compared row by row
+MIN_BASELINE_TREES = 100  # scikit-learn's default, which tutorials keep
+
+
+def check_inputs(model: Model, trained: Record, test: pd.DataFrame, declaration: Record) -> None:
+    """Refuse what does not belong together, and a hold-out that lacks a class (ProjectError)."""
+    if trained["model"] != model.sha256:
+        raise ProjectError(
+            f"reports/train.json is about model {trained['model'][:12]}, models/candidate is {model.sha256[:12]}: run `dvc repro`."
+        )
+    counts = test[declaration["target"]].value_counts()
+    if len(counts) < 2 or counts.min() < 2:
+        raise ProjectError(
+            f"{TEST_TABLE}: column {declaration['target']!r} needs two rows of each class to judge a model; "
+            f"raise features.test_share in {PARAMS}."
+        )
+
+
+# Baselines and the champion.
+
+
+def predict_baselines(
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    declaration: Record,
+    tutorial_columns: Sequence[str],
+    seed: int,
+    threads: int,
+) -> dict[str, Array]:
+    """Probabilities of the hold-out's rows, shape (rows,), from each baseline fitted on the training part alone.
+
+    prior: the training part's rate for everybody. logistic: a logistic regression on the columns as they are, without
+    derived features. tutorial: a random forest with default settings on `tutorial_columns`; left out when there are none.
+    Raises ProjectError for a tutorial column that is no feature.
+    """
+    features: list[FeatureRecord] = declaration["features"]
+    plain = [feature for feature in features if feature["source"] != "derived"] or features
+    chosen = {"prior": [plain[0]], "logistic": plain, "tutorial": pick_features(plain, tutorial_columns)}
+    models = {
+        "prior": DummyClassifier(strategy="prior"),
+        "logistic": build_pipeline("logistic", {}, plain, seed=seed, threads=threads),
+    }
+    if tutorial_columns:
+        settings = {"n_estimators": MIN_BASELINE_TREES}
+        models["tutorial"] = build_pipeline("forest", settings, chosen["tutorial"], seed=seed, threads=threads)
+    return {
+        name: predict_positive(model.fit(train[columns], train[declaration["target"]]), test[columns])
+        for name, model in models.items()
+        for columns in [[feature["name"] for feature in chosen[name]]]
+    }
+
+
+def predict_positive(classifier: Any, table: pd.DataFrame) -> Array:
+    """The probability of class 1, wherever the classifier has its column."""
+    return np.asarray(classifier.predict_proba(table)[:, list(classifier.classes_).index(1)])
+
+
+def pick_features(features: list[FeatureRecord], names: Sequence[str]) -> list[FeatureRecord]:
+    """The features of these names; raises ProjectError for one that there is not."""
+    known = {feature["name"]: feature for feature in features}
+    if unknown := [name for name in names if name not in known]:
+        raise ProjectError(
+            f"{PARAMS}: evaluate.tutorial_columns names {unknown}, which are no feature columns of the table; there are "
+            f"{list(known)}. An empty list leaves this baseline out."
+        )
+    return [known[name] for name in names]
+
+
+def title_models(tutorial_columns: Sequence[str]) -> dict[str, str]:
+    """What a reader is told each one is."""
+    return {
+        "candidate": "This model",
+        "champion": "The champion",
+        "logistic": "Logistic regression",
+        "tutorial": f"Random forest on {len(tutorial_columns)} columns",
+        "prior": "The prior rate for all",
+    }
+
+
+def read_champion(record: Record, root: Path) -> Model | None:
+    """The champion that models/champion.json names, None while there is none.
+
+    Raises ProjectError when models/champion is not the model that it names.
+    """
+    if record["model"] is None:
+        return None
+    champion = load_model(root / CHAMPION_BUNDLE)
+    if champion.sha256 != record["model"]:
+        raise ProjectError(
+            f"{CHAMPION} names model {record['model'][:12]}, but the files in {CHAMPION_BUNDLE} are {champion.sha256[:12]}: "
+            "check both out of the same commit."
+        )
+    return champion
+
+
+def relate_champion(champion: Model | None, candidate: Model, test: pd.DataFrame) -> tuple[str, str]:
+    """How the champion stands to the candidate: none, same, comparable or incomparable; and a sentence on it.
+
+    Incomparable is one that needs columns which the table has not, or that predicts something else.
+    """
+    if champion is None:
+        return "none", "There is no champion yet."
+    if champion.sha256 == candidate.sha256:
+        return "same", "This model is the champion already."
+    absent = [name for name in champion.metadata["features"] if name not in test.columns]
+    if absent:
+        return "incomparable", (
+            f"The champion needs the columns {', '.join(absent)}, which the table no longer has: nobody can tell whether this "
+            f'model is worse. Write {{"model": null}} to {CHAMPION} to start without one.'
+        )
+    mine, its = ((model.metadata["target"], model.metadata["positive"]) for model in (candidate, champion))
+    if mine != its:
+        return "incomparable", f"The champion predicts {its[0]} = {its[1]}, this model {mine[0]} = {mine[1]}."
+    if champion.metadata.get("train_sha256") != candidate.metadata.get("train_sha256"):
+        return "comparable", "The champion learned from another training part, which may hold rows of this hold-out."
+    return "comparable", "Both learned from the same rows."
+
+
+# Measuring.
+
+
+def compare_models(
+    target: Array,
+    probabilities: Mapping[str, Array],
+    thresholds: Mapping[str, float],
+    cost: Mapping[str, float],
+    replicates: int,
+    seed: int,
+) -> list[Record]:
+    """Each model's metrics with intervals, and its differences from `candidate`, a record a model.
+
+    `differences` are the candidate's value less the other's on the same rows, with two-sided p: roc_auc by DeLong's
+    test, brier, log_loss and cost by a paired bootstrap. The candidate's own record has none.
+    """
+    mine = probabilities["candidate"]
+    losses = lose_rows(target, mine, thresholds["candidate"], cost)
+    records = []
+    for name, probability in probabilities.items():
+        measured = bootstrap_metrics(
+            target, probability, threshold=thresholds[name], cost=cost, replicates=replicates, seed=seed
+        )
+        differences: dict[str, Estimate] = {}
+        if name != "candidate":
+            other = lose_rows(target, probability, thresholds[name], cost)
+            differences = {metric: compare_means(losses[metric], other[metric], replicates, seed) for metric in PAIRED}
+            differences["roc_auc"] = compare_auc(target, mine, probability)
+        records.append({"name": name, "threshold": thresholds[name], "metrics": measured, "differences": differences})
+    return records
+
+
+def measure_chance(probability: Array, replicates: int, seed: int) -> Estimate:
+    """The calibration error that chance alone gives on so many rows: value (its mean) and high (its 95th percentile)."""
+    value, high = expect_ece(probability, replicates, seed)
+    return {"value": value, "low": 0.0, "high": high}
+
+
+def compare_folds(
+    target: Array, probability: Array, cv: Mapping[str, Mapping[str, float]], significance: float
+) -> Record:
+    """ROC AUC of training, cross-validation and hold-out, and what cross-validation led to expect of the hold-out.
+
+    `least` is the lower end of a one-sided interval at `significance`: the mean over the folds less their spread and
+    DeLong's error of the hold-out, both as if independent.
+    """
+    areas, covariance = estimate_delong(target, probability[None, :])
+    scores = cv["roc_auc"]
+    spread = 0.0 if math.isnan(scores["test_sd"]) else scores["test_sd"]
+    error = math.hypot(spread, math.sqrt(covariance[0, 0]))
+    return {
+        "train_mean": scores["train_mean"],
+        "test_mean": scores["test_mean"],
+        "test_sd": spread,
+        "gap": scores["train_mean"] - scores["test_mean"],
+        "holdout": float(areas[0]),
+        "least": scores["test_mean"] - float(ndtri(1 - significance)) * error,
+    }
+
+
+def name_levels(column: pd.Series, feature: FeatureRecord) -> pd.Series:
+    """A column's values as words, an ordered categorical for numbers; absent values are "(missing)"."""
+    if feature["kind"] == "boolean" and feature.get("values"):
+        words = {float(code): str(value) for code, value in enumerate(feature["values"])}
+        return column.map(words).astype(object).where(column.notna(), "(missing)").astype(str)
+    if feature["kind"] == "categorical":
+        return column.astype(object).where(column.notna(), "(missing)").astype(str)
+    values = np.unique(column.dropna())
+    names = name_numbers(values)
+    places = np.searchsorted(values, column.to_numpy(np.float64, na_value=np.nan))
+    return name_ordered(np.where(column.isna(), len(names), places), [*names, "(missing)"], column.index)
+
+
+def name_numbers(values: Array) -> list[str]:
+    """Distinct numbers in few digits, in all of them where few would make two look the same."""
+    names = [f"{value:g}" for value in values]
+    return names if len(set(names)) == len(names) else [repr(float(value)) for value in values]
+
+
+def name_ordered(codes: Array, names: list[str], index: pd.Index) -> pd.Series:
+    """Names of codes as a categorical in the order of `names`."""
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(names)), index=index)
+
+
+def band_numbers(column: pd.Series, train: pd.Series) -> pd.Series:
+    """A numeric column in four bands at the training part's quartiles, as an ordered categorical of words."""
+    edges = np.unique(train.dropna().quantile([0.25, 0.5, 0.75]).dropna())
+    marks = name_numbers(edges)
+    names = (
+        [f"up to {marks[0]}", *(f"{a} to {b}" for a, b in pairwise(marks)), f"above {marks[-1]}"] if marks else ["any"]
+    )
+    codes = np.searchsorted(edges, column.to_numpy(np.float64), side="left")
+    return name_ordered(np.where(column.isna(), len(names), codes), [*names, "(missing)"], column.index)
+
+
+def choose_slices(test: pd.DataFrame, declaration: Record, max_levels: int) -> dict[str, pd.Series]:
+    """The levels of every column of the contract that has at least two and at most `max_levels` in the hold-out."""
+    return {
+        feature["name"]: name_levels(test[feature["name"]], feature)
+        for feature in declaration["features"]
+        if feature["source"] == "column" and 2 <= test[feature["name"]].nunique(dropna=False) <= max_levels
+    }
+
+
+def measure_columns(
+    target: Array,
+    probability: Array,
+    slices: Mapping[str, pd.Series],
+    threshold: float,
+    min_support: int,
+    min_class: int,
+) -> pd.DataFrame:
+    """The metrics of every slice: a row a level of a column, with `judged` where its support allows it.
+
+    Columns as those of `measure_slices`, after column. A slice is judged with `min_support` rows, `min_class` of each class.
+    """
+    if not slices:
+        nothing = measure_slices(target, probability, pd.Series("all", index=range(len(target))), threshold).iloc[:0]
+        return nothing.assign(judged=pd.Series(dtype=bool)).pipe(
+            lambda table: table.assign(column=pd.Series(dtype=str))
+        )
+    tables = [
+        measure_slices(target, probability, levels, threshold).assign(column=name) for name, levels in slices.items()
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    negatives = table["rows"] - table["positives"]
+    judged = (table["rows"] >= min_support) & (np.minimum(table["positives"], negatives) >= min_class)
+    return table.assign(judged=judged)[["column", *tables[0].columns.drop("column"), "judged"]]
+
+
+def choose_groups(
+    train: pd.DataFrame, test: pd.DataFrame, declaration: Record, contract: Contract, max_levels: int
+) -> dict[str, pd.Series | None]:
+    """The groups of each column that the contract names for fairness; numbers of many values in quartile bands.
+
+    None for a column that the feature table does not have.
+    """
+    known = {feature["name"]: feature for feature in declaration["features"]}
+    groups: dict[str, pd.Series | None] = {}
+    for name in contract.fairness:
+        if name not in known or name not in test:
+            groups[name] = None
+        elif known[name]["kind"] == "numeric" and test[name].nunique() > max_levels:
+            groups[name] = band_numbers(test[name], train[name])
+        else:
+            groups[name] = name_levels(test[name], known[name])
+    return groups
+
+
+def compare_groups(
+    target: Array, probability: Array, groups: Mapping[str, pd.Series | None], threshold: float, min_class: int
+) -> list[Record]:
+    """The gaps between the groups of each fairness column: a record a column and rate, with the rate of each group.
+
+    recall: of those truly positive, the share caught (equal opportunity; Hardt et al. 2016). false_alarms: of those truly
+    negative, the share called. called: the share called of all (demographic parity). rate: the share truly positive, which
+    the others follow. The gap is that between the greatest
+    and the least rate of groups with `min_class` rows to judge it by, its interval Newcombe's, wide enough for the most
+    extreme of all pairs. Without two such groups the gap is None.
+    """
+    truth, called = np.asarray(target) == 1, np.asarray(probability) >= threshold
+    everyone = np.ones(len(truth), dtype=bool)
+    counted = {  # whom a rate is of, and whom it counts
+        "rate": (everyone, truth), "recall": (truth, called), "false_alarms": (~truth, called), "called": (everyone, called)
+    }  # fmt: skip
+    records: list[Record] = []
+    for column, levels in groups.items():
+        if levels is None:
+            records.append({"column": column, "metric": "recall", "groups": [], "gap": None})
+            continue
+        order, words = sorted_levels(levels), levels.astype(str)
+        for metric, (within, hit) in counted.items():
+            rows = words[within].value_counts().reindex(order, fill_value=0)
+            hits = words[within & hit].value_counts().reindex(order, fill_value=0)
+            records.append({"column": column, "metric": metric, **compare_rates(hits, rows, min_class)})
+    return records
+
+
+def sorted_levels(levels: pd.Series) -> list[str]:
+    """The levels that occur, in the order of an ordered categorical, else by name."""
+    return [str(level) for level in pd.factorize(levels, sort=True)[1]]
+
+
+def compare_rates(hits: pd.Series, rows: pd.Series, min_class: int) -> Record:
+    """The groups' rates with Wilson's intervals, and the gap between the extreme ones of enough rows."""
+    low, high = bound_share(hits.to_numpy(), rows.to_numpy())
+    groups = [
+        {"level": str(level), "rows": int(row), "hits": int(hit), "value": hit / row, "low": float(a), "high": float(b)}
+        for level, row, hit, a, b in zip(rows.index, rows, hits, low, high, strict=True)
+        if row > 0
+    ]
+    judged = [group for group in groups if group["rows"] >= min_class]
+    if len(judged) < 2:
+        return {"groups": groups, "gap": None}
+    most, least = max(judged, key=lambda group: group["value"]), min(judged, key=lambda group: group["value"])
+    pairs = len(judged) * (len(judged) - 1) // 2
+    gap = bound_gap((most["hits"], least["hits"]), (most["rows"], least["rows"]), pairs)
+    return {"groups": groups, "gap": {**gap, "most": most["level"], "least": least["level"]}}
+
+
+# What is written and shown.
+
+
+def announce_verdict(verdict: Record) -> None:
+    """Say a refusal where nobody misses it: in the notebook, and on the terminal that runs it."""
+    if not verdict["blessed"]:
+        for stream in (sys.stdout, sys.stderr):
+            print(f"NOT BLESSED: model {verdict['model'][:12]}, because {verdict['because']}", file=stream)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: numpy's numbers as Python's, undefined ones as null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def list_slices(table: pd.DataFrame) -> list[Record]:
+    """The slices as records: column, level, rows, positives, judged, and each metric as value, low and high."""
+    metrics = [name for name in table.columns if f"{name}_low" in table.columns]
+    return [
+        {
+            **{name: row[name] for name in ("column", "level", "rows", "positives", "judged")},
+            **{name: {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]} for name in metrics},
+        }
+        for row in table.to_dict("records")
+    ]
+
+
+def join_curves(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
+    """One curve's points of both parts, with `part`: "train" (the rows it was fitted on) and "test" (the hold-out)."""
+    return pd.concat([train.assign(part="train"), test.assign(part="test")], ignore_index=True)
+
+
+def write_curve(curve: pd.DataFrame, path: Path) -> None:
+    """Write a curve as CSV with six decimals, for `dvc plots`."""
+    with replace_file(path) as aside:
+        curve.to_csv(aside, index=False, float_format="%.6f", lineterminator="\n")
+
+
+def tell_estimate(estimate: Mapping[str, float | None], digits: int = 3) -> str:
+    """A value with its interval: `0.842 (0.820–0.862)`."""
+    value, low, high = (estimate[key] for key in ("value", "low", "high"))
+    if value is None or low is None or high is None or not math.isfinite(value):
+        return "–"
+    return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+def tabulate_metrics(metrics: Mapping[str, Estimate]) -> pd.DataFrame:
+    """Every metric in a row: its value and its interval, as text."""
+    rows = [(title, tell_estimate(metrics[name])) for name, (title, _) in METRICS.items()]
+    return pd.DataFrame(dict(rows), index=[f"value ({LEVEL:.0%} interval)"]).T
+
+
+def tabulate_models(records: Sequence[Record], titles: Mapping[str, str]) -> pd.DataFrame:
+    """The candidate and what it is compared with: a row each, with the paired differences beside the others, as text."""
+    rows = {}
+    for record in sorted(records, key=lambda record: list(titles).index(record["name"])):
+        differences = record["differences"]
+        rows[titles[record["name"]]] = {
+            "ROC AUC": tell_estimate(record["metrics"]["roc_auc"]),
+            "Brier": f"{record['metrics']['brier']['value']:.4f}",
+            "Cost per row": tell_estimate(record["metrics"]["cost"]),
+            "Difference in ROC AUC": f"{differences['roc_auc']['value']:+.3f}, {tell_p(differences['roc_auc']['p'])}"
+            if differences else "",
+            "Difference in cost": f"{differences['cost']['value']:+.3f}, {tell_p(differences['cost']['p'])}"
+            if differences else "",
+        }  # fmt: skip
+    return pd.DataFrame(rows).T
+
+
+def tabulate_slices(slices: Sequence[Record]) -> pd.DataFrame:
+    """Every slice in a row, as text: its size, rate and metrics with intervals."""
+    rows = [
+        {
+            "group": f"{record['column']} = {record['level']}",
+            "rows": f"{record['rows']:,}",
+            "positive": f"{record['rate']['value']:.1%}",
+            "ROC AUC": tell_estimate(record["roc_auc"]),
+            "recall": tell_estimate(record["recall"], 2),
+            "precision": tell_estimate(record["precision"], 2),
+            "": "" if record["judged"] else "too few to judge",
+        }
+        for record in slices
+    ]
+    return pd.DataFrame(rows).set_index("group").rename_axis(None) if rows else pd.DataFrame()
+
+
+def tabulate_gaps(fairness: Sequence[Record]) -> pd.DataFrame:
+    """The gap between the groups of each fairness column, a column a rate, as text; empty without such columns."""
+    titles = {"rate": "Truly positive", "recall": "Caught", "false_alarms": "False alarms", "called": "Called positive"}
+    cells = {(record["column"], titles[record["metric"]]): tell_gap(record["gap"]) for record in fairness}
+    columns = list(dict.fromkeys(column for column, _ in cells))
+    rows = [[cells.get((column, title), "–") for title in titles.values()] for column in columns]
+    return pd.DataFrame(rows, index=columns, columns=list(titles.values()))
+
+
+def tell_gap(gap: Mapping[str, Any] | None) -> str:
+    """A gap in percentage points, and between whom."""
+    if gap is None:
+        return "cannot be told"
+    numbers = [100 * gap[key] for key in ("value", "low", "high")]
+    return f"{numbers[0]:.1f} points ({numbers[1]:.1f} to {numbers[2]:.1f}), most for {gap['most']}"
+
+
+def tell_consequence(verdict: Record) -> str:
+    """What follows from the verdict."""
+    if not verdict["blessed"]:
+        return "Nothing is promoted: the champion, if there is one, stays."
+    if not verdict["better"]:
+        return "It may be registered, but it is not shown to be better than the champion, which stays."
+    return "`lifecycle promote --if-blessed` makes it the champion."
+
+
+def list_cards(evaluation: Record) -> list[dict[str, str]]:
+    """The few numbers at the top of the report."""
+    metrics, confusion = evaluation["metrics"], evaluation["confusion"]
+    prior = next(record for record in evaluation["baselines"] if record["name"] == "prior")
+    found, called = confusion["tp"], confusion["tp"] + confusion["fp"]
+    gain = next(point for point in evaluation["gain"] if abs(point["called"] - 0.2) < 1e-9)
+    return [
+        {"label": "ROC AUC", "value": f"{metrics['roc_auc']['value']:.3f}", "note": tell_range(metrics["roc_auc"])},
+        {"label": "Positives caught", "value": f"{metrics['recall']['value']:.0%}",
+         "note": f"{found:,} of {found + confusion['fn']:,}, calling {called:,} of {evaluation['rows']:,} rows"},
+        {"label": "Calls that are right", "value": "–" if not called else f"{found / called:.0%}",
+         "note": f"at the threshold {evaluation['threshold']:.2f}"},
+        {"label": "Found in the top fifth", "value": f"{gain['gain']:.0%}", "note": f"{gain['lift']:.1f} times as many as at random"},
+        {"label": "Cost per row", "value": f"{metrics['cost']['value']:.2f}",
+         "note": f"{prior['metrics']['cost']['value']:.2f} without a model"},
+    ]  # fmt: skip
+
+
+def tell_range(estimate: Mapping[str, float]) -> str:
+    """An interval in a card's words."""
+    return f"{estimate['low']:.3f} to {estimate['high']:.3f} with {LEVEL:.0%} confidence"
