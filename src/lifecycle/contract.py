@@ -33,7 +33,7 @@ class Column(Strict):
     `values` lists all that may occur; `min` and `max` are inclusive, in `unit`. `missing` says what a model gets where
     the value is absent (`impute`: median or most frequent value of the training part; `level`: a level of its own;
     `keep`: left absent), `outliers` what happens beyond Tukey's outer fences (3 IQR; fitted on the training part).
-    `duration` marks time since a start (tenure, age of account), `pii` what becomes of an identifying column.
+    `duration` marks time since a start (such as the age of an account), `pii` what becomes of an identifying column.
     """
 
     role: Role

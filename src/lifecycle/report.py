@@ -14,8 +14,9 @@ from lifecycle.contract import Contract, load_contract
 from lifecycle.paths import Project, read_json, replace_file
 from lifecycle.reporting.front import draw_drivers, draw_gain
 from lifecycle.reporting.html import render_page, render_part
+from lifecycle.reporting.wording import format_estimate
 from lifecycle.run import STAGES, list_reports
-from lifecycle.stages.evaluate import list_cards, tell_consequence, tell_estimate
+from lifecycle.stages.evaluate import list_cards, tell_consequence
 
 Record = dict[str, Any]
 READS = {
@@ -40,7 +41,7 @@ def write_report(project: Project) -> Path:
         "front.html.j2",
         title=f"{contract.name[:1].upper()}{contract.name[1:]}: the model",
         description=contract.description,
-        verdict=Markup(render_part("verdict.html.j2", **verdict)),  # noqa: S704 - escaped by its template
+        verdict=Markup(render_part("verdict.html.j2", verdict=verdict)),  # noqa: S704 - escaped by its template
         cards=Markup(render_part("cards.html.j2", cards=list_cards(evaluation))),  # noqa: S704 - escaped by its template
         decisions=tell_decisions(contract, read),
         pictures=[
@@ -69,7 +70,7 @@ def tell_decisions(contract: Contract, read: dict[str, Record]) -> list[str]:
     return [
         f"{held} of the gate's {len(verdict['conditions'])} conditions hold. {tell_consequence(verdict).replace('`', '')}",
         f"It gives each row the probability that {contract.target} is {contract.positive}. On {evaluation['rows']:,} rows held out "
-        f"from every decision it ranks with a ROC AUC of {tell_estimate(evaluation['metrics']['roc_auc'])}.",
+        f"from every decision it ranks with a ROC AUC of {format_estimate(evaluation['metrics']['roc_auc'])}.",
         f"A row is called from a probability of {model['threshold']:.2f}, because a miss costs {model['cost']['false_negative']:g} "
         f"and a false alarm {model['cost']['false_positive']:g}: {mine['value']:.2f} per row with the model, "
         f"{cost['prior']:.2f} with one rule for all.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
+import re
 import signal
 import sys
 import time
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 STAGES = ("collect", "validate", "explore", "features", "tune", "train", "evaluate", "explain")
 RUNNING = ".lifecycle/running"
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 # Another processor picks other kernels, whose last bits differ: the floor that every x86-64 of the last ten years has.
 ENVIRONMENT = {
@@ -151,7 +153,7 @@ def describe_failure(error: Any, half_run: Path) -> str:
     if error.ename == ProjectError.__name__:
         return f"{error.evalue}\n  ({where})"
     source = "\n".join(f"    {line}" for line in error.source.strip().splitlines()[:20])
-    trace = "\n".join("\n".join(error.traceback).splitlines()[-12:])
+    trace = "\n".join(COLOURS.sub("", "\n".join(error.traceback)).splitlines()[-12:])
     return f"{error.ename}: {error.evalue}\n  in {where}\n\n{source}\n\n{trace}"
 
 

@@ -19,20 +19,8 @@ Series: TypeAlias = "pd.Series[Any]"
 Array = np.ndarray[Any, Any]
 Severity = Literal["error", "warning", "info"]
 
-RULES = (
-    "types",
-    "missing",
-    "values",
-    "range",
-    "finite",
-    "window",
-    "repeats",
-    "outliers",
-)
-WINDOW = (
-    pd.Timestamp(1900, 1, 1),
-    pd.Timestamp(2100, 1, 1),
-)  # moments outside stand for "unknown", or are slips
+RULES = ("types", "missing", "values", "range", "finite", "window", "repeats", "outliers")
+WINDOW = (pd.Timestamp(1900, 1, 1), pd.Timestamp(2100, 1, 1))  # moments outside stand for "unknown", or are slips
 SHOWN = 40  # characters of a value that a reason quotes
 OUTER = 3.0  # interquartile ranges from the quartiles to Tukey's outer fences
 HOUR = 3_600_000_000  # in microseconds
@@ -74,10 +62,7 @@ def build_schema(columns: Mapping[str, Column]) -> DataFrameSchema:
         {
             name: pa.Column(
                 DTYPES[column.dtype],
-                checks=[
-                    pa.Check(test, error=f"{rule}: {expected}")
-                    for rule, expected, test in list_tests(column)
-                ],
+                checks=[pa.Check(test, error=f"{rule}: {expected}") for rule, expected, test in list_tests(column)],
                 nullable=column.nullable,
             )
             for name, column in columns.items()
@@ -90,28 +75,16 @@ def list_tests(column: Column) -> list[tuple[str, str, Any]]:
     tests: list[tuple[str, str, Any]] = []
     if column.values is not None:
         values = list(column.values)
-        tests.append(
-            ("values", list_values(values), lambda series: series.isin(values))
-        )
+        tests.append(("values", list_values(values), lambda series: series.isin(values)))
     if column.min is not None:
-        tests.append(
-            ("range", f"at least {column.min:g}", lambda series: series >= column.min)
-        )
+        tests.append(("range", f"at least {column.min:g}", lambda series: series >= column.min))
     if column.max is not None:
-        tests.append(
-            ("range", f"at most {column.max:g}", lambda series: series <= column.max)
-        )
+        tests.append(("range", f"at most {column.max:g}", lambda series: series <= column.max))
     if column.dtype == "float64":
-        tests.append(("finite", "a finite number", lambda series: np.isfinite(series)))
+        tests.append(("finite", "a finite number", np.isfinite))
     if column.role is Role.TIME:
         years = f"a moment from {WINDOW[0].year} to {WINDOW[1].year - 1}"
-        tests.append(
-            (
-                "window",
-                years,
-                lambda series: (series >= WINDOW[0]) & (series < WINDOW[1]),
-            )
-        )
+        tests.append(("window", years, lambda series: (series >= WINDOW[0]) & (series < WINDOW[1])))
     return tests
 
 
@@ -122,10 +95,7 @@ def list_values(values: list[Any], most: int = 6) -> str:
 
 
 def find_breaches(
-    typed: pd.DataFrame,
-    broken: Mapping[str, Array],
-    columns: Mapping[str, Column],
-    schema: DataFrameSchema,
+    typed: pd.DataFrame, broken: Mapping[str, Array], columns: Mapping[str, Column], schema: DataFrameSchema
 ) -> list[Breach]:
     """Every breach of the contract's rules in a typed frame (its index counts the rows from 0), rows independent.
 
@@ -134,8 +104,7 @@ def find_breaches(
     import pandera.pandas as pa
 
     breaches = [
-        Breach(name, "types", EXPECTED[columns[name].dtype], np.flatnonzero(mask))
-        for name, mask in broken.items()
+        Breach(name, "types", EXPECTED[columns[name].dtype], np.flatnonzero(mask)) for name, mask in broken.items()
     ]
     try:
         schema.validate(typed, lazy=True)
@@ -153,19 +122,10 @@ def find_breaches(
     return breaches
 
 
-def sort_breaches(
-    breaches: list[Breach], columns: Mapping[str, Column]
-) -> list[Breach]:
+def sort_breaches(breaches: list[Breach], columns: Mapping[str, Column]) -> list[Breach]:
     """Breaches in the order of the contract's columns, then of the rules."""
     place = {name: position for position, name in enumerate(columns)}
-    return sorted(
-        breaches,
-        key=lambda breach: (
-            place[breach.column],
-            RULES.index(breach.rule),
-            breach.expected,
-        ),
-    )
+    return sorted(breaches, key=lambda breach: (place[breach.column], RULES.index(breach.rule), breach.expected))
 
 
 def name_keys(columns: Mapping[str, Column]) -> list[str]:
@@ -173,9 +133,7 @@ def name_keys(columns: Mapping[str, Column]) -> list[str]:
     return [name for name, column in columns.items() if column.role is Role.ID]
 
 
-def find_repeats(
-    safe: pd.DataFrame, columns: Mapping[str, Column]
-) -> tuple[Array, Array]:
+def find_repeats(safe: pd.DataFrame, columns: Mapping[str, Column]) -> tuple[Array, Array]:
     """Rows whose id an earlier row has: masks of those like it in all columns, and of the others, each (rows,).
 
     The first of several rows that are alike is kept. Without an id nothing is a repeat: two rows may well be alike.
@@ -200,14 +158,10 @@ def collect_breaches(
     columns: Mapping[str, Column],
 ) -> list[Breach]:
     """All breaches of a table, in the order of the contract's columns: of its rules, of repeats, of fences."""
-    breaches = find_breaches(
-        typed, broken, columns, build_schema(columns)
-    ) + find_outliers(typed, fences)
+    breaches = find_breaches(typed, broken, columns, build_schema(columns)) + find_outliers(typed, fences)
     if repeated.any():
         expected = "no repeat of an earlier row"
-        breaches.append(
-            Breach(name_keys(columns)[0], "repeats", expected, np.flatnonzero(repeated))
-        )
+        breaches.append(Breach(name_keys(columns)[0], "repeats", expected, np.flatnonzero(repeated)))
     return sort_breaches(breaches, columns)
 
 
@@ -227,9 +181,7 @@ def measure_fences(typed: pd.DataFrame, columns: Mapping[str, Column]) -> pd.Dat
         lower, upper = compute_fences(finite)
         below, above = int((finite < lower).sum()), int((finite > upper).sum())
         rows.append((name, lower, upper, below, above, column.outliers))
-    return pd.DataFrame(
-        rows, columns=["column", "lower", "upper", "below", "above", "policy"]
-    )
+    return pd.DataFrame(rows, columns=["column", "lower", "upper", "below", "above", "policy"])
 
 
 def compute_fences(finite: Array) -> tuple[float, float]:
@@ -247,9 +199,7 @@ def find_outliers(typed: pd.DataFrame, fences: pd.DataFrame) -> list[Breach]:
     breaches = []
     for fence in fences[fences["policy"] == "quarantine"].itertuples():
         values = typed[fence.column].to_numpy(dtype="float64", na_value=np.nan)
-        rows = np.flatnonzero(
-            np.isfinite(values) & ((values < fence.lower) | (values > fence.upper))
-        )
+        rows = np.flatnonzero(np.isfinite(values) & ((values < fence.lower) | (values > fence.upper)))
         if len(rows):
             expected = f"{fence.lower:.4g} to {fence.upper:.4g} (Tukey's outer fences)"
             breaches.append(Breach(str(fence.column), "outliers", expected, rows))
@@ -257,10 +207,7 @@ def find_outliers(typed: pd.DataFrame, fences: pd.DataFrame) -> list[Breach]:
 
 
 def split_rows(
-    safe: pd.DataFrame,
-    typed: pd.DataFrame,
-    breaches: list[Breach],
-    columns: Mapping[str, Column],
+    safe: pd.DataFrame, typed: pd.DataFrame, breaches: list[Breach], columns: Mapping[str, Column]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The valid rows, in the contract's types, and the others as they came, with every reason; both in order.
 
@@ -271,9 +218,7 @@ def split_rows(
         sound[breach.rows] = False
     valid = solidify(typed[sound], columns).reset_index(drop=True)
     quarantine = safe[~sound].reset_index(drop=True)
-    return valid, quarantine.assign(
-        **{name_reasons(safe): join_reasons(safe, breaches, np.flatnonzero(~sound))}
-    )
+    return valid, quarantine.assign(**{name_reasons(safe): join_reasons(safe, breaches, np.flatnonzero(~sound))})
 
 
 def name_reasons(safe: pd.DataFrame) -> str:
@@ -290,11 +235,7 @@ def join_reasons(safe: pd.DataFrame, breaches: list[Breach], rows: Array) -> Ser
     for breach in breaches:
         places = np.searchsorted(rows, breach.rows)
         before = reasons[places]
-        reasons[places] = (
-            before
-            + np.where(before == "", "", "; ")
-            + explain_rows(safe, breach).to_numpy(dtype=object)
-        )
+        reasons[places] = before + np.where(before == "", "", "; ") + explain_rows(safe, breach).to_numpy(dtype=object)
     return pd.Series(reasons, dtype="str")
 
 
@@ -309,21 +250,13 @@ def explain_rows(safe: pd.DataFrame, breach: Breach) -> Series:
 def show_rows(safe: pd.DataFrame, breach: Breach, most: int = 3) -> list[str]:
     """A breach's first rows, as examples; rows are counted from 1."""
     few = Breach(breach.column, breach.rule, breach.expected, breach.rows[:most])
-    return [
-        f"row {row + 1}: {text}"
-        for row, text in zip(few.rows, explain_rows(safe, few), strict=True)
-    ]
+    return [f"row {row + 1}: {text}" for row, text in zip(few.rows, explain_rows(safe, few), strict=True)]
 
 
 def count_reasons(breaches: list[Breach]) -> pd.DataFrame:
     """Rows by reason, the commonest first: columns column, rule, reason, rows."""
     rows = [
-        (
-            breach.column,
-            breach.rule,
-            f"{breach.column}: expected {breach.expected}",
-            len(breach.rows),
-        )
+        (breach.column, breach.rule, f"{breach.column}: expected {breach.expected}", len(breach.rows))
         for breach in breaches
     ]
     counts = pd.DataFrame(rows, columns=["column", "rule", "reason", "rows"])
@@ -332,20 +265,14 @@ def count_reasons(breaches: list[Breach]) -> pd.DataFrame:
 
 def share_missing(typed: pd.DataFrame, broken: Mapping[str, Array]) -> pd.Series[float]:
     """The share of each column's cells that are missing; those that could not be converted are not."""
-    return pd.Series({
-        name: float((column.isna() & ~broken[name]).mean() if name in broken else column.isna().mean())
-        for name, column in typed.items()
-    }, dtype="float64")  # fmt: skip
+    unread = pd.Series({name: float(mask.mean()) for name, mask in broken.items()}, dtype="float64")
+    return typed.isna().mean().sub(unread.reindex(typed.columns, fill_value=0.0))
 
 
 def find_duplicates(safe: pd.DataFrame, columns: Mapping[str, Column]) -> Array:
     """Which rows are alike an earlier one in all but the ids: a mask of shape (rows,)."""
     rest = safe.drop(columns=name_keys(columns))
-    return (
-        rest.duplicated().to_numpy()
-        if rest.shape[1]
-        else np.zeros(len(safe), dtype=bool)
-    )
+    return rest.duplicated().to_numpy() if rest.shape[1] else np.zeros(len(safe), dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -358,18 +285,12 @@ class Course:
     naive: int
     backwards: Array  # positions of rows older than the row before (of the same id, where ids repeat)
     period: str
-    gaps: tuple[
-        tuple[pd.Timestamp, pd.Timestamp], ...
-    ]  # the moments on both sides of each
+    gaps: tuple[tuple[pd.Timestamp, pd.Timestamp], ...]  # the moments on both sides of each
 
 
-def trace_time(
-    safe: pd.DataFrame, typed: pd.DataFrame, columns: Mapping[str, Column]
-) -> Course | None:
-    """The course of the time column, implausible moments left out; None where it has none, or the table no such column."""
-    name = next(
-        (name for name, column in columns.items() if column.role is Role.TIME), None
-    )
+def trace_time(safe: pd.DataFrame, typed: pd.DataFrame, columns: Mapping[str, Column]) -> Course | None:
+    """The course of the time column, implausible moments left out; None without such a column, or any moment in it."""
+    name = next((name for name, column in columns.items() if column.role is Role.TIME), None)
     if name is None:
         return None
     moments = typed[name][(typed[name] >= WINDOW[0]) & (typed[name] < WINDOW[1])]
@@ -377,31 +298,19 @@ def trace_time(
         return None
     keys = name_keys(columns)
     grouped = keys and typed[keys].duplicated().any()
-    steps = (
-        moments.groupby([typed.loc[moments.index, key] for key in keys]).diff()
-        if grouped
-        else moments.diff()
-    )
+    steps = moments.groupby([typed.loc[moments.index, key] for key in keys]).diff() if grouped else moments.diff()
     period, gaps = find_gaps(moments)
     backwards = moments.index[steps < pd.Timedelta(0)].to_numpy(dtype=np.int64)
-    return Course(
-        moments.min(), moments.max(), *count_zones(safe[name]), backwards, period, gaps
-    )
+    return Course(moments.min(), moments.max(), *count_zones(safe[name]), backwards, period, gaps)
 
 
 def choose_period(stamps: Array) -> str:
     """The finest period of which the mean one that has rows has ten; `stamps` are microseconds, int64."""
-    fine = (
-        name
-        for name, width in PERIODS.items()
-        if len(stamps) >= BUSY * len(np.unique(stamps // width))
-    )
+    fine = (name for name, width in PERIODS.items() if len(stamps) >= BUSY * len(np.unique(stamps // width)))
     return next(fine, list(PERIODS)[-1])
 
 
-def find_gaps(
-    moments: Series,
-) -> tuple[str, tuple[tuple[pd.Timestamp, pd.Timestamp], ...]]:
+def find_gaps(moments: Series) -> tuple[str, tuple[tuple[pd.Timestamp, pd.Timestamp], ...]]:
     """Stretches without rows, longer than twice what is usual (the 95th percentile of steps between busy periods).
 
     Returns the period they are counted in, and the moments on both sides of each.
@@ -415,10 +324,7 @@ def find_gaps(
         return period, ()
     after = np.flatnonzero(steps > 2 * np.quantile(steps, 0.95, method="lower"))
     ends = [
-        (
-            pd.Timestamp(int(busy[i] + 1) * width, unit="us"),
-            pd.Timestamp(int(busy[i + 1]) * width, unit="us"),
-        )
+        (pd.Timestamp(int(busy[i] + 1) * width, unit="us"), pd.Timestamp(int(busy[i + 1]) * width, unit="us"))
         for i in after
     ]
     return period, tuple(ends)

@@ -16,17 +16,8 @@ from lifecycle.paths import CONTRACT, ProjectError
 
 Series: TypeAlias = "pd.Series[Any]"
 
-DTYPES = {
-    "string": "str",
-    "int64": "Int64",
-    "float64": "float64",
-    "bool": "boolean",
-    "datetime": "datetime64[us]",
-}
-SOLID = {
-    "Int64": "int64",
-    "boolean": "bool",
-}  # what a column without missing values is stored as
+DTYPES = {"string": "str", "int64": "Int64", "float64": "float64", "bool": "boolean", "datetime": "datetime64[us]"}
+SOLID = {"Int64": "int64", "boolean": "bool"}  # what a column without missing values is stored as
 EXPECTED = {
     "string": "text",
     "int64": "a whole number",
@@ -35,16 +26,7 @@ EXPECTED = {
     "datetime": "an ISO 8601 date or time",
 }
 EXACT = 2**53  # the whole numbers up to here are exact as float64
-WORDS = {
-    "true": True,
-    "yes": True,
-    "1": True,
-    "1.0": True,
-    "false": False,
-    "no": False,
-    "0": False,
-    "0.0": False,
-}
+WORDS = {"true": True, "yes": True, "1": True, "1.0": True, "false": False, "no": False, "0": False, "0.0": False}
 NUMBER = r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*"
 WHOLE = r"\s*[+-]?[0-9]{1,18}\s*"
 MOMENT = r"[0-9]{4}-[0-9]{2}(-[0-9]{2}([T ].*)?)?"
@@ -59,26 +41,20 @@ def read_raw(path: Path, contract: Contract) -> pd.DataFrame:
     columns, or for a column of lists or other values that are not plain.
     """
     check_columns(pq.read_schema(path).names, contract)
-    names = [
-        name for name, column in contract.columns.items() if not is_dropped(column)
-    ]
+    names = [name for name, column in contract.columns.items() if not is_dropped(column)]
     table = pq.read_table(path, columns=names)
     return pd.DataFrame({name: read_plain(table[name], name) for name in names})
 
 
 def is_dropped(column: Column) -> bool:
     """Whether the contract itself says that nothing may see the column."""
-    return column.role is Role.IGNORED or (
-        column.role is Role.PII and column.pii == "drop"
-    )
+    return column.role is Role.IGNORED or (column.role is Role.PII and column.pii == "drop")
 
 
 def check_columns(names: list[str], contract: Contract) -> None:
     """Refuse a table that lacks a column of the contract, or has one that it does not know (ProjectError)."""
     if missing := [name for name in contract.columns if name not in names]:
-        raise ProjectError(
-            f"The raw table has no column {list_names(missing)}, which {CONTRACT} describes."
-        )
+        raise ProjectError(f"The raw table has no column {list_names(missing)}, which {CONTRACT} describes.")
     if unknown := [name for name in names if name not in contract.columns]:
         raise ProjectError(
             f"The raw table has column {list_names(unknown)}, which {CONTRACT} does not describe: "
@@ -108,12 +84,7 @@ def read_plain(column: pa.ChunkedArray, name: str) -> Series:
         column = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
     elif pa.types.is_date(kind):
         column = column.cast(pa.timestamp("ms")).cast(pa.timestamp("us"))
-    elif (
-        pa.types.is_null(kind)
-        or pa.types.is_decimal(kind)
-        or kind == pa.uint64()
-        or is_text(kind)
-    ):
+    elif pa.types.is_null(kind) or pa.types.is_decimal(kind) or kind == pa.uint64() or is_text(kind):
         column, dtype = column.cast(pa.string()), pd.StringDtype(na_value=np.nan)
     else:
         raise ProjectError(
@@ -125,16 +96,10 @@ def read_plain(column: pa.ChunkedArray, name: str) -> Series:
 
 def is_text(kind: pa.DataType) -> bool:
     """Whether an Arrow type is one of its kinds of string."""
-    return bool(
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_string_view(kind)
-    )
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def convert_columns(
-    raw: pd.DataFrame, columns: Mapping[str, Column]
-) -> tuple[pd.DataFrame, dict[str, Any]]:
+def convert_columns(raw: pd.DataFrame, columns: Mapping[str, Column]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Convert every column to its contract's type; rows do not depend on each other.
 
     Returns the typed frame (dtypes as in `DTYPES`; what cannot be converted is missing there) and, for each column that
@@ -170,12 +135,7 @@ def convert_column(raw: Series, dtype: str) -> Series:
     if dtype == "string":
         return to_text(raw)
     if raw.dtype == "str":
-        parse = {
-            "int64": parse_whole,
-            "float64": parse_number,
-            "bool": parse_truth,
-            "datetime": parse_moment,
-        }[dtype]
+        parse = {"int64": parse_whole, "float64": parse_number, "bool": parse_truth, "datetime": parse_moment}[dtype]
         return map_distinct(raw, parse)
     if dtype == "datetime":
         return to_moment(raw)
@@ -199,12 +159,7 @@ def to_text(raw: Series) -> Series:
     if raw.dtype == "str":
         return raw
     if pd.api.types.is_datetime64_any_dtype(raw):
-        return map_distinct(
-            raw,
-            lambda values: pd.Series(
-                [value.isoformat() for value in values], dtype="str"
-            ),
-        )
+        return map_distinct(raw, lambda values: pd.Series([value.isoformat() for value in values], dtype="str"))
     return raw.astype("str")
 
 
@@ -233,9 +188,7 @@ def to_moment(raw: Series) -> Series:
 
 def parse_number(text: Series) -> Series:
     """Decimal numbers in text as float64; thousands separators, units, `inf` and `nan` are not numbers."""
-    return pd.to_numeric(
-        text.where(text.str.fullmatch(NUMBER)), errors="coerce"
-    ).astype("float64")
+    return pd.to_numeric(text.where(text.str.fullmatch(NUMBER)), errors="coerce").astype("float64")
 
 
 def parse_whole(text: Series) -> Series:
@@ -253,9 +206,7 @@ def parse_truth(text: Series) -> Series:
 def parse_moment(text: Series) -> Series:
     """ISO 8601 dates and times as datetime64[us], in UTC where they name an offset; below a microsecond is cut off."""
     text = text.str.strip()
-    iso = text.where(text.str.fullmatch(MOMENT)).str.replace(
-        r"(\.\d{6})\d+", r"\1", regex=True
-    )
+    iso = text.where(text.str.fullmatch(MOMENT)).str.replace(r"(\.\d{6})\d+", r"\1", regex=True)
     moments = pd.to_datetime(iso, errors="coerce", utc=True, format="ISO8601")
     return moments.dt.tz_localize(None).astype("datetime64[us]")
 
@@ -273,11 +224,7 @@ def count_zones(raw: Series) -> tuple[int, int]:
 
 def solidify(typed: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
     """The frame as it is stored: int64 and bool where the contract allows no missing values."""
-    solid = {
-        name: SOLID[DTYPES[column.dtype]]
-        for name, column in columns.items()
-        if is_solid(column)
-    }
+    solid = {name: SOLID[DTYPES[column.dtype]] for name, column in columns.items() if is_solid(column)}
     return typed.astype(solid)
 
 

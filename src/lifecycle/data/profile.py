@@ -25,9 +25,7 @@ PSEUDO = 0.5  # added to each count, so that an empty bin leaves the index finit
 
 
 def profile_table(
-    frame: pd.DataFrame,
-    columns: Mapping[str, Column],
-    like: dict[str, Any] | None = None,
+    frame: pd.DataFrame, columns: Mapping[str, Column], like: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Sketch every column of a typed table: {"rows", "columns": {name: sketch}}.
 
@@ -64,9 +62,7 @@ def sketch_numbers(values: Series, missing: int, like: Sketch | None) -> Sketch:
         edges = np.array(like["edges"], dtype=np.float64)
     else:
         edges = cut_edges(finite)
-    counts = np.bincount(
-        np.searchsorted(edges, present, side="right"), minlength=len(edges) + 1
-    )
+    counts = np.bincount(np.searchsorted(edges, present, side="right"), minlength=len(edges) + 1)
     return {
         "kind": "numeric",
         "missing": missing,
@@ -91,9 +87,7 @@ def sketch_levels(values: Series, missing: int, like: Sketch | None) -> Sketch:
     counts = counts.sort_index().sort_values(ascending=False, kind="stable")
     if like is not None and like["kind"] == "levels":
         known = counts.reindex(list(like["levels"]), fill_value=0)
-        fresh = counts[~counts.index.isin(known.index)].iloc[
-            : max(0, LEVELS - len(known))
-        ]
+        fresh = counts[~counts.index.isin(known.index)].iloc[: max(0, LEVELS - len(known))]
         kept = pd.concat([known, fresh])
     else:
         kept = counts.iloc[:LEVELS]
@@ -114,63 +108,40 @@ def merge_profiles(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]
     """
     if one["columns"].keys() != other["columns"].keys():
         raise ValueError("only profiles of the same columns can be merged")
-    merged = {
-        name: merge_sketches(name, one["columns"][name], other["columns"][name])
-        for name in one["columns"]
-    }
+    merged = {name: merge_sketches(name, one["columns"][name], other["columns"][name]) for name in one["columns"]}
     return {"rows": one["rows"] + other["rows"], "columns": merged}
 
 
 def merge_sketches(name: str, one: Sketch, other: Sketch) -> Sketch:
     """The sketch of a column's two parts together."""
     if one["kind"] != other["kind"] or one.get("edges") != other.get("edges"):
-        raise ValueError(
-            f"column {name!r} was sketched in two ways: make the second profile with `like` the first"
-        )
+        raise ValueError(f"column {name!r} was sketched in two ways: make the second profile with `like` the first")
     merged = {**one, "missing": one["missing"] + other["missing"]}
     if one["kind"] == "presence":
         return {**merged, "present": one["present"] + other["present"]}
     if one["kind"] == "numeric":
         least = [value for value in (one["least"], other["least"]) if value is not None]
-        greatest = [
-            value for value in (one["greatest"], other["greatest"]) if value is not None
-        ]
+        greatest = [value for value in (one["greatest"], other["greatest"]) if value is not None]
         counts = [a + b for a, b in zip(one["counts"], other["counts"], strict=True)]
-        return {
-            **merged,
-            "least": min(least, default=None),
-            "greatest": max(greatest, default=None),
-            "counts": counts,
-        }
+        return {**merged, "least": min(least, default=None), "greatest": max(greatest, default=None), "counts": counts}
     both = [one["levels"], other["levels"]]
-    levels = {
-        level: sum(counts.get(level, 0) for counts in both)
-        for level in both[0] | both[1]
-    }
+    levels = {level: sum(counts.get(level, 0) for counts in both) for level in both[0] | both[1]}
     rest = {"rows": one["other"]["rows"] + other["other"]["rows"]}
     rest["levels"] = max(one["other"]["levels"], other["other"]["levels"])
     return {**merged, "levels": levels, "other": rest}
 
 
 def load_profile(path: Path) -> dict[str, Any] | None:
-    """A profile from its file, None where there is none yet (no file, or `{}`); raises ProjectError for other content."""
+    """A profile from its file, None where there is none yet (no file, or `{}`); ProjectError for other content."""
     profile = read_json(path) if path.is_file() else {}
     if profile == {}:
         return None
-    if (
-        not isinstance(profile, dict)
-        or not isinstance(profile.get("columns"), dict)
-        or "rows" not in profile
-    ):
-        raise ProjectError(
-            f"{path} is not a profile: expected an object with `rows` and `columns`."
-        )
+    if not isinstance(profile, dict) or not isinstance(profile.get("columns"), dict) or "rows" not in profile:
+        raise ProjectError(f"{path} is not a profile: expected an object with `rows` and `columns`.")
     return profile
 
 
-def compare_profiles(
-    reference: dict[str, Any], current: dict[str, Any]
-) -> pd.DataFrame:
+def compare_profiles(reference: dict[str, Any], current: dict[str, Any]) -> pd.DataFrame:
     """How far each column has moved: one row a column of `current`, in its order.
 
     Columns: column, psi, chance (what the index reaches by chance in 1 of 1000 comparisons), missing_before,
@@ -181,37 +152,16 @@ def compare_profiles(
     for name, now in current["columns"].items():
         before = reference["columns"].get(name)
         known = before is not None and before["kind"] == now["kind"]
-        row = {
-            "column": name,
-            "known": known,
-            "psi": np.nan,
-            "chance": np.nan,
-            "new": (),
-            "vanished": (),
-        }
+        row = {"column": name, "known": known, "psi": np.nan, "chance": np.nan, "new": (), "vanished": ()}
         row["missing_now"] = now["missing"] / max(current["rows"], 1)
-        row["missing_before"] = (
-            before["missing"] / max(reference["rows"], 1) if known else np.nan
-        )
+        row["missing_before"] = before["missing"] / max(reference["rows"], 1) if known else np.nan
         if known:
             expected, actual = align_counts(before, now)
-            row["psi"], row["chance"] = (
-                measure_psi(expected, actual),
-                bound_psi(expected, actual),
-            )
+            row["psi"], row["chance"] = (measure_psi(expected, actual), bound_psi(expected, actual))
         if known and now["kind"] == "levels":
             row["new"], row["vanished"] = compare_levels(before, now)
         rows.append(row)
-    names = [
-        "column",
-        "psi",
-        "chance",
-        "missing_before",
-        "missing_now",
-        "new",
-        "vanished",
-        "known",
-    ]
+    names = ["column", "psi", "chance", "missing_before", "missing_now", "new", "vanished", "known"]
     return pd.DataFrame(rows, columns=names)
 
 
@@ -233,11 +183,7 @@ def align_counts(before: Sketch, now: Sketch) -> tuple[Array, Array]:
 
 def count_levels(sketch: Sketch, levels: list[str]) -> list[int]:
     """A sketch's rows at each level, at other levels, and without one."""
-    return [
-        *(sketch["levels"].get(level, 0) for level in levels),
-        sketch["other"]["rows"],
-        sketch["missing"],
-    ]
+    return [*(sketch["levels"].get(level, 0) for level in levels), sketch["other"]["rows"], sketch["missing"]]
 
 
 def measure_psi(expected: Array, actual: Array) -> float:
@@ -266,9 +212,7 @@ def bound_psi(expected: Array, actual: Array) -> float:
     return float(chdtri(bins - 1, CHANCE) * (1 / expected.sum() + 1 / actual.sum()))
 
 
-def compare_levels(
-    before: Sketch, now: Sketch
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def compare_levels(before: Sketch, now: Sketch) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The levels that are new and those that have gone, where chance cannot explain it and none were cut off."""
 
     def list_absent(one: Sketch, other: Sketch) -> tuple[str, ...]:
@@ -276,13 +220,7 @@ def compare_levels(
             return ()
         total = max(sum(one["levels"].values()) + one["other"]["rows"], 1)
         size = sum(other["levels"].values())
-        absent = (
-            level
-            for level, count in one["levels"].items()
-            if not other["levels"].get(level)
-        )
-        return tuple(
-            level for level in absent if one["levels"][level] / total * size >= NOTABLE
-        )
+        absent = (level for level, count in one["levels"].items() if not other["levels"].get(level))
+        return tuple(level for level in absent if one["levels"][level] / total * size >= NOTABLE)
 
     return list_absent(now, before), list_absent(before, now)

@@ -104,8 +104,8 @@ def attribute_rows(predict: Predict, rows: pd.DataFrame, background: pd.DataFram
     The worth of a set of columns is the mean prediction with those columns from the row and the others from each
     background row. Sampled by permutations (Castro et al. 2009; Strumbelj & Kononenko 2014): for each background row a
     random order of the columns, walked forwards and backwards (antithetic: Mitchell et al. 2022, JMLR 23), each step
-    turning one column from the background's value to the row's. As every walk ends at the row, base + sum over columns is
-    its prediction exactly. Asks for rows x background x 2 x (columns - 1) predictions.
+    turning one column from the background's value to the row's. As every walk ends at the row, base + the sum is its
+    prediction exactly. Asks for rows x background x 2 x (columns - 1) predictions.
     """
     names = list(background.columns)
     explained, behind, columns = len(rows), len(background), len(names)
@@ -153,7 +153,7 @@ def rank_columns(attribution: Attribution, table: pd.DataFrame) -> pd.DataFrame:
     """
     directions = [
         table[name].corr(pd.Series(attribution.shapley[:, place], index=table.index), method="spearman")
-        if pd.api.types.is_numeric_dtype(table[name]) and table[name].nunique() > 1
+        if pd.api.types.is_numeric_dtype(table[name]) and table[name].max() > table[name].min()
         else np.nan
         for place, name in enumerate(attribution.names)
     ]
@@ -195,3 +195,55 @@ def trace_effect(predict: Predict, table: pd.DataFrame, name: str, grid: list[An
         {"value": pd.Series(grid, dtype=object), "mean": centred.mean(axis=1), "low": low, "high": high,
          "level": curves.mean(axis=1)}
     )  # fmt: skip
+
+
+def trace_observed(probability: Array, column: pd.Series, grid: list[Any]) -> Array:
+    """The mean prediction of the rows as they are at each grid value, less that of all; NaN where there are none.
+
+    Numbers count for the nearest grid value. Both `probability` and `column` have shape (rows,).
+    """
+    if pd.api.types.is_numeric_dtype(column):
+        marks = np.asarray(grid, dtype=np.float64)
+        values = column.to_numpy(np.float64, na_value=np.nan)
+        places = np.searchsorted((marks[1:] + marks[:-1]) / 2, values)
+        places = np.where(np.isnan(values), -1, places)
+    else:
+        places = pd.Index(grid).get_indexer(pd.Index(column))
+    known = places >= 0
+    rows = np.bincount(places[known], minlength=len(grid))
+    total = np.bincount(places[known], weights=probability[known], minlength=len(grid))
+    return np.asarray(np.where(rows > 0, total / np.maximum(rows, 1), np.nan) - probability.mean())
+
+
+def measure_redundancy(table: pd.DataFrame, levels: int = 20) -> dict[str, float]:
+    """How far the other columns determine each numeric one: the adjusted R squared of its linear regression on them.
+
+    All at once, as 1 - 1 / the variance inflation factor, which is the diagonal of the inverse correlation matrix
+    (Marquardt 1970); categories as indicators of their commonest `levels`. Columns that do not vary are left out; so
+    are all where there are not twice as many rows as indicators.
+    """
+    parts: dict[str, Array] = {}
+    numeric = []
+    for name in table.columns:
+        column = table[name]
+        if pd.api.types.is_numeric_dtype(column):
+            values = column.to_numpy(np.float64, na_value=np.nan)
+            if np.isfinite(values).any():
+                numeric.append(name)
+                parts[name] = np.where(np.isfinite(values), values, np.nanmean(values))
+        elif column.dtype.kind != "M":
+            for level in choose_grid(column, levels=levels):
+                parts[f"{name}\0{level}"] = (column == level).to_numpy(np.float64)
+    matrix = np.column_stack(list(parts.values())) if parts else np.empty((len(table), 0))
+    spread = matrix.std(axis=0)
+    names = [name for name, scale in zip(parts, spread, strict=True) if scale > 1e-12]
+    matrix = matrix[:, spread > 1e-12]
+    rows, width = matrix.shape
+    if width < 2 or rows < 2 * width:
+        return {}
+    matrix = (matrix - matrix.mean(axis=0)) / matrix.std(axis=0)
+    inverse = np.linalg.inv(matrix.T @ matrix / rows + 1e-6 * np.eye(width))  # a ridge, for indicators are collinear
+    free = 1 - 1 / np.diag(inverse)
+    adjusted = 1 - (1 - free) * (rows - 1) / (rows - width)
+    found = dict(zip(names, adjusted, strict=True))
+    return {name: float(np.clip(found[name], 0.0, 1.0)) for name in numeric if name in found}

@@ -17,8 +17,8 @@ Estimate = Mapping[str, float]
 def judge_candidate(evaluation: Record, gate: Mapping[str, float]) -> list[Record]:
     """Every condition of the gate, judged on what was measured: name, title, limit, value, passed and message.
 
-    What cannot be told apart from chance does not fail, with one exception: the least ROC AUC must be shown, so its lower
-    bound counts.
+    What cannot be told apart from chance does not fail, with one exception: the least ROC AUC must be shown, so its
+    lower bound counts.
     """
     level = gate["significance"]
     compared = {record["name"]: record for record in evaluation["baselines"]}
@@ -49,8 +49,8 @@ def judge_auc(measured: Estimate, limit: float) -> Record:
     """The lower 95% bound of the hold-out's ROC AUC reaches the limit."""
     low = measured["low"]
     message = (
-        f"ROC AUC is {measured['value']:.3f} (95% interval {low:.3f} to {measured['high']:.3f}); the interval must begin at "
-        f"{limit:.3f} or above."
+        f"ROC AUC is {measured['value']:.3f} (95% interval {low:.3f} to {measured['high']:.3f}); the interval must "
+        f"begin at {limit:.3f} or above."
     )
     return make_condition(
         "min_roc_auc", "Ranks well", passed=low >= limit, limit=limit, value=low, message=message
@@ -60,8 +60,8 @@ def judge_auc(measured: Estimate, limit: float) -> Record:
 def judge_calibration(error: float, chance: Estimate, limit: float) -> Record:
     """The calibration error is within the limit, or no more than chance alone gives on so few rows."""
     message = (
-        f"Probabilities are off by {error:.3f} on average; the limit is {limit:.3f}. On so many rows chance alone gives "
-        f"{chance['value']:.3f}, and up to {chance['high']:.3f}."
+        f"Probabilities are off by {error:.3f} on average; the limit is {limit:.3f}. On so many rows chance alone "
+        f"gives {chance['value']:.3f}, and up to {chance['high']:.3f}."
     )
     passed = error <= max(limit, chance["high"])
     return make_condition(
@@ -72,8 +72,8 @@ def judge_calibration(error: float, chance: Estimate, limit: float) -> Record:
 def judge_overfitting(cv: Record, limit: float) -> Record:
     """In cross-validation, training rows are not ranked much better than held-back ones."""
     message = (
-        f"In cross-validation ROC AUC is {cv['train_mean']:.3f} on rows learned from and {cv['test_mean']:.3f} on others: "
-        f"{cv['gap']:.3f} apart; the limit is {limit:.3f}."
+        f"In cross-validation ROC AUC is {cv['train_mean']:.3f} on rows learned from and {cv['test_mean']:.3f} on "
+        f"others: {cv['gap']:.3f} apart; the limit is {limit:.3f}."
     )
     passed = cv["gap"] <= limit
     return make_condition(
@@ -89,8 +89,8 @@ def judge_holdout(cv: Record) -> Record:
     )
     passed = cv["holdout"] >= cv["least"]
     return make_condition(
-        "holdout_as_expected", "Keeps what cross-validation promised", passed=passed, limit=cv["least"], value=cv["holdout"],
-        message=message,
+        "holdout_as_expected", "Keeps what cross-validation promised", passed=passed, limit=cv["least"],
+        value=cv["holdout"], message=message,
     )  # fmt: skip
 
 
@@ -107,8 +107,9 @@ def judge_slices(slices: Sequence[Record], limit: float) -> Record:
     area = shown["roc_auc"]
     message = (
         f"Of {len(judged)} groups judged, {shown['column']} = {shown['level']} is "
-        f"{'shown to be below the limit' if failed else 'ranked worst'}: ROC AUC {area['value']:.3f} ({area['low']:.3f} to "
-        f"{area['high']:.3f}, {shown['rows']:,} rows); the limit is {limit:.3f}, and the whole interval must be below it to fail."
+        f"{'shown to be below the limit' if failed else 'ranked worst'}: ROC AUC {area['value']:.3f} "
+        f"({area['low']:.3f} to {area['high']:.3f}, {shown['rows']:,} rows); the limit is {limit:.3f}, and the whole "
+        "interval must be below it to fail."
     )
     if below and not failed:
         message += f" {below} of them {'is' if below == 1 else 'are'} below it by what may be chance."
@@ -125,8 +126,8 @@ def judge_fairness(fairness: Sequence[Record], limit: float) -> Record:
         )
     if absent := [record["column"] for record in gaps if not record["groups"]]:
         message = (
-            f"{CONTRACT} names {', '.join(absent)} for fairness, which the feature table does not have: nobody can tell. "
-            "Fairness needs a column with role categorical, boolean or numeric."
+            f"{CONTRACT} names {', '.join(absent)} for fairness, which the feature table does not have: nobody can "
+            "tell. Fairness needs a column with role categorical, boolean or numeric."
         )
         return make_condition(name, title, passed=False, limit=limit, message=message)
     judged = [record for record in gaps if record["gap"]]
@@ -139,8 +140,8 @@ def judge_fairness(fairness: Sequence[Record], limit: float) -> Record:
     gap = shown["gap"]
     message = (
         f"The widest gap is that of {shown['column']}: the share of positives caught differs by {gap['value']:.3f} "
-        f"({gap['low']:.3f} to {gap['high']:.3f}) between {gap['most']} (more) and {gap['least']}; the limit is {limit:.3f}, "
-        "and the whole interval must be above it to fail."
+        f"({gap['low']:.3f} to {gap['high']:.3f}) between {gap['most']} (more) and {gap['least']}; the limit is "
+        f"{limit:.3f}, and the whole interval must be above it to fail."
     )
     return make_condition(name, title, passed=not failed, limit=limit, value=gap["value"], message=message)
 
@@ -148,7 +149,10 @@ def judge_fairness(fairness: Sequence[Record], limit: float) -> Record:
 def judge_prior(prior: Record, significance: float) -> Record:
     """The log loss is shown to be less than that of the prior rate for everybody."""
     found = prior["differences"]["log_loss"]
-    message = f"Log loss differs by {found['value']:+.3f} from giving everybody the prior rate ({tell_p(found['p'])}); less is better."
+    message = (
+        f"Log loss differs by {found['value']:+.3f} from giving everybody the prior rate ({tell_p(found['p'])}); "
+        "less is better."
+    )
     passed = found["value"] < 0 and found["p"] < significance
     return make_condition(
         "beats_prior", "Beats the prior rate", passed=passed, limit=0.0, value=found["value"], message=message
@@ -162,15 +166,15 @@ def judge_baseline(name: str, title: str, record: Record | None, significance: f
         return make_condition(key, heading, passed=True, message="Left out: no columns are named for it.")
     found = record["differences"]["roc_auc"]
     message = (
-        f"ROC AUC differs by {found['value']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f}, {tell_p(found['p'])}) from "
-        f"{title}."
+        f"ROC AUC differs by {found['value']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f}, {tell_p(found['p'])}) "
+        f"from {title}."
     )
     passed = not is_worse(found, significance)
     return make_condition(key, heading, passed=passed, limit=0.0, value=found["value"], message=message)
 
 
 def judge_champion(champion: Record, record: Record | None, significance: float) -> Record:
-    """The ROC AUC is not shown to be lower than the champion's; holds when there is none, fails when nobody can tell."""
+    """The ROC AUC is not shown to be lower than the champion's; holds without one, fails when nobody can tell."""
     key, heading = "not_worse_than_champion", "Not worse than the champion"
     if champion["relation"] != "comparable" or record is None:
         return make_condition(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,8 @@ def cut_categories(column: pd.Series[Any], most: int, order: Sequence[Any] | Non
     table = np.full(len(values) + 1, len(kept), dtype=np.int32)
     table[kept] = np.arange(len(kept), dtype=np.int32)
     table[-1] = -1  # where the code -1 of an absent value points
-    labels = [names[code] for code in kept] + ([f"other ({len(rest):,} levels)"] if rest else [])
+    other = [f"other ({len(rest):,} level{'s' if len(rest) > 1 else ''})"] if rest else []
+    labels = [names[code] for code in kept] + other
     return Levels(table[codes], tell_apart(labels))
 
 
@@ -62,6 +64,8 @@ def cut_numbers(column: pd.Series[Any], most: int) -> Levels:
     """
     values = read_finite(column)
     present = values[np.isfinite(values)]
+    if not len(present):
+        return leave_empty(len(values))
     distinct = pd.unique(present)
     if len(distinct) <= most:
         edges = np.sort(distinct)[1:]
@@ -75,11 +79,11 @@ def cut_durations(column: pd.Series[Any], unit: str, most: int) -> Levels:
     values = read_finite(column)
     present = values[np.isfinite(values)]
     if not len(present):
-        return Levels(np.full(len(values), -1, dtype=np.int32), ())
+        return leave_empty(len(values))
     low, high = float(present.min()), float(np.quantile(present, 0.99))
     step = choose_step((high - low) / most, unit)
     first = np.floor(low / step) * step
-    edges = first + step * np.arange(1, max(2, int(np.ceil((high - first) / step))))
+    edges = first + step * np.arange(1, max(2, round((high - first) / step)))
     return cut_at(values, edges[edges <= present.max()], whole=bool((present == np.round(present)).all()))
 
 
@@ -89,7 +93,7 @@ def cut_periods(column: pd.Series[Any], most: int) -> Levels:
         column = column.dt.tz_convert("UTC").dt.tz_localize(None)
     present = column.dropna()
     if present.empty:
-        return Levels(np.full(len(column), -1, dtype=np.int32), ())
+        return leave_empty(len(column))
     for frequency in PERIODS:
         first, last = present.min().to_period(frequency), present.max().to_period(frequency)
         if last.ordinal - first.ordinal < most or frequency == PERIODS[-1]:
@@ -102,6 +106,11 @@ def cut_periods(column: pd.Series[Any], most: int) -> Levels:
     return Levels(codes, tuple(labels))
 
 
+def leave_empty(rows: int) -> Levels:
+    """The levels of a column without a value."""
+    return Levels(np.full(rows, -1, dtype=np.int32), ())
+
+
 def read_finite(column: pd.Series[Any]) -> Floats:
     """The column as float64, absent and infinite values as NaN."""
     values = column.to_numpy(dtype="float64", na_value=np.nan)
@@ -109,26 +118,30 @@ def read_finite(column: pd.Series[Any]) -> Floats:
 
 
 def choose_edges(present: Floats, most: int) -> Floats:
-    """Inner edges of bands of about equal size, rounded to the first digit of the gap to the nearest neighbour."""
+    """Inner edges of bands of about equal size, at numbers as round as the gaps between them allow."""
     quantiles = np.quantile(present, np.linspace(0, 1, most + 1))
     points, repeats = np.unique(quantiles, return_counts=True)
     heavy = points[repeats > 1]
     ends = np.array([present[present > value].min(initial=np.inf) for value in heavy])
     gaps = np.diff(points)
     nearest = np.minimum(np.append(gaps, np.inf), np.append(np.inf, gaps))
-    exact = np.isin(points, heavy) | ~np.isfinite(nearest)
+    crowded = (nearest <= 1e-12 * np.abs(points)) | (nearest < 1e-300)  # no shorter number stands between
+    exact = np.isin(points, heavy) | crowded | ~np.isfinite(nearest)
     rounded = np.where(exact, points, round_to(points, np.where(exact, 1.0, nearest)))
-    inner = exact | (
-        (points > points[0]) & (points < points[-1])
-    )  # the range's ends cut nothing, unless they are heavy
+    # The range's ends cut nothing, unless they are heavy.
+    inner = np.isin(points, heavy) | ((points > points[0]) & (points < points[-1]))
     edges = np.unique(np.concatenate([rounded[inner], ends]))
     return np.asarray(edges[(edges > present.min()) & (edges <= present.max())])
 
 
 def round_to(values: Floats, gaps: Floats) -> Floats:
-    """Round each value to the power of ten of its gap; by digits, so that 0.3 is not 0.30000000000000004."""
-    powers = np.floor(np.log10(gaps))
-    return np.array([round(value, -int(power)) for value, power in zip(values.tolist(), powers.tolist(), strict=True)])
+    """Round each value to 1 or 5 times a power of ten, at most a quarter of its gap: neighbours stay apart."""
+    rounded = []
+    for value, gap in zip(values.tolist(), gaps.tolist(), strict=True):
+        power = math.floor(math.log10(gap / 4))
+        step = (5 if gap / 4 >= 5 * 10.0**power else 1) * 10.0**power
+        rounded.append(round(round(value / step) * step, -power))  # twice, so that 0.3 is not 0.30000000000000004
+    return np.array(rounded)
 
 
 def choose_step(least: float, unit: str) -> float:

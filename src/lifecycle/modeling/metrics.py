@@ -1,7 +1,7 @@
 """Metrics of a probability of the positive class, their intervals, and paired tests of their differences.
 
-Everything is a function of how many rows of each class stand at each score (a Tally), so that a bootstrap replicate is a
-draw of counts: its price depends on the distinct scores, not on the rows.
+Everything is a function of how many rows of each class stand at each score (a Tally), so that a bootstrap replicate is
+a draw of counts: its price depends on the distinct scores, not on the rows.
 """
 
 from __future__ import annotations
@@ -22,6 +22,20 @@ BINS = 10  # of the expected calibration error
 LEVEL = 0.95  # of every interval
 CELLS = 5_000  # distinct scores that a bootstrap keeps apart; more are joined, neighbours in quantile groups
 CHUNK = 300_000  # cells of a replicates matrix held at once: what a processor keeps near (2.4 MB)
+TITLES = {  # what a table calls them, in its order
+    "roc_auc": "ROC AUC",
+    "pr_auc": "PR AUC (average precision)",
+    "accuracy": "Accuracy",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1": "F1",
+    "called": "Share called positive",
+    "cost": "Cost per row",
+    "brier": "Brier score",
+    "log_loss": "Log loss",
+    "ece": "Calibration error (ten bins of equal width)",
+    "ece_mass": "Calibration error (ten bins of equal size)",
+}
 TINY = float(np.finfo(np.float64).eps)  # the log loss of a wrong certainty stays finite, as scikit-learn has it
 
 
@@ -74,11 +88,11 @@ def join_scores(tally: Tally, cells: int = CELLS) -> Tally:
 def measure_tally(
     tally: Tally, threshold: float, cost: Mapping[str, float], bins: Tally | None = None
 ) -> dict[str, Array]:
-    """Every metric of a tally, whose counts may have leading axes (replicates): arrays of the counts' shape less the last.
+    """Every metric of a tally whose counts may have leading axes (replicates): arrays of those axes' shape.
 
     roc_auc: area under the ROC curve, ties half (Hanley & McNeil 1982). pr_auc: average precision, which does not
-    interpolate (Davis & Goadrich 2006). brier, log_loss: means over rows. ece: expected calibration error in ten bins of
-    equal width (Naeini et al. 2015); ece_mass: in ten bins of equal size, as `bins` (this tally if none) has them.
+    interpolate (Davis & Goadrich 2006). brier, log_loss: means over rows. ece: expected calibration error in ten bins
+    of equal width (Naeini et al. 2015); ece_mass: in ten bins of equal size, as `bins` (this tally if none) has them.
     accuracy, precision, recall, f1, called (share called positive) and cost (per row) are those at the threshold.
     An undefined ratio is NaN.
     """
@@ -116,7 +130,7 @@ def cut_width(score: Array) -> Array:
 
 
 def cut_mass(tally: Tally) -> Array:
-    """The bin (0 to 9) of each score of a tally without leading axes, ten of about equal size; equal scores stay together."""
+    """The bin (0 to 9) of each score of a tally without leading axes, ten of about equal size, ties kept together."""
     rows = tally.rows
     return np.asarray((np.cumsum(rows) - rows / 2) * (BINS / rows.sum())).astype(np.int64)
 
@@ -155,10 +169,10 @@ def draw_counts(counts: Array, replicates: int, seed: int) -> Iterator[Array]:
 def bootstrap_metrics(
     target: Array, probability: Array, *, threshold: float, cost: Mapping[str, float], replicates: int, seed: int
 ) -> dict[str, Estimate]:
-    """Every metric with its 95 % percentile interval, from a plain bootstrap (the class balance varies, as it would anew).
+    """Every metric with its 95% percentile interval from a plain bootstrap (the class balance varies as it would anew).
 
-    The value is that of the rows themselves. Calibration errors are biased upwards by resampling, so theirs are reflected
-    about the value (the basic bootstrap, Davison & Hinkley 1997, 5.2) and kept from 0 up. NaN where a metric is undefined.
+    The value is that of the rows themselves. Resampling biases calibration errors upwards, so theirs are reflected
+    about the value (the basic bootstrap, Davison & Hinkley 1997, 5.2) and kept from 0 up. NaN where undefined.
     """
     tally = tally_scores(target, probability)
     values = {name: float(value) for name, value in measure_tally(tally, threshold, cost).items()}
@@ -188,7 +202,7 @@ def bound_value(name: str, value: float, draws: Array) -> Estimate:
 
 
 def expect_ece(probability: Array, replicates: int, seed: int) -> tuple[float, float]:
-    """The calibration error that a perfectly calibrated model of these probabilities shows by chance: mean, 95 % quantile.
+    """The calibration error that perfectly calibrated probabilities like these show by chance: mean, 95% quantile.
 
     Truths are drawn from the probabilities themselves (consistency resampling, Broecker & Smith 2007).
     """
@@ -208,7 +222,7 @@ def expect_ece(probability: Array, replicates: int, seed: int) -> tuple[float, f
 def estimate_delong(target: Array, scores: Array) -> tuple[Array, Array]:
     """ROC AUC of each of several models, and their covariance: shapes (models,) and (models, models).
 
-    `scores` has shape (models, rows). DeLong, DeLong & Clarke-Pearson 1988, by mid-ranks (Sun & Xu 2014): sorting is all.
+    `scores` has shape (models, rows). DeLong, DeLong & Clarke-Pearson 1988, by mid-ranks (Sun & Xu 2014).
     """
     truth = np.asarray(target) == 1
     scores = np.asarray(scores, dtype=np.float64)
@@ -224,7 +238,7 @@ def estimate_delong(target: Array, scores: Array) -> tuple[Array, Array]:
 
 
 def compare_auc(target: Array, one: Array, other: Array) -> Estimate:
-    """ROC AUC of `one` less that of `other` on the same rows: value, low, high and p (DeLong's two-sided paired test)."""
+    """ROC AUC of `one` less that of `other` on the same rows: value, low, high and two-sided p (DeLong, paired)."""
     areas, covariance = estimate_delong(target, np.stack([one, other]))
     difference = float(areas[0] - areas[1])
     error = float(np.sqrt(max(0.0, covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])))
@@ -345,17 +359,17 @@ def measure_slices(target: Array, probability: Array, levels: pd.Series, thresho
     return pd.DataFrame(table)
 
 
-def trace_roc(target: Array, probability: Array, points: int = 200) -> pd.DataFrame:
-    """The ROC curve at no more than about `points` places: columns fpr and tpr, from (0, 0) to (1, 1)."""
+def trace_roc(target: Array, probability: Array, points: int = 1000) -> pd.DataFrame:
+    """The ROC curve at up to `points` places: false_positive_rate and true_positive_rate, from (0, 0) to (1, 1)."""
     tally = tally_scores(target, probability)
     caught = np.concatenate([[0.0], np.cumsum(tally.positives[::-1])]) / tally.positives.sum()
     alarmed = np.concatenate([[0.0], np.cumsum(tally.negatives[::-1])]) / tally.negatives.sum()
     kept = thin(len(caught), points)
-    return pd.DataFrame({"fpr": alarmed[kept], "tpr": caught[kept]})
+    return pd.DataFrame({"false_positive_rate": alarmed[kept], "true_positive_rate": caught[kept]})
 
 
-def trace_pr(target: Array, probability: Array, points: int = 200) -> pd.DataFrame:
-    """The precision-recall curve at no more than about `points` places: columns recall and precision, recall ascending."""
+def trace_pr(target: Array, probability: Array, points: int = 1000) -> pd.DataFrame:
+    """The precision-recall curve at up to `points` places: recall (ascending) and precision."""
     tally = tally_scores(target, probability)
     caught, reached = np.cumsum(tally.positives[::-1]), np.cumsum(tally.rows[::-1])
     kept = thin(len(caught), points)
@@ -381,7 +395,7 @@ def trace_gain(target: Array, probability: Array, steps: int = 20) -> pd.DataFra
 
 
 def trace_calibration(target: Array, probability: Array) -> pd.DataFrame:
-    """Observed rate against mean probability in ten bins of equal size: predicted, observed, low, high (Wilson), rows."""
+    """Observed rate by mean probability in ten bins of equal size: predicted, observed, low, high (Wilson), rows."""
     tally = tally_scores(target, probability)
     bin_of = cut_mass(tally)
     rows, positives = np.bincount(bin_of, weights=tally.rows), np.bincount(bin_of, weights=tally.positives)

@@ -17,9 +17,7 @@ FOLDS = 5  # for the rates of levels
 PRIOR = 10.0  # rows at the overall rate that each level's rate is smoothed with
 
 
-def measure_separation(
-    frame: pd.DataFrame, kinds: Mapping[str, Kind], target: Array, seed: int
-) -> pd.DataFrame:
+def measure_separation(frame: pd.DataFrame, kinds: Mapping[str, Kind], target: Array, seed: int) -> pd.DataFrame:
     """How well each column alone separates the classes (`target`: booleans, shape (rows,)), the best first.
 
     Columns: column, roc_auc (0.5 to 1), by. A number is judged by its order, in either direction, a category by its
@@ -35,25 +33,11 @@ def measure_separation(
                 score = frame[name].to_numpy(dtype="float64", na_value=np.nan)
                 by_value = fold_auc(measure_auc(score[present], target[present]))
             else:
-                by_value = max(
-                    0.5,
-                    measure_auc(
-                        rate_levels(frame[name], target, folds)[present],
-                        target[present],
-                    ),
-                )
+                by_value = max(0.5, measure_auc(rate_levels(frame[name], target, folds)[present], target[present]))
             by_presence = fold_auc(measure_auc(present.astype(float), target))
-            rows.append(
-                (
-                    name,
-                    max(by_value, by_presence),
-                    "presence" if by_presence > by_value else "value",
-                )
-            )
+            rows.append((name, max(by_value, by_presence), "presence" if by_presence > by_value else "value"))
     table = pd.DataFrame(rows, columns=["column", "roc_auc", "by"])
-    return table.sort_values(
-        "roc_auc", ascending=False, kind="stable", ignore_index=True
-    )
+    return table.sort_values("roc_auc", ascending=False, kind="stable", ignore_index=True)
 
 
 def fold_auc(area: float) -> float:
@@ -70,10 +54,7 @@ def rate_levels(column: Series, target: Array, folds: Array) -> Array:
     codes = pd.factorize(column, use_na_sentinel=False)[0]
     cells = codes * FOLDS + folds
     size = FOLDS * (int(codes.max(initial=0)) + 1)
-    rows, positives = (
-        np.bincount(cells, minlength=size),
-        np.bincount(cells, weights=target, minlength=size),
-    )
+    rows, positives = (np.bincount(cells, minlength=size), np.bincount(cells, weights=target, minlength=size))
     others = rows.reshape(-1, FOLDS).sum(axis=1)[codes] - rows[cells]
     hits = positives.reshape(-1, FOLDS).sum(axis=1)[codes] - positives[cells]
     return np.asarray((hits + PRIOR * target.mean()) / (others + PRIOR))
@@ -86,7 +67,4 @@ def measure_auc(score: Array, target: Array) -> float:
     if not positives or not negatives:
         return 0.5
     ranks = pd.Series(score).rank().to_numpy()
-    return float(
-        (ranks[target].sum() - positives * (positives + 1) / 2)
-        / (positives * negatives)
-    )
+    return float((ranks[target].sum() - positives * (positives + 1) / 2) / (positives * negatives))

@@ -37,14 +37,12 @@ def show_shares(axes: Axes, *, x: bool = False, y: bool = False, decimals: int =
 def draw_quality(roc: pd.DataFrame, pr: pd.DataFrame, calibration: pd.DataFrame, rate: float) -> Figure:
     """ROC and precision-recall curves of both parts, and calibration on the hold-out with its intervals.
 
-    `roc` and `pr` have a column part (train, test); `rate` is the positive rate, which a random call's precision is.
+    `roc` and `pr` have their x first, then train and test; `rate` is the positive rate, a random call's precision.
     """
     figure, (left, middle, right) = new_grid(3, height=3.3, width=9.6)
     for part, label, color in (("train", "rows it was fitted on", NEUTRAL), ("test", "hold-out", POSITIVE)):
-        points = roc[roc["part"] == part]
-        left.plot(points["fpr"], points["tpr"], color=color, label=label, zorder=3 if part == "test" else 2)
-        points = pr[pr["part"] == part]
-        middle.plot(points["recall"], points["precision"], color=color, label=label, zorder=3 if part == "test" else 2)
+        left.plot(roc.iloc[:, 0], roc[part], color=color, label=label)
+        middle.plot(pr.iloc[:, 0], pr[part], color=color, label=label)
     left.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1, linestyle=":")
     left.set(xlabel="false alarms among negatives", ylabel="positives caught", title="ROC")
     left.legend(loc="lower right", fontsize=8)
@@ -69,7 +67,7 @@ def draw_quality(roc: pd.DataFrame, pr: pd.DataFrame, calibration: pd.DataFrame,
 def draw_decisions(
     confusion: Mapping[str, int], gain: pd.DataFrame, target: Array, probability: Array, threshold: float
 ) -> Figure:
-    """What the threshold does: the four outcomes, where both classes' probabilities lie, and what calling more finds."""
+    """What the threshold does: the four outcomes, where both classes' probabilities lie, what calling more finds."""
     figure, (left, middle, right) = new_grid(3, height=3.2, width=9.6)
     draw_confusion(left, confusion)
     edges = [step / 25 for step in range(26)]
@@ -146,7 +144,7 @@ def draw_comparison(records: Sequence[Record], titles: Mapping[str, str]) -> Fig
 
 
 def draw_slices(slices: Sequence[Record], overall: float, limit: float, most: int = 16) -> Figure:
-    """ROC AUC of the judged slices that are ranked worst, with their intervals, against the whole and the gate's limit."""
+    """ROC AUC of the judged slices that are ranked worst, with intervals, against the whole and the gate's limit."""
     judged = sorted((record for record in slices if record["judged"]), key=lambda record: record["roc_auc"]["value"])
     shown = judged[:most]
     figure, (axes,) = new_grid(1, columns=1, height=0.9 + LINE * max(len(shown), 2))
@@ -167,8 +165,13 @@ def draw_slices(slices: Sequence[Record], overall: float, limit: float, most: in
 
 
 def draw_fairness(fairness: Sequence[Record]) -> Figure:
-    """The rates of each fairness column's groups: what is true, positives caught, false alarms, and all that are called."""
-    metrics = {"rate": "Truly positive", "recall": "Positives caught", "false_alarms": "False alarms", "called": "Called"}
+    """The rates of each fairness column's groups: what is true, positives caught, false alarms, all that are called."""
+    metrics = {
+        "rate": "Truly positive",
+        "recall": "Positives caught",
+        "false_alarms": "False alarms",
+        "called": "Called",
+    }
     columns = list(dict.fromkeys(record["column"] for record in fairness if record["groups"]))
     lines = sum(len(record["groups"]) for record in fairness if record["metric"] == "recall")
     figure, grid = new_grid(4, columns=4, height=0.9 + LINE * 1.2 * max(lines, 2), width=9.6)
@@ -211,15 +214,20 @@ def draw_importance(importance: pd.DataFrame, most: int = 15) -> Figure:
 
 
 def draw_effects(effects: Mapping[str, pd.DataFrame], units: Mapping[str, str]) -> Figure:
-    """What the model would say if one column alone changed: a line for numbers, bars for categories, centred."""
+    """What the model would say if one column alone changed: a line for numbers, bars for categories, centred.
+
+    Dashed, or a diamond: the mean prediction of the rows that have the value.
+    """
     figure, grid = new_grid(max(len(effects), 1), height=2.5, width=9.6)
-    low = min((effect["low"].min() for effect in effects.values()), default=-0.1)
-    high = max((effect["high"].max() for effect in effects.values()), default=0.1)
+    drawn = [effect[["low", "high", "observed"]] for effect in effects.values()]
+    low = min((effect.min().min() for effect in drawn), default=-0.1)
+    high = max((effect.max().max() for effect in drawn), default=0.1)
     for axes, (name, effect) in zip(grid, effects.items(), strict=False):
         if all(isinstance(value, float) for value in effect["value"]) and len(effect) > 2:
             values = effect["value"].astype(float)
             axes.fill_between(values, effect["low"], effect["high"], color=NEGATIVE, alpha=0.18, linewidth=0)
             axes.plot(values, effect["mean"], color=NEGATIVE, linewidth=2)
+            axes.plot(values, effect["observed"], color=NEUTRAL, linewidth=1.2, linestyle="--")
             axes.set_xlabel(shorten(units.get(name, ""), 30))
         else:
             draw_levels(axes, effect)
@@ -238,19 +246,19 @@ def draw_levels(axes: Axes, effect: pd.DataFrame) -> None:
     places = np.arange(len(ordered))
     errors = np.maximum([ordered["mean"] - ordered["low"], ordered["high"] - ordered["mean"]], 0)
     colors = [POSITIVE if value > 0 else NEGATIVE for value in ordered["mean"]]
+    axes.plot(places, ordered["observed"], color=NEUTRAL, marker="D", markersize=5, linestyle="", zorder=4)
     axes.bar(places, ordered["mean"], yerr=errors, color=colors, ecolor=NEUTRAL, width=0.6)
     names = [f"{value:g}" if isinstance(value, float) else str(value) for value in ordered["value"]]
     crowded = len(names) > 3 or max(map(len, names)) > 12
-    axes.set_xticks(
-        places, [shorten(name, 22) for name in names], fontsize=8, rotation=20 if crowded else 0, ha="right" if crowded else "center"
-    )  # fmt: skip
+    turned: dict[str, Any] = {"rotation": 20, "ha": "right"} if crowded else {}
+    axes.set_xticks(places, [shorten(name, 22) for name in names], fontsize=8, **turned)
     axes.grid(axis="x", visible=False)
 
 
 def draw_waterfalls(cases: Sequence[Record], base: float) -> Figure:
     """How single predictions come about: from the average up or down, a step a column, to the row's probability.
 
-    Each case has title, probability, and steps: a list of (what, value) in the order to draw, ending at the probability.
+    Each case has title, probability, and steps: a list of (what, value) in their order, ending at the probability.
     """
     lines = max(len(case["steps"]) for case in cases)
     figure, grid = new_grid(len(cases), columns=1, height=1.1 + LINE * lines, width=9.0)
@@ -271,7 +279,7 @@ def draw_waterfalls(cases: Sequence[Record], base: float) -> Figure:
         axes.axvline(case["probability"], color="black", linewidth=1)
         axes.set_yticks(places, [shorten(name, 52) for name, _ in case["steps"]], fontsize=8)
         axes.set_title(case["title"])
-        axes.set_xlim(min(0.0, min(reach)), max(reach) + 0.08)
+        axes.set_xlim(min(0.0, *reach), max(reach) + 0.08)
         axes.set_ylim(-0.6, len(values) - 0.4)
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -31,9 +32,14 @@ def render_part(template: str, **values: Any) -> str:
     return load_templates().get_template(template).render(**values)
 
 
+def render_table(table: pd.DataFrame, text: Collection[str] = ()) -> str:
+    """A frame of ready texts with its index as a table; the columns named in `text` are prose, set to the left."""
+    return render_part("table.html.j2", table=table, text=text)
+
+
 def fold_table(title: str, table: pd.DataFrame) -> str:
     """A long table behind a line that opens it."""
-    return f"<details><summary>{escape(title)}</summary>{table.to_html(border=0, na_rep='–')}</details>"
+    return f"<details><summary>{escape(title)}</summary>{render_table(table)}</details>"
 
 
 def render_page(
@@ -45,14 +51,18 @@ def render_page(
         from pygments.formatters import HtmlFormatter
 
         style += HtmlFormatter(style="friendly").get_style_defs(".highlight")
-    return load_templates().get_template("page.html.j2").render(
-        title=title,
-        body=Markup(body),  # noqa: S704 - made by our templates or by nbconvert
-        style=Markup(style),  # noqa: S704 - our own file
-        project=project,
-        links=links,
-        current=current,
-        toggle=toggle,
+    return (
+        load_templates()
+        .get_template("page.html.j2")
+        .render(
+            title=title,
+            body=Markup(body),  # noqa: S704 - made by our templates or by nbconvert
+            style=Markup(style),  # noqa: S704 - our own file
+            project=project,
+            links=links,
+            current=current,
+            toggle=toggle,
+        )
     )
 
 

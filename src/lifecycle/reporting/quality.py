@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lifecycle.reporting.html import render_part
 from lifecycle.reporting.plots import ACCENT, NEGATIVE, POSITIVE, new_grid
@@ -31,9 +32,7 @@ OUTCOMES = {
 def render_verdict(verdict: dict[str, Any]) -> str:
     """The verdict of checks.json, its counts, and its checks as a table, those that failed first: HTML."""
     failed = [check for check in verdict["checks"] if check["status"] == "failed"]
-    applied = [
-        check for check in verdict["checks"] if check["status"] != "not applicable"
-    ]
+    applied = [check for check in verdict["checks"] if check["status"] != "not applicable"]
     warnings = sum(check["severity"] == "warning" for check in failed)
     cards = [
         {"label": "rows valid", "value": f"{verdict['valid']:,}", "note": f"of {verdict['rows']:,}"},
@@ -47,23 +46,14 @@ def render_verdict(verdict: dict[str, Any]) -> str:
         "checks.html.j2",
         verdict=verdict,
         cards=cards,
-        checks=[
-            check | describe_outcome(check)
-            for check in sorted(applied, key=rank_outcome)
-        ],
-        skipped=[
-            check["title"].lower()
-            for check in verdict["checks"]
-            if check["status"] == "not applicable"
-        ],
+        checks=[check | describe_outcome(check) for check in sorted(applied, key=rank_outcome)],
+        skipped=[check["title"].lower() for check in verdict["checks"] if check["status"] == "not applicable"],
     )
 
 
 def rank_outcome(check: dict[str, Any]) -> int:
     """Where a check stands in the list: failures first, by how bad they are."""
-    return list(OUTCOMES).index(
-        check["severity"] if check["status"] == "failed" else "passed"
-    )
+    return list(OUTCOMES).index(check["severity"] if check["status"] == "failed" else "passed")
 
 
 def describe_outcome(check: dict[str, Any]) -> dict[str, str]:
@@ -73,15 +63,11 @@ def describe_outcome(check: dict[str, Any]) -> dict[str, str]:
 
 
 def render_findings(verdict: dict[str, Any], *names: str) -> str:
-    """What some checks of checks.json found, with their examples; those that do not apply are left out: HTML."""
-    told = {
-        check["name"]: check
-        for check in verdict["checks"]
-        if check["status"] != "not applicable"
-    }
-    return render_part(
-        "findings.html.j2", checks=[told[name] for name in names if name in told]
-    )
+    """What some checks of checks.json found, with their examples: HTML. Where none applies, why the first does not."""
+    named = {check["name"]: check for check in verdict["checks"]}
+    checks = [named[name] for name in names]
+    applied = [check for check in checks if check["status"] != "not applicable"]
+    return render_part("findings.html.j2", checks=applied or checks[:1])
 
 
 def shorten(name: object, letters: int = LETTERS) -> str:
@@ -91,22 +77,14 @@ def shorten(name: object, letters: int = LETTERS) -> str:
 
 
 def draw_bars(
-    values: pd.Series[Any],
-    *,
-    title: str,
-    label: str,
-    colors: list[str],
-    form: str,
-    letters: int = LETTERS,
+    values: pd.Series[Any], *, title: str, label: str, colors: list[str], form: str, letters: int = LETTERS
 ) -> Figure:
     """Horizontal bars, the first on top, each with its value written in the format `form`."""
     figure, (axes,) = new_grid(1, columns=1, height=0.85 + 0.26 * len(values))
     axes.barh(range(len(values)), values.to_numpy(), color=colors, height=0.7)
     for place, value in enumerate(values):
         axes.annotate(f" {value:{form}}", (value, place), va="center", fontsize=8)
-    axes.set_yticks(
-        range(len(values)), [shorten(name, letters) for name in values.index]
-    )
+    axes.set_yticks(range(len(values)), [shorten(name, letters) for name in values.index])
     axes.invert_yaxis()
     axes.set(title=title, xlabel=label)
     axes.grid(axis="y", visible=False)
@@ -127,10 +105,8 @@ def draw_reasons(reasons: pd.DataFrame) -> Figure | None:
     title = f"Why rows are in quarantine{say_top(len(part), len(reasons))}"
     values = part.set_index("reason")["rows"]
     label, colors = "rows (one may have several reasons)", [POSITIVE] * len(part)
-    figure = draw_bars(
-        values, title=title, label=label, colors=colors, form=",d", letters=SENTENCE
-    )
-    figure.axes[0].xaxis.get_major_locator().set_params(integer=True)
+    figure = draw_bars(values, title=title, label=label, colors=colors, form=",d", letters=SENTENCE)
+    figure.axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
@@ -141,13 +117,7 @@ def draw_missing(shares: pd.Series[Any]) -> Figure | None:
         return None
     part = some.head(BARS)
     title = f"Missing values{say_top(len(part), len(some))}"
-    figure = draw_bars(
-        part * 100,
-        title=title,
-        label="rows, %",
-        colors=[NEGATIVE] * len(part),
-        form=".2f",
-    )
+    figure = draw_bars(part * 100, title=title, label="rows, %", colors=[NEGATIVE] * len(part), form=".2f")
     figure.axes[0].set_xlim(0, min(115, max(float(part.iloc[0]) * 125, 1)))
     return figure
 
@@ -167,50 +137,28 @@ def draw_outliers(frame: pd.DataFrame, fences: pd.DataFrame) -> Figure | None:
     ):
         values = frame[name].to_numpy(dtype="float64", na_value=np.nan)
         box = sketch_box(values[np.isfinite(values)], lower, upper)
-        axes.bxp(
-            [box],
-            orientation="horizontal",
-            widths=0.5,
-            medianprops=MEDIAN,
-            flierprops=BEYOND,
-        )
+        axes.bxp([box], orientation="horizontal", widths=0.5, medianprops=MEDIAN, flierprops=BEYOND)
         low, high = axes.get_xlim()
         for fence in (lower, upper):
             if low <= fence <= high:
                 axes.axvline(fence, color=ACCENT, linewidth=1, linestyle="--")
-        axes.set_title(
-            f"{shorten(name)}: {count:,} beyond" if count else shorten(name), fontsize=9
-        )
+        axes.set_title(f"{shorten(name)}: {count:,} beyond" if count else shorten(name), fontsize=9)
         axes.set_yticks([])
         axes.tick_params(axis="x", labelsize=7)
         axes.locator_params(axis="x", nbins=5)
-    title = (
-        "Quartiles, whiskers (1.5 IQR) and what lies beyond the outer fences (3 IQR)"
-    )
-    figure.suptitle(
-        f"{title}{say_top(len(part), len(fences))}",
-        fontsize=10,
-        x=0.01,
-        ha="left",
-        weight="bold",
-    )
+    title = "Quartiles, whiskers (1.5 IQR) and what lies beyond the outer fences (3 IQR)"
+    figure.suptitle(f"{title}{say_top(len(part), len(fences))}", fontsize=10, x=0.01, ha="left", weight="bold")
     return figure
 
 
-def sketch_box(
-    finite: np.ndarray[Any, Any], lower: float, upper: float
-) -> dict[str, Any]:
+def sketch_box(finite: np.ndarray[Any, Any], lower: float, upper: float) -> dict[str, Any]:
     """What matplotlib needs for a box: quartiles, whiskers and at most POINTS of the numbers beyond the fences."""
     if not len(finite):
-        return dict.fromkeys(("q1", "med", "q3", "whislo", "whishi"), np.nan) | {
-            "fliers": []
-        }
+        return dict.fromkeys(("q1", "med", "q3", "whislo", "whishi"), np.nan) | {"fliers": []}
     first, middle, third = np.quantile(finite, [0.25, 0.5, 0.75])
     reach = 1.5 * (third - first)
     beyond = np.sort(finite[(finite < lower) | (finite > upper)])
-    kept = np.unique(
-        np.linspace(0, len(beyond) - 1, min(len(beyond), POINTS)).round().astype(int)
-    )
+    kept = np.unique(np.linspace(0, len(beyond) - 1, min(len(beyond), POINTS)).round().astype(int))
     return {
         "q1": first,
         "med": middle,
@@ -229,11 +177,7 @@ def draw_associations(associations: pd.DataFrame) -> Figure | None:
     square = associations.to_numpy()
     strongest = np.where(np.eye(size, dtype=bool), 0, square).max(axis=1)
     kept = np.sort(np.argsort(-strongest, kind="stable")[:CELLS])
-    part = np.where(
-        np.triu(np.ones((len(kept), len(kept)), dtype=bool)),
-        np.nan,
-        square[np.ix_(kept, kept)],
-    )
+    part = np.where(np.triu(np.ones((len(kept), len(kept)), dtype=bool)), np.nan, square[np.ix_(kept, kept)])
     names = [shorten(name) for name in associations.index[kept]]
     figure, (axes,) = new_grid(1, columns=1, width=8.0, height=1.6 + 0.24 * len(kept))
     image = axes.imshow(part[1:, :-1], cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -256,9 +200,7 @@ def draw_separation(separation: pd.DataFrame, limit: float) -> Figure | None:
     part = separation.head(BARS).set_index("column")["roc_auc"]
     title = f"How well each column alone separates the classes{say_top(len(part), len(separation))}"
     colors = [POSITIVE if area > limit else NEGATIVE for area in part]
-    figure = draw_bars(
-        part, title=title, label="ROC AUC (0.5: a coin)", colors=colors, form=".2f"
-    )
+    figure = draw_bars(part, title=title, label="ROC AUC (0.5: a coin)", colors=colors, form=".2f")
     draw_limit(figure, limit, "suspect of leakage")
     figure.axes[0].set_xlim(0.5, 1.04)
     return figure
@@ -266,9 +208,7 @@ def draw_separation(separation: pd.DataFrame, limit: float) -> Figure | None:
 
 def draw_drift(drift: pd.DataFrame, limit: float) -> Figure | None:
     """The stability index of each column against the reference, the furthest first; None where nothing moved."""
-    moved = drift[drift["psi"] >= 0.0005].sort_values(
-        "psi", ascending=False, kind="stable"
-    )
+    moved = drift[drift["psi"] >= 0.0005].sort_values("psi", ascending=False, kind="stable")
     if moved.empty:
         return None
     part = moved.head(BARS)
@@ -276,13 +216,7 @@ def draw_drift(drift: pd.DataFrame, limit: float) -> Figure | None:
     colors = [POSITIVE if far else NEGATIVE for far in shifted]
     title = f"How far columns are from the reference{say_top(len(part), len(moved))}"
     values = part.set_index("column")["psi"]
-    figure = draw_bars(
-        values,
-        title=title,
-        label="population stability index",
-        colors=colors,
-        form=".3f",
-    )
+    figure = draw_bars(values, title=title, label="population stability index", colors=colors, form=".3f")
     draw_limit(figure, limit, "limit")
     figure.axes[0].set_xlim(0, 1.15 * max(limit, float(values.iloc[0])))
     return figure
@@ -293,14 +227,10 @@ def draw_limit(figure: Figure, limit: float, label: str) -> None:
     axes = figure.axes[0]
     axes.axvline(limit, color=POSITIVE, linewidth=1, linestyle="--")
     foot = axes.get_ylim()[0]
-    axes.annotate(
-        f"{label} ", (limit, foot), color=POSITIVE, fontsize=8, ha="right", va="bottom"
-    )
+    axes.annotate(f"{label} ", (limit, foot), color=POSITIVE, fontsize=8, ha="right", va="bottom")
 
 
-def draw_course(
-    moments: pd.Series[Any], gaps: tuple[tuple[pd.Timestamp, pd.Timestamp], ...]
-) -> Figure | None:
+def draw_course(moments: pd.Series[Any], gaps: tuple[tuple[pd.Timestamp, pd.Timestamp], ...]) -> Figure | None:
     """Rows over time in sixty bins, gaps shaded; None where no moment is there or all are one."""
     present = moments.dropna()
     if present.nunique() < 2:
@@ -309,8 +239,5 @@ def draw_course(
     axes.hist(present.to_numpy(), bins=60, color=NEGATIVE)
     for start, end in gaps:
         axes.axvspan(start, end, color=ACCENT, alpha=0.35)  # type: ignore[arg-type]
-    axes.set(
-        title="Rows over time (gaps shaded)" if gaps else "Rows over time",
-        ylabel="rows",
-    )
+    axes.set(title="Rows over time (gaps shaded)" if gaps else "Rows over time", ylabel="rows")
     return figure

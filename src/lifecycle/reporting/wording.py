@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 
 def quote(text: object, value: object = None) -> str:
@@ -27,3 +28,11 @@ def format_number(value: float, unit: str = "") -> str:
 def join_words(words: Sequence[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else list(words))
+
+
+def format_estimate(estimate: Mapping[str, float | None], digits: int = 3) -> str:
+    """A value with its interval, as `0.842 (0.820-0.862)`; a dash where it is undefined."""
+    value, low, high = (estimate[key] for key in ("value", "low", "high"))
+    if value is None or low is None or high is None or math.isnan(value):
+        return "\u2013"
+    return f"{value:.{digits}f} ({low:.{digits}f}\u2013{high:.{digits}f})"

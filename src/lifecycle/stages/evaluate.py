@@ -1,4 +1,4 @@
-"""Evaluate: the hold-out, looked at once; baselines, slices and fairness beside it, and a gate that blesses or does not."""
+"""Evaluate: the hold-out, looked at once, beside baselines and the champion, group by group; and the gate's verdict."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from lifecycle.contract import Contract
 from lifecycle.modeling.gate import give_verdict, judge_candidate, tell_p
 from lifecycle.modeling.metrics import (
     LEVEL,
+    TITLES,
     Array,
     Estimate,
     bootstrap_metrics,
@@ -37,7 +38,17 @@ from lifecycle.modeling.metrics import (
 )
 from lifecycle.modeling.model import Model, load_model
 from lifecycle.modeling.pipelines import FeatureRecord, build_pipeline
-from lifecycle.paths import CHAMPION, CHAMPION_BUNDLE, PARAMS, TEST_TABLE, ProjectError, replace_file
+from lifecycle.paths import (
+    CANDIDATE,
+    CHAMPION,
+    CHAMPION_BUNDLE,
+    PARAMS,
+    TEST_TABLE,
+    TRAIN_METRICS,
+    ProjectError,
+    replace_file,
+)
+from lifecycle.reporting.wording import format_estimate
 
 __all__ = [
     "count_decisions", "give_verdict", "judge_candidate", "load_model", "trace_calibration", "trace_gain", "trace_pr",
@@ -45,20 +56,6 @@ __all__ = [
 ]  # fmt: skip
 
 Record = dict[str, Any]
-METRICS = {  # what a table calls them, best news first; False: less is better
-    "roc_auc": ("ROC AUC", True),
-    "pr_auc": ("PR AUC (average precision)", True),
-    "accuracy": ("Accuracy", True),
-    "precision": ("Precision", True),
-    "recall": ("Recall", True),
-    "f1": ("F1", True),
-    "called": ("Share called positive", True),
-    "cost": ("Cost per row", False),
-    "brier": ("Brier score", False),
-    "log_loss": ("Log loss", False),
-    "ece": ("Calibration error (ten bins of equal width)", False),
-    "ece_mass": ("Calibration error (ten bins of equal size)", False),
-}
 PAIRED = ("brier", "log_loss", "cost")  # compared row by row
 MIN_BASELINE_TREES = 100  # scikit-learn's default, which tutorials keep
 
@@ -67,7 +64,8 @@ def check_inputs(model: Model, trained: Record, test: pd.DataFrame, declaration:
     """Refuse what does not belong together, and a hold-out that lacks a class (ProjectError)."""
     if trained["model"] != model.sha256:
         raise ProjectError(
-            f"reports/train.json is about model {trained['model'][:12]}, models/candidate is {model.sha256[:12]}: run `dvc repro`."
+            f"{TRAIN_METRICS} is about model {trained['model'][:12]}, but {CANDIDATE} is {model.sha256[:12]}: "
+            "run `dvc repro`."
         )
     counts = test[declaration["target"]].value_counts()
     if len(counts) < 2 or counts.min() < 2:
@@ -91,8 +89,8 @@ def predict_baselines(
     """Probabilities of the hold-out's rows, shape (rows,), from each baseline fitted on the training part alone.
 
     prior: the training part's rate for everybody. logistic: a logistic regression on the columns as they are, without
-    derived features. tutorial: a random forest with default settings on `tutorial_columns`; left out when there are none.
-    Raises ProjectError for a tutorial column that is no feature.
+    derived features. tutorial: a random forest with default settings on `tutorial_columns`; left out when there are
+    none. Raises ProjectError for a tutorial column that is no feature.
     """
     features: list[FeatureRecord] = declaration["features"]
     plain = [feature for feature in features if feature["source"] != "derived"] or features
@@ -121,8 +119,8 @@ def pick_features(features: list[FeatureRecord], names: Sequence[str]) -> list[F
     known = {feature["name"]: feature for feature in features}
     if unknown := [name for name in names if name not in known]:
         raise ProjectError(
-            f"{PARAMS}: evaluate.tutorial_columns names {unknown}, which are no feature columns of the table; there are "
-            f"{list(known)}. An empty list leaves this baseline out."
+            f"{PARAMS}: evaluate.tutorial_columns names {unknown}, which are no feature columns of the table; there "
+            f"are {list(known)}. An empty list leaves this baseline out."
         )
     return [known[name] for name in names]
 
@@ -148,8 +146,8 @@ def read_champion(record: Record, root: Path) -> Model | None:
     champion = load_model(root / CHAMPION_BUNDLE)
     if champion.sha256 != record["model"]:
         raise ProjectError(
-            f"{CHAMPION} names model {record['model'][:12]}, but the files in {CHAMPION_BUNDLE} are {champion.sha256[:12]}: "
-            "check both out of the same commit."
+            f"{CHAMPION} names model {record['model'][:12]}, but the files in {CHAMPION_BUNDLE} are "
+            f"{champion.sha256[:12]}: check both out of the same commit."
         )
     return champion
 
@@ -166,8 +164,8 @@ def relate_champion(champion: Model | None, candidate: Model, test: pd.DataFrame
     absent = [name for name in champion.metadata["features"] if name not in test.columns]
     if absent:
         return "incomparable", (
-            f"The champion needs the columns {', '.join(absent)}, which the table no longer has: nobody can tell whether this "
-            f'model is worse. Write {{"model": null}} to {CHAMPION} to start without one.'
+            f"The champion needs the columns {', '.join(absent)}, which the table no longer has: nobody can tell "
+            f'whether this model is worse. Write {{"model": null}} to {CHAMPION} to start without one.'
         )
     mine, its = ((model.metadata["target"], model.metadata["positive"]) for model in (candidate, champion))
     if mine != its:
@@ -210,7 +208,7 @@ def compare_models(
 
 
 def measure_chance(probability: Array, replicates: int, seed: int) -> Estimate:
-    """The calibration error that chance alone gives on so many rows: value (its mean) and high (its 95th percentile)."""
+    """The calibration error that chance alone gives on so many rows: value (mean) and high (95th percentile)."""
     value, high = expect_ece(probability, replicates, seed)
     return {"value": value, "low": 0.0, "high": high}
 
@@ -291,7 +289,7 @@ def measure_columns(
 ) -> pd.DataFrame:
     """The metrics of every slice: a row a level of a column, with `judged` where its support allows it.
 
-    Columns as those of `measure_slices`, after column. A slice is judged with `min_support` rows, `min_class` of each class.
+    Columns as those of `measure_slices`, after column. Judging takes `min_support` rows, `min_class` of each class.
     """
     if not slices:
         nothing = measure_slices(target, probability, pd.Series("all", index=range(len(target))), threshold).iloc[:0]
@@ -331,16 +329,12 @@ def compare_groups(
 ) -> list[Record]:
     """The gaps between the groups of each fairness column: a record a column and rate, with the rate of each group.
 
-    recall: of those truly positive, the share caught (equal opportunity; Hardt et al. 2016). false_alarms: of those truly
-    negative, the share called. called: the share called of all (demographic parity). rate: the share truly positive, which
-    the others follow. The gap is that between the greatest
-    and the least rate of groups with `min_class` rows to judge it by, its interval Newcombe's, wide enough for the most
-    extreme of all pairs. Without two such groups the gap is None.
-    """
-    truth, called = np.asarray(target) == 1, np.asarray(probability) >= threshold
+    rate: the share truly positive, which the others follow. recall: of those, the share caught (equal opportunity;
+    Hardt et al. 2016). false_alarms: of those truly negative, the share called. called: the share called of all
     everyone = np.ones(len(truth), dtype=bool)
     counted = {  # whom a rate is of, and whom it counts
-        "rate": (everyone, truth), "recall": (truth, called), "false_alarms": (~truth, called), "called": (everyone, called)
+        "rate": (everyone, truth), "recall": (truth, called), "false_alarms": (~truth, called),
+        "called": (everyone, called),
     }  # fmt: skip
     records: list[Record] = []
     for column, levels in groups.items():
@@ -411,8 +405,11 @@ def list_slices(table: pd.DataFrame) -> list[Record]:
 
 
 def join_curves(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
-    """One curve's points of both parts, with `part`: "train" (the rows it was fitted on) and "test" (the hold-out)."""
-    return pd.concat([train.assign(part="train"), test.assign(part="test")], ignore_index=True)
+    """One curve of both parts on a grid of 201 points from 0 to 1: its x, then `train` (rows fitted on) and `test`."""
+    x, y = train.columns
+    grid = np.linspace(0, 1, 201)
+    sides = {side: np.interp(grid, curve[x], curve[y]) for side, curve in (("train", train), ("test", test))}
+    return pd.DataFrame({x: grid, **sides})
 
 
 def write_curve(curve: pd.DataFrame, path: Path) -> None:
@@ -421,29 +418,21 @@ def write_curve(curve: pd.DataFrame, path: Path) -> None:
         curve.to_csv(aside, index=False, float_format="%.6f", lineterminator="\n")
 
 
-def tell_estimate(estimate: Mapping[str, float | None], digits: int = 3) -> str:
-    """A value with its interval: `0.842 (0.820–0.862)`."""
-    value, low, high = (estimate[key] for key in ("value", "low", "high"))
-    if value is None or low is None or high is None or not math.isfinite(value):
-        return "–"
-    return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
-
-
 def tabulate_metrics(metrics: Mapping[str, Estimate]) -> pd.DataFrame:
     """Every metric in a row: its value and its interval, as text."""
-    rows = [(title, tell_estimate(metrics[name])) for name, (title, _) in METRICS.items()]
+    rows = [(title, format_estimate(metrics[name])) for name, title in TITLES.items()]
     return pd.DataFrame(dict(rows), index=[f"value ({LEVEL:.0%} interval)"]).T
 
 
 def tabulate_models(records: Sequence[Record], titles: Mapping[str, str]) -> pd.DataFrame:
-    """The candidate and what it is compared with: a row each, with the paired differences beside the others, as text."""
+    """The candidate and what it is compared with: a row each, with the paired differences, as text."""
     rows = {}
     for record in sorted(records, key=lambda record: list(titles).index(record["name"])):
         differences = record["differences"]
         rows[titles[record["name"]]] = {
-            "ROC AUC": tell_estimate(record["metrics"]["roc_auc"]),
+            "ROC AUC": format_estimate(record["metrics"]["roc_auc"]),
             "Brier": f"{record['metrics']['brier']['value']:.4f}",
-            "Cost per row": tell_estimate(record["metrics"]["cost"]),
+            "Cost per row": format_estimate(record["metrics"]["cost"]),
             "Difference in ROC AUC": f"{differences['roc_auc']['value']:+.3f}, {tell_p(differences['roc_auc']['p'])}"
             if differences else "",
             "Difference in cost": f"{differences['cost']['value']:+.3f}, {tell_p(differences['cost']['p'])}"
@@ -459,9 +448,9 @@ def tabulate_slices(slices: Sequence[Record]) -> pd.DataFrame:
             "group": f"{record['column']} = {record['level']}",
             "rows": f"{record['rows']:,}",
             "positive": f"{record['rate']['value']:.1%}",
-            "ROC AUC": tell_estimate(record["roc_auc"]),
-            "recall": tell_estimate(record["recall"], 2),
-            "precision": tell_estimate(record["precision"], 2),
+            "ROC AUC": format_estimate(record["roc_auc"]),
+            "recall": format_estimate(record["recall"], 2),
+            "precision": format_estimate(record["precision"], 2),
             "": "" if record["judged"] else "too few to judge",
         }
         for record in slices
@@ -474,7 +463,7 @@ def tabulate_gaps(fairness: Sequence[Record]) -> pd.DataFrame:
     titles = {"rate": "Truly positive", "recall": "Caught", "false_alarms": "False alarms", "called": "Called positive"}
     cells = {(record["column"], titles[record["metric"]]): tell_gap(record["gap"]) for record in fairness}
     columns = list(dict.fromkeys(column for column, _ in cells))
-    rows = [[cells.get((column, title), "–") for title in titles.values()] for column in columns]
+    rows = [[cells.get((column, title), "\u2013") for title in titles.values()] for column in columns]
     return pd.DataFrame(rows, index=columns, columns=list(titles.values()))
 
 
@@ -505,9 +494,10 @@ def list_cards(evaluation: Record) -> list[dict[str, str]]:
         {"label": "ROC AUC", "value": f"{metrics['roc_auc']['value']:.3f}", "note": tell_range(metrics["roc_auc"])},
         {"label": "Positives caught", "value": f"{metrics['recall']['value']:.0%}",
          "note": f"{found:,} of {found + confusion['fn']:,}, calling {called:,} of {evaluation['rows']:,} rows"},
-        {"label": "Calls that are right", "value": "–" if not called else f"{found / called:.0%}",
+        {"label": "Calls that are right", "value": "\u2013" if not called else f"{found / called:.0%}",
          "note": f"at the threshold {evaluation['threshold']:.2f}"},
-        {"label": "Found in the top fifth", "value": f"{gain['gain']:.0%}", "note": f"{gain['lift']:.1f} times as many as at random"},
+        {"label": "Found in the top fifth", "value": f"{gain['gain']:.0%}",
+         "note": f"{gain['lift']:.1f} times as many as at random"},
         {"label": "Cost per row", "value": f"{metrics['cost']['value']:.2f}",
          "note": f"{prior['metrics']['cost']['value']:.2f} without a model"},
     ]  # fmt: skip

@@ -19,15 +19,19 @@ from lifecycle.modeling.attribution import (
     choose_background,
     choose_grid,
     fit_budget,
+    measure_redundancy,
     permute_columns,
     rank_columns,
     sample_rows,
     trace_effect,
+    trace_observed,
 )
 from lifecycle.modeling.inputs import Inputs, find_inputs
+from lifecycle.modeling.metrics import TITLES
 from lifecycle.modeling.model import Model, load_model
 from lifecycle.paths import EVALUATION, MODEL_CARD, VERDICT, ProjectError, replace_file
 from lifecycle.reporting.html import render_page, render_part
+from lifecycle.reporting.wording import format_estimate, join_words
 
 __all__ = [
     "attribute_rows", "choose_background", "find_inputs", "fit_budget", "load_model", "permute_columns", "sample_rows"
@@ -36,12 +40,9 @@ __all__ = [
 Record = dict[str, Any]
 PAGES = [("Evaluate", "07_evaluate.html"), ("Explain", "08_explain.html")]  # that a card links to
 STEPS = 8  # columns that a single explanation names; the others are summed up
+REDUNDANT = 0.9  # a column that the others explain to this share is shown with a warning
+REDUNDANCY_ROWS = 5_000
 FAINT = 0.005  # half a percentage point: an effect below is none to speak of
-METRICS = {
-    "roc_auc": "ROC AUC", "pr_auc": "PR AUC (average precision)", "accuracy": "Accuracy", "precision": "Precision",
-    "recall": "Recall", "f1": "F1", "cost": "Cost per row", "brier": "Brier score", "log_loss": "Log loss",
-    "ece": "Calibration error",
-}  # fmt: skip
 BASELINES = {
     "prior": "the prior rate for everybody", "logistic": "a logistic regression",
     "tutorial": "a random forest on few columns", "champion": "the champion",
@@ -77,40 +78,55 @@ def tell_agreement(importance: pd.DataFrame) -> str:
     both = float(importance["attribution"].corr(importance["permutation"], method="spearman"))
     share = importance["attribution"].head(3).sum() / max(importance["attribution"].sum(), 1e-12)
     agreement = f" The two rankings agree with a rank correlation of {both:.2f}." if len(importance) > 2 else ""
-    return f"**{join_names(top)}** carry {share:.0%} of all that moves predictions.{agreement}"
+    return f"**{join_words(top)}** carry {share:.0%} of all that moves predictions.{agreement}"
 
 
 def tell_derived(inputs: Inputs) -> str:
     """That derived features are counted with the columns they come from, as a sentence; empty when there are none."""
     if not inputs.derived:
         return ""
-    parts = [f"`{feature['name']}` (from {join_names(feature['columns'])})" for feature in inputs.derived]
+    parts = [f"`{feature['name']}` (from {join_words(feature['columns'])})" for feature in inputs.derived]
     return f"Derived features are counted with the columns they come from, for they move together: {', '.join(parts)}."
-
-
-def join_names(names: Sequence[str]) -> str:
-    """Names as a sentence lists them."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else list(names))
 
 
 # What follows.
 
 
 def trace_effects(
-    predict: Predict, rows: pd.DataFrame, train: pd.DataFrame, names: Sequence[str], inputs: Inputs
+    predict: Predict, rows: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame, names: Sequence[str], inputs: Inputs
 ) -> dict[str, pd.DataFrame]:
     """The effect of each named column (a time column is left out), its levels by their names in the contract.
 
-    Grids come from the training part; `rows` are those whose curves are averaged.
+    Grids come from the training part; `rows` are those whose curves are averaged. Beside the effect stands `observed`:
+    the mean prediction of all rows of `test` that have the value, less that of all.
     """
     effects = {}
+    probability = predict(test[inputs.names])
     for name in names:
         if train[name].dtype.kind == "M" or not train[name].notna().any():
             continue
-        effect = trace_effect(predict, rows, name, choose_grid(train[name]))
+        grid = choose_grid(train[name])
+        effect = trace_effect(predict, rows, name, grid).assign(observed=trace_observed(probability, test[name], grid))
         words = name_booleans(inputs.sources.get(name))
         effects[name] = effect.assign(value=[words.get(value, value) for value in effect["value"]]) if words else effect
     return effects
+
+
+def tell_redundancy(names: Sequence[str], table: pd.DataFrame, seed: int) -> str:
+    """Which of the columns the others nearly determine, as a warning in a sentence; empty when there are none.
+
+    `table` has the input columns of the training part; a sample of it is enough.
+    """
+    shares = measure_redundancy(sample_rows(table, REDUNDANCY_ROWS, seed))
+    found = {name: shares[name] for name in names if shares.get(name, 0.0) > REDUNDANT}
+    if not found:
+        return ""
+    parts = [f"`{name}` ({share:.1%})" for name, share in found.items()]
+    return (
+        f"Read {join_words(parts)} with care: so much of its variation follows from the other columns, with which the "
+        "model shares it out. Such a column never changes alone, and its effect alone may point the other way than its "
+        "rows do (dashed)."
+    )
 
 
 def name_booleans(feature: Record | None) -> dict[float, str]:
@@ -247,17 +263,17 @@ def clean_numbers(record: Mapping[Any, Any]) -> Record:
 def describe_limits(contract: Contract, declaration: Record, evaluation: Record, manifest: Record) -> list[str]:
     """What the model cannot do or was not shown to do, each a sentence drawn from the artefacts."""
     split, area = declaration["split"], evaluation["metrics"]["roc_auc"]
+    reach = (area["high"] - area["low"]) / 2
     unjudged = sum(not record["judged"] for record in evaluation["slices"])
     unseen = contract.names(Role.PII, Role.IGNORED)
     later = (
-        "The hold-out is the newest part of the table: it tells of the time just after the training rows, of no later one."
+        "The hold-out is the newest part of the table: it tells of the time just after the training rows, not of later."
         if split["strategy"] == "time"
         else "The hold-out is a random part of the same table: it tells nothing of a later time. Monitor what comes."
     )
     limits = [
         later,
-        f"It was judged on {evaluation['rows']:,} rows: its ROC AUC is known to within "
-        f"{(area['high'] - area['low']) / 2:.3f}, and lesser differences cannot be seen.",
+        f"It was judged on {evaluation['rows']:,} rows: its ROC AUC is known to within {reach:.3f}, no better.",
         f"It learned from {manifest['source']} ({manifest['version']}); other populations were not looked at.",
         f"Its threshold rests on the stated costs ({tell_costs(evaluation['cost'])}); others need another threshold.",
         "Attributions and effects describe the model; they do not say what changing a column in the world would do.",
@@ -265,7 +281,7 @@ def describe_limits(contract: Contract, declaration: Record, evaluation: Record,
     if unjudged:
         limits.append(f"{unjudged} of {len(evaluation['slices'])} groups had too few rows to be judged.")
     if unseen:
-        limits.append(f"These columns were kept from it: {join_names(unseen)}.")
+        limits.append(f"These columns were kept from it: {join_words(unseen)}.")
     if not contract.fairness:
         limits.append("The contract names no column for fairness, so that no groups of people were compared.")
     return limits
@@ -276,20 +292,12 @@ def tell_costs(cost: Mapping[str, float]) -> str:
     return f"a false alarm {cost['false_positive']:g}, a missed positive {cost['false_negative']:g}"
 
 
-def tell_estimate(estimate: Mapping[str, float | None], digits: int = 3) -> str:
-    """A value with its interval: `0.842 (0.820–0.862)`."""
-    value, low, high = (estimate[key] for key in ("value", "low", "high"))
-    if value is None or low is None or high is None:
-        return "–"
-    return f"{value:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
-
-
 def compare_baselines(evaluation: Record) -> list[Record]:
     """What the model is compared with, its ROC AUC and the paired difference, as text."""
     return [
         {
             "name": BASELINES[record["name"]],
-            "roc_auc": tell_estimate(record["metrics"]["roc_auc"]),
+            "roc_auc": format_estimate(record["metrics"]["roc_auc"]),
             "difference": f"{difference['value']:+.3f} ({difference['low']:+.3f} to {difference['high']:+.3f})",
         }
         for record in evaluation["baselines"]
@@ -305,14 +313,14 @@ def compare_people(evaluation: Record) -> list[Record]:
             row = rows.setdefault(
                 (record["column"], group["level"]), {"group": f"{record['column']} = {group['level']}"}
             )
-            row[record["metric"]] = f"{group['value']:.0%} ({group['low']:.0%}–{group['high']:.0%})"
+            row[record["metric"]] = f"{group['value']:.0%} ({group['low']:.0%}\u2013{group['high']:.0%})"
     return list(rows.values())
 
 
-def list_hashes(model: Model, manifest: Record) -> dict[str, str]:
+def list_hashes(model: Model) -> dict[str, str]:
     """The content hashes that name this model and what it was made of."""
     made_of = {key.removesuffix("_sha256"): value for key, value in model.metadata.items() if key.endswith("_sha256")}
-    return {"model": model.sha256, "source table": manifest["sha256"], **made_of}
+    return {"model": model.sha256, **made_of}
 
 
 def describe_card(
@@ -335,24 +343,24 @@ def describe_card(
         "split": declaration["split"],
         "evaluation": evaluation,
         "costs": tell_costs(evaluation["cost"]),
-        "metrics": [(title, tell_estimate(evaluation["metrics"][name])) for name, title in METRICS.items()],
+        "metrics": [(title, format_estimate(evaluation["metrics"][name])) for name, title in TITLES.items()],
         "baselines": compare_baselines(evaluation),
         "weakest": [
             {
                 "group": f"{record['column']} = {record['level']}", "rows": record["rows"],
-                "rate": record["rate"]["value"], "roc_auc": tell_estimate(record["roc_auc"]),
-                "recall": tell_estimate(record["recall"], 2),
+                "rate": record["rate"]["value"], "roc_auc": format_estimate(record["roc_auc"]),
+                "recall": format_estimate(record["recall"], 2),
             }
             for record in weakest[:8]
         ],
         "judged": len(weakest),
         "people": compare_people(evaluation),
         "fairness": next((item["message"] for item in verdict["conditions"] if item["name"] == "max_fairness_gap"), ""),
-        "important": importance.head(8).to_dict("records"),
+        "important": importance.head(max(len(effects), 1)).to_dict("records"),
         "effects": {name: describe_effect(effect)[0] for name, effect in effects.items()},
         "limits": describe_limits(contract, declaration, evaluation, manifest),
         "manifest": manifest,
-        "hashes": list_hashes(model, manifest),
+        "hashes": list_hashes(model),
     }  # fmt: skip
 
 

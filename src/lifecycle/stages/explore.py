@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lifecycle.contract import Contract, Role
 from lifecycle.modeling.association import Kind, associate, associate_with
-from lifecycle.modeling.interactions import find_interactions, tabulate_pair
+from lifecycle.modeling.interactions import correct_tails, find_interactions, tabulate_pair
 from lifecycle.modeling.levels import Levels, cut_categories, cut_durations, cut_numbers, cut_periods, label_value
 from lifecycle.modeling.metrics import bound_gap, bound_share
 from lifecycle.paths import VALIDATED_TABLE, ProjectError
@@ -36,7 +36,7 @@ MAX_PAIRED = 20  # columns whose pairs are searched for interactions
 SAMPLE = 200_000  # rows that associations of pairs are measured on: they are then known to about 0.002
 LEVEL = 0.05  # of significance
 CLOSE = 0.7  # an association from which two columns go together closely
-IDLE = 0.02  # an association below which a column by itself tells next to nothing
+LOOSE = 0.1  # an association below which it is not worth a word
 
 
 # The table
@@ -60,7 +60,7 @@ def read_rows(frame: pd.DataFrame, contract: Contract) -> tuple[dict[str, Kind],
 
 
 def name_event(contract: Contract) -> str:
-    """What a rate counts, in words: `churn = Yes`."""
+    """What a rate counts, in words: `left = yes`."""
     return f"{contract.target} = {label_value(contract.positive)}"
 
 
@@ -209,6 +209,20 @@ def rank_columns(sample: pd.DataFrame, kinds: Mapping[str, Kind], target: str) -
     return associate_with(sample, kinds, sample[target])
 
 
+def judge_columns(rates: pd.DataFrame) -> pd.Series[float]:
+    """For each column of rate_levels the p of the hypothesis that all its levels have one rate.
+
+    Pearson's chi-square test, corrected for the number of columns (Holm 1979, Scand. J. Stat. 6).
+    """
+    by_column = rates.groupby("column", sort=False)
+    overall = by_column["positives"].transform("sum") / by_column["rows"].transform("sum")
+    spread = rates["rows"] * overall * (1 - overall)
+    deviation = ((rates["positives"] - rates["rows"] * overall) ** 2 / spread.where(spread > 0, 1.0)).to_numpy()
+    statistic = pd.Series(deviation, dtype="float64").groupby(rates["column"].to_numpy(), sort=False).sum()
+    freedom = by_column.size().to_numpy(dtype="float64") - 1
+    return pd.Series(correct_tails(statistic.to_numpy(), freedom), index=statistic.index, dtype="float64")
+
+
 def choose_columns(ranked: pd.Series[float], kinds: Mapping[str, Kind]) -> tuple[list[str], list[str]]:
     """The numeric and the categorical columns to draw, as many as there is room for, the strongest first."""
     names = [str(name) for name in ranked.index]
@@ -343,14 +357,14 @@ def tell_missing(missing: pd.DataFrame, columns: int) -> str:
     return text + f"That a value is missing goes with the target for {names}."
 
 
-def tell_ranking(ranked: pd.Series[float], target: str, rows: int) -> str:
+def tell_ranking(ranked: pd.Series[float], tails: pd.Series[float], target: str, rows: int) -> str:
     """Which columns go most with the target, how many hardly do, and which of them get a picture of their own."""
     if ranked.empty:
         return "The table has no column to associate with the target."
     top = join_words([f"{quote(name)} ({value:.2f})" for name, value in ranked.head(3).items()])
     text = f"**With {quote(target)} go most {top}.**"
-    if idle := int((ranked < IDLE).sum()):
-        text += f" {idle} of {len(ranked)} columns by themselves tell next to nothing of it (below {IDLE})."
+    if idle := int((tails >= LEVEL).sum()):
+        text += f" {idle} of {len(ranked)} columns by themselves do not go with it beyond chance."
     if rows > SAMPLE:
         text += f" Associations are measured on {SAMPLE:,} of {rows:,} rows, drawn by the seed."
     if len(ranked) > MAX_COLUMNS:
@@ -397,7 +411,7 @@ def tell_rate(row: Mapping[str, Any], contract: Contract) -> str:
 
 
 def name_level(name: str, level: str, contract: Contract) -> str:
-    """A column's level as it stands in a sentence: a category `plan = basic`, a band `tenure` 6 to 19 months."""
+    """A column's level as it stands in a sentence: a category `plan = basic`, a band `age` 6 to 19 months."""
     column = contract.columns[name]
     if column.role is Role.NUMERIC and level != MISSING:
         return f"{quote(name)} {level} {column.unit}".strip()
@@ -408,6 +422,9 @@ def tell_cohorts(rates: pd.DataFrame, contract: Contract) -> str:
     """How the rate changes along each duration."""
     parts = []
     for name, part in rates[rates["level"] != MISSING].groupby("column", sort=False):
+        if len(part) < 2:
+            parts.append(f"{quote(name)} has but one cohort.")
+            continue
         slope, p = measure_trend(part)
         course = ("rises" if slope > 0 else "falls") if p < LEVEL else "neither rises nor falls beyond chance"
         first, last = ({str(key): value for key, value in part.iloc[place].items()} for place in (0, -1))
@@ -440,7 +457,10 @@ def tell_associations(pairs: pd.DataFrame) -> str:
     closest = [
         f"{quote(one)} and {quote(other)} ({value:.2f})"
         for one, other, value in pairs.head(3).itertuples(index=False, name=None)
+        if value >= LOOSE
     ]
+    if not closest:
+        return f"No two columns go together: all pairs are below {LOOSE}."
     return f"**The closest are {join_words(closest)}.** Near 1, one of the two says all of the other."
 
 
@@ -485,6 +505,7 @@ def tell_contrast(rates: pd.DataFrame, name: str, contract: Contract) -> str | N
 def list_findings(
     rates: pd.DataFrame,
     ranked: pd.Series[float],
+    tails: pd.Series[float],
     pairs: pd.DataFrame,
     drawn: Mapping[tuple[str, str], pd.DataFrame],
     missing: pd.DataFrame,
@@ -496,7 +517,7 @@ def list_findings(
     The three columns that tell most of the target, the strongest interaction, two columns that go together closely, an
     absence that goes with the target, and a trend over time.
     """
-    strong = [str(name) for name in ranked.index[:3] if ranked[name] >= IDLE]
+    strong = [str(name) for name in ranked.index if tails.get(str(name), 1.0) < LEVEL][:3]
     findings = [text for name in strong if (text := tell_contrast(rates, name, contract)) is not None]
     findings += [tell_cell(one, other, cells, contract) for (one, other), cells in list(drawn.items())[:1]]
     for one, other, value in pairs.head(1).itertuples(index=False, name=None):

@@ -1,0 +1,141 @@
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lifecycle.data.conversion import DTYPES, convert_column, convert_columns, count_zones, read_raw, solidify
+from lifecycle.paths import ProjectError
+from tests.contracts import make_contract
+
+
+def convert(values: list[Any], dtype: str, raw: str = "str") -> list[Any]:
+    column = convert_column(pd.Series(values, dtype=raw), dtype)
+    assert column.dtype == DTYPES[dtype]
+    return [None if pd.isna(value) else value for value in column]
+
+
+@given(st.lists(st.integers(-(10**17), 10**17)))
+def test_whole_numbers_in_text_are_exact(numbers: list[int]) -> None:
+    assert convert([f" {number} " for number in numbers], "int64") == numbers
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))
+def test_numbers_in_text_come_back(numbers: list[float]) -> None:
+    assert convert([repr(number) for number in numbers], "float64") == numbers
+
+
+@given(st.lists(st.floats(allow_nan=False)))
+def test_only_whole_floats_become_whole_numbers(numbers: list[float]) -> None:
+    whole = [int(n) if abs(n) <= 2**53 and n == int(n) else None for n in numbers]
+    assert convert(numbers, "int64", "float64") == whole
+
+
+@given(st.lists(st.text()), st.sampled_from(["int64", "float64", "bool", "datetime"]))
+def test_any_text_converts_or_is_missing(texts: list[str], dtype: str) -> None:
+    assert len(convert(texts, dtype)) == len(texts)
+
+
+@pytest.mark.parametrize(
+    ("text", "dtype", "expected"),
+    [
+        ("12.0", "int64", 12), ("1e3", "int64", 1000), ("1.5", "int64", None), ("1_000", "int64", None), ("٣", "int64", None),
+        ("1,234.5", "float64", None), ("nan", "float64", None), ("inf", "float64", None), (".5", "float64", 0.5),
+        ("TRUE", "bool", True), (" no ", "bool", False), ("0", "bool", False), ("maybe", "bool", None),
+        ("2024-02-29", "datetime", pd.Timestamp(2024, 2, 29)), ("2024-02-30", "datetime", None),
+        ("2024-01-01T00:30:00+01:00", "datetime", pd.Timestamp(2023, 12, 31, 23, 30)), ("01/02/2024", "datetime", None),
+        ("2024-01-01 10:00:00.123456789", "datetime", pd.Timestamp(2024, 1, 1, 10, 0, 0, 123456)),
+        ("20240101", "datetime", None), ("9999-12-31", "datetime", pd.Timestamp(9999, 12, 31)),
+    ],
+)  # fmt: skip
+def test_text(text: str, dtype: str, expected: Any) -> None:
+    assert convert([text], dtype) == [expected]
+
+
+def test_between_kinds() -> None:
+    assert convert([1, None], "float64", "Int64") == [1.0, None]
+    assert convert([2**53 + 1, 2**53], "float64", "Int64") == [None, float(2**53)]
+    assert convert([1, 0, 2, None], "bool", "Int64") == [True, False, None, None]
+    assert convert([True, None], "int64", "boolean") == [1, None]
+    assert convert([7, None], "string", "Int64") == ["7", None]
+    assert convert([1_700_000_000], "datetime", "Int64") == [None]
+    moments = pd.Series(pd.to_datetime(["2024-07-01 12:00"])).dt.tz_localize("Europe/Berlin")
+    assert convert_column(moments, "datetime").tolist() == [pd.Timestamp(2024, 7, 1, 10)]
+    assert convert_column(moments, "string").tolist() == ["2024-07-01T12:00:00+02:00"]
+    for dtype in ("int64", "float64", "bool"):
+        assert convert_column(moments, dtype).isna().all()
+
+
+def test_blank_is_missing_and_broken_is_pointed_at() -> None:
+    columns = make_contract().columns
+    raw = pd.DataFrame({name: pd.Series(["", "  ", "x", "3"], dtype="str") for name in columns})
+    typed, broken = convert_columns(raw, columns)
+    assert typed["months"].tolist() == [pd.NA, pd.NA, pd.NA, 3]
+    assert broken["months"].tolist() == [False, False, True, False]
+    assert typed["plan"].isna().tolist() == [True, True, False, False]
+    assert "plan" not in broken
+    solid = solidify(typed.iloc[3:], columns)
+    assert {name: str(solid[name].dtype) for name in ("id", "months", "spend", "plan")} == {
+        "id": "int64", "months": "int64", "spend": "float64", "plan": "str",
+    }  # fmt: skip
+
+
+def test_zones_are_counted() -> None:
+    assert count_zones(pd.Series(["2024-01-01T10:00Z", "2024-01-01 10:00+0100", "2024-01-01", None], dtype="str")) == (
+        2,
+        1,
+    )
+    naive = pd.Series(pd.to_datetime(["2024-01-01", None]))
+    assert count_zones(naive) == (0, 1)
+    assert count_zones(naive.dt.tz_localize("UTC")) == (1, 0)
+
+
+def write_raw(path: Path, columns: dict[str, Any]) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_every_plain_arrow_type_is_read(tmp_path: Path) -> None:
+    contract = make_contract(
+        when={"role": "text", "dtype": "datetime"},
+        name={"role": "pii", "dtype": "string", "pii": "drop"},
+        junk={"role": "ignored", "dtype": "string"},
+    )
+    table = {
+        "id": pa.array([2**60 + 1, None], pa.int64()),
+        "months": pa.array([1, 2], pa.uint8()),
+        "spend": pa.array([Decimal("1.50"), None], pa.decimal128(5, 2)),
+        "plan": pa.array(["pro", None]).dictionary_encode(),
+        "senior": pa.array([True, None]),
+        "left": pa.array(["no", "yes"], pa.large_string()),
+        "when": pa.array([date(2024, 1, 2), None]),
+        "name": pa.array(["Ann", "Bob"]),
+        "junk": pa.array([[1], [2]]),
+    }
+    raw = read_raw(write_raw(tmp_path / "raw.parquet", table), contract)
+    assert list(raw) == ["id", "months", "spend", "plan", "senior", "left", "when"]
+    assert raw["id"].tolist() == [2**60 + 1, pd.NA]
+    typed, broken = convert_columns(raw, {name: contract.columns[name] for name in raw})
+    assert not broken
+    assert typed["spend"].tolist()[0] == 1.5
+    assert typed["senior"].tolist() == [1, pd.NA]
+    assert typed["plan"].tolist() == ["pro", np.nan]
+    assert typed["when"].tolist()[0] == pd.Timestamp(2024, 1, 2)
+
+
+def test_columns_must_agree(tmp_path: Path) -> None:
+    contract = make_contract()
+    table = {name: pa.array([1]) for name in contract.columns}
+    with pytest.raises(ProjectError, match=r"no column 'plan', which data/contract\.yaml describes"):
+        read_raw(write_raw(tmp_path / "a.parquet", {k: v for k, v in table.items() if k != "plan"}), contract)
+    with pytest.raises(ProjectError, match=r"'näme x', which data/contract\.yaml does not describe.*role: ignored"):
+        read_raw(write_raw(tmp_path / "b.parquet", {**table, "näme x": pa.array([1])}), contract)
+    with pytest.raises(ProjectError, match=r"'plan' of the raw table holds list"):
+        read_raw(write_raw(tmp_path / "c.parquet", {**table, "plan": pa.array([[1]])}), contract)

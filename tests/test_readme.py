@@ -1,0 +1,65 @@
+"""Every command that the README shows is one that works: each is named here with the test that runs it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lifecycle.cli import COMMANDS, build_parser
+
+RUN_ELSEWHERE = {
+    "make repro": ".ci/run, on a clean clone",
+    "make test": ".ci/run, as a part of make test-all",
+    ".venv/bin/dvc exp run -S evaluate.bootstrap=500": "test_pipeline.py",
+    ".venv/bin/dvc metrics diff": "test_pipeline.py",
+    ".venv/bin/dvc plots show": "test_pipeline.py",
+    ".venv/bin/lifecycle promote --if-blessed": "test_pipeline.py",
+}
+DRY = {"make lab": "jupyter lab --ip 127.0.0.1", "make ui": "mlflow ui --host 127.0.0.1"}  # servers: what they start
+
+
+@pytest.fixture(scope="module")
+def readme(checkout: Path) -> str:
+    return (checkout / "README.md").read_text()
+
+
+def test_every_command_is_run_by_a_test(checkout: Path, readme: str) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", readme, re.DOTALL)
+    commands = [line for block in blocks for line in block.splitlines() if line]
+    assert commands[:2] == ["make repro", "make test"]
+    assert set(commands) <= {*RUN_ELSEWHERE, *DRY}
+    pipeline = (checkout / "tests/test_pipeline.py").read_text()
+    for command, where in RUN_ELSEWHERE.items():
+        if where == "test_pipeline.py":
+            words = command.removeprefix(".venv/bin/").split()
+            assert ", ".join(f'"{word}"' for word in words) in pipeline, command
+
+
+@pytest.mark.parametrize("target", ["env", "repro", "test", "test-all", "lint", "format", "lab", "ui", "lock", "clean"])
+def test_make_targets_exist_and_are_described(checkout: Path, target: str) -> None:
+    done = subprocess.run(["make", "--dry-run", target], cwd=checkout, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert DRY.get(f"make {target}", "") in done.stdout
+    listed = subprocess.run(["make", "help"], cwd=checkout, capture_output=True, text=True, check=True).stdout
+    assert re.search(rf"^make {target} +\S", listed, re.MULTILINE)
+
+
+def test_targets_and_files_named_in_prose_exist(checkout: Path, readme: str) -> None:
+    prose = readme + (checkout / "CONTRIBUTING.md").read_text()
+    for target in re.findall(r"`make ([a-z-]+)`", prose):
+        assert re.search(rf"^{target}:", (checkout / "Makefile").read_text(), re.MULTILINE), target
+    for command in re.findall(r"`(?:\.venv/bin/)?lifecycle (\w+)", prose):
+        assert command in COMMANDS
+    for name in re.findall(r"`((?:src|tests|docs|notebooks|data|benchmarks)/[\w/.]+)`", prose):
+        built = name.startswith(("data/validated", "data/raw", "data/features")) or "NAME" in name or "NN_" in name
+        assert built or (checkout / name).exists(), name
+    for link in re.findall(r"\]\(([^)#]+)\)", prose):
+        assert (checkout / link).exists(), link
+
+
+def test_the_command_line_explains_itself() -> None:
+    text = build_parser().format_help()
+    assert all(command in text for command in COMMANDS)
