@@ -2,7 +2,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifecycle.contract import Column, load_contract
@@ -41,6 +41,7 @@ def luhn_digit(digits: str) -> str:
     return str(-total % 10)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text("0123456789", min_size=12, max_size=18), st.integers(1, 9))
 def test_luhn(digits: str, off: int) -> None:
     check = luhn_digit(digits)
@@ -48,6 +49,7 @@ def test_luhn(digits: str, off: int) -> None:
     assert check_luhn([digits + check, digits + wrong]).tolist() == [True, False]
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=2, max_size=2),
        st.text("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=11, max_size=30), st.integers(1, 96))  # fmt: skip
 def test_iban(country: str, account: str, off: int) -> None:
@@ -66,10 +68,12 @@ def test_iban_lengths() -> None:
     ("kind", "text"),
     [
         ("e-mail", "ann.b+c@mail.example.org"), ("e-mail", "(see jürgen@straße.de)"), ("e-mail", "to a@b.de."),
-        ("card", "4111 1111 1111 1111"), ("card", "378282246310005"), ("card", "3782 822463 10005"), ("card", "paid 5500-0000-0000-0004 now"),
+        ("card", "4111 1111 1111 1111"), ("card", "378282246310005"), ("card", "3782 822463 10005"),
+        ("card", "paid 5500-0000-0000-0004 now"),
         ("IBAN", "GB82 WEST 1234 5698 7654 32"), ("IBAN", "to DE89370400440532013000, please"),
         ("SSN", "123-45-6789"), ("SSN", "his is 665-01-0001."),
-        ("phone", "+49 170 1234567"), ("phone", "(555) 234-5678"), ("phone", "1-555-234-5678"), ("phone", "+15552345678"),
+        ("phone", "+49 170 1234567"), ("phone", "(555) 234-5678"), ("phone", "1-555-234-5678"),
+        ("phone", "+15552345678"),
         ("phone", "0171/1234567"), ("phone", "020 7946 0958"), ("phone", "06 12 34 56 78"),
     ],
 )  # fmt: skip
@@ -80,10 +84,14 @@ def test_personal_data_is_recognised(kind: str, text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "Bank transfer (automatic)", "7590-VHVEG", "29.85", "1,234,567.89", "1 234 567 890", "-12345678.90", "+12.5", "+1.23456789",
-        "2024-01-02", "2024-01-02 10:20:30.123456", "01/02/2024", "20240101123045", "192.168.100.100", "1.2.3.4567", "3.14159265358979",
-        "000-12-3456", "666-12-3456", "900-12-3456", "123-00-4567", "123-45-0000", "4111111111111112", "0.4111111111111111",
-        "GB82WEST12345698765433", "AB12CDEF3456GHIJ", "a@b", "@handle", "user@localhost", "9780306406157", "550e8400-e29b-41d4-a716-446655440000",
+        "Bank transfer (automatic)", "7590-VHVEG", "29.85", "1,234,567.89", "1 234 567 890", "-12345678.90",
+        "+12.5", "+1.23456789",
+        "2024-01-02", "2024-01-02 10:20:30.123456", "01/02/2024", "20240101123045", "192.168.100.100", "1.2.3.4567",
+        "3.14159265358979",
+        "000-12-3456", "666-12-3456", "900-12-3456", "123-00-4567", "123-45-0000", "4111111111111112",
+        "0.4111111111111111",
+        "GB82WEST12345698765433", "AB12CDEF3456GHIJ", "a@b", "@handle", "user@localhost", "9780306406157",
+        "550e8400-e29b-41d4-a716-446655440000",
         "d41d8cd98f00b204e9800998ecf8427e", "1234567890", "X-555-234-5678-Y", "", "  ",
     ],
 )  # fmt: skip
@@ -190,6 +198,7 @@ def test_the_hash_is_hmac() -> None:
     assert privacy.pseudonymise(pd.Series(["ä@x.org"], dtype="str"), b"k" * 16).tolist() == [expected]
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text(max_size=40))
 def test_masks_keep_nothing(text: str) -> None:
     masked = privacy.mask_text(text)
@@ -198,6 +207,7 @@ def test_masks_keep_nothing(text: str) -> None:
     assert not [letter for letter in masked if letter.isdigit() and letter != "9" and letter.isdecimal()]
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.sampled_from(["ann@x.org", "+49 170 1234567", "123-45-6789", "word", "12.5"]), max_size=6),
        st.sampled_from([" ", ", ", "; "]))  # fmt: skip
 def test_nothing_personal_is_left_of_a_cell(parts: list[str], between: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
@@ -25,6 +25,7 @@ from tests.contracts import make_contract
 counts = st.lists(st.integers(0, 1000), min_size=2, max_size=12)
 
 
+@settings(deadline=None, max_examples=50)
 @given(counts, st.data())
 def test_psi_is_never_negative_and_nothing_for_the_same(expected: list[int], data: st.DataObject) -> None:
     actual = data.draw(st.lists(st.integers(0, 1000), min_size=len(expected), max_size=len(expected)))
@@ -93,6 +94,7 @@ def test_odd_columns(values: list[float]) -> None:
     )
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 300), st.integers(0, 2**32 - 1))
 def test_profiles_of_parts_add_up(cut: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -68,14 +68,14 @@ def tell_decisions(contract: Contract, read: dict[str, Record]) -> list[str]:
     cost = {record["name"]: record["metrics"]["cost"]["value"] for record in evaluation["baselines"]}
     mine = evaluation["metrics"]["cost"]
     return [
-        f"{held} of the gate's {len(verdict['conditions'])} conditions hold. {tell_consequence(verdict).replace('`', '')}",
+        f"{held} of the gate's {len(verdict['conditions'])} conditions hold. {tell_consequence(verdict, evaluation['champion']).replace('`', '')}",
         f"It gives each row the probability that {contract.target} is {contract.positive}. On {evaluation['rows']:,} rows held out "
         f"from every decision it ranks with a ROC AUC of {format_estimate(evaluation['metrics']['roc_auc'])}.",
         f"A row is called from a probability of {model['threshold']:.2f}, because a miss costs {model['cost']['false_negative']:g} "
         f"and a false alarm {model['cost']['false_positive']:g}: {mine['value']:.2f} per row with the model, "
         f"{cost['prior']:.2f} with one rule for all.",
-        f"Of {read['tuned']['trials']} settings tried in {len(read['tuned']['families'])} families, {model['family']} ranked held-back "
-        f"training rows best; calibration: {model['calibration']}.",
+        f"Of {read['tuned']['trials']} settings tried in {len(read['tuned']['families'])} families of models, one of the family "
+        f"{model['family']} ranked held-back training rows best.",
     ]
 
 

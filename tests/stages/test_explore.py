@@ -87,6 +87,7 @@ def test_numbers_by_class(customers: pd.DataFrame) -> None:
         (np.full(3, 0.5), [0.0, 1.0]),
         (np.arange(10.0), np.arange(-0.5, 10)),
         (np.append(np.linspace(0, 1, 2000), 1e6), np.linspace(0.005, 0.9955, 31)),
+        (np.geomspace(0.01, 100, 2001), np.geomspace(0.01 * 10**0.02, 100 / 10**0.02, 31)),
     ],
 )
 def test_bins_suit_the_values(values: np.ndarray, edges: list) -> None:
@@ -135,7 +136,7 @@ def test_a_large_table_is_sampled_by_the_seed(customers: pd.DataFrame, monkeypat
     assert len(sample) == 100 and sample.index.is_unique
     pd.testing.assert_frame_equal(sample, explore.sample_rows(customers, 1))
     ranked = pd.Series({"months": 0.4})
-    assert "100 of 300 rows" in explore.tell_ranking(ranked, ranked * 0, "left", len(customers))
+    assert "100 of 300 rows" in explore.tell_ranking(ranked, ranked * 0, {"months": "numeric"}, "left", 300)
 
 
 def make_interacting(rows: int = 6000) -> tuple[pd.DataFrame, Contract]:

@@ -35,10 +35,14 @@ LEAST_CARD = 10**12  # the shortest payment card has 13 digits
 PIECES = 3  # of one kind that are looked for in a cell, lest a valid one stand behind an invalid one
 
 # What may not stand right beside a piece: it would be part of something longer. A full stop may end a sentence.
-BEFORE = r"(?:^|[^\p{L}\p{N}_.+-])"
-AFTER = r"(?:$|[^\p{L}\p{N}_.-]|\.(?:$|[^\p{N}\p{L}]))"
+BEFORE = r"(?:^|[^A-Za-z0-9_.+-])"
+AFTER = r"(?:$|[^A-Za-z0-9_.-]|\.(?:$|[^A-Za-z0-9]))"
+# Any letter of any script, said by what it is not: to compile Unicode's classes takes fifty times as long.
+LOCAL = r"[^\x00-\x24\x26-\x2a,/\x3a-\x40\x5b-\x5e`\x7b-\x7f]+"  # leaves % + - . _
+LABEL = r"[^\x00-\x2c\x2e\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]+"  # leaves -
+ENDING = r"[^\x00-\x40\x5b-\x60\x7b-\x7f]{2,}"
 FORMS = {
-    "e-mail": r"[\p{L}\p{N}._%+-]+@[\p{L}\p{N}-]+(?:\.[\p{L}\p{N}-]+)*\.\p{L}{2,}",
+    "e-mail": f"{LOCAL}@(?:{LABEL}\\.)+{ENDING}",
     "card": r"(?:4\d{3}|5[1-5]\d{2}|2[2-7]\d{2}|3[04-8]\d{2}|6\d{3})[ -]?\d{4}[ -]?\d{4}[ -]?\d{1,7}"
     r"|3[47]\d{2}[ -]\d{6}[ -]\d{5}",
     "IBAN": r"[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?",

@@ -131,7 +131,22 @@ def choose_edges(present: Floats, most: int) -> Floats:
     # The range's ends cut nothing, unless they are heavy.
     inner = np.isin(points, heavy) | ((points > points[0]) & (points < points[-1]))
     edges = np.unique(np.concatenate([rounded[inner], ends]))
-    return np.asarray(edges[(edges > present.min()) & (edges <= present.max())])
+    edges = edges[(edges > present.min()) & (edges <= present.max())]
+    return join_small(present, edges, fixed=np.isin(edges, [*heavy, *ends]), least=len(present) / most / 4)
+
+
+def join_small(present: Floats, edges: Floats, *, fixed: NDArray[np.bool_], least: float) -> Floats:
+    """The edges without those, unless `fixed`, that would leave fewer than `least` values between neighbours."""
+    counts = np.histogram(present, [-np.inf, *edges, np.inf])[0]
+    kept: list[float] = []
+    below = 0
+    for edge, stays, count, above in zip(edges.tolist(), fixed, counts[:-1], counts[1:], strict=True):
+        below += int(count)
+        last = edge == edges[-1] and above < least
+        if stays or (below >= least and not last):
+            kept.append(edge)
+            below = 0
+    return np.array(kept)
 
 
 def round_to(values: Floats, gaps: Floats) -> Floats:
@@ -168,6 +183,9 @@ def cut_at(values: Floats, edges: Floats, *, whole: bool) -> Levels:
             labels.append(label_value(float(held["min"][band])))
         elif band == 0:
             labels.append(f"under {label_value(edges[0])}" if len(edges) else "all")
+        elif not whole and band - 1 in held.index and held["max"][band - 1] == held["min"][band - 1]:
+            end = f" to {label_value(edges[band])}" if band < len(edges) else ""
+            labels.append(f"over {label_value(float(held['max'][band - 1]))}{end}")
         elif band == len(edges):
             labels.append(f"{label_value(edges[-1])} or more")
         else:

@@ -62,7 +62,7 @@ def tally_scores(target: Array, probability: Array) -> Tally:
     target, probability = np.asarray(target), np.asarray(probability, dtype=np.float64)
     if target.shape != probability.shape or target.ndim != 1:
         raise ValueError(f"target and probability need one shape (rows,), not {target.shape} and {probability.shape}")
-    if not np.isin(target, (0, 1)).all() or target.min(initial=1) == target.max(initial=0):
+    if not (np.isin(target, (0, 1)).all() and 0 in target and 1 in target):
         raise ValueError("the target needs both of its classes, as 0 and 1")
     if not ((probability >= 0) & (probability <= 1)).all():
         raise ValueError("probabilities need to be numbers from 0 to 1")

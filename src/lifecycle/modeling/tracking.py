@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +22,9 @@ TAG = "lifecycle."  # the prefix of our tags
 
 def open_tracking(output: Path, name: str) -> tuple[MlflowClient, str]:
     """A client of $MLFLOW_TRACKING_URI, or of mlflow.db in `output`; and the experiment's id, made if need be."""
-    import logging
-
-    for noisy in ("alembic", "mlflow"):  # their set-up chatter is not about the user's work
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for noisy, level in (("alembic", logging.WARNING), ("mlflow", logging.WARNING), ("mlflow.sklearn", logging.ERROR)):
+        logging.getLogger(noisy).setLevel(level)  # set-up chatter, and that pickles are pickles
+    warnings.filterwarnings("ignore", message="IProgress not found")  # there are no widgets in a report
     import mlflow
 
     output.mkdir(parents=True, exist_ok=True)

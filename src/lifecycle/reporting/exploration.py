@@ -105,21 +105,30 @@ def label_unit(name: str, unit: str) -> str:
 def draw_classes(axes: Axes, bins: pd.DataFrame, medians: pd.Series[Any], unit: str, event: str) -> None:
     """The two classes' distributions over shared bins, as shares of their class, and their medians as dashed lines."""
     edges = np.append(bins["left"].to_numpy(), bins["right"].to_numpy()[-1])
+    if is_geometric(edges):
+        axes.set_xscale("log")
     sides = (
-        ("negatives", "negative_median", NEGATIVE, "the other rows"),
-        ("positives", "positive_median", POSITIVE, event),
+        ("negatives", "negative_median", NEGATIVE, "the other rows", 0.9),
+        ("positives", "positive_median", POSITIVE, event, 1.0),
     )
-    for counts, median, color, label in sides:
+    for counts, median, color, label, height in sides:
         share = bins[counts].to_numpy() / max(int(bins[counts].sum()), 1)
         axes.stairs(share, edges, fill=True, color=color, alpha=0.28)
         axes.stairs(share, edges, color=color, linewidth=1.3, label=shorten(label, 24))
-        if edges[0] <= medians[median] <= edges[-1]:
-            axes.axvline(medians[median], color=color, linestyle="--", linewidth=1.2)
-            axes.text(medians[median], 1.0, f" {format_number(medians[median])}", color=color, fontsize=SMALL, va="top",
+        value = float(medians[median])
+        if edges[0] <= value <= edges[-1]:
+            axes.axvline(value, color=color, linestyle="--", linewidth=1.2)
+            # One below the other: the medians may be close.
+            axes.text(value, height, f" {format_number(value)}", color=color, fontsize=SMALL, va="top",
                       transform=axes.get_xaxis_transform())  # fmt: skip
     axes.set(ylabel="share of class", xlabel=shorten(unit, 40), xlim=(edges[0], edges[-1]))
     axes.set_ylim(0, axes.get_ylim()[1] * 1.08)
     label_percent(axes.yaxis)
+
+
+def is_geometric(edges: Any) -> bool:
+    """Whether bins have equal ratios rather than equal widths."""
+    return len(edges) > 2 and bool(edges[0] > 0) and not np.allclose(np.diff(edges), edges[1] - edges[0])
 
 
 def draw_bands(axes: Axes, rates: pd.DataFrame, overall: float) -> None:

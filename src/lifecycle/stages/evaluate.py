@@ -331,6 +331,11 @@ def compare_groups(
 
     rate: the share truly positive, which the others follow. recall: of those, the share caught (equal opportunity;
     Hardt et al. 2016). false_alarms: of those truly negative, the share called. called: the share called of all
+    (demographic parity). The gap is that between the greatest and the least rate of groups with `min_class` rows to
+    judge it by, its interval Newcombe's, wide enough for the most extreme of all pairs. Without two such groups the gap
+    is None.
+    """
+    truth, called = np.asarray(target) == 1, np.asarray(probability) >= threshold
     everyone = np.ones(len(truth), dtype=bool)
     counted = {  # whom a rate is of, and whom it counts
         "rate": (everyone, truth), "recall": (truth, called), "false_alarms": (~truth, called),
@@ -475,10 +480,12 @@ def tell_gap(gap: Mapping[str, Any] | None) -> str:
     return f"{numbers[0]:.1f} points ({numbers[1]:.1f} to {numbers[2]:.1f}), most for {gap['most']}"
 
 
-def tell_consequence(verdict: Record) -> str:
-    """What follows from the verdict."""
+def tell_consequence(verdict: Record, champion: Record) -> str:
+    """What follows from the verdict; `champion` is the evaluation's record of it."""
     if not verdict["blessed"]:
         return "Nothing is promoted: the champion, if there is one, stays."
+    if champion["relation"] == "same":
+        return "It stays the champion."
     if not verdict["better"]:
         return "It may be registered, but it is not shown to be better than the champion, which stays."
     return "`lifecycle promote --if-blessed` makes it the champion."

@@ -29,6 +29,7 @@ COARSE = 5  # levels of each column of a pair: more would leave cells without ro
 COHORTS = 12
 PERIODS = 36
 BINS = 30
+SKEWED = 12  # medians that a column must reach to be drawn on a logarithmic scale
 MAX_COLUMNS = 18  # categorical columns drawn: those most associated with the target
 MAX_NUMBERS = 9  # numeric columns drawn
 MAX_SQUARE = 30  # columns whose associations with one another are measured
@@ -106,7 +107,7 @@ def pick_row(table: pd.DataFrame, score: pd.Series[float]) -> dict[str, Any]:
 def count_classes(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """The target's classes, the positive one first: class, rows, share, and Wilson's 95 % interval low, high."""
     column = contract.columns[contract.target]
-    assert column.values is not None and column.positive is not None
+    assert column.values is not None
     classes = sorted(column.values, key=lambda value: value != column.positive)
     rows = np.array([int((frame[contract.target] == value).sum()) for value in classes])
     low, high = bound_share(rows, rows.sum())
@@ -182,12 +183,18 @@ def count_bins(frame: pd.DataFrame, names: Sequence[str], positive: Bools) -> pd
 
 
 def choose_bins(present: Floats) -> Floats:
-    """About BINS bins of equal width, whole for whole numbers; a tail of 1 % that would squeeze the rest is cut off."""
+    """About BINS bins of equal width, whole for whole numbers; a tail of 1 % that would squeeze the rest is cut off.
+
+    Positive numbers that spread over more than a power of ten above their median get bins of equal ratio.
+    """
     low, high = float(present.min()), float(present.max())
-    inner = np.quantile(present, (0.005, 0.995))
-    if inner[1] > inner[0] and (high - low) > 1.5 * (inner[1] - inner[0]):
-        low, high = float(inner[0]), float(inner[1])
-    if bool((present == np.round(present)).all()):
+    first, median, last = (float(point) for point in np.quantile(present, (0.005, 0.5, 0.995)))
+    whole = bool((present == np.round(present)).all())
+    if low > 0 and last > SKEWED * median and (not whole or median >= BINS):
+        return np.geomspace(first, last, BINS + 1)
+    if last > first and (high - low) > 1.5 * (last - first):
+        low, high = first, last
+    if whole:
         low, high = np.floor(low), np.ceil(high)
         width = max(1.0, np.ceil((high - low + 1) / BINS))
         return np.asarray(low - 0.5 + width * np.arange(np.ceil((high - low + 1) / width) + 1))
@@ -219,8 +226,8 @@ def judge_columns(rates: pd.DataFrame) -> pd.Series[float]:
     spread = rates["rows"] * overall * (1 - overall)
     deviation = ((rates["positives"] - rates["rows"] * overall) ** 2 / spread.where(spread > 0, 1.0)).to_numpy()
     statistic = pd.Series(deviation, dtype="float64").groupby(rates["column"].to_numpy(), sort=False).sum()
-    freedom = by_column.size().to_numpy(dtype="float64") - 1
-    return pd.Series(correct_tails(statistic.to_numpy(), freedom), index=statistic.index, dtype="float64")
+    freedom = np.asarray(by_column.size(), dtype=np.float64) - 1
+    return pd.Series(correct_tails(statistic.to_numpy("float64"), freedom), index=statistic.index, dtype="float64")
 
 
 def choose_columns(ranked: pd.Series[float], kinds: Mapping[str, Kind]) -> tuple[list[str], list[str]]:
@@ -357,17 +364,23 @@ def tell_missing(missing: pd.DataFrame, columns: int) -> str:
     return text + f"That a value is missing goes with the target for {names}."
 
 
-def tell_ranking(ranked: pd.Series[float], tails: pd.Series[float], target: str, rows: int) -> str:
+def tell_ranking(
+    ranked: pd.Series[float], tails: pd.Series[float], kinds: Mapping[str, Kind], target: str, rows: int
+) -> str:
     """Which columns go most with the target, how many hardly do, and which of them get a picture of their own."""
     if ranked.empty:
         return "The table has no column to associate with the target."
     top = join_words([f"{quote(name)} ({value:.2f})" for name, value in ranked.head(3).items()])
-    text = f"**With {quote(target)} go most {top}.**"
-    if idle := int((tails >= LEVEL).sum()):
+    idle = int((tails >= LEVEL).sum())
+    if idle == len(ranked):
+        text = f"**No column by itself goes with {quote(target)} beyond chance**; nearest to it are {top}."
+    else:
+        text = f"**With {quote(target)} go most {top}.**"
+    if 0 < idle < len(ranked):
         text += f" {idle} of {len(ranked)} columns by themselves do not go with it beyond chance."
     if rows > SAMPLE:
         text += f" Associations are measured on {SAMPLE:,} of {rows:,} rows, drawn by the seed."
-    if len(ranked) > MAX_COLUMNS:
+    if sum(map(len, choose_columns(ranked, kinds))) < len(ranked) or len(ranked) > MAX_PAIRED:
         text += (
             f" The next sections draw the strongest: at most {MAX_NUMBERS} numeric and {MAX_COLUMNS} categorical "
             f"columns, the associations of {MAX_SQUARE} and the pairs of {MAX_PAIRED}."

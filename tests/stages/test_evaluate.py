@@ -1,0 +1,431 @@
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from lifecycle.modeling.model import Model, save_model
+from lifecycle.modeling.pipelines import build_pipeline
+from lifecycle.paths import ProjectError, write_json
+from lifecycle.stages import evaluate
+from tests.contracts import make_contract, make_table
+
+COST = {"false_positive": 1.0, "false_negative": 3.0}
+GATE = {
+    "min_roc_auc": 0.6, "max_ece": 0.05, "max_cv_gap": 0.05, "min_slice_roc_auc": 0.55, "max_fairness_gap": 0.2,
+    "significance": 0.05,
+}  # fmt: skip
+
+
+@pytest.fixture
+def parts(customers: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
+    table, declaration = make_table(customers, make_contract())
+    return table.head(200), table.tail(100), declaration
+
+
+def make_model(train: pd.DataFrame, declaration: dict, sha256: str = "c" * 64, **metadata: Any) -> Model:
+    names = [feature["name"] for feature in declaration["features"]]
+    pipeline = build_pipeline("logistic", {}, declaration["features"], seed=0, threads=1)
+    about = {"features": names, "target": "left", "positive": "yes", "threshold": 0.25, "train_sha256": "t", **metadata}
+    return Model(pipeline.fit(train[names], train["left"]), about, sha256)
+
+
+# Baselines and the champion.
+
+
+def test_baselines_are_fitted_on_the_training_part_alone(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
+    train, test, declaration = parts
+    found = evaluate.predict_baselines(train, test, declaration, ["months", "plan"], seed=0, threads=1)
+    assert list(found) == ["prior", "logistic", "tutorial"]
+    assert set(found["prior"]) == {train["left"].mean()}
+    assert roc_auc_score(test["left"], found["logistic"]) > 0.7
+    blind = evaluate.predict_baselines(train, test.assign(left=0), declaration, ["months", "plan"], seed=0, threads=1)
+    for name, probability in found.items():
+        np.testing.assert_array_equal(probability, blind[name])
+    few = evaluate.predict_baselines(train, test.assign(spend=0.0), declaration, ["months", "plan"], seed=0, threads=1)
+    np.testing.assert_array_equal(few["tutorial"], found["tutorial"])
+
+
+def test_the_tutorials_forest_can_be_left_out_and_is_refused_by_name(
+    parts: tuple[pd.DataFrame, pd.DataFrame, dict],
+) -> None:
+    train, test, declaration = parts
+    assert list(evaluate.predict_baselines(train, test, declaration, [], 0, 1)) == ["prior", "logistic"]
+    with pytest.raises(ProjectError, match=r"evaluate\.tutorial_columns names \['tenure'\]"):
+        evaluate.predict_baselines(train, test, declaration, ["tenure", "months"], 0, 1)
+
+
+def test_baselines_look_at_no_derived_feature(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
+    train, test, declaration = parts
+    extra = {**declaration["features"][0], "name": "answer", "source": "derived"}
+    told = {**declaration, "features": [*declaration["features"], extra]}
+    leaky = evaluate.predict_baselines(
+        train.assign(answer=train["left"] * 1.0), test.assign(answer=test["left"] * 1.0), told, [], 0, 1
+    )
+    honest = evaluate.predict_baselines(train, test, declaration, [], 0, 1)
+    np.testing.assert_array_equal(leaky["logistic"], honest["logistic"])
+
+
+def test_the_positive_class_is_read_where_it_stands() -> None:
+    """A classifier trained on 1 before 0 has its columns the other way around; a director would call the wrong rows."""
+    frame, target = pd.DataFrame({"x": np.arange(50.0)}), np.arange(50) >= 25
+    classifier = LogisticRegression().fit(frame, target.astype(int))
+    turned = copy.deepcopy(classifier)
+    turned.classes_ = classifier.classes_[::-1]
+    turned.predict_proba = lambda table: classifier.predict_proba(table)[:, ::-1]
+    np.testing.assert_array_equal(
+        evaluate.predict_positive(turned, frame), evaluate.predict_positive(classifier, frame)
+    )
+
+
+def test_no_champion_and_a_champion_that_is_not_what_it_says(tmp_path: Path) -> None:
+    assert evaluate.read_champion({"model": None}, tmp_path) is None
+    content = save_model(LogisticRegression(), {"features": []}, tmp_path / "models/champion")
+    found = evaluate.read_champion({"model": content}, tmp_path)
+    assert found is not None and found.sha256 == content
+    with pytest.raises(ProjectError, match=r"names model aaaaaaaaaaaa, but the files"):
+        evaluate.read_champion({"model": "a" * 64}, tmp_path)
+
+
+def test_how_a_champion_stands(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
+    train, test, declaration = parts
+    candidate = make_model(train, declaration)
+    cases = {
+        "none": None,
+        "same": candidate,
+        "comparable": make_model(train, declaration, "d" * 64),
+        "incomparable": make_model(train, declaration, "e" * 64, features=["months", "gone"]),
+    }
+    for relation, champion in cases.items():
+        found, message = evaluate.relate_champion(champion, candidate, test)
+        assert found == relation and message
+    assert "columns gone" in message
+    other = make_model(train, declaration, "f" * 64, train_sha256="u")
+    assert "another training part" in evaluate.relate_champion(other, candidate, test)[1]
+    assert (
+        evaluate.relate_champion(make_model(train, declaration, "g" * 64, target="x"), candidate, test)[0]
+        == "incomparable"
+    )
+
+
+def test_what_does_not_belong_together_is_refused(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
+    train, test, declaration = parts
+    model = make_model(train, declaration)
+    evaluate.check_inputs(model, {"model": model.sha256}, test, declaration)
+    with pytest.raises(ProjectError, match="about model aaaaaaaaaaaa, but"):
+        evaluate.check_inputs(model, {"model": "a" * 64}, test, declaration)
+    with pytest.raises(ProjectError, match="needs two rows of each class"):
+        evaluate.check_inputs(model, {"model": model.sha256}, test[test["left"] == 0], declaration)
+
+
+# Measuring.
+
+
+def compare(target: np.ndarray, probabilities: dict[str, np.ndarray]) -> list[dict]:
+    return evaluate.compare_models(target, probabilities, dict.fromkeys(probabilities, 0.25), COST, 300, seed=0)
+
+
+def test_differences_are_those_of_the_metrics() -> None:
+    rng = np.random.default_rng(0)
+    target = rng.integers(0, 2, 300)
+    good, bad = 0.4 * target + 0.6 * rng.random(300), rng.random(300)
+    mine, other = compare(target, {"candidate": good, "other": bad})
+    assert mine["differences"] == {} and set(other["differences"]) == {"brier", "log_loss", "cost", "roc_auc"}
+    for name, difference in other["differences"].items():
+        assert difference["value"] == pytest.approx(mine["metrics"][name]["value"] - other["metrics"][name]["value"])
+        assert difference["p"] < 0.05
+
+
+def test_cross_validation_says_what_to_expect() -> None:
+    target = np.arange(200) % 2
+    probability = (target + np.random.default_rng(0).normal(0, 0.8, 200)).clip(-2, 3) / 5 + 0.4
+    cv = {"roc_auc": {"train_mean": 0.9, "test_mean": 0.85, "test_sd": 0.0, "train_sd": 0.0}}
+    found = evaluate.compare_folds(target, probability, cv, 0.05)
+    assert found["gap"] == pytest.approx(0.05) and found["holdout"] == pytest.approx(roc_auc_score(target, probability))
+    wide = evaluate.compare_folds(target, probability, {"roc_auc": {**cv["roc_auc"], "test_sd": 0.1}}, 0.05)
+    assert wide["least"] < found["least"] < 0.85
+    alone = evaluate.compare_folds(target, probability, {"roc_auc": {**cv["roc_auc"], "test_sd": float("nan")}}, 0.05)
+    assert alone == found
+
+
+def test_levels_have_the_contracts_names() -> None:
+    boolean = {"kind": "boolean", "values": ["no", "yes"]}
+    assert evaluate.name_levels(pd.Series([0.0, 1.0, np.nan]), boolean).tolist() == ["no", "yes", "(missing)"]
+    assert evaluate.name_levels(pd.Series(["ü", None]), {"kind": "categorical"}).tolist() == ["ü", "(missing)"]
+    numbers = evaluate.name_levels(pd.Series([10.0, 2.0, np.nan]), {"kind": "numeric"})
+    assert numbers.tolist() == ["10", "2", "(missing)"] and evaluate.sorted_levels(numbers) == ["2", "10", "(missing)"]
+    close = evaluate.name_levels(pd.Series([1.0, 1.00000001]), {"kind": "numeric"})
+    assert close.nunique() == 2
+
+
+def test_numbers_come_in_bands_of_the_training_quartiles() -> None:
+    train = pd.Series(np.arange(101.0))
+    bands = evaluate.band_numbers(pd.Series([0.0, 25.0, 26.0, 99.0, np.nan]), train)
+    assert bands.tolist() == ["up to 25", "up to 25", "25 to 50", "above 75", "(missing)"]
+    assert evaluate.band_numbers(pd.Series([1.0, np.nan]), pd.Series([np.nan])).tolist() == ["any", "(missing)"]
+
+
+def test_every_column_of_few_levels_is_sliced(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
+    _, test, declaration = parts
+    assert list(evaluate.choose_slices(test, declaration, 10)) == ["plan", "senior"]
+    assert list(evaluate.choose_slices(test, declaration, 2)) == ["senior"]
+    assert list(evaluate.choose_slices(test.assign(plan="basic"), declaration, 3)) == ["senior"]
+
+
+def test_slices_without_support_are_shown_but_not_judged(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
+    _, test, declaration = parts
+    target, probability = test["left"].to_numpy(), np.linspace(0, 1, 100)
+    slices = evaluate.choose_slices(test, declaration, 10)
+    table = evaluate.measure_columns(target, probability, slices, 0.5, min_support=30, min_class=5)
+    sizes = {(row["column"], row["level"]): row["rows"] for row in table.to_dict("records")}
+    assert sizes["plan", "basic"] == (test["plan"] == "basic").sum() and sum(sizes.values()) == 200
+    enough = (table["rows"] >= 30) & (np.minimum(table["positives"], table["rows"] - table["positives"]) >= 5)
+    assert table["judged"].tolist() == enough.tolist() and not table["judged"].all()
+    assert evaluate.measure_columns(target, probability, {}, 0.5, 30, 5).empty
+    assert evaluate.list_slices(evaluate.measure_columns(target, probability, {}, 0.5, 30, 5)) == []
+
+
+def test_a_planted_gap_between_groups_is_found() -> None:
+    rng = np.random.default_rng(0)
+    target = rng.integers(0, 2, 4000)
+    groups = pd.Series(rng.choice(["a", "b", "tiny"], 4000, p=[0.5, 0.498, 0.002]))
+    caught = np.where(groups == "a", 0.9, 0.6)
+    probability = np.where(target == 1, rng.random(4000) < caught, rng.random(4000) < 0.2).astype(float)
+    records = {r["metric"]: r for r in evaluate.compare_groups(target, probability, {"who": groups}, 0.5, min_class=10)}
+    assert set(records) == {"rate", "recall", "false_alarms", "called"}
+    recall = records["recall"]
+    assert (recall["gap"]["most"], recall["gap"]["least"]) == ("a", "b")
+    assert recall["gap"]["low"] < 0.3 < recall["gap"]["high"] and recall["gap"]["low"] > 0.2
+    assert records["false_alarms"]["gap"]["low"] < 0.0
+    assert len(recall["groups"]) == 3  # the tiny one is shown, and not judged
+    truth = {group["level"]: group["value"] for group in recall["groups"]}
+    assert truth["a"] == pytest.approx(probability[(groups == "a") & (target == 1)].mean())
+
+
+def test_groups_that_cannot_be_compared() -> None:
+    target, probability = np.array([0, 1] * 20), np.linspace(0, 1, 40)
+    alone = evaluate.compare_groups(target, probability, {"who": pd.Series(["a"] * 40), "gone": None}, 0.5, 10)
+    assert all(record["gap"] is None for record in alone) and alone[-1] == {
+        "column": "gone", "metric": "recall", "groups": [], "gap": None
+    }  # fmt: skip
+
+
+def test_fairness_columns_become_groups(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
+    train, test, declaration = parts
+    contract = make_contract().model_copy(update={"fairness": ("senior", "months", "id")})
+    groups = evaluate.choose_groups(train, test, declaration, contract, max_levels=5)
+    assert groups["id"] is None
+    assert groups["months"].nunique() == 4 and set(groups["senior"]) == {"0", "1"}
+
+
+# The gate.
+
+
+def estimate(value: float, reach: float = 0.02, p: float = 0.5) -> dict[str, float]:
+    return {"value": value, "low": value - reach, "high": value + reach, "p": p}
+
+
+def make_evaluation() -> dict[str, Any]:
+    """A record that meets every condition of GATE."""
+    ends = {"most": "1", "least": "0"}
+    differences = {"roc_auc": estimate(0.01), "log_loss": estimate(-0.1, p=0.001), "cost": estimate(0.0)}
+    return {
+        "model": "c" * 64,
+        "metrics": {"roc_auc": estimate(0.8), "ece": estimate(0.02)},
+        "chance": {"value": 0.01, "low": 0.0, "high": 0.02},
+        "cv": {"train_mean": 0.83, "test_mean": 0.81, "gap": 0.02, "holdout": 0.8, "least": 0.78},
+        "slices": [
+            {"column": "plan", "level": "pro", "rows": 90, "judged": True, "roc_auc": estimate(0.7)},
+            {"column": "plan", "level": "odd", "rows": 9, "judged": False, "roc_auc": estimate(0.1)},
+        ],
+        "fairness": [
+            {"column": "senior", "metric": "called", "groups": [1], "gap": {**estimate(0.9), **ends}},
+            {"column": "senior", "metric": "recall", "groups": [1], "gap": {**estimate(0.1), **ends}},
+        ],
+        "champion": {"relation": "comparable", "message": "Both learned from the same rows."},
+        "baselines": [
+            {"name": name, "differences": copy.deepcopy(differences)}
+            for name in ("prior", "logistic", "tutorial", "champion")
+        ],
+    }  # fmt: skip
+
+
+def change(evaluation: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    changed = copy.deepcopy(evaluation)
+    place: Any = changed
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return changed
+
+
+WORSE = estimate(-0.05, p=0.01)
+BASELINE = {"prior": 0, "logistic": 1, "tutorial": 2, "champion": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value"),
+    [
+        ("min_roc_auc", ("metrics", "roc_auc"), estimate(0.61)),  # the value is above the limit, its lower bound is not
+        ("max_ece", ("metrics", "ece"), estimate(0.06)),
+        ("max_cv_gap", ("cv", "gap"), 0.06),
+        ("holdout_as_expected", ("cv", "holdout"), 0.77),
+        ("min_slice_roc_auc", ("slices", 0, "roc_auc"), estimate(0.5)),
+        ("max_fairness_gap", ("fairness", 1, "gap"), {**estimate(0.3), "most": "a", "least": "b"}),
+        ("max_fairness_gap", ("fairness", 1), {"column": "gone", "metric": "recall", "groups": [], "gap": None}),
+        ("beats_prior", ("baselines", BASELINE["prior"], "differences", "log_loss"), estimate(-0.1, p=0.2)),
+        ("beats_prior", ("baselines", BASELINE["prior"], "differences", "log_loss"), estimate(0.1, p=0.001)),
+        ("not_worse_than_logistic", ("baselines", BASELINE["logistic"], "differences", "roc_auc"), WORSE),
+        ("not_worse_than_tutorial", ("baselines", BASELINE["tutorial"], "differences", "roc_auc"), WORSE),
+        ("not_worse_than_champion", ("baselines", BASELINE["champion"], "differences", "roc_auc"), WORSE),
+        ("not_worse_than_champion", ("champion",), {"relation": "incomparable", "message": "It needs the columns x."}),
+    ],
+)
+def test_each_condition_alone_refuses_the_model(name: str, path: tuple[Any, ...], value: Any) -> None:
+    evaluation = change(make_evaluation(), path, value)
+    conditions = evaluate.judge_candidate(evaluation, GATE)
+    assert [condition["name"] for condition in conditions if not condition["passed"]] == [name]
+    verdict = evaluate.give_verdict(evaluation, conditions, 0.05)
+    failed = next(condition for condition in conditions if condition["name"] == name)
+    assert not verdict["blessed"] and not verdict["better"]
+    assert verdict["because"].startswith("1 of 10 conditions") and failed["message"] in verdict["because"]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("metrics", "ece"), estimate(0.05)),  # at the limit
+        (("cv", "gap"), 0.05),
+        (("slices", 0, "roc_auc"), estimate(0.54)),  # below the limit, by what may be chance
+        (("slices",), []),
+        (("fairness",), []),
+        (("fairness", 1, "gap"), {**estimate(0.21), "most": "a", "least": "b"}),
+        (("fairness", 1, "gap"), None),
+        (("baselines", BASELINE["logistic"], "differences", "roc_auc"), estimate(-0.05, p=0.2)),
+        (("champion",), {"relation": "none", "message": "There is no champion yet."}),
+        (("champion",), {"relation": "same", "message": "This model is the champion already."}),
+    ],
+)
+def test_what_may_be_chance_or_is_not_there_refuses_nothing(path: tuple[Any, ...], value: Any) -> None:
+    evaluation = change(make_evaluation(), path, value)
+    verdict = evaluate.give_verdict(evaluation, evaluate.judge_candidate(evaluation, GATE), 0.05)
+    assert verdict["blessed"] and verdict["because"].startswith("All 10 conditions")
+    assert verdict["model"] == "c" * 64
+
+
+def test_a_calibration_error_that_chance_explains_is_none() -> None:
+    evaluation = change(make_evaluation(), ("metrics", "ece"), estimate(0.09))
+    evaluation["chance"]["high"] = 0.1
+    assert all(condition["passed"] for condition in evaluate.judge_candidate(evaluation, GATE))
+
+
+def test_a_baseline_that_was_left_out_holds() -> None:
+    evaluation = make_evaluation()
+    del evaluation["baselines"][BASELINE["tutorial"]]
+    conditions = {c["name"]: c for c in evaluate.judge_candidate(evaluation, GATE)}
+    assert conditions["not_worse_than_tutorial"]["passed"]
+    assert "Left out" in conditions["not_worse_than_tutorial"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("relation", "area", "cost", "better"),
+    [
+        ("none", None, None, True),
+        ("same", None, None, False),
+        ("comparable", estimate(0.02, p=0.01), estimate(0.0), True),
+        ("comparable", estimate(0.02, p=0.2), estimate(0.0), False),
+        ("comparable", estimate(0.0), estimate(-0.1, p=0.01), True),
+        ("comparable", estimate(0.0), estimate(0.1, p=0.01), False),
+    ],
+)
+def test_better_than_the_champion_must_be_shown(relation: str, area: dict, cost: dict, better: bool) -> None:
+    evaluation = change(make_evaluation(), ("champion", "relation"), relation)
+    if area is None:
+        del evaluation["baselines"][BASELINE["champion"]]
+    else:
+        evaluation["baselines"][BASELINE["champion"]]["differences"].update(roc_auc=area, cost=cost)
+    verdict = evaluate.give_verdict(evaluation, evaluate.judge_candidate(evaluation, GATE), 0.05)
+    assert verdict["blessed"] and verdict["better"] is better
+
+
+def test_a_refusal_is_said_on_stdout_and_stderr_and_a_blessing_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate.announce_verdict({"blessed": False, "model": "c" * 64, "because": "it is bad."})
+    said = capsys.readouterr()
+    assert said.out == said.err == "NOT BLESSED: model cccccccccccc, because it is bad.\n"
+    evaluate.announce_verdict({"blessed": True, "model": "c" * 64, "because": "it is good."})
+    assert capsys.readouterr() == ("", "")
+
+
+# The whole of it, on a table of every kind of column.
+
+
+def evaluate_all(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> dict[str, Any]:
+    train, test, declaration = parts
+    model = make_model(train, declaration)
+    contract = make_contract().model_copy(update={"fairness": ("senior",)})
+    probabilities = {"candidate": model.predict(test)}
+    probabilities |= evaluate.predict_baselines(train, test, declaration, ["months"], 0, 1)
+    target = test["left"].to_numpy()
+    compared = compare(target, probabilities)
+    slices = evaluate.choose_slices(test, declaration, 10)
+    measured = evaluate.measure_columns(target, probabilities["candidate"], slices, 0.25, 30, 5)
+    groups = evaluate.choose_groups(train, test, declaration, contract, 10)
+    cv = {"roc_auc": {"train_mean": 0.82, "test_mean": 0.8, "test_sd": 0.02, "train_sd": 0.01}}
+    return evaluate.plain({
+        "model": model.sha256, "rows": len(test), "positives": target.sum(), "threshold": 0.25, "cost": COST,
+        "metrics": compared[0]["metrics"], "chance": evaluate.measure_chance(probabilities["candidate"], 200, 0),
+        "confusion": evaluate.count_decisions(target, probabilities["candidate"], 0.25),
+        "gain": evaluate.trace_gain(target, probabilities["candidate"]).to_dict("records"),
+        "cv": evaluate.compare_folds(target, probabilities["candidate"], cv, 0.05),
+        "champion": {"relation": "none", "message": "There is no champion yet."},
+        "baselines": compared[1:], "slices": evaluate.list_slices(measured),
+        "fairness": evaluate.compare_groups(target, probabilities["candidate"], groups, 0.25, 5),
+    })  # fmt: skip
+
+
+def test_the_record_is_json_the_same_twice_and_judged(
+    parts: tuple[pd.DataFrame, pd.DataFrame, dict], tmp_path: Path
+) -> None:
+    evaluation = evaluate_all(parts)
+    for name in "ab":
+        write_json(evaluate_all(parts), tmp_path / f"{name}.json")
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    assert json.loads((tmp_path / "a.json").read_text()) == evaluation
+    conditions = evaluate.judge_candidate(evaluation, GATE)
+    assert {condition["name"]: condition["passed"] for condition in conditions}["beats_prior"]
+
+
+def test_the_report_shows_every_number(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
+    evaluation = evaluate_all(parts)
+    titles = evaluate.title_models(["months"])
+    records = [{"name": "candidate", "metrics": evaluation["metrics"], "differences": {}}, *evaluation["baselines"]]
+    assert evaluate.tabulate_models(records, titles).index[0] == "This model"
+    assert len(evaluate.tabulate_metrics(evaluation["metrics"])) == len(evaluation["metrics"])
+    assert evaluate.tabulate_slices(evaluation["slices"]).shape[0] == len(evaluation["slices"])
+    assert "senior" in evaluate.tabulate_gaps(evaluation["fairness"]).index
+    assert evaluate.tabulate_gaps([]).empty and evaluate.tabulate_slices([]).empty
+    cards = {card["label"]: card["value"] for card in evaluate.list_cards(evaluation)}
+    assert cards["ROC AUC"] == f"{evaluation['metrics']['roc_auc']['value']:.3f}"
+
+
+def test_curves_are_files_of_the_same_bytes(tmp_path: Path) -> None:
+    target, probability = np.array([0, 1] * 50), np.linspace(0, 1, 100)
+    curve = evaluate.trace_roc(target, probability)
+    joined = evaluate.join_curves(curve, curve)
+    for name in "ab":
+        evaluate.write_curve(joined, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    again = pd.read_csv(tmp_path / "a")
+    assert list(again.columns) == ["false_positive_rate", "train", "test"] and len(again) == 201
+    np.testing.assert_allclose(again["train"], again["test"])
+    assert again["test"].is_monotonic_increasing
+
+
+def test_plain_values_are_json() -> None:
+    value = {"a": np.float64("nan"), 1: np.int64(2), "b": [np.bool_(True), float("inf"), "x"], "c": (None, 0.5)}
+    assert evaluate.plain(value) == {"a": None, "1": 2, "b": [True, None, "x"], "c": [None, 0.5]}

@@ -1,0 +1,287 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lifecycle.contract import Contract
+from lifecycle.data.checklist import CHECKS
+from lifecycle.data.privacy import KEY_VARIABLE
+from lifecycle.paths import ProjectError, write_json
+from lifecycle.reporting import quality
+from lifecycle.stages import validate
+from tests.contracts import make_contract
+
+
+def walk(
+    raw: pd.DataFrame,
+    contract: Contract,
+    folder: Path,
+    *,
+    reference: Any = None,
+    policy: Any = "drop",
+    limit: float = 0.95,
+) -> dict[str, Any]:
+    """What the notebook does, up to the verdict."""
+    path = folder / "raw.parquet"
+    pq.write_table(pa.Table.from_pandas(raw, preserve_index=False), path)
+    read = validate.read_raw(path, contract)
+    findings = validate.find_personal(read, contract.columns, policy)
+    protection = validate.plan_protection(contract.columns, findings)
+    safe = validate.protect_table(read, protection)
+    columns = validate.narrow_columns(contract.columns, protection)
+    typed, broken = validate.convert_columns(safe, columns)
+    fences = validate.measure_fences(typed, columns)
+    repeated, varied = validate.find_repeats(safe, columns)
+    breaches = validate.collect_breaches(typed, broken, repeated, fences, columns)
+    reasons = validate.count_reasons(breaches)
+    valid, quarantine = validate.split_rows(safe, typed, breaches, columns)
+    course = validate.trace_time(safe, typed, columns)
+    drift = validate.compare_reference(reference, valid, columns)
+    separation = validate.separate_classes(valid, columns, contract, 0)
+    associations = validate.associate_columns(valid, columns, separation, 0)
+    checks = [
+        *validate.check_personal(contract, findings, policy),
+        *validate.check_rows(safe, breaches, columns),
+        validate.check_classes(valid, contract),
+        validate.check_ids(varied, columns),
+        validate.check_duplicates(validate.find_duplicates(safe, columns)),
+        validate.check_outliers(fences),
+        *validate.check_time(course),
+        *validate.check_drift(drift, reference, 0.2),
+        validate.check_association(associations, contract.target, limit),
+        validate.check_leakage(separation, limit),
+    ]
+    verdict = validate.judge_table(checks, contract, protection, reasons, len(valid), len(quarantine))
+    return {**locals(), "checks": {check["name"]: check for check in verdict["checks"]}}
+
+
+def make_everything() -> Contract:
+    """A contract to which every check applies."""
+    return make_contract(
+        when={"role": "time", "dtype": "datetime"},
+        spend={"outliers": "quarantine"},
+        note={"role": "text", "dtype": "string", "nullable": True},
+        name={"role": "pii", "dtype": "string"},
+    )
+
+
+@pytest.fixture
+def clean(customers: pd.DataFrame) -> pd.DataFrame:
+    """The customers, with a moment, a note and a name."""
+    when = pd.date_range("2024-01-01", periods=300, freq="h")
+    return customers.assign(when=when, note="fine", name="Ann", spend=customers["spend"].clip(upper=150))
+
+
+@pytest.fixture
+def reference(clean: pd.DataFrame, tmp_path: Path) -> dict[str, Any]:
+    pq.write_table(pa.Table.from_pandas(clean), tmp_path / "old.parquet")
+    contract = make_everything()
+    return validate.describe_reference(validate.read_raw(tmp_path / "old.parquet", contract), contract)
+
+
+def change(frame: pd.DataFrame, column: str, values: dict[int, Any]) -> pd.DataFrame:
+    """The frame with some cells changed, the column as text where it must be."""
+    cells = frame[column].astype(object)
+    for row, value in values.items():
+        cells[row] = value
+    kinds = {type(cell) for cell in cells if not pd.isna(cell)}
+    return frame.assign(**{column: cells.map(str).where(cells.notna(), None) if len(kinds) > 1 else cells})
+
+
+def test_a_clean_table_passes_every_check(clean: pd.DataFrame, reference: dict[str, Any], tmp_path: Path) -> None:
+    made = walk(clean, make_everything(), tmp_path, reference=reference)
+    assert list(made["checks"]) == list(CHECKS)
+    assert {check["status"] for check in made["checks"].values()} == {"passed"}
+    assert made["verdict"]["passed"]
+    assert made["verdict"]["because"] == "None of 300 rows broke the contract, which tolerates 1.0%."
+    assert made["verdict"]["dropped"] == ["name"]
+    assert "name" not in made["valid"]
+    validate.require_passed(made["verdict"])
+    assert validate.say_quarantine(made["verdict"]) == "Every row keeps the contract: the quarantine is empty."
+    assert validate.say_outcome(made["verdict"]).startswith(
+        "**300 valid rows** without `name` went to `data/validated/table"
+    )
+
+
+BREAKS: dict[str, Any] = {
+    "personal": lambda f: change(f, "note", {5: "ask ann@x.org"}),
+    "types": lambda f: change(f, "months", {5: "x"}),
+    "missing": lambda f: change(f, "plan", {5: None}),
+    "values": lambda f: change(f, "plan", {5: "gold"}),
+    "range": lambda f: change(f, "months", {5: -1}),
+    "finite": lambda f: change(f, "spend", {5: np.inf}),
+    "target": lambda f: change(f, "left", {5: None}),
+    "classes": lambda f: f.assign(left="no"),
+    "repeats": lambda f: pd.concat([f, f.tail(1)]),
+    "ids": lambda f: change(f, "id", {5: 4}),
+    "duplicates": lambda f: pd.concat([f, f.tail(1).assign(id=999)]),
+    "outlier_rows": lambda f: change(f, "spend", {5: 1e6}),
+    "outliers": lambda f: change(f, "months", {5: 5000}),
+    "window": lambda f: change(f, "when", {5: "9999-12-31"}),
+    "order": lambda f: f.assign(when=f["when"][::-1].to_numpy()),
+    "gaps": lambda f: f.assign(when=f["when"] + pd.to_timedelta(np.where(f.index > 150, 60, 0), unit="D")),
+    "zones": lambda f: change(f, "when", {5: "2024-01-01T05:00:00+00:00"}),
+    "drift": lambda f: f.assign(months=f["months"] + 50),
+    "levels": lambda f: f.assign(senior=0),
+    "association": lambda f: f.assign(spend=f["months"] * 2.0),
+    "leakage": lambda f: f.assign(spend=np.where(f["left"] == "yes", 90.0, 10.0) + f["id"] / 100),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_every_check_fails_where_it_should(
+    name: str, clean: pd.DataFrame, reference: dict[str, Any], tmp_path: Path
+) -> None:
+    made = walk(BREAKS[name](clean), make_everything(), tmp_path, reference=reference)
+    check = made["checks"][name]
+    assert check["status"] == "failed"
+    assert check["count"] >= 1
+    assert check["message"].endswith(".")
+    assert len(made["valid"]) + len(made["quarantine"]) == len(made["raw"])
+    write_json(made["verdict"], tmp_path / "checks.json")
+    assert json.loads((tmp_path / "checks.json").read_text())["checks"][0]["name"] == "declared"
+
+
+def test_the_verdict_stops_past_the_tolerance(clean: pd.DataFrame, tmp_path: Path) -> None:
+    broken = change(clean, "months", dict.fromkeys(range(3), -1))
+    assert walk(broken, make_everything(), tmp_path)["verdict"]["passed"]
+    broken = change(change(clean, "months", dict.fromkeys(range(3), -1)), "plan", {9: "gold"})
+    verdict = walk(broken, make_everything(), tmp_path)["verdict"]
+    assert (verdict["passed"], verdict["quarantined"], verdict["valid"]) == (False, 4, 296)
+    with pytest.raises(
+        ProjectError, match=r"4 \(1\.3%\) of 300 rows.*tolerates 1\.0%: months: expected at least 0 \(3 rows\)"
+    ):
+        validate.require_passed(verdict)
+    assert "nothing went on" in validate.say_outcome(verdict)
+    assert "**4 rows" in validate.say_quarantine(verdict)
+
+
+def test_one_class_and_forbidden_personal_data_stop_it(clean: pd.DataFrame, tmp_path: Path) -> None:
+    verdict = walk(clean.assign(left="no"), make_everything(), tmp_path)["verdict"]
+    assert not verdict["passed"]
+    assert "No valid row has left = 'yes'" in verdict["because"]
+    personal = clean.assign(note=[f"u{place}@x.org" for place in range(300)])
+    assert walk(personal, make_everything(), tmp_path)["verdict"]["passed"]
+    made = walk(personal, make_everything(), tmp_path, policy="stop")
+    assert not made["verdict"]["passed"]
+    assert made["checks"]["personal"]["severity"] == "error"
+    assert "note" not in made["valid"]
+
+
+def test_nothing_personal_is_written(clean: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "a secret of some length")
+    raw = change(clean, "months", {3: -1}).assign(
+        name="Ann Example", note=[f"u{place}@x.org" for place in range(300)], plan=["ann@x.org", *clean["plan"][1:]]
+    )
+    contract = make_everything()
+    made = walk(raw, contract, tmp_path, policy="pseudonymise")
+    written = f"{made['verdict']}{made['valid'].to_csv()}{made['quarantine'].to_csv()}{made['reasons'].to_csv()}"
+    assert "@x.org" not in written
+    assert "Ann" not in written
+    assert made["verdict"]["pseudonymised"] == ["note"]
+    assert made["quarantine"]["plan"][0] == "[e-mail]"
+    reference = validate.describe_reference(made["read"], contract)
+    assert "x.org" not in json.dumps(reference)
+    assert "note" not in reference["columns"]
+
+
+def test_a_check_that_does_not_apply_says_so(customers: pd.DataFrame, tmp_path: Path) -> None:
+    made = walk(customers, make_contract(), tmp_path)
+    apart = {name for name, check in made["checks"].items() if check["status"] == "not applicable"}
+    assert apart == {"declared", "outlier_rows", "window", "order", "gaps", "zones", "drift", "levels"}
+    assert "lifecycle profile" in made["checks"]["drift"]["message"]
+
+
+def test_a_column_that_the_reference_lacks_is_named(customers: pd.DataFrame, tmp_path: Path) -> None:
+    reference = walk(customers, make_contract(), tmp_path)
+    old = validate.describe_reference(reference["read"], make_contract())
+    del old["columns"]["spend"]
+    made = walk(customers, make_contract(), tmp_path, reference=old)
+    assert made["checks"]["drift"]["message"].endswith("The reference has no 'spend'.")
+
+
+def test_many_rows_are_sampled_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.DataFrame({"row": np.arange(1000)})
+    assert validate.sample_rows(frame, 3, 0) is frame
+    monkeypatch.setattr(validate, "LEAST_SAMPLE", 10)
+    few = validate.sample_rows(frame, validate.WORK // 100, 0)["row"]
+    assert len(few) == 100
+    assert few.is_monotonic_increasing
+    assert few.equals(validate.sample_rows(frame, validate.WORK // 100, 0)["row"])
+
+
+def test_a_table_without_features(customers: pd.DataFrame, tmp_path: Path) -> None:
+    left_out = {"role": "ignored", "duration": False}
+    contract = make_contract(months=left_out, spend=left_out, senior=left_out, plan={"role": "text"})
+    made = walk(customers, contract, tmp_path)
+    assert {made["checks"][name]["status"] for name in ("association", "leakage", "outliers")} == {"not applicable"}
+    assert draw_everything(made) == [None] * 7
+
+
+@pytest.mark.parametrize("role", ["numeric", "categorical"])
+def test_tables_of_one_kind_and_wide_ones(role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validate, "MOST", 20)
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(60, 40)) if role == "numeric" else rng.choice(["a", "b"], (60, 40))
+    names = [f"Spalte {place} ü" for place in range(40)]
+    raw = pd.DataFrame(values, columns=names).assign(y=rng.integers(0, 2, 60))
+    dtype = "float64" if role == "numeric" else "string"
+    columns: dict[str, Any] = {name: {"role": role, "dtype": dtype, "description": "x"} for name in names}
+    columns["y"] = {"role": "target", "dtype": "int64", "values": [0, 1], "positive": 1, "description": "y"}
+    contract = Contract.model_validate({"name": "wide", "description": "x", "columns": columns})
+    made = walk(raw, contract, tmp_path)
+    assert made["verdict"]["passed"]
+    assert len(made["associations"]) == (41 if role == "numeric" else validate.MOST + 1)
+    draw_everything(made)
+
+
+def draw_everything(made: dict[str, Any]) -> list[Any]:
+    shares = validate.share_missing(made["typed"], made["broken"])
+    course = made["course"]
+    figures = [
+        quality.draw_reasons(made["reasons"]),
+        quality.draw_missing(shares),
+        quality.draw_outliers(made["typed"], made["fences"]),
+        quality.draw_separation(made["separation"], 0.95),
+        quality.draw_associations(made["associations"]),
+        quality.draw_drift(made["drift"], 0.2),
+        quality.draw_course(made["valid"][made["contract"].time], course.gaps) if course else None,
+    ]
+    for figure in figures:
+        if figure is not None:
+            figure.draw_without_rendering()
+    plt.close("all")
+    return figures
+
+
+def test_pictures_and_pages(clean: pd.DataFrame, reference: dict[str, Any], tmp_path: Path) -> None:
+    broken = clean
+    for name in ("drift", "outliers", "types", "values", "gaps", "leakage"):
+        broken = BREAKS[name](broken)
+    broken = broken.assign(note=["<b>fine</b>", None] * 150)
+    made = walk(broken, make_everything(), tmp_path, reference=reference)
+    assert all(figure is not None for figure in draw_everything(made))
+    page = quality.render_verdict(made["verdict"])
+    assert page.index("✗ failed") < page.index("! warning") < page.index("✓ passed")
+    assert "The table passed" in page
+    told = quality.render_findings(made["verdict"], "values", "outliers")
+    assert "expected one of &#39;basic&#39;" in told
+    assert (
+        quality.render_findings(walk(clean, make_everything(), tmp_path)["verdict"], "drift", "levels").count("<p>")
+        == 1
+    )
+
+
+def test_there_is_nothing_to_draw_of_a_clean_table(
+    clean: pd.DataFrame, reference: dict[str, Any], tmp_path: Path
+) -> None:
+    made = walk(clean, make_everything(), tmp_path, reference=reference)
+    assert quality.draw_reasons(made["reasons"]) is None
+    assert quality.draw_drift(made["drift"], 0.2) is None
+    assert quality.draw_missing(pd.Series({"a": 0.0})) is None
