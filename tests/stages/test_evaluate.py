@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from lifecycle.modeling.model import Model, save_model
 from lifecycle.modeling.pipelines import build_pipeline
 from lifecycle.paths import ProjectError, write_json
+from lifecycle.reporting import html
 from lifecycle.stages import evaluate
 from tests.contracts import make_contract, make_table
 
@@ -411,6 +412,13 @@ def test_the_report_shows_every_number(parts: tuple[pd.DataFrame, pd.DataFrame, 
     assert evaluate.tabulate_gaps([]).empty and evaluate.tabulate_slices([]).empty
     cards = {card["label"]: card["value"] for card in evaluate.list_cards(evaluation)}
     assert cards["ROC AUC"] == f"{evaluation['metrics']['roc_auc']['value']:.3f}"
+
+
+def test_a_table_shows_its_texts_whole_and_escaped() -> None:
+    table = pd.DataFrame({"<b>": ["long " * 40]}, index=["a & b"])
+    page = html.fold_table("all <of it>", table)
+    for text in ("long " * 40, "&lt;b&gt;", "a &amp; b", "<summary>all &lt;of it&gt;</summary>"):
+        assert text in page
 
 
 def test_curves_are_files_of_the_same_bytes(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_derived_features_and_time_parts_are_counted_with_their_columns(
     found = explain_all(parts)
     assert set(found["importance"]["column"]) == {"when", "months", "spend", "plan", "senior"}
     assert found["importance"]["column"].iloc[0] in ("months", "plan")
-    assert "`young` (from months)" in explain.tell_derived(found["inputs"])
+    assert "`young` (from `months`)" in explain.tell_derived(found["inputs"])
     assert set(found["effects"]) == {"months", "spend", "plan", "senior"}  # a time has no effect of its own
 
 
@@ -196,7 +196,8 @@ def test_the_card_has_every_section_and_every_number(
         assert f"<h2>{section}</h2>" in page, section
     for text in (
         "Not blessed", "It ranks badly.", "Call &lt;first&gt;.", "Alike &lt;enough&gt;.", "Not for credit.", "c" * 64,
-        "b" * 64, "shop.csv", "senior = 1", "the newest part of the table", "kept from it: email", f"{card['metrics'][0][1]}",
+        "b" * 64, "shop.csv", "senior = 1", "the newest part of the table", "kept from it: email",
+        card["metrics"][0][1],
     ):  # fmt: skip
         assert text in page, text
     assert "http" not in page.replace("http-equiv", "")

@@ -212,8 +212,9 @@ def give_verdict(evaluation: Record, conditions: Sequence[Record], significance:
     failed = [condition for condition in conditions if not condition["passed"]]
     compared = {record["name"]: record for record in evaluation["baselines"]}
     if failed:
+        verb = "fails" if len(failed) == 1 else "fail"
         reasons = " ".join(f"{condition['title']}: {condition['message']}" for condition in failed)
-        because = f"{len(failed)} of {len(conditions)} conditions of the gate fail. {reasons}"
+        because = f"{len(failed)} of {len(conditions)} conditions of the gate {verb}. {reasons}"
     else:
         because = f"All {len(conditions)} conditions of the gate hold. {evaluation['champion']['message']}"
     return {

@@ -20,8 +20,8 @@ LINE = 0.26  # inches of a line of a list
 
 
 def shorten(text: str, length: int = LONGEST) -> str:
-    """A name cut to what a picture has room for."""
-    return text if len(text) <= length else text[: length - 1] + "…"
+    """A name cut to what a picture has room for, and no formula to matplotlib."""
+    return (text if len(text) <= length else text[: length - 1] + "…").replace("$", r"\$")
 
 
 def show_shares(axes: Axes, *, x: bool = False, y: bool = False, decimals: int = 0) -> None:
@@ -87,8 +87,9 @@ def draw_decisions(
     right.plot([0, *gain["called"]], [0, *gain["gain"]], color=POSITIVE)
     right.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1, linestyle=":")
     right.plot([called], [caught], color="black", marker="o", markersize=5)
+    beside: dict[str, Any] = {"xytext": (8, -8), "ha": "left"} if called < 0.6 else {"xytext": (-4, -14), "ha": "right"}
     right.annotate(
-        f"threshold: {called:.0%} called,\n{caught:.0%} caught", (called, caught), xytext=(8, -8),
+        f"threshold: {called:.0%} called,\n{caught:.0%} caught", (called, caught), **beside,
         textcoords="offset points", fontsize=8, va="top",
     )  # fmt: skip
     right.set(
@@ -278,7 +279,7 @@ def draw_waterfalls(cases: Sequence[Record], base: float) -> Figure:
         axes.axvline(base, color=NEUTRAL, linewidth=1, linestyle=":")
         axes.axvline(case["probability"], color="black", linewidth=1)
         axes.set_yticks(places, [shorten(name, 52) for name, _ in case["steps"]], fontsize=8)
-        axes.set_title(case["title"])
+        axes.set_title(shorten(case["title"], 90))
         axes.set_xlim(min(0.0, *reach), max(reach) + 0.08)
         axes.set_ylim(-0.6, len(values) - 0.4)
         axes.grid(axis="y", visible=False)

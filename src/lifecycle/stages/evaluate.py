@@ -237,8 +237,8 @@ def compare_folds(
 
 def name_levels(column: pd.Series, feature: FeatureRecord) -> pd.Series:
     """A column's values as words, an ordered categorical for numbers; absent values are "(missing)"."""
-    if feature["kind"] == "boolean" and feature.get("values"):
-        words = {float(code): str(value) for code, value in enumerate(feature["values"])}
+    if feature["kind"] == "boolean":
+        words = {float(code): str(value) for code, value in enumerate(feature.get("values") or ["no", "yes"])}
         return column.map(words).astype(object).where(column.notna(), "(missing)").astype(str)
     if feature["kind"] == "categorical":
         return column.astype(object).where(column.notna(), "(missing)").astype(str)
@@ -370,7 +370,8 @@ def compare_rates(hits: pd.Series, rows: pd.Series, min_class: int) -> Record:
     judged = [group for group in groups if group["rows"] >= min_class]
     if len(judged) < 2:
         return {"groups": groups, "gap": None}
-    most, least = max(judged, key=lambda group: group["value"]), min(judged, key=lambda group: group["value"])
+    *_, most = ordered = sorted(judged, key=lambda group: group["value"])
+    least = ordered[0]
     pairs = len(judged) * (len(judged) - 1) // 2
     gap = bound_gap((most["hits"], least["hits"]), (most["rows"], least["rows"]), pairs)
     return {"groups": groups, "gap": {**gap, "most": most["level"], "least": least["level"]}}

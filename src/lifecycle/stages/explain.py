@@ -31,7 +31,7 @@ from lifecycle.modeling.metrics import TITLES
 from lifecycle.modeling.model import Model, load_model
 from lifecycle.paths import EVALUATION, MODEL_CARD, VERDICT, ProjectError, replace_file
 from lifecycle.reporting.html import render_page, render_part
-from lifecycle.reporting.wording import format_estimate, join_words
+from lifecycle.reporting.wording import format_estimate, join_words, quote
 
 __all__ = [
     "attribute_rows", "choose_background", "find_inputs", "fit_budget", "load_model", "permute_columns", "sample_rows"
@@ -74,18 +74,21 @@ def rank_inputs(attribution: Attribution, rows: pd.DataFrame, permuted: pd.DataF
 
 def tell_agreement(importance: pd.DataFrame) -> str:
     """How far the two kinds of importance agree, and what they say, in two sentences."""
-    top = importance["column"].head(3).tolist()
+    top = [quote(name) for name in importance["column"].head(3)]
     both = float(importance["attribution"].corr(importance["permutation"], method="spearman"))
     share = importance["attribution"].head(3).sum() / max(importance["attribution"].sum(), 1e-12)
     agreement = f" The two rankings agree with a rank correlation of {both:.2f}." if len(importance) > 2 else ""
-    return f"**{join_words(top)}** carry {share:.0%} of all that moves predictions.{agreement}"
+    return f"{join_words(top)} carry {share:.0%} of all that moves predictions.{agreement}"
 
 
 def tell_derived(inputs: Inputs) -> str:
     """That derived features are counted with the columns they come from, as a sentence; empty when there are none."""
     if not inputs.derived:
         return ""
-    parts = [f"`{feature['name']}` (from {join_words(feature['columns'])})" for feature in inputs.derived]
+    parts = [
+        f"{quote(feature['name'])} (from {join_words([quote(name) for name in feature['columns']])})"
+        for feature in inputs.derived
+    ]
     return f"Derived features are counted with the columns they come from, for they move together: {', '.join(parts)}."
 
 
@@ -121,7 +124,7 @@ def tell_redundancy(names: Sequence[str], table: pd.DataFrame, seed: int) -> str
     found = {name: shares[name] for name in names if shares.get(name, 0.0) > REDUNDANT}
     if not found:
         return ""
-    parts = [f"`{name}` ({share:.1%})" for name, share in found.items()]
+    parts = [f"{quote(name)} ({share:.1%})" for name, share in found.items()]
     return (
         f"Read {join_words(parts)} with care: so much of its variation follows from the other columns, with which the "
         "model shares it out. Such a column never changes alone, and its effect alone may point the other way than its "
