@@ -41,7 +41,11 @@ def time_cells() -> float:
         environment.pop("MPLBACKEND")
         begun = time.perf_counter()
         subprocess.run(
-            [sys.executable, "-c", RUN_ALL, *map(str, scripts)], cwd=root, env=environment, check=True, stdout=subprocess.DEVNULL
+            [sys.executable, "-c", RUN_ALL, *map(str, scripts)],
+            cwd=root,
+            env=environment,
+            check=True,
+            stdout=subprocess.DEVNULL,
         )
         return time.perf_counter() - begun
 
@@ -57,7 +61,9 @@ def time_pipeline() -> float:
 def main() -> int:
     """Measure and print; the exit status says whether the limit holds."""
     cells, pipeline = time_cells(), time_pipeline()
-    print(f"code cells in one process {cells:.1f} s, dvc repro -f {pipeline:.1f} s, ratio {pipeline / cells:.2f} (limit {LIMIT})")
+    print(
+        f"code cells in one process {cells:.1f} s, dvc repro -f {pipeline:.1f} s, ratio {pipeline / cells:.2f} (limit {LIMIT})"
+    )
     return int(pipeline / cells > LIMIT)
 
 

@@ -25,7 +25,9 @@ LIMIT = 0.848
 def main() -> int:
     """Measure and print; the exit status says whether the limit holds."""
     project = paths.open_project()
-    table = pd.concat([pd.read_parquet(project.read(paths.TRAIN_TABLE)), pd.read_parquet(project.read(paths.TEST_TABLE))])
+    table = pd.concat(
+        [pd.read_parquet(project.read(paths.TRAIN_TABLE)), pd.read_parquet(project.read(paths.TEST_TABLE))]
+    )
     declaration = paths.read_json(project.read(paths.FEATURES))
     best = paths.read_json(project.read(paths.TUNED))
     table = table.sort_values(declaration["id"], ignore_index=True)  # the source's order: folds depend on it
@@ -44,7 +46,9 @@ def main() -> int:
     for name, values in scores.items():
         print(f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}  {name}")
     winner, logistic = scores.values()
-    print(f"winner - plain logistic: {np.mean(winner) - np.mean(logistic):+.4f}, paired t-test p = {ttest_rel(winner, logistic).pvalue:.4f}")
+    print(
+        f"winner - plain logistic: {np.mean(winner) - np.mean(logistic):+.4f}, paired t-test p = {ttest_rel(winner, logistic).pvalue:.4f}"
+    )
     return int(np.mean(winner) < LIMIT)
 
 

@@ -55,7 +55,12 @@ def measure(rows: int) -> dict[str, dict[str, float]]:
             script.write_text(export_cells(root, stage, values), encoding="utf-8")
             environment["MPLBACKEND"] = "agg"
             done = subprocess.run(
-                [sys.executable, "-c", MEASURE, str(script)], cwd=root, env=environment, check=True, capture_output=True, text=True
+                [sys.executable, "-c", MEASURE, str(script)],
+                cwd=root,
+                env=environment,
+                check=True,
+                capture_output=True,
+                text=True,
             )
             results[stage] = json.loads(done.stdout.splitlines()[-1])
     return results
@@ -67,8 +72,12 @@ def main() -> None:
     for stage in STAGES:
         for rows, results in found.items():
             seconds, megabytes = results[stage]["seconds"], results[stage]["megabytes"]
-            print(f"{stage:9s} {rows:>9,} rows: {seconds:6.1f} s, {rows / seconds:>9,.0f} rows/s, peak {megabytes:,.0f} MB")
-        growth = np.log(found[SIZES[-1]][stage]["seconds"] / found[SIZES[0]][stage]["seconds"]) / np.log(SIZES[-1] / SIZES[0])
+            print(
+                f"{stage:9s} {rows:>9,} rows: {seconds:6.1f} s, {rows / seconds:>9,.0f} rows/s, peak {megabytes:,.0f} MB"
+            )
+        growth = np.log(found[SIZES[-1]][stage]["seconds"] / found[SIZES[0]][stage]["seconds"]) / np.log(
+            SIZES[-1] / SIZES[0]
+        )
         print(f"{stage:9s} time grows as rows to the power {growth:.2f}")
 
 

@@ -12,7 +12,14 @@ import pandas as pd
 import pytest
 
 HERE = Path(__file__).resolve().parent.parent
-INPUTS = ("params.yaml", "dvc.yaml", "data/contract.yaml", "data/reference.json", "models/champion.json", "requirements.txt")
+INPUTS = (
+    "params.yaml",
+    "dvc.yaml",
+    "data/contract.yaml",
+    "data/reference.json",
+    "models/champion.json",
+    "requirements.txt",
+)
 
 
 @pytest.fixture(scope="session")

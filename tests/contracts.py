@@ -26,7 +26,9 @@ def make_contract(**changes: dict[str, Any]) -> Contract:
     return Contract.model_validate({"name": "shop", "description": "Shop.", "columns": described})
 
 
-def make_table(frame: pd.DataFrame, contract: Contract, strategy: str = "stratified") -> tuple[pd.DataFrame, dict[str, Any]]:
+def make_table(
+    frame: pd.DataFrame, contract: Contract, strategy: str = "stratified"
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The feature table of a frame and its declaration, all rows on the training side."""
     declared = features.list_features(contract, list(frame.columns), {})
     table = features.assemble_table(frame, features.compute_features(frame, declared), contract)

@@ -49,7 +49,11 @@ def test_the_projects_contract_is_good(checkout: Path) -> None:
         ("role: target", "role: categorical", "`positive` belongs to the target alone"),
         (', positive: "Yes"', "", "a target needs `positive`"),
         ('["No", "Yes"]', '["No", "Yes", "Maybe"]', "exactly its two classes"),
-        ("role: time, dtype: datetime", "role: ignored, dtype: datetime, duration: true", "`duration` needs role numeric"),
+        (
+            "role: time, dtype: datetime",
+            "role: ignored, dtype: datetime, duration: true",
+            "`duration` needs role numeric",
+        ),
         ("role: numeric", "role: ignored", None),
         ("columns:", "fairness: [sex]\ncolumns:", "fairness names 'sex', which is not a column"),
     ],
@@ -65,7 +69,7 @@ def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, message: str | N
 
 
 def test_exactly_one_target(tmp_path: Path) -> None:
-    second = '  again: {role: target, dtype: string, values: [a, b], positive: a, description: Twice.}\n'
+    second = "  again: {role: target, dtype: string, values: [a, b], positive: a, description: Twice.}\n"
     with pytest.raises(ProjectError, match=r"exactly one column needs role target, found 2"):
         load(GOOD + second, tmp_path)
 

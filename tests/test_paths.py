@@ -40,12 +40,17 @@ def test_a_missing_artefact_names_itself(tmp_path: Path) -> None:
         Project(tmp_path, tmp_path).read("data/x.parquet")
 
 
+def write_half(path: Path) -> None:
+    with replace_file(path) as aside:
+        aside.write_text("half")
+        raise RuntimeError
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "kept.txt"
     path.write_text("good")
-    with pytest.raises(RuntimeError), replace_file(path) as aside:
-        aside.write_text("half")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        write_half(path)
     assert path.read_text() == "good"
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept.txt"]
 

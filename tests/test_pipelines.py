@@ -18,7 +18,9 @@ def fit(family: str, table: pd.DataFrame, declaration: dict, rows: slice = slice
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("missing", ["impute", "level", "keep"])
 def test_families_learn_and_take_what_serving_brings(customers: pd.DataFrame, family: str, missing: str) -> None:
-    contract = make_contract(spend={"missing": missing, "outliers": "clip"}, plan={"missing": missing, "nullable": True})
+    contract = make_contract(
+        spend={"missing": missing, "outliers": "clip"}, plan={"missing": missing, "nullable": True}
+    )
     frame = customers.copy()
     frame.loc[::25, "plan"] = None
     pipeline, X = fit(family, *make_table(frame, contract))

@@ -23,7 +23,9 @@ def empty(project: Path) -> Project:
     return Project(project, project)
 
 
-def build(project: Project, customers: pd.DataFrame, strength: float, *, blessed: bool = True, better: bool = True) -> str:
+def build(
+    project: Project, customers: pd.DataFrame, strength: float, *, blessed: bool = True, better: bool = True
+) -> str:
     """A candidate with its verdict and evaluation, as train and evaluate leave them; its content hash."""
     table, declaration = make_table(customers, make_contract())
     folds = train.split_folds(table, declaration, 3, seed=0)
@@ -33,7 +35,13 @@ def build(project: Project, customers: pd.DataFrame, strength: float, *, blessed
     best, cost = {"family": "logistic", "settings": settings}, {"false_positive": 1.0, "false_negative": 3.0}
     metadata = train.describe_model(declaration, best, calibration="none", cost=cost, files={})
     sha256 = train.save_model(model, metadata, project.write(f"{paths.CANDIDATE}/model.json").parent)
-    verdict = {"blessed": blessed, "better": better, "model": sha256, "conditions": [], "because": "all conditions hold"}
+    verdict = {
+        "blessed": blessed,
+        "better": better,
+        "model": sha256,
+        "conditions": [],
+        "because": "all conditions hold",
+    }
     write_json(verdict, project.write(paths.VERDICT))
     write_json({"metrics": {"roc_auc": {"value": 0.8, "low": 0.7, "high": 0.9}}}, project.write(paths.EVALUATION))
     return sha256

@@ -25,7 +25,9 @@ def write_notebook(root: Path, *cells: str, parameters: str = PARAMETERS) -> Pat
     first = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
     others = [nbformat.v4.new_code_cell(cell) for cell in cells]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Trial"), first, *others], metadata=kernel)
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell("# Trial"), first, *others], metadata=kernel
+    )
     path = root / "notebooks/01_collect.ipynb"
     nbformat.write(notebook, path)
     return path
@@ -47,7 +49,9 @@ def test_a_stage_runs_and_its_page_stands_alone(project: Path, capsys: pytest.Ca
     assert not list((project / ".lifecycle/running").iterdir())
 
 
-def test_the_same_inputs_leave_the_same_bytes_elsewhere(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_inputs_leave_the_same_bytes_elsewhere(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import shutil
 
     noisy = (
@@ -121,7 +125,9 @@ def test_normalising_leaves_only_what_inputs_decide() -> None:
         nbformat.v4.new_output("stream", name="stderr", text="/home/me/x.py: warning"),
         nbformat.v4.new_output("stream", name="stdout", text="b"),
     ]
-    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"papermill": {}, "language_info": {"name": "python", "version": "3.11.7"}})
+    notebook = nbformat.v4.new_notebook(
+        cells=[cell], metadata={"papermill": {}, "language_info": {"name": "python", "version": "3.11.7"}}
+    )
     normalise(notebook)
     assert notebook.metadata == {"language_info": {"name": "python"}}
     assert cell.metadata == {"tags": ["x"]}
@@ -132,7 +138,7 @@ def start(project: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "lifecycle.cli", *words], env={**os.environ, "LIFECYCLE_ROOT": str(project)},
         stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job would ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - a background job would ignore it
     )  # fmt: skip
 
 

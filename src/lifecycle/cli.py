@@ -20,7 +20,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("report", help="write reports/index.html, the front page (what dvc.yaml calls)")
     promote = commands.add_parser("promote", help="register the blessed candidate; make it champion if first or better")
     promote.add_argument("--if-blessed", action="store_true", help="a candidate that is not blessed is no failure")
-    commands.add_parser("profile", help="take the raw table's distributions as the reference that validation compares with")
+    commands.add_parser(
+        "profile", help="take the raw table's distributions as the reference that validation compares with"
+    )
     return parser
 
 
@@ -70,13 +72,12 @@ def promote(chosen: argparse.Namespace) -> int:
 
 def profile(chosen: argparse.Namespace) -> int:
     """lifecycle profile"""
-    import pandas as pd
-
-    from lifecycle.stages.validate import describe_reference
+    from lifecycle.stages.validate import describe_reference, read_raw
 
     project = open_project(write=True)
     contract = load_contract(project.read(CONTRACT))
-    write_json(describe_reference(pd.read_parquet(project.read(RAW_TABLE)), contract), project.write(REFERENCE))
+    raw = read_raw(project.read(RAW_TABLE), contract)
+    write_json(describe_reference(raw, contract), project.write(REFERENCE))
     print(f"profile: {REFERENCE} now holds the distributions of {RAW_TABLE}")
     return 0
 

@@ -20,7 +20,7 @@ Array = np.ndarray[Any, Any]
 
 def hour(time: Array) -> Array:
     """Hours since midnight, with their fraction, of datetime64 values."""
-    return (time - time.astype("datetime64[D]")) / np.timedelta64(1, "h")
+    return np.asarray((time - time.astype("datetime64[D]")) / np.timedelta64(1, "h"))
 
 
 def weekday(time: Array) -> Array:
@@ -37,7 +37,11 @@ def month(time: Array) -> Array:
 
 def is_missing(values: Array) -> Array:
     """Whether each value is absent: NaN, NaT or None."""
-    return values != values if values.dtype != object else np.array([v is None or v != v for v in values.flat], dtype=bool)  # noqa: PLR0124
+    if values.dtype.kind == "M":
+        return np.isnat(values)
+    if values.dtype != object:
+        return np.isnan(values)
+    return np.array([value is None or (isinstance(value, float) and np.isnan(value)) for value in values], dtype=bool)
 
 
 def divide(left: Array, right: Array) -> Array:
@@ -76,7 +80,7 @@ COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.LtE: np.less_equal,
     ast.Gt: np.greater,
     ast.GtE: np.greater_equal,
-    ast.In: lambda left, right: np.isin(left, right),
+    ast.In: np.isin,
     ast.NotIn: lambda left, right: ~np.isin(left, right),
 }
 

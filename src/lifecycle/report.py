@@ -46,7 +46,10 @@ def write_report(project: Project) -> Path:
         decisions=tell_decisions(contract, read),
         pictures=[
             {"source": draw_gain(evaluation["gain"]), "text": "Share of positives found by share of rows called"},
-            {"source": draw_drivers(read["explanation"]["importance"]), "text": "The columns that move predictions most"},
+            {
+                "source": draw_drivers(read["explanation"]["importance"]),
+                "text": "The columns that move predictions most",
+            },
         ],
         stages=[
             {"label": label, "address": address, "told": told}
@@ -56,7 +59,9 @@ def write_report(project: Project) -> Path:
     )
     page = project.write(paths.INDEX)
     with replace_file(page) as aside:
-        text = render_page(f"{contract.name}: the model", body, project=contract.name, links=list_reports(), current="index.html")
+        text = render_page(
+            f"{contract.name}: the model", body, project=contract.name, links=list_reports(), current="index.html"
+        )
         aside.write_text(text, encoding="utf-8")
     return page
 
@@ -67,15 +72,28 @@ def tell_decisions(contract: Contract, read: dict[str, Record]) -> list[str]:
     held = sum(condition["passed"] for condition in verdict["conditions"])
     cost = {record["name"]: record["metrics"]["cost"]["value"] for record in evaluation["baselines"]}
     mine = evaluation["metrics"]["cost"]
+    ranks = format_estimate(evaluation["metrics"]["roc_auc"])
+    miss, alarm = model["cost"]["false_negative"], model["cost"]["false_positive"]
     return [
-        f"{held} of the gate's {len(verdict['conditions'])} conditions hold. {tell_consequence(verdict, evaluation['champion']).replace('`', '')}",
-        f"It gives each row the probability that {contract.target} is {contract.positive}. On {evaluation['rows']:,} rows held out "
-        f"from every decision it ranks with a ROC AUC of {format_estimate(evaluation['metrics']['roc_auc'])}.",
-        f"A row is called from a probability of {model['threshold']:.2f}, because a miss costs {model['cost']['false_negative']:g} "
-        f"and a false alarm {model['cost']['false_positive']:g}: {mine['value']:.2f} per row with the model, "
-        f"{cost['prior']:.2f} with one rule for all.",
-        f"Of {read['tuned']['trials']} settings tried in {len(read['tuned']['families'])} families of models, one of the family "
-        f"{model['family']} ranked held-back training rows best.",
+        " ".join(parts)
+        for parts in (
+            (
+                f"{held} of the gate's {len(verdict['conditions'])} conditions hold.",
+                tell_consequence(verdict, evaluation["champion"]).replace("`", ""),
+            ),
+            (
+                f"It gives each row the probability that {contract.target} is {contract.positive}.",
+                f"On {evaluation['rows']:,} rows held out from every decision it ranks with a ROC AUC of {ranks}.",
+            ),
+            (
+                f"A row is called from a probability of {model['threshold']:.2f}, because a miss costs {miss:g} and a false",
+                f"alarm {alarm:g}: {mine['value']:.2f} per row with the model, {cost['prior']:.2f} with one rule for all.",
+            ),
+            (
+                f"Of {read['tuned']['trials']} settings tried in {len(read['tuned']['families'])} families of models,",
+                f"one of the family {model['family']} ranked held-back training rows best.",
+            ),
+        )
     ]
 
 

@@ -79,7 +79,9 @@ def start_kernel(stage: str, project: Project) -> Any:
     from jupyter_client.manager import KernelManager
 
     environment = {**os.environ, **ENVIRONMENT, "LIFECYCLE_ROOT": str(project.root)}
-    environment["MPLCONFIGDIR"] = os.environ.get("MPLCONFIGDIR") or str(project.write(".lifecycle/matplotlib/cache").parent)
+    environment["MPLCONFIGDIR"] = os.environ.get("MPLCONFIGDIR") or str(
+        project.write(".lifecycle/matplotlib/cache").parent
+    )
     kernel = KernelManager(kernel_name="python3", transport="ipc")
     kernel.start_kernel(
         env=environment,

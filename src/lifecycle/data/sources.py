@@ -70,7 +70,9 @@ def read_file(path: Path, source: str) -> pa.Table:
         raise ProjectError(f"{source} is empty.")
     try:
         table = reader(path)
-        binary = [name for name, kind in zip(table.column_names, table.schema.types, strict=True) if pa.types.is_binary(kind)]
+        binary = [
+            name for name, kind in zip(table.column_names, table.schema.types, strict=True) if pa.types.is_binary(kind)
+        ]
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ProjectError(f"{source} is not readable as {path.suffix[1:]}: {' '.join(str(error).split())}") from error
     if binary and path.suffix.lower() == ".csv":

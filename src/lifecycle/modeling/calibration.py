@@ -35,9 +35,10 @@ class Calibrator(BaseEstimator):  # type: ignore[misc]
     def predict(self, probabilities: Array) -> Array:
         """The calibrated probabilities, shape (rows,)."""
         if self.method == "sigmoid":
-            return 1 / (1 + np.exp(-(self.slope_ * to_log_odds(probabilities) + self.intercept_)))
+            log_odds = self.slope_ * to_log_odds(probabilities) + self.intercept_
+            return np.asarray(1 / (1 + np.exp(-log_odds)))
         if self.method == "isotonic":
-            return np.clip(np.interp(probabilities, self.knots_, self.levels_), LIMIT, 1 - LIMIT)
+            return np.asarray(np.clip(np.interp(probabilities, self.knots_, self.levels_), LIMIT, 1 - LIMIT))
         return np.asarray(probabilities, dtype="float64")
 
 
@@ -83,6 +84,8 @@ def compare_calibrations(probabilities: Array, target: Array, fold: Array) -> di
         calibrated = np.empty(len(target))
         for number in np.unique(fold):
             judge = fold == number
-            calibrated[judge] = Calibrator(method).fit(probabilities[~judge], target[~judge]).predict(probabilities[judge])
+            calibrated[judge] = (
+                Calibrator(method).fit(probabilities[~judge], target[~judge]).predict(probabilities[judge])
+            )
         losses[method] = float(log_loss(target, np.clip(calibrated, LIMIT, 1 - LIMIT)))
     return losses

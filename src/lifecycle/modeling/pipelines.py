@@ -36,7 +36,7 @@ class FenceClipper(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def transform(self, X: Any) -> np.ndarray:
         """X clipped to the fences; NaN stays."""
-        return np.clip(np.asarray(X, dtype="float64"), self.low_, self.high_)
+        return np.asarray(np.clip(np.asarray(X, dtype="float64"), self.low_, self.high_))
 
     def get_feature_names_out(self, names: Any = None) -> Any:
         """The names that came in."""
@@ -110,13 +110,17 @@ def find_family(name: str) -> Family:
     return FAMILIES[name]
 
 
-def build_pipeline(family: str, settings: Settings, features: list[FeatureRecord], *, seed: int, threads: int) -> Pipeline:
+def build_pipeline(
+    family: str, settings: Settings, features: list[FeatureRecord], *, seed: int, threads: int
+) -> Pipeline:
     """An unfitted classifier over the named feature columns: imputing, scaling and encoding are fitted with it."""
     chosen = find_family(family)
-    return Pipeline([
-        ("prepare", build_preparation(features, scale=chosen.scale, takes_missing=chosen.takes_missing)),
-        ("model", chosen.build(settings, seed, threads)),
-    ])
+    return Pipeline(
+        [
+            ("prepare", build_preparation(features, scale=chosen.scale, takes_missing=chosen.takes_missing)),
+            ("model", chosen.build(settings, seed, threads)),
+        ]
+    )
 
 
 def build_preparation(features: list[FeatureRecord], *, scale: bool, takes_missing: bool) -> ColumnTransformer:
@@ -178,7 +182,9 @@ def split_folds(
     """
     strategy, target = declaration["split"]["strategy"], table[declaration["target"]]
     if target.value_counts().min() < folds:
-        raise ProjectError(f"column {declaration['target']!r} has fewer than {folds} training rows of one class: lower `folds`.")
+        raise ProjectError(
+            f"column {declaration['target']!r} has fewer than {folds} training rows of one class: lower `folds`."
+        )
     order = np.arange(len(table))
     if strategy == "time":
         order = table[declaration["time"]].argsort(kind="stable").to_numpy()

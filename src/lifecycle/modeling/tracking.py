@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import subprocess
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,9 +39,7 @@ def open_tracking(output: Path, name: str) -> tuple[MlflowClient, str]:
     return client, client.create_experiment(name, artifact_location=place)
 
 
-def find_run(
-    client: MlflowClient, experiment: str, tags: Mapping[str, str], *, unfinished: bool = False
-) -> str | None:
+def find_run(client: MlflowClient, experiment: str, tags: Mapping[str, str], *, unfinished: bool = False) -> str | None:
     """The id of the newest run with these tags (and still running, if so asked), if there is one."""
     query = " and ".join(f"tags.`{TAG}{key}` = '{value}'" for key, value in tags.items())
     query += " and attributes.status = 'RUNNING'" if unfinished else ""
@@ -65,10 +64,13 @@ def log_run(
     run_tags = {f"{TAG}{key}": value for key, value in tags.items()}
     if parent:
         run_tags["mlflow.parentRunId"] = parent
-    run = client.create_run(experiment, run_name=name, tags=run_tags).info.run_id
-    points = [Metric(key, value, 0, 0) for key, value in metrics.items()]
-    points += [Metric("fold_score", value, 0, step) for step, value in (steps or {}).items()]
-    client.log_batch(run, points, [Param(key, str(value)) for key, value in params.items()], [RunTag("lifecycle", name)])
+    run: str = client.create_run(experiment, run_name=name, tags=run_tags).info.run_id
+    now = int(time.time() * 1000)
+    points = [Metric(key, value, now, 0) for key, value in metrics.items()]
+    points += [Metric("fold_score", value, now, step) for step, value in (steps or {}).items()]
+    client.log_batch(
+        run, points, [Param(key, str(value)) for key, value in params.items()], [RunTag("lifecycle", name)]
+    )
     client.set_terminated(run)
     return run
 
@@ -83,7 +85,9 @@ def log_model(
     metadata = model.metadata
     inputs = None if sample is None else sample[metadata["features"]]
     with mlflow.start_run(experiment_id=experiment, run_name=f"train {metadata['family']}") as run:
-        mlflow.log_params({"family": metadata["family"], "calibration": metadata["calibration"], **metadata["settings"]})
+        mlflow.log_params(
+            {"family": metadata["family"], "calibration": metadata["calibration"], **metadata["settings"]}
+        )
         mlflow.log_metrics(dict(metrics))
         mlflow.set_tags({
             f"{TAG}model": model.sha256,
@@ -105,6 +109,7 @@ def log_model(
 
 def find_commit(root: Path) -> str:
     """The commit that `root` stands on, with `+` where tracked files differ from it; empty outside git."""
+
     def ask(*words: str) -> str:
         answer = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
         return answer.stdout.strip() if answer.returncode == 0 else ""

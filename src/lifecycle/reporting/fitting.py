@@ -38,7 +38,9 @@ def draw_importance(importance: dict[str, float], family: str) -> Figure:
     figure, (axes,) = new_grid(1, columns=1, height=0.6 + 0.32 * max(len(importance), 2))
     names = list(importance)[::-1]
     axes.barh(names, [importance[name] for name in names], color=NEGATIVE)
-    axes.set(xlabel="share of the variation explained (fANOVA)", title=f"Which settings of {family} matter", xlim=(0, 1))
+    axes.set(
+        xlabel="share of the variation explained (fANOVA)", title=f"Which settings of {family} matter", xlim=(0, 1)
+    )
     axes.grid(axis="y", visible=False)
     return figure
 
@@ -64,7 +66,9 @@ def draw_space(trials: pd.DataFrame, family: str, spaces: dict[str, Any]) -> Fig
             axes.set_xscale("log")
         axes.set_title(name, fontsize=9)
         axes.tick_params(labelsize=7)
-    figure.suptitle(f"The space explored for {family} (star: the winner; hollow: pruned)", fontsize=10, x=0.01, ha="left")
+    figure.suptitle(
+        f"The space explored for {family} (star: the winner; hollow: pruned)", fontsize=10, x=0.01, ha="left"
+    )
     return figure
 
 
@@ -102,6 +106,8 @@ def draw_costs(curve: pd.DataFrame, threshold: float) -> Figure:
     axes.plot(curve["threshold"], curve["cost"], color=NEGATIVE)
     axes.axvline(threshold, color=POSITIVE, linewidth=1)
     axes.annotate(f" chosen: {threshold:.2f}", (threshold, curve["cost"].max()), color=POSITIVE, va="top", fontsize=8)
-    axes.set(xlabel="threshold", ylabel="mean cost of a decision", title="What a decision costs, out of fold", xlim=(0, 1))
+    axes.set(
+        xlabel="threshold", ylabel="mean cost of a decision", title="What a decision costs, out of fold", xlim=(0, 1)
+    )
     axes.set_ylim(bottom=0)
     return figure

@@ -28,7 +28,9 @@ def check_watch(source: str, watch: str) -> None:
 def check_columns(table: pa.Table, contract: Contract, source: str) -> None:
     """Refuse a table without the contract's target (ProjectError)."""
     if contract.target not in table.column_names:
-        raise ProjectError(f"{source} has no column {contract.target!r}, the contract's target; it has {table.column_names}.")
+        raise ProjectError(
+            f"{source} has no column {contract.target!r}, the contract's target; it has {table.column_names}."
+        )
 
 
 def describe_columns(table: pa.Table) -> pd.DataFrame:

@@ -9,9 +9,11 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from lifecycle.contract import Column, Contract, Role
-from lifecycle.expressions import parse_expression
 from lifecycle.data.tables import write_table
+from lifecycle.expressions import parse_expression
 from lifecycle.paths import PARAMS, ProjectError
+
+__all__ = ["write_table"]
 
 TIME_PARTS = {
     "hour": "hour(col({name}))",
@@ -51,7 +53,9 @@ def list_features(contract: Contract, columns: list[str], derived: dict[str, str
             raise ProjectError(f"{PARAMS}: features.derived.{name}: the contract has a column of this name.")
         feature = describe_feature(name, "numeric", "derived", None, text)
         if unknown := sorted(set(feature["columns"]) - usable):
-            raise ProjectError(f"{PARAMS}: features.derived.{name} reads {unknown}, which is no feature column of the table.")
+            raise ProjectError(
+                f"{PARAMS}: features.derived.{name} reads {unknown}, which is no feature column of the table."
+            )
         features.append(feature)
     return features
 
@@ -168,7 +172,9 @@ def assemble_table(frame: pd.DataFrame, computed: pd.DataFrame, contract: Contra
     return pd.concat([frame[kept], target, computed], axis=1)
 
 
-def describe_split(table: pd.DataFrame, held_out: np.ndarray[Any, Any], contract: Contract, strategy: str) -> dict[str, Any]:
+def describe_split(
+    table: pd.DataFrame, held_out: np.ndarray[Any, Any], contract: Contract, strategy: str
+) -> dict[str, Any]:
     """Rows and positive rate of both sides."""
     target = table[contract.target]
     return {

@@ -16,7 +16,15 @@ from lifecycle.modeling.model import load_model, save_model
 from lifecycle.modeling.pipelines import FeatureRecord, Settings, build_pipeline, split_folds
 from lifecycle.modeling.tracking import find_commit, log_model, open_tracking
 
-__all__ = ["find_commit", "load_model", "log_model", "open_tracking", "save_model", "split_folds"]
+__all__ = [
+    "compare_calibrations",
+    "find_commit",
+    "load_model",
+    "log_model",
+    "open_tracking",
+    "save_model",
+    "split_folds",
+]
 
 Array = np.ndarray[Any, Any]
 Folds = list[tuple[Array, Array]]
@@ -103,7 +111,12 @@ def fit_model(
 
 
 def describe_model(
-    declaration: dict[str, Any], best: dict[str, Any], *, calibration: str, cost: dict[str, float], files: dict[str, Path]
+    declaration: dict[str, Any],
+    best: dict[str, Any],
+    *,
+    calibration: str,
+    cost: dict[str, float],
+    files: dict[str, Path],
 ) -> dict[str, Any]:
     """What stands beside the model: enough to use it, and the hashes of what it was made of."""
     return {
@@ -124,4 +137,6 @@ def describe_model(
 def count_decisions(target: Array, probability: Array, threshold: float) -> pd.DataFrame:
     """The confusion matrix at the threshold."""
     counts = confusion_matrix(target, probability >= threshold, labels=[False, True])
-    return pd.DataFrame(counts, index=["truly negative", "truly positive"], columns=["called negative", "called positive"])
+    return pd.DataFrame(
+        counts, index=["truly negative", "truly positive"], columns=["called negative", "called positive"]
+    )

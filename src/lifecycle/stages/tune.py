@@ -18,8 +18,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
-from lifecycle.modeling.pipelines import FeatureRecord, Settings, build_preparation, find_family, split_folds
 from lifecycle.data.tables import write_table
+from lifecycle.modeling.pipelines import FeatureRecord, Settings, build_preparation, find_family, split_folds
 from lifecycle.modeling.tracking import TAG, find_run, log_run, open_tracking
 from lifecycle.paths import ProjectError
 
@@ -95,7 +95,9 @@ def prepare_folds(table: pd.DataFrame, declaration: dict[str, Any], folds: Folds
             needs[need] = []
             for fit, judge in folds:
                 prepare = build_preparation(features, scale=family.scale, takes_missing=family.takes_missing)
-                needs[need].append((prepare.fit_transform(X.iloc[fit]), y[fit], prepare.transform(X.iloc[judge]), y[judge]))
+                needs[need].append(
+                    (prepare.fit_transform(X.iloc[fit]), y[fit], prepare.transform(X.iloc[judge]), y[judge])
+                )
     return {name: needs[find_family(name).scale, find_family(name).takes_missing] for name in families}
 
 
@@ -111,7 +113,9 @@ def run_trials(
     names = list(families)
     while (done := len(finished_trials(study))) < trials:
         fixed = {"family": names[done % len(names)]} if done < startup_trials else {}
-        study.sampler = seed_sampler(int(np.random.SeedSequence([seed, done]).generate_state(1)[0]), startup_trials, fixed)
+        study.sampler = seed_sampler(
+            int(np.random.SeedSequence([seed, done]).generate_state(1)[0]), startup_trials, fixed
+        )
         trial = study.ask()
         family, settings = suggest_settings(trial, families)
         try:
@@ -168,7 +172,9 @@ def check_families(families: Spaces) -> None:
 def report_trial(trial: FrozenTrial, best: float, number: int, trials: int) -> None:
     """A line of progress on stderr, which the runner shows and keeps out of the notebook."""
     score = "pruned" if trial.state == TrialState.PRUNED else f"{trial.value:.4f}"
-    print(f"tune: trial {number}/{trials} {trial.params['family']} {score}, best {best:.4f}", file=sys.stderr, flush=True)
+    print(
+        f"tune: trial {number}/{trials} {trial.params['family']} {score}, best {best:.4f}", file=sys.stderr, flush=True
+    )
 
 
 def tabulate_trials(trials: list[FrozenTrial]) -> pd.DataFrame:
