@@ -49,6 +49,12 @@ def test_the_projects_contract_is_good(checkout: Path) -> None:
         ("role: target", "role: categorical", "`positive` belongs to the target alone"),
         (', positive: "Yes"', "", "a target needs `positive`"),
         ('["No", "Yes"]', '["No", "Yes", "Maybe"]', "exactly its two classes"),
+        ('["No", "Yes"], positive: "Yes"', "[0, 1], positive: 1", r"values \[0, 1\] are not of dtype string"),
+        (
+            'dtype: string, values: ["No", "Yes"], positive: "Yes"',
+            "dtype: int64, values: [true, false], positive: true",
+            "dtype int64",
+        ),
         (
             "role: time, dtype: datetime",
             "role: ignored, dtype: datetime, duration: true",

@@ -61,6 +61,9 @@ class Column(Strict):
             raise ValueError(f"role numeric needs dtype int64 or float64, not {self.dtype}")
         if self.role is Role.TIME and self.dtype != "datetime":
             raise ValueError(f"role time needs dtype datetime, not {self.dtype}")
+        wrong = [value for value in self.values or () if type(value) not in KINDS[self.dtype]]
+        if wrong:
+            raise ValueError(f"values {wrong} are not of dtype {self.dtype}")
         if self.role is Role.TARGET:
             if self.values is None or len(self.values) != 2:
                 raise ValueError("a target needs `values` with exactly its two classes")
@@ -73,6 +76,11 @@ class Column(Strict):
         if self.duration and self.role is not Role.NUMERIC:
             raise ValueError("`duration` needs role numeric")
         return self
+
+
+KINDS: dict[str, tuple[type, ...]] = {
+    "string": (str,), "int64": (int,), "float64": (int, float), "bool": (bool,), "datetime": (str,)
+}  # fmt: skip
 
 
 class Tolerance(Strict):

@@ -15,7 +15,7 @@ from lifecycle.paths import Project, read_json, replace_file
 from lifecycle.reporting.front import draw_drivers, draw_gain
 from lifecycle.reporting.html import render_page, render_part
 from lifecycle.reporting.wording import format_estimate
-from lifecycle.run import STAGES, list_reports
+from lifecycle.run import STAGES, list_links, list_reports
 from lifecycle.stages.evaluate import list_cards, tell_consequence
 
 Record = dict[str, Any]
@@ -60,7 +60,7 @@ def write_report(project: Project) -> Path:
     page = project.write(paths.INDEX)
     with replace_file(page) as aside:
         text = render_page(
-            f"{contract.name}: the model", body, project=contract.name, links=list_reports(), current="index.html"
+            f"{contract.name}: the model", body, project=contract.name, links=list_links(), current="index.html"
         )
         aside.write_text(text, encoding="utf-8")
     return page

@@ -53,6 +53,11 @@ def list_reports() -> list[tuple[str, str]]:
     return [(stage.capitalize(), f"{name_notebook(stage)}.html") for stage in STAGES]
 
 
+def list_links() -> list[tuple[str, str]]:
+    """What every page links: the stages' pages and the model card."""
+    return [*list_reports(), ("Model card", "model_card.html")]
+
+
 def run_stage(stage: str) -> Path:
     """Run one stage and return its page's path.
 
@@ -203,6 +208,6 @@ def publish(project: Project, name: str, notebook: NotebookNode) -> Path:
     with replace_file(project.write(f"reports/notebooks/{name}.ipynb")) as aside:
         nbformat.write(notebook, aside)
     with replace_file(page) as aside:
-        text = render_notebook(notebook, project=title, links=list_reports(), current=page.name)
+        text = render_notebook(notebook, project=title, links=list_links(), current=page.name)
         aside.write_text(text, encoding="utf-8")
     return page

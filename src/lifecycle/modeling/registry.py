@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,7 +75,6 @@ def register_model(
     client: MlflowClient, experiment: str, name: str, model: Model, verdict: dict[str, Any], root: Path
 ) -> str:
     """The registry's version of this content, made if need be, tagged with what it stands on; alias challenger."""
-    import mlflow
     from mlflow.exceptions import MlflowException
 
     content = f"{TAG}model"
@@ -82,14 +83,12 @@ def register_model(
         version = str(versions[0].version)
     else:
         run = find_run(client, experiment, {"model": model.sha256}) or log_model(
-            client, experiment, model, metrics={}, commit=find_commit(root)
+            experiment, model, metrics={}, commit=find_commit(root)
         )
-        try:
+        with suppress(MlflowException):  # it exists already
             client.create_registered_model(name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        version = str(mlflow.register_model(f"runs:/{run}/model", name).version)
+        logged = client.search_logged_models([experiment], f"source_run_id = '{run}'")[0].model_id
+        version = str(client.create_model_version(name, f"models:/{logged}", run, model_id=logged).version)
     tags = {
         "model": model.sha256,
         "params_sha256": hash_params(root),
@@ -105,8 +104,6 @@ def register_model(
 
 def hash_params(root: Path) -> str:
     """SHA-256 of params.yaml, hexadecimal."""
-    import hashlib
-
     return hashlib.sha256((root / paths.PARAMS).read_bytes()).hexdigest()
 
 

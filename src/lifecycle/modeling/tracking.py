@@ -76,7 +76,7 @@ def log_run(
 
 
 def log_model(
-    client: MlflowClient, experiment: str, model: Model, *, metrics: Mapping[str, float], commit: str,
+    experiment: str, model: Model, *, metrics: Mapping[str, float], commit: str,
     sample: pd.DataFrame | None = None,
 ) -> str:  # fmt: skip
     """Log a model as an MLflow run and return its id: settings, metrics, hashes, signature and input example (`sample`)."""
