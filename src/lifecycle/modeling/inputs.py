@@ -73,13 +73,8 @@ def can_recompute(table: pd.DataFrame, feature: FeatureRecord, sources: dict[str
     return bool(np.allclose(again.to_numpy(), table[feature["name"]].to_numpy(np.float64), rtol=1e-9, equal_nan=True))
 
 
-def restore_values(column: pd.Series, feature: FeatureRecord | None) -> Array:
-    """A column of the feature table as an expression reads it: numbers, the words of a boolean, moments or objects."""
-    if feature is not None and feature["kind"] == "boolean" and feature.get("values"):
-        numeric = all(isinstance(value, bool | int | float) for value in feature["values"])
-        words = np.array([*feature["values"], np.nan if numeric else None], dtype="float64" if numeric else object)
-        codes = column.to_numpy(np.float64, na_value=np.nan)
-        return np.asarray(words[np.where(np.isnan(codes), len(words) - 1, np.nan_to_num(codes)).astype(np.int64)])
+def to_array(column: pd.Series) -> Array:
+    """A column as numpy sees it: float64, datetime64 (UTC), or objects with None where absent."""
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         column = column.dt.tz_convert("UTC").dt.tz_localize(None)
     if column.dtype.kind == "M":
@@ -87,3 +82,13 @@ def restore_values(column: pd.Series, feature: FeatureRecord | None) -> Array:
     if pd.api.types.is_numeric_dtype(column):
         return column.to_numpy(dtype="float64", na_value=np.nan)
     return np.asarray(column.astype(object).where(column.notna(), None).to_numpy())
+
+
+def restore_values(column: pd.Series, feature: FeatureRecord | None) -> Array:
+    """A column of the feature table as an expression reads it: numbers, the words of a boolean, moments or objects."""
+    if feature is not None and feature["kind"] == "boolean" and feature.get("values"):
+        numeric = all(isinstance(value, bool | int | float) for value in feature["values"])
+        words = np.array([*feature["values"], np.nan if numeric else None], dtype="float64" if numeric else object)
+        codes = column.to_numpy(np.float64, na_value=np.nan)
+        return np.asarray(words[np.where(np.isnan(codes), len(words) - 1, np.nan_to_num(codes)).astype(np.int64)])
+    return to_array(column)

@@ -11,6 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from lifecycle.contract import Column, Contract, Role
 from lifecycle.data.tables import write_table
 from lifecycle.expressions import parse_expression
+from lifecycle.modeling.inputs import to_array
 from lifecycle.paths import PARAMS, ProjectError
 
 __all__ = ["write_table"]
@@ -91,17 +92,6 @@ def compute_features(frame: pd.DataFrame, features: list[dict[str, Any]]) -> pd.
         else:
             computed[feature["name"]] = convert_column(frame[feature["name"]], feature)
     return pd.DataFrame(computed, index=frame.index)
-
-
-def to_array(column: pd.Series) -> np.ndarray[Any, Any]:
-    """A column as numpy sees it: float64, datetime64 (UTC), or objects with None where absent."""
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
-        column = column.dt.tz_convert("UTC").dt.tz_localize(None)
-    if column.dtype.kind == "M":
-        return column.to_numpy()
-    if pd.api.types.is_numeric_dtype(column):
-        return column.to_numpy(dtype="float64", na_value=np.nan)
-    return column.astype(object).where(column.notna(), None).to_numpy()
 
 
 def convert_column(column: pd.Series, feature: dict[str, Any]) -> pd.Series:
