@@ -28,4 +28,7 @@ def copy_project() -> Iterator[tuple[Path, dict[str, str]]]:
                 shutil.copyfile(CHECKOUT / name, root / name)
         subprocess.run(["git", "init", "-q"], cwd=root, check=True)
         programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        yield root, {**os.environ, **ENVIRONMENT, "MPLCONFIGDIR": folder, "LIFECYCLE_ROOT": str(root), "PATH": programs}
+        inherited = {
+            key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"
+        }  # as make does
+        yield root, {**inherited, **ENVIRONMENT, "MPLCONFIGDIR": folder, "LIFECYCLE_ROOT": str(root), "PATH": programs}
