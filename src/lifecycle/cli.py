@@ -7,7 +7,7 @@ import os
 import sys
 
 from lifecycle.contract import load_contract
-from lifecycle.paths import CONTRACT, RAW_TABLE, REFERENCE, ProjectError, open_project, write_json
+from lifecycle.paths import CONTRACT, RAW_TABLE, REFERENCE, ProjectError, find_root, open_project, write_json
 from lifecycle.run import ENVIRONMENT, STAGES, StageError, run_stage
 
 
@@ -20,6 +20,10 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("report", help="write reports/index.html, the front page (what dvc.yaml calls)")
     promote = commands.add_parser("promote", help="register the blessed candidate; make it champion if first or better")
     promote.add_argument("--if-blessed", action="store_true", help="a candidate that is not blessed is no failure")
+    serve = commands.add_parser("serve", help="answer requests with the champion, over HTTP")
+    serve.add_argument("--host", help="the address to listen on (127.0.0.1)")
+    serve.add_argument("--port", type=int, help="the port (8000; 0: a free one)")
+    serve.add_argument("--workers", type=int, help="processes that share the port (1)")
     commands.add_parser(
         "profile", help="take the raw table's distributions as the reference that validation compares with"
     )
@@ -70,6 +74,15 @@ def promote(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def serve(chosen: argparse.Namespace) -> int:
+    """lifecycle serve [--host HOST] [--port PORT] [--workers N]"""
+    from lifecycle.serving.server import serve as serve_champion
+    from lifecycle.serving.settings import read_settings
+
+    settings = read_settings(os.environ, host=chosen.host, port=chosen.port, workers=chosen.workers)
+    return serve_champion(find_root(), settings)
+
+
 def profile(chosen: argparse.Namespace) -> int:
     """lifecycle profile"""
     from lifecycle.stages.validate import describe_reference, read_raw
@@ -82,7 +95,7 @@ def profile(chosen: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"run": run, "report": report, "promote": promote, "profile": profile}
+COMMANDS = {"run": run, "report": report, "promote": promote, "profile": profile, "serve": serve}
 
 
 if __name__ == "__main__":

@@ -136,6 +136,19 @@ class Explain(Strict):
     out_of_scope: str
 
 
+class Deploy(Strict):
+    """What a server is put through, and the budget that it must keep to be blessed."""
+
+    golden: Count
+    background: Count
+    compared: Count
+    odd_requests: Count
+    timed_requests: Annotated[int, Field(ge=100)]
+    start_seconds: Annotated[float, Field(gt=0)]
+    p99_milliseconds: Annotated[float, Field(gt=0)]
+    memory_megabytes: Annotated[float, Field(gt=0)]
+
+
 class Params(Strict):
     """All of params.yaml."""
 
@@ -148,6 +161,7 @@ class Params(Strict):
     train: Train
     evaluate: Evaluate
     explain: Explain
+    deploy: Deploy
 
     def for_notebook(self, stage: str) -> dict[str, Any]:
         """The plain values that a stage's notebook gets: those of `base` and of its own section."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -14,6 +15,7 @@ from typing import Any
 ROOT_VARIABLE = "LIFECYCLE_ROOT"
 SCRATCH = ".lifecycle/scratch"
 STUDIES = ".lifecycle/studies"
+TRIAL = ".lifecycle/trial"
 
 PARAMS = "params.yaml"
 CONTRACT = "data/contract.yaml"
@@ -27,19 +29,25 @@ VALIDATION = "data/validated/checks.json"
 TRAIN_TABLE = "data/features/train.parquet"
 TEST_TABLE = "data/features/test.parquet"
 FEATURES = "data/features/features.json"
+SPLIT = "data/features/split.parquet"
 
 TUNED = "models/tuned/best.json"
 TRIALS = "models/tuned/trials.parquet"
 CANDIDATE = "models/candidate"
+BUNDLE = "models/candidate/bundle"
 VERDICT = "models/verdict.json"
+BLESSING = "models/blessing.json"
+RELEASES = "models/releases"
 CHAMPION = "models/champion.json"
-CHAMPION_BUNDLE = "models/champion"
+SHADOW = "models/shadow.json"
 HISTORY = "models/history.jsonl"
+PREDICTIONS = "data/predictions"
 
 TRAIN_METRICS = "reports/train.json"
 EVALUATION = "reports/evaluate.json"
 PLOTS = "reports/plots"
 EXPLANATION = "reports/explain.json"
+SERVING = "reports/serving.html"
 MODEL_CARD = "reports/model_card.html"
 INDEX = "reports/index.html"
 
@@ -108,6 +116,12 @@ def write_json(value: Any, path: Path) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     with replace_file(path) as aside:
         aside.write_text(text + "\n", encoding="utf-8")
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> Any:

@@ -19,7 +19,7 @@ from lifecycle.paths import PARAMS, Project, ProjectError, open_project, replace
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-STAGES = ("collect", "validate", "explore", "features", "tune", "train", "evaluate", "explain")
+STAGES = ("collect", "validate", "explore", "features", "tune", "train", "evaluate", "explain", "deploy")
 RUNNING = ".lifecycle/running"
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 

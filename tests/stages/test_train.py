@@ -108,5 +108,5 @@ def test_what_is_wrong_with_a_model_is_named(made: tuple[pd.DataFrame, dict], fo
 
 
 def test_decisions_are_counted() -> None:
-    counts = train.count_decisions(np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.9]), 0.5)
+    counts = train.tabulate_decisions(np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.9]), 0.5)
     assert counts.to_numpy().tolist() == [[1, 1], [1, 1]]

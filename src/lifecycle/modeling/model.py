@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from lifecycle.paths import ProjectError, read_json, replace_file, write_json
+from lifecycle.paths import ProjectError, hash_file, read_json, replace_file, write_json
 
 MODEL_FILE = "model.joblib"
 METADATA_FILE = "model.json"
@@ -46,7 +46,7 @@ def hash_model(folder: Path) -> str:
     """The model's content hash: SHA-256 over its two files, hexadecimal."""
     total = hashlib.sha256()
     for name in (MODEL_FILE, METADATA_FILE):
-        total.update(hashlib.sha256((folder / name).read_bytes()).digest())
+        total.update(bytes.fromhex(hash_file(folder / name)))
     return total.hexdigest()
 
 

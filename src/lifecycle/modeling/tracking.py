@@ -107,6 +107,21 @@ def log_model(
     return str(run.info.run_id)
 
 
+def log_serving(
+    client: MlflowClient, experiment: str, model: str, *, metrics: Mapping[str, float], seconds: list[float]
+) -> str:
+    """Log how a model was served to its run (a new one when it has none), and each request's time as serving.json."""
+    from mlflow.entities import Metric
+
+    run = find_run(client, experiment, {"model": model}) or log_run(
+        client, experiment, "serve", params={}, metrics={}, tags={"model": model}
+    )
+    now = int(time.time() * 1000)
+    client.log_batch(run, [Metric(key, value, now, 0) for key, value in metrics.items()])
+    client.log_dict(run, {"seconds": seconds}, "serving.json")
+    return run
+
+
 def find_commit(root: Path) -> str:
     """The commit that `root` stands on, with `+` where tracked files differ from it; empty outside git."""
 

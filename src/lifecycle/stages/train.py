@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_score, recall_score, roc_auc_score
+from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score, roc_auc_score
 
 from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator, compare_calibrations
+from lifecycle.modeling.metrics import count_decisions
 from lifecycle.modeling.model import load_model, save_model
 from lifecycle.modeling.pipelines import FeatureRecord, Settings, build_pipeline, split_folds
 from lifecycle.modeling.tracking import find_commit, log_model, open_tracking
+from lifecycle.paths import hash_file
 
 __all__ = [
     "compare_calibrations",
@@ -129,14 +130,16 @@ def describe_model(
         "calibration": calibration,
         "cost": cost,
         "train_rows": declaration["split"]["train_rows"],
-        **{f"{name}_sha256": hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()},
+        **{f"{name}_sha256": hash_file(path) for name, path in files.items()},
         "versions": {package: version(package) for package in PACKAGES},
     }
 
 
-def count_decisions(target: Array, probability: Array, threshold: float) -> pd.DataFrame:
+def tabulate_decisions(target: Array, probability: Array, threshold: float) -> pd.DataFrame:
     """The confusion matrix at the threshold."""
-    counts = confusion_matrix(target, probability >= threshold, labels=[False, True])
+    counts = count_decisions(target, probability, threshold)
     return pd.DataFrame(
-        counts, index=["truly negative", "truly positive"], columns=["called negative", "called positive"]
+        [[counts["tn"], counts["fp"]], [counts["fn"], counts["tp"]]],
+        index=["truly negative", "truly positive"],
+        columns=["called negative", "called positive"],
     )

@@ -19,9 +19,10 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 from lifecycle.data.tables import write_table
+from lifecycle.modeling import pipelines
 from lifecycle.modeling.pipelines import FeatureRecord, Settings, build_preparation, find_family, split_folds
 from lifecycle.modeling.tracking import TAG, find_run, log_run, open_tracking
-from lifecycle.paths import ProjectError
+from lifecycle.paths import ProjectError, hash_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,10 +38,10 @@ PRUNED_AFTER = 1  # folds that every trial may have
 
 
 def identify_study(inputs: dict[str, Any], files: list[Path]) -> str:
-    """A name for the study that changes with its inputs: only the same study may be resumed."""
+    """A name for the study that changes with its inputs and with the code that scores: only the same may be resumed."""
     total = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
-    for path in files:
-        total.update(hashlib.sha256(path.read_bytes()).digest())
+    for path in [*files, Path(pipelines.__file__), Path(__file__)]:
+        total.update(bytes.fromhex(hash_file(path)))
     return total.hexdigest()[:16]
 
 

@@ -1,0 +1,1 @@
+"""The serving wing: what answers when the model is live."""

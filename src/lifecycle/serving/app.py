@@ -1,0 +1,516 @@
+"""The REST service as one ASGI application: predictions on the short path, everything else beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import parse_qsl
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from lifecycle.paths import ProjectError
+from lifecycle.serving import metrics as prometheus
+from lifecycle.serving import openapi
+from lifecycle.serving.explain import explain_row
+from lifecycle.serving.guards import KeyRing, RateLimit
+from lifecycle.serving.identity import Signer, find_key, now
+from lifecycle.serving.lineup import PRIOR, Answer, Judge, Lineup, arm_budget, read_lineup, take_stamp
+from lifecycle.serving.log import PredictionLog
+from lifecycle.serving.schema import RequestError
+from lifecycle.serving.settings import Settings
+from lifecycle.serving.shadow import Shadow
+
+Record = dict[str, Any]
+Headers = list[tuple[bytes, bytes]]
+Receive = Callable[[], Awaitable[Record]]
+Send = Callable[[Record], Awaitable[None]]
+
+logger = logging.getLogger("lifecycle.serving")
+TICK = 0.25  # seconds between two looks at what is not measured on the path
+SECURITY: Headers = [
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
+JSON: Headers = [(b"content-type", b"application/json"), *SECURITY]
+PROBLEM: Headers = [(b"content-type", b"application/problem+json"), *SECURITY]
+CLOSE = (b"connection", b"close")
+OPEN = {"/health", "/ready", "/metrics", "/openapi.json", *openapi.PAGES}  # probes, scrapes and pages carry no key
+
+
+class Truth(BaseModel):
+    """What became of a prediction."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    request_id: Annotated[str, Field(max_length=100)]
+    truth: bool | int | float | str
+
+
+class Service:
+    """The ASGI application of one worker.
+
+    root: the folder with models/. Raises ProjectError when there is no champion to serve.
+    """
+
+    def __init__(self, root: Path, settings: Settings) -> None:
+        self.root, self.settings = root, settings
+        self.lineup = read_lineup(root, settings.max_rows)
+        self.judge = Judge(settings.budget_seconds, settings.rest_seconds)
+        folder = root / settings.log_folder
+        self.log = PredictionLog(
+            folder,
+            flush_seconds=settings.flush_seconds,
+            segment_bytes=settings.segment_bytes,
+            segment_seconds=settings.segment_seconds,
+        )
+        key = settings.log_key
+        self.signer = Signer(key.get_secret_value().encode() if key else find_key(folder))
+        self.metrics = prometheus.Metrics(self.describe_state)
+        self.shadow = Shadow(self.log.append, lambda *told: self.metrics.shadowed.labels(*told[:2]).inc(told[2]))
+        self.keys = KeyRing(tuple(key.get_secret_value() for key in settings.api_keys))
+        self.limit = RateLimit(settings.rate_limit / settings.workers)
+        self.truths: TypeAdapter[list[Truth]] = TypeAdapter(
+            Annotated[list[Truth], Field(min_length=1, max_length=settings.max_rows)]
+        )
+        self.told: dict[str, None] = {}  # request ids whose truth was counted
+        self.counted: dict[str, int] = {}  # of the log's totals, what the metrics have
+        self.in_flight = 0
+        self.draining = False
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.routes: dict[str, dict[str, Callable[..., Awaitable[None]]]] = {
+            "/predict": {"POST": self.predict},
+            "/feedback": {"POST": self.take_feedback},
+            "/health": {"GET": self.tell_health},
+            "/ready": {"GET": self.tell_ready},
+            "/model": {"GET": self.tell_model},
+            "/metrics": {"GET": self.tell_metrics},
+            "/openapi.json": {"GET": self.tell_openapi},
+            **{path: {"GET": self.tell_docs} for path in openapi.PAGES},
+        }
+        for problem in self.lineup.problems:
+            logger.error(problem)
+
+    async def __call__(self, scope: Record, receive: Receive, send: Send) -> None:
+        """ASGI 3."""
+        if scope["type"] == "lifespan":
+            await self.live(receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close"})
+            return
+        began = time.perf_counter()
+        self.in_flight += 1
+        try:
+            headers = dict(scope["headers"])
+            self.admit(scope, headers)
+            await self.find_route(scope)(scope, headers, receive, send, began)
+        except RequestError as rejection:
+            await self.send_problem(scope, send, rejection)
+        except ClientGoneError:
+            self.metrics.errors.labels(scope["path"], "gone").inc()
+        except Exception:
+            logger.exception("unexpected", extra={"path": scope["path"]})
+            await self.send_problem(scope, send, RequestError(500, "Something unexpected happened; the log has it."))
+        finally:
+            self.in_flight -= 1
+            if self.settings.access_log:
+                took = time.perf_counter() - began
+                logger.info(
+                    "request", extra={"path": scope["path"], "method": scope["method"], "seconds": round(took, 6)}
+                )
+
+    def find_route(self, scope: Record) -> Callable[..., Awaitable[None]]:
+        """What answers a request; raises RequestError where nothing does."""
+        methods = self.routes.get(scope["path"])
+        if methods is None:
+            raise RequestError(404, f"There is no {scope['path'][:100]!r}; there are {', '.join(self.routes)}.")
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        if method not in methods:
+            raise RequestError(405, f"{scope['path']} takes {', '.join(methods)}, not {scope['method'][:20]}.")
+        return methods[method]
+
+    def admit(self, scope: Record, headers: dict[bytes, bytes]) -> None:
+        """Refuse (RequestError) who has no key, or asks too often."""
+        if scope["path"] in OPEN:
+            return
+        if not self.keys.admits(headers):
+            raise RequestError(401, "A key is needed, as `Authorization: Bearer KEY` or `X-API-Key: KEY`.")
+        if self.limit.rate:
+            client = headers.get(b"x-api-key") or headers.get(b"authorization") if self.keys.digests else None
+            wait = self.limit.take(client.hex() if client else (scope.get("client") or ("",))[0])
+            if wait:
+                raise RequestError(429, f"Too many requests; the next one is taken in {wait:.2f} s.", [{"wait": wait}])
+
+    # --- predictions
+
+    async def predict(
+        self, scope: Record, headers: dict[bytes, bytes], receive: Receive, send: Send, began: float
+    ) -> None:
+        """POST /predict: one row or a list of rows."""
+        explain = bool(scope["query_string"]) and self.wants_explanation(scope["query_string"])
+        body = await self.read_body(headers, receive)
+        lineup = self.lineup  # one look: no answer mixes two versions
+        first = lineup.first
+        rows, listed = first.schema.parse(body) if first else self.parse_freely(body)
+        if explain and len(rows) > self.settings.max_explained:
+            raise RequestError(413, f"At most {self.settings.max_explained} rows are explained at once.")
+        answer = self.judge.answer(lineup, rows)
+        at = now()
+        told = self.tell_predictions(lineup, answer, rows, at)
+        if explain:
+            await self.add_explanations(answer, rows, told)
+        model = answer.bundle.name if answer.bundle else PRIOR
+        degraded = model != lineup.name
+        if degraded:
+            self.count_failures(answer, model, len(rows))
+        self.keep(lineup, model, rows, told, at)
+        shared = {"threshold": answer_threshold(lineup, answer), "model": model, "degraded": degraded}
+        reply = {"predictions": told, **shared} if listed else {**told[0], **shared}
+        await self.send(scope, send, 200, JSON, orjson.dumps(reply))
+        self.metrics.latency.observe(time.perf_counter() - began)
+
+    def wants_explanation(self, query: bytes) -> bool:
+        """Whether ?explain=true was asked for; raises RequestError for another query."""
+        words = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+        if words.keys() - {"explain"} or words.get("explain", "false") not in ("true", "false"):
+            raise RequestError(
+                422, f"The query takes explain=true or explain=false, got {query[:80].decode('latin-1')!r}."
+            )
+        return words.get("explain") == "true"
+
+    def parse_freely(self, body: bytes) -> tuple[list[Record], bool]:
+        """The rows of a body when no bundle is left that knows their columns: objects are all that can be asked for."""
+        try:
+            value = orjson.loads(body)
+        except ValueError as error:
+            raise RequestError(400, f"The body is not JSON: {error}.") from None
+        rows = value if isinstance(value, list) else [value]
+        if not 1 <= len(rows) <= self.settings.max_rows or not all(isinstance(row, dict) for row in rows):
+            raise RequestError(
+                422, f"The body is neither an object nor a list of 1 to {self.settings.max_rows} objects."
+            )
+        return rows, isinstance(value, list)
+
+    def tell_predictions(self, lineup: Lineup, answer: Answer, rows: list[Record], at: int) -> list[Record]:
+        """A record for each row: prediction, probability, confidence and request id."""
+        bundle = answer.bundle or lineup.first
+        name = answer.bundle.name if answer.bundle else lineup.name
+        told = []
+        for probability in answer.probabilities.tolist():
+            positive, label = None, None
+            if bundle is not None:
+                positive = probability >= bundle.manifest.threshold
+                label = bundle.manifest.positive if positive else bundle.manifest.negative
+            told.append({
+                "prediction": label,
+                "probability": probability,
+                "confidence": 1 - probability if positive is False else probability,
+                "request_id": self.signer.sign(at, name, positive),
+            })  # fmt: skip
+        return told
+
+    async def add_explanations(self, answer: Answer, rows: list[Record], told: list[Record]) -> None:
+        """Add to each record what moved it; None where no model answered."""
+        loop = asyncio.get_running_loop()
+        for record, row in zip(told, rows, strict=True):
+            record["explanation"] = (
+                await loop.run_in_executor(None, explain_row, answer.bundle, row) if answer.bundle else None
+            )
+
+    def keep(self, lineup: Lineup, model: str, rows: list[Record], told: list[Record], at: int) -> None:
+        """Log and count what was predicted, and let the challenger see it."""
+        labels: dict[str, int] = {}
+        for row, record in zip(rows, told, strict=True):
+            label = record["prediction"]
+            labels[label] = labels.get(label, 0) + 1
+            self.log.append({
+                "kind": "prediction", "id": record["request_id"], "at": at, "model": model,
+                "probability": record["probability"], "prediction": None if label is None else str(label),
+                "degraded": model != lineup.name, "features": row,
+            })  # fmt: skip
+        for label, count in labels.items():
+            self.metrics.count_predictions(model, str(label), count)
+        if lineup.first is not None:
+            for name in lineup.first.schema.nullable:
+                if absent := sum(row.get(name) is None for row in rows):
+                    self.metrics.missing.labels(name).inc(absent)
+        if lineup.shadow is not None:
+            self.shadow.offer(lineup.shadow, [record["request_id"] for record in told], rows, at)
+
+    def count_failures(self, answer: Answer, by: str, rows: int) -> None:
+        """Count and tell bundles that could not answer."""
+        for model, kind in answer.failures:
+            self.metrics.failures.labels(model, kind).inc()
+            if kind != "resting":
+                logger.warning("a model could not answer", extra={"model": model, "kind": kind})
+        self.metrics.degraded.labels(by).inc(rows)
+
+    async def read_body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+        """The whole body of a JSON request; raises RequestError for another type, too many bytes, or too slow ones."""
+        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if kind != b"application/json":
+            raise RequestError(415, f"The body must be application/json, got {kind[:80].decode('latin-1')!r}.")
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise RequestError(415, "The body must not be compressed.")
+        most = self.settings.max_body_bytes
+        too_long = RequestError(413, f"The body may have at most {most} bytes.")
+        if int(headers.get(b"content-length", b"0")) > most:
+            raise too_long
+        body = b""
+        try:
+            async with asyncio.timeout(self.settings.body_seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGoneError
+                    body += message.get("body", b"")
+                    if len(body) > most:
+                        raise too_long
+                    if not message.get("more_body"):
+                        return body
+        except TimeoutError:
+            raise RequestError(408, f"The body did not arrive within {self.settings.body_seconds:g} s.") from None
+
+    # --- the later truth
+
+    async def take_feedback(
+        self, scope: Record, headers: dict[bytes, bytes], receive: Receive, send: Send, began: float
+    ) -> None:
+        """POST /feedback: the truth for a request id, or a list of them; all are taken or none."""
+        body = await self.read_body(headers, receive)
+        listed = body.lstrip()[:1] == b"["
+        try:
+            truths = self.truths.validate_json(body if listed else b"[" + body + b"]")
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            if first["type"] == "json_invalid":
+                raise RequestError(400, f"The body is not JSON: {first['ctx']['error']}.") from None
+            field = ".".join(str(part) for part in first["loc"][1:]) or "(body)"
+            raise RequestError(422, f"{field[:80]}: {first['msg']}.") from None
+        read = [self.read_truth(truth) for truth in truths]
+        for truth, (model, correct) in zip(truths, read, strict=True):
+            self.log.append({"kind": "feedback", "id": truth.request_id, "at": now(), "truth": str(truth.truth)})
+            if correct is not None and truth.request_id not in self.told:
+                self.told[truth.request_id] = None
+                self.metrics.feedback.labels(model, str(correct).lower()).inc()
+        while len(self.told) > 100_000:
+            self.told.pop(next(iter(self.told)))
+        reply = [
+            {"request_id": truth.request_id, "correct": correct}
+            for truth, (_, correct) in zip(truths, read, strict=True)
+        ]
+        await self.send(scope, send, 200, JSON, orjson.dumps(reply if listed else reply[0]))
+
+    def read_truth(self, truth: Truth) -> tuple[str, bool | None]:
+        """The model that a truth is about, and whether it was right (None where it had not decided)."""
+        try:
+            prediction = self.signer.read(truth.request_id)
+        except ValueError:
+            raise RequestError(422, f"request_id: {truth.request_id[:60]!r} is no id that this service gave.") from None
+        bundle = self.lineup.first
+        if bundle is None:
+            return prediction.model, None
+        manifest = bundle.manifest
+        classes = (manifest.negative, manifest.positive)
+        if not any(truth.truth == label and type(truth.truth) is type(label) for label in classes):
+            raise RequestError(422, f"truth: got {truth.truth!r}, expected one of {', '.join(map(repr, classes))}.")
+        if prediction.positive is None:
+            return prediction.model, None
+        return prediction.model, (truth.truth == manifest.positive) == prediction.positive
+
+    # --- what the service tells of itself
+
+    async def tell_health(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
+        """GET /health: the process answers."""
+        await self.send(scope, send, 200, JSON, b'{"status":"ok"}')
+
+    async def tell_ready(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
+        """GET /ready: 200 when the champion is loaded and gives its golden answers; ?allow=degraded is content with a stand-in."""
+        problems = self.list_problems()
+        status = "draining" if self.draining else "degraded" if problems else "ready"
+        content = status == "ready" or (status == "degraded" and scope["query_string"] == b"allow=degraded")
+        reply = {"status": status, "model": self.lineup.name, "problems": problems}
+        await self.send(scope, send, 200 if content else 503, JSON, orjson.dumps(reply))
+
+    def list_problems(self) -> list[str]:
+        """What keeps the champion from answering as it should, a sentence each."""
+        lineup, problems = self.lineup, list(self.lineup.problems)
+        if lineup.first is not None:
+            if self.judge.is_resting(lineup):
+                problems.append(f"{lineup.first.name} took longer than {self.settings.budget_seconds:g} s.")
+            try:
+                lineup.first.check_golden()
+            except Exception as error:  # noqa: BLE001 - a scorer may fail in any way
+                problems.append(str(error) or type(error).__name__)
+        return problems
+
+    async def tell_model(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
+        """GET /model: which model is live, since when and why, how good it is, and what a request holds."""
+        lineup, first = self.lineup, self.lineup.first
+        champion = lineup.champion
+        reply = {
+            "model": champion["model"],
+            "bundle": champion.get("bundle"),
+            "family": champion.get("family"),
+            "answering": first.name if first else PRIOR,
+            "threshold": first.manifest.threshold if first else None,
+            "prior": lineup.prior,
+            "metrics": champion.get("metrics"),
+            "since": lineup.since.get("at"),
+            "by": lineup.since.get("by"),
+            "because": lineup.since.get("because"),
+            "verdict": (champion.get("verdict") or {}).get("because"),
+            "made_of": first.manifest.hashes if first else None,
+            "shadow": lineup.shadow.name if lineup.shadow else None,
+            "columns": list(first.schema.columns.values()) if first else None,
+        }
+        await self.send(scope, send, 200, JSON, orjson.dumps(reply))
+
+    async def tell_metrics(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
+        """GET /metrics: Prometheus' text."""
+        self.tick()
+        body = await asyncio.get_running_loop().run_in_executor(None, self.metrics.render)
+        await self.send(scope, send, 200, [(b"content-type", prometheus.TYPE), *SECURITY], body)
+
+    def describe_state(self) -> Record:
+        """What is true of the lineup now, for /metrics."""
+        lineup = self.lineup
+        at = lineup.since.get("at")
+        return {
+            "model": lineup.name,
+            "bundle": str(lineup.champion.get("bundle"))[:12],
+            "family": str(lineup.champion.get("family")),
+            "ready": float(not self.draining and not self.list_problems()),
+            "prior": lineup.prior,
+            "since": datetime.fromisoformat(at).timestamp() if at else None,
+        }
+
+    async def tell_openapi(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
+        """GET /openapi.json."""
+        document = openapi.describe_service(self.lineup.first, self.settings)
+        await self.send(scope, send, 200, JSON, orjson.dumps(document))
+
+    async def tell_docs(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
+        """GET /docs and what it is made of."""
+        kind, body = openapi.read_page(scope["path"])
+        extra = [header for header in SECURITY if header[0] != b"content-security-policy"]
+        await self.send(
+            scope, send, 200, [(b"content-type", kind), (b"content-security-policy", openapi.POLICY), *extra], body
+        )
+
+    # --- sending
+
+    async def send(self, scope: Record, send: Send, status: int, headers: Headers, body: bytes) -> None:
+        """Send an answer in one piece."""
+        all_headers = [*headers, (b"content-length", str(len(body)).encode())]
+        if self.draining:
+            all_headers.append(CLOSE)
+        await send({"type": "http.response.start", "status": status, "headers": all_headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+    async def send_problem(self, scope: Record, send: Send, rejection: RequestError) -> None:
+        """Send a problem (RFC 9457), and count it."""
+        status = rejection.status
+        known = scope["path"] if scope["path"] in self.routes else "(unknown)"
+        self.metrics.errors.labels(known, str(status)).inc()
+        for error in rejection.errors if status == 422 else []:
+            first = self.lineup.first
+            column = error["field"] if first and error["field"] in first.schema.columns else "(unknown)"
+            self.metrics.rejected.labels(column).inc()
+        logger.log(logging.ERROR if status >= 500 else logging.INFO, "refused", extra={"path": known, "status": status})
+        problem: Record = {
+            "type": "about:blank",
+            "title": HTTPStatus(status).phrase,
+            "status": status,
+            "detail": rejection.detail,
+        }
+        headers = list(PROBLEM)
+        if status == 422 and rejection.errors:
+            problem["errors"] = rejection.errors
+        if status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        if status == 429:
+            headers.append((b"retry-after", str(int(rejection.errors[0]["wait"]) + 1).encode()))
+        if status == 405:
+            headers.append((b"allow", ", ".join(self.routes[scope["path"]]).encode()))
+        if status in (408, 413) and not self.draining:
+            headers.append(CLOSE)  # the rest of the body is not waited for
+        await self.send(scope, send, status, headers, orjson.dumps(problem, default=str))
+
+    # --- living
+
+    async def live(self, receive: Receive, send: Send) -> None:
+        """ASGI's lifespan: begin to watch, and at the end write what is left."""
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                arm_budget()
+                task = asyncio.create_task(self.watch())
+                self.tasks.add(task)
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                for task in self.tasks:
+                    task.cancel()
+                self.shadow.close()
+                await asyncio.get_running_loop().run_in_executor(None, self.log.close)
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def watch(self) -> None:
+        """Take up another lineup when champion.json or shadow.json change, and measure what the path does not."""
+        loop = asyncio.get_running_loop()
+        looked, seen = 0.0, self.lineup.stamp
+        while True:
+            await asyncio.sleep(min(TICK, self.settings.watch_seconds))
+            self.tick()
+            if time.monotonic() - looked < self.settings.watch_seconds:
+                continue
+            looked = time.monotonic()
+            stamp = take_stamp(self.root)
+            if stamp == seen:
+                continue
+            try:
+                lineup = await loop.run_in_executor(None, read_lineup, self.root, self.settings.max_rows)
+            except (ProjectError, OSError) as error:
+                seen = stamp
+                self.metrics.swaps.labels("refused").inc()
+                logger.error("the lineup stays: %s", error)  # noqa: TRY400 - the sentence is enough
+                continue
+            seen = lineup.stamp
+            self.swap(lineup)
+
+    def swap(self, lineup: Lineup) -> None:
+        """Answer with another lineup from the next request on."""
+        before, self.lineup = self.lineup, lineup
+        self.metrics.swaps.labels("degraded" if lineup.problems else "done").inc()
+        logger.info("swapped", extra={"model": lineup.name, "before": before.name})
+        for problem in lineup.problems:
+            logger.error(problem)
+
+    def tick(self) -> None:
+        """Bring up to date what is sampled: requests in flight, and the log's state."""
+        self.metrics.in_flight.set(self.in_flight)
+        self.metrics.log_healthy.set(float(self.log.healthy))
+        for result, total in (("written", self.log.written), ("dropped", self.log.dropped)):
+            done = self.counted.get(result, 0)
+            self.metrics.logged.labels(result).inc(total - done)
+            self.counted[result] = total
+
+
+class ClientGoneError(Exception):
+    """The client hung up before its request was whole."""
+
+
+def answer_threshold(lineup: Lineup, answer: Answer) -> float | None:
+    """The probability from which an answer is positive; None when nothing that could tell was loaded."""
+    bundle = answer.bundle or lineup.first
+    return bundle.manifest.threshold if bundle else None

@@ -1,0 +1,363 @@
+"""The prediction log's readers: sealed segments become Parquet, a file a kind and day; damage is counted and put aside."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+from zlib import crc32
+
+import orjson
+
+from lifecycle.paths import ProjectError
+from lifecycle.serving.log import OPEN, SEALED, SEGMENTS, Record, sync_folder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# What a record of each kind has, beside the features of a prediction and whatever else the server told: absent ones are null.
+KINDS = {
+    "prediction": {
+        "id": "string",
+        "at": "time",
+        "model": "string",
+        "probability": "double",
+        "class": "int8",
+        "prediction": "string",
+        "degraded": "bool",
+    },
+    "feedback": {"id": "string", "at": "time", "truth": "string"},
+    "shadow": {"id": "string", "at": "time", "model": "string", "probability": "double"},
+}
+ACCEPTED = {"string": (str,), "time": (int,), "double": (float, int), "int8": (bool, int), "bool": (bool,)}
+FEATURES = "features"
+PREFIX = f"{FEATURES}."
+DAMAGED = "damaged"
+DAMAGED_SUFFIX = ".lines"
+LAST = 253_402_300_800_000_000  # the year 10000, in microseconds
+SMALLEST, LARGEST = -(2**63), 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """How many segments became Parquet, with how many records; how many lines were damaged."""
+
+    segments: int
+    records: int
+    damaged: int
+
+
+def read_segment(path: Path) -> tuple[list[Record], int]:
+    """A segment's records in the order of writing, and how many lines are damaged: torn, altered, or no record of a kind.
+
+    Raises FileNotFoundError where there is no such file.
+    """
+    records, damaged = split_lines(path.read_bytes())
+    return records, len(damaged)
+
+
+def compact_segments(folder: Path) -> Compaction:
+    """Turn each segment whose writer is gone into FOLDER/KIND/date=YYYY-MM-DD/SEGMENT.parquet, then remove it.
+
+    Damaged lines are kept in FOLDER/damaged. A crash loses and doubles nothing: the next run writes the same files again.
+    Raises OSError when the disk refuses.
+    """
+    done: Counter[str] = Counter()
+    for path in find_segments(folder):
+        with hold_segment(path) as file:
+            if file is None:
+                continue
+            records, damaged = split_lines(file.read())
+            write_partitions(folder, path.stem, records)
+            if damaged:
+                put_file(folder, DAMAGED, f"{path.stem}{DAMAGED_SUFFIX}", partial(write_lines, damaged))
+            path.unlink()
+            done.update(segments=1, records=len(records), damaged=len(damaged))
+    if done["segments"]:
+        sync_folder(folder / SEGMENTS)
+    return Compaction(done["segments"], done["records"], done["damaged"])
+
+
+def read_predictions(
+    folder: Path, kind: str = "prediction", since: datetime | None = None, until: datetime | None = None
+) -> pa.Table:
+    """All records of a kind from `since` on and before `until`, sorted by `at`, compacted or not yet.
+
+    `at` is timestamp[us, UTC]; `features` (predictions only) is a struct. Where files disagree a column takes the wider of
+    null, bool, int64, double, string. Raises ProjectError for an unknown kind, a time without a zone, or a broken file.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if kind not in KINDS:
+        raise ProjectError(f"The prediction log has no kind {kind!r}: expected one of {', '.join(KINDS)}.")
+    for moment in (since, until):
+        if moment is not None and moment.tzinfo is None:
+            raise ProjectError(f"{moment} has no time zone: the prediction log expected one.")
+    tables, seen = [], set()
+    for path in find_segments(folder):
+        records = try_segment(path)
+        if records is not None:
+            seen.add(path.stem)
+            tables.append(build_table([record for record in records if record["kind"] == kind], kind))
+    for path in find_files(
+        folder / kind, since, until
+    ):  # found after the segments: one that was compacted meanwhile is here
+        if path.stem not in seen:
+            tables.extend(read_file(path))
+    table = merge_tables(tables, kind)
+    at = table["at"]
+    if since is not None:
+        table = table.filter(pc.greater_equal(at, pa.scalar(since, at.type)))
+    if until is not None:
+        table = table.filter(pc.less(table["at"], pa.scalar(until, at.type)))
+    return fold_features(table.sort_by("at"), kind)
+
+
+def prune_log(folder: Path, days: int) -> int:
+    """Remove the partitions of days that ended `days` days ago or earlier, and damaged lines as old; how many went.
+
+    Segments that are not compacted yet stay. Raises ProjectError for less than one day.
+    """
+    if days < 1:
+        raise ProjectError(f"The prediction log keeps at least 1 day, not {days}.")
+    first = datetime.now(UTC).date() - timedelta(days=days)
+    old = [path for kind in KINDS for path, day in find_partitions(folder / kind) if day < first]
+    for path in old:
+        shutil.rmtree(path)
+    lines = [path for path in (folder / DAMAGED).glob(f"*{DAMAGED_SUFFIX}") if path.name[:8] < f"{first:%Y%m%d}"]
+    for path in lines:
+        path.unlink()
+    return len(old) + len(lines)
+
+
+def split_lines(data: bytes) -> tuple[list[Record], list[bytes]]:
+    """The records of a segment's bytes, and the lines that are none, as they are."""
+    records, damaged = [], []
+    for line in data.split(b"\n"):
+        record = parse_line(line)
+        if record is not None:
+            records.append(record)
+        elif line:
+            damaged.append(line + b"\n")
+    return records, damaged
+
+
+def parse_line(line: bytes) -> Record | None:
+    """The record that a line says; None where the line is not whole or the record is of no kind."""
+    text = line[9:]
+    if line[:9] != b"%08x " % crc32(text):
+        return None
+    try:
+        record = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return record if isinstance(record, dict) and is_record(record) else None
+
+
+def is_record(record: Record) -> bool:
+    """Whether it has a kind, a time, and the types of its kind."""
+    columns, at = KINDS.get(str(record.get("kind"))), record.get("at")
+    if columns is None or type(at) is not int or not 0 <= at < LAST:
+        return False
+    for name, column in columns.items():
+        value = record.get(name)
+        if value is not None and (type(value) not in ACCEPTED[column] or (column == "int8" and value not in {0, 1})):
+            return False
+    return isinstance(record.get(FEATURES, {}), dict)
+
+
+def find_segments(folder: Path) -> list[Path]:
+    """The segments, oldest first, open ones too."""
+    return sorted(path for path in (folder / SEGMENTS).glob("*") if path.suffix in {OPEN, SEALED})
+
+
+@contextmanager
+def hold_segment(path: Path) -> Iterator[IO[bytes] | None]:
+    """Open a segment for this process alone; None where its writer lives, or somebody else has compacted it."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        yield None
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = os.path.samestat(os.fstat(file.fileno()), path.stat())
+        except (BlockingIOError, FileNotFoundError):
+            held = False
+        yield file if held else None
+
+
+def try_segment(path: Path) -> list[Record] | None:
+    """A segment's records, also when it was sealed since it was found; None when it was compacted."""
+    for name in (path, path.with_suffix(SEALED)):
+        with suppress(FileNotFoundError):
+            return read_segment(name)[0]
+    return None
+
+
+def find_partitions(folder: Path) -> list[tuple[Path, date]]:
+    """A kind's partitions with their days, oldest first."""
+    return [(path, date.fromisoformat(path.name[5:])) for path in sorted(folder.glob("date=????-??-??"))]
+
+
+def find_files(folder: Path, since: datetime | None, until: datetime | None) -> Iterator[Path]:
+    """A kind's Parquet files of the days between two moments, oldest first."""
+    first = date.min if since is None else since.astimezone(UTC).date()
+    last = date.max if until is None else until.astimezone(UTC).date()
+    for path, day in find_partitions(folder):
+        if first <= day <= last:
+            yield from sorted(path.glob("*.parquet"))
+
+
+def read_file(path: Path) -> list[pa.Table]:
+    """A Parquet file with a column for each feature; none when it was pruned since it was found."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return [pq.ParquetFile(path).read().flatten()]
+    except FileNotFoundError:
+        return []
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ProjectError(f"{path} is not a Parquet file of the prediction log ({error}).") from error
+
+
+def write_partitions(folder: Path, name: str, records: list[Record]) -> None:
+    """Write a segment's records, a file a kind and day."""
+    import pyarrow.parquet as pq
+
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        at = datetime.fromtimestamp(record["at"] // 1_000_000, UTC)
+        groups.setdefault((record["kind"], f"date={at.date()}"), []).append(record)
+    for (kind, partition), group in groups.items():
+        table = fold_features(build_table(group, kind), kind)
+        if kind == "prediction" and not table.schema.field(FEATURES).type.num_fields:
+            table = table.drop_columns(FEATURES)  # Parquet has no empty struct
+        put_file(folder, f"{kind}/{partition}", f"{name}.parquet", partial(pq.write_table, table, compression="zstd"))
+
+
+def write_lines(lines: list[bytes], file: IO[bytes]) -> None:
+    """Write lines as they are."""
+    file.writelines(lines)
+
+
+def put_file(root: Path, folder: str, name: str, write: Callable[[IO[bytes]], Any]) -> None:
+    """Write ROOT/FOLDER/NAME aside, for its owner alone, and rename it when the disk has it."""
+    target = root
+    for part in Path(folder).parts:
+        (target / part).mkdir(mode=0o700, exist_ok=True)
+        sync_folder(target)
+        target /= part
+    aside = target / f".{name}.aside"  # always the same: what a crash leaves is written over
+    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(target / name)
+        sync_folder(target)
+    finally:
+        with suppress(OSError):
+            aside.unlink()
+
+
+def build_table(records: list[Record], kind: str) -> pa.Table:
+    """Records of one kind as a table with a column for each feature."""
+    import pyarrow as pa
+
+    known = KINDS[kind]
+    names = dict.fromkeys(name for record in records for name in record if name not in {"kind", FEATURES, *known})
+    columns = {name: fix_column((record.get(name) for record in records), column) for name, column in known.items()}
+    columns |= {name: infer_column([record.get(name) for record in records]) for name in names}
+    rows = [record.get(FEATURES) or {} for record in records]
+    features = dict.fromkeys(name for row in rows for name in row)
+    columns |= {PREFIX + name: infer_column([row.get(name) for row in rows]) for name in features}
+    return pa.table(columns)
+
+
+def fix_column(values: Iterable[Any], column: str) -> pa.Array:
+    """A column whose type is known."""
+    import pyarrow as pa
+
+    if column == "time":
+        return pa.array(values, pa.timestamp("us", "UTC"))
+    if column == "int8":
+        return pa.array([None if value is None else int(value) for value in values], pa.int8())
+    if column == "double":
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    return pa.array(values, pa.type_for_alias(column))
+
+
+def infer_column(values: list[Any]) -> pa.Array:
+    """A column of the narrowest of null, bool, int64, double, string that can say all its values."""
+    import pyarrow as pa
+
+    types = {type(value) for value in values} - {type(None)}
+    if not types:
+        return pa.nulls(len(values))
+    if types == {bool}:
+        return pa.array(values, pa.bool_())
+    if types <= {bool, int, float}:
+        if float not in types and all(value is None or SMALLEST <= value <= LARGEST for value in values):
+            return pa.array([None if value is None else int(value) for value in values], pa.int64())
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    return pa.array([spell_value(value) for value in values], pa.string())
+
+
+def spell_value(value: Any) -> str | None:
+    """A value as text: texts as they are, all else as JSON."""
+    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def merge_tables(tables: list[pa.Table], kind: str) -> pa.Table:
+    """Tables under one another, with the columns of all; one that a table lacks is null there."""
+    import pyarrow as pa
+
+    tables = [build_table([], kind), *tables]
+    names = dict.fromkeys(name for table in tables for name in table.column_names)
+    ladder = [pa.null(), pa.bool_(), pa.int64(), pa.float64(), pa.string()]
+    columns = {}
+    for name in names:
+        parts = [table[name] if name in table.column_names else pa.nulls(len(table)) for table in tables]
+        types = {part.type for part in parts} - {pa.null()}
+        type_ = max(types, key=ladder.index) if len(types) > 1 else next(iter(types), pa.null())
+        chunks = [widen_column(part, type_) for part in parts]
+        columns[name] = pa.chunked_array([chunk for part in chunks for chunk in getattr(part, "chunks", [part])], type_)
+    return pa.table(columns)
+
+
+def widen_column(column: Any, type_: pa.DataType) -> Any:
+    """A column (an Array or a ChunkedArray) in a wider type."""
+    import pyarrow as pa
+
+    if column.type == type_:
+        return column
+    if type_ == pa.string() and column.type != pa.null():
+        return pa.array([spell_value(value) for value in column.to_pylist()], type_)
+    return column.cast(type_, safe=False)
+
+
+def fold_features(table: pa.Table, kind: str) -> pa.Table:
+    """The table with its features in one struct column, which a table of predictions always has."""
+    import pyarrow as pa
+
+    names = [name for name in table.column_names if name.startswith(PREFIX)]
+    plain = table.drop_columns(names)
+    if names:
+        features = table.select(names).rename_columns([name.removeprefix(PREFIX) for name in names])
+        return plain.append_column(FEATURES, features.to_struct_array())
+    if kind == "prediction":
+        return plain.append_column(FEATURES, pa.array([{}] * len(table), pa.struct([])))
+    return plain

@@ -1,0 +1,184 @@
+"""A serving bundle: a compiled model, the schema of its requests and golden answers, in one folder without a pickle.
+
+`manifest.json` holds the hash of every other file, so its own hash names the bundle.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lifecycle.expressions import Array
+from lifecycle.paths import ProjectError, hash_file, read_json, write_json
+from lifecycle.serving.schema import Schema
+from lifecycle.serving.scorer import Scorer
+
+Record = dict[str, Any]
+FORMAT = 1
+MANIFEST, PLAN, SCHEMA, GOLDEN, BACKGROUND, TREES = (
+    "manifest.json", "plan.json", "schema.json", "golden.json", "background.json", "trees.bin"
+)  # fmt: skip
+TOLERANCE = 1e-9  # between a golden answer and what the bundle gives
+
+
+class Manifest(BaseModel):
+    """What stands in a bundle's manifest; a key more or less is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: Literal[1]
+    model: str  # the content hash of the fitted model that was compiled
+    family: str
+    target: str
+    positive: bool | int | float | str
+    negative: bool | int | float | str
+    threshold: float
+    prior: float  # the share of positives in training: what is answered when no model can
+    hashes: dict[str, str]  # of what the model was made: training table, features, contract, raw table
+    versions: dict[str, str]
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded bundle, checked against its manifest.
+
+    golden: records of request and probability. background: rows that explanations compare with.
+    """
+
+    sha256: str
+    manifest: Manifest
+    schema: Schema
+    scorer: Scorer
+    golden: list[Record]
+    background: list[Record]
+
+    @property
+    def name(self) -> str:
+        """The short name of the model in answers, logs and metrics: its hash's first twelve digits."""
+        return self.manifest.model[:12]
+
+    def score(self, columns: dict[str, list[Any]]) -> Array:
+        """The probability of the positive class, float64 of shape (rows,)."""
+        return self.scorer.score(columns)
+
+    def check_golden(self) -> None:
+        """Answer the golden requests; raises ProjectError for the first answer that is another than it was."""
+        rows = [self.schema.parse_one(encode_row(record["request"])) for record in self.golden]
+        given = self.score(self.schema.to_columns(rows))
+        for number, (record, probability) in enumerate(zip(self.golden, given, strict=True)):
+            if not abs(probability - record["probability"]) <= TOLERANCE:
+                raise ProjectError(
+                    f"bundle {self.sha256[:12]}: golden request {number} gives {probability!r}, "
+                    f"expected {record['probability']!r}."
+                )
+
+
+def encode_row(row: Record) -> bytes:
+    """A row as a request's body."""
+    import orjson
+
+    return orjson.dumps(row)
+
+
+def write_bundle(
+    folder: Path, plan: Record, trees: bytes | None, columns: list[Record], golden: list[Record],
+    background: list[Record], facts: Record,
+) -> str:  # fmt: skip
+    """Write a bundle into `folder`, whole or not at all, and give its hash; the same content gives the same bytes.
+
+    facts: the manifest's entries model, family, target, positive, negative, threshold, prior and hashes.
+    """
+    aside = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    for name, content in ((PLAN, plan), (SCHEMA, columns), (GOLDEN, golden), (BACKGROUND, background)):
+        write_json(content, aside / name)
+    if trees is not None:
+        (aside / TREES).write_bytes(trees)
+    files = {path.name: hash_file(path) for path in sorted(aside.iterdir())}
+    versions = {"treelite": version("treelite")} if trees is not None else {}
+    write_json({"format": FORMAT, **facts, "versions": versions, "files": files}, aside / MANIFEST)
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
+    return hash_bundle(folder)
+
+
+def hash_bundle(folder: Path) -> str:
+    """A bundle's content hash: SHA-256 of its manifest, hexadecimal."""
+    return hash_file(folder / MANIFEST)
+
+
+def load_bundle(folder: Path, rows: int = 1000) -> Bundle:
+    """Load a bundle whose requests may hold `rows` rows; nothing in it is run.
+
+    Raises ProjectError in a sentence: a file that is missing, changed or unknown, a format or a treelite that is not known.
+    """
+    manifest = read_manifest(folder)
+    for name, sha256 in manifest.files.items():
+        if name not in (PLAN, SCHEMA, GOLDEN, BACKGROUND, TREES):
+            raise ProjectError(f"{folder}/{MANIFEST} names the file {name!r}, which no bundle has.")
+        if not (folder / name).is_file():
+            raise ProjectError(f"{folder} is not whole: {name} is missing.")
+        if hash_file(folder / name) != sha256:
+            raise ProjectError(f"{folder}/{name} is not the file that {MANIFEST} describes: its hash is another.")
+    check_versions(manifest.versions, folder)
+    plan, columns, golden, background = (read_json(folder / name) for name in (PLAN, SCHEMA, GOLDEN, BACKGROUND))
+    trees = (folder / TREES).read_bytes() if TREES in manifest.files else None
+    try:
+        scorer = Scorer(plan, {column["name"]: column["dtype"] for column in columns}, trees)
+        schema = Schema(columns, rows)
+        compared = [schema.parse_one(encode_row(row)) for row in background]
+        return Bundle(hash_bundle(folder), manifest, schema, scorer, golden, compared)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ProjectError(f"{folder} cannot be loaded: {type(error).__name__}: {error}.") from error
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """A bundle's manifest; raises ProjectError where it is missing, or is not of this format."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ProjectError(f"{folder} is not a serving bundle: {MANIFEST} is missing.")
+    record = read_json(path)
+    found = record.get("format") if isinstance(record, dict) else None
+    if found != FORMAT:
+        raise ProjectError(f"{path} is of format {found!r}; this program knows {FORMAT}.")
+    try:
+        manifest = Manifest.model_validate(record)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ProjectError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+    if missing := {PLAN, SCHEMA, GOLDEN, BACKGROUND} - manifest.files.keys():
+        raise ProjectError(f"{path} lacks {', '.join(sorted(missing))}.")
+    return manifest
+
+
+def check_versions(versions: dict[str, str], folder: Path) -> None:
+    """Refuse (ProjectError) a bundle whose trees another major version of treelite wrote."""
+    for package, wanted in versions.items():
+        try:
+            found = version(package)
+        except PackageNotFoundError:
+            raise ProjectError(f"{folder} needs {package} {wanted}, which is not installed.") from None
+        if found.split(".")[0] != wanted.split(".")[0]:
+            raise ProjectError(f"{folder} was written with {package} {wanted}; {found} is installed.")
+
+
+def to_request(values: dict[str, Any]) -> Record:
+    """A table's row as JSON holds it: plain numbers and strings, moments as ISO 8601, absent values as null."""
+    return {name: to_plain(value) for name, value in values.items()}
+
+
+def to_plain(value: Any) -> Any:
+    """A table's value as JSON holds it."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or value != value:  # noqa: PLR0124 - NaN and NaT differ from themselves
+        return None
+    return value.isoformat() if hasattr(value, "isoformat") else value

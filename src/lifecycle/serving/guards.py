@@ -1,0 +1,48 @@
+"""Who may ask, and how often."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from hashlib import sha256
+from hmac import compare_digest
+
+CLIENTS = 10_000  # whose rates are kept; the one unseen for longest is forgotten
+BURST = 2.0  # seconds of the rate that may come at once
+
+
+class KeyRing:
+    """The keys that open the service; none: it is open."""
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        self.digests = [sha256(key.encode()).digest() for key in keys]
+
+    def admits(self, headers: dict[bytes, bytes]) -> bool:
+        """Whether `Authorization: Bearer KEY` or `X-API-Key: KEY` holds one of them; every key is compared, in constant time."""
+        if not self.digests:
+            return True
+        given = headers.get(b"x-api-key", b"")
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() == b"bearer":
+            given = token.strip()
+        digest = sha256(given).digest()
+        return sum(compare_digest(digest, known) for known in self.digests) > 0  # `any` would stop at the first
+
+
+class RateLimit:
+    """A token bucket for each client; `rate` requests a second, 0: no limit."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate, self.size = rate, max(1.0, rate * BURST)
+        self.buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, client: str) -> float:
+        """Take a token; 0, or the seconds until there is one."""
+        now = time.monotonic()
+        tokens, at = self.buckets.pop(client, (self.size, now))
+        tokens = min(self.size, tokens + (now - at) * self.rate)
+        wait = 0.0 if tokens >= 1 else (1 - tokens) / self.rate
+        self.buckets[client] = (tokens - 1 if tokens >= 1 else tokens, now)
+        if len(self.buckets) > CLIENTS:
+            self.buckets.popitem(last=False)
+        return wait

@@ -1,0 +1,79 @@
+"""Signed request ids: they carry when, by which model and what was predicted, so that any replica can take the truth."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import secrets
+import struct
+import time
+from dataclasses import dataclass
+from hashlib import blake2b
+from hmac import compare_digest
+from pathlib import Path
+
+LAYOUT = struct.Struct(">Q6sB5s")  # microseconds since 1970, the model's first six bytes, what was predicted, chance
+SIGNATURE = 10  # bytes
+UNDECIDED = 2  # where no threshold was known
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a request id says: microseconds since 1970, the model's short name, and the class (None where undecided)."""
+
+    at: int
+    model: str
+    positive: bool | None
+
+
+class Signer:
+    """Makes and reads request ids with a secret key."""
+
+    def __init__(self, key: bytes) -> None:
+        self.key = blake2b(key, digest_size=32).digest()
+
+    def sign(self, at: int, model: str, positive: bool | None) -> str:
+        """The id of a prediction: 40 letters that are safe in addresses."""
+        code = UNDECIDED if positive is None else int(positive)
+        told = LAYOUT.pack(at, bytes.fromhex(model), code, os.urandom(5))
+        return base64.urlsafe_b64encode(told + self.digest(told)).decode()
+
+    def read(self, token: str) -> Prediction:
+        """What an id says; raises ValueError for one that this key did not sign."""
+        try:
+            whole = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
+        except (binascii.Error, UnicodeEncodeError):
+            raise ValueError("no request id") from None
+        told, signature = whole[: LAYOUT.size], whole[LAYOUT.size :]
+        if len(told) != LAYOUT.size or not compare_digest(self.digest(told), signature):
+            raise ValueError("no request id of this service")
+        at, model, code, _ = LAYOUT.unpack(told)
+        return Prediction(at, model.hex(), None if code == UNDECIDED else bool(code))
+
+    def digest(self, told: bytes) -> bytes:
+        """BLAKE2b keyed with the secret (RFC 7693)."""
+        return blake2b(told, digest_size=SIGNATURE, key=self.key).digest()
+
+
+def now() -> int:
+    """Microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+def find_key(folder: Path) -> bytes:
+    """The key kept beside the log, made by whichever process comes first; only its owner may read it."""
+    path = folder / "key"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    aside = folder / f".key.{os.getpid()}"
+    if not path.exists():
+        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(32))
+        try:
+            os.link(aside, path)
+        except FileExistsError:
+            pass
+        finally:
+            aside.unlink()
+    return path.read_bytes()

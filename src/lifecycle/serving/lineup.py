@@ -1,0 +1,224 @@
+"""Who answers: the champion, else the model before it, else the prior; and who only listens: a challenger in the shadow."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lifecycle import paths
+from lifecycle.expressions import Array
+from lifecycle.paths import ProjectError, read_json
+from lifecycle.serving.bundle import Bundle, load_bundle
+
+Record = dict[str, Any]
+PRIOR = "prior"
+
+
+class ScorerTimeoutError(Exception):
+    """A scorer took longer than its budget."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Probabilities of the positive class, shape (rows,), the bundle that gave them (None: the prior), and what failed."""
+
+    probabilities: Array
+    bundle: Bundle | None
+    failures: list[tuple[str, str]] = field(default_factory=list)  # model, kind
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """Bundles in the order in which they are asked, loaded together and replaced together.
+
+    stamp: what champion.json and shadow.json were when they were read. problems: a sentence for each bundle that did not
+    load.
+    """
+
+    champion: Record
+    chain: tuple[Bundle, ...]
+    shadow: Bundle | None
+    problems: tuple[str, ...]
+    since: Record
+    stamp: object
+
+    @property
+    def first(self) -> Bundle | None:
+        """The bundle that is asked first; its schema is that of the requests."""
+        return self.chain[0] if self.chain else None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the champion itself is loaded."""
+        return self.first is not None and self.first.manifest.model == self.champion["model"]
+
+    @property
+    def prior(self) -> float:
+        """The share of positives in training: what is answered when no model can."""
+        return float(self.champion["prior"])
+
+    @property
+    def name(self) -> str:
+        """The champion's short name."""
+        return str(self.champion["model"])[:12]
+
+
+class Judge:
+    """Asks the bundles of a lineup in turn, each within its time budget; one that was too slow rests for a while."""
+
+    def __init__(self, budget_seconds: float, rest_seconds: float) -> None:
+        self.budget, self.rest = budget_seconds, rest_seconds
+        self.resting: dict[str, float] = {}
+
+    def answer(self, lineup: Lineup, rows: list[Record]) -> Answer:
+        """Answer with the first bundle that can, within its budget; with the prior when none can."""
+        failures = []
+        for bundle in lineup.chain:
+            if self.resting and self.resting.get(bundle.sha256, 0) > time.monotonic():
+                failures.append((bundle.name, "resting"))
+                continue
+            try:
+                return Answer(run_within(self.budget, partial(score_rows, bundle, rows)), bundle, failures)
+            except ScorerTimeoutError:
+                self.resting[bundle.sha256] = time.monotonic() + self.rest
+                failures.append((bundle.name, "timeout"))
+            except Exception as error:  # noqa: BLE001 - whatever a scorer raises, the request is answered
+                failures.append((bundle.name, type(error).__name__))
+        return Answer(np.full(len(rows), lineup.prior), None, failures)
+
+    def is_resting(self, lineup: Lineup) -> bool:
+        """Whether the first bundle was too slow a moment ago."""
+        return bool(lineup.chain) and self.resting.get(lineup.chain[0].sha256, 0) > time.monotonic()
+
+
+def score_rows(bundle: Bundle, rows: list[Record]) -> Array:
+    """The probabilities of rows; raises KeyError where they have other columns, ArithmeticError for one that is no number."""
+    if unknown := {name for row in rows for name in row} - bundle.schema.columns.keys():
+        raise KeyError(f"the bundle has no columns {sorted(unknown)}")
+    probabilities = bundle.score(bundle.schema.to_columns(rows))
+    if not np.isfinite(probabilities).all():
+        raise ArithmeticError("a probability is no number")
+    return probabilities
+
+
+def run_within(seconds: float, function: Callable[[], Array]) -> Array:
+    """Call a function, interrupted (ScorerTimeoutError) when it takes longer.
+
+    The alarm reaches the main thread alone, between two steps of Python: a single call into C ends first.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return function()
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        return function()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def arm_budget() -> None:
+    """Let the alarm that `run_within` sets raise; once a process, in its main thread."""
+    signal.signal(signal.SIGALRM, raise_timeout)
+
+
+def raise_timeout(number: int, frame: object) -> None:
+    """What the alarm does."""
+    raise ScorerTimeoutError
+
+
+def find_release(root: Path, model: str) -> Path:
+    """The folder of a model's serving bundle."""
+    return root / paths.RELEASES / model[:12] / "bundle"
+
+
+def take_stamp(root: Path) -> object:
+    """What champion.json and shadow.json are now: another inode, time or size is another file."""
+
+    def stamp(name: str) -> tuple[int, int, int] | None:
+        try:
+            state = (root / name).stat()
+        except FileNotFoundError:
+            return None
+        return state.st_ino, state.st_mtime_ns, state.st_size
+
+    return stamp(paths.CHAMPION), stamp(paths.SHADOW)
+
+
+def read_lineup(root: Path, rows: int) -> Lineup:
+    """Load the champion's bundle, the one before it and the shadow's, each checked with its golden requests.
+
+    A bundle that does not load is a problem of the lineup, not an error. Raises ProjectError when there is no champion.
+    """
+    stamp = take_stamp(root)
+    path = root / paths.CHAMPION
+    if not path.is_file():
+        raise ProjectError(f"{path} is not there: `lifecycle promote` makes a model the champion.")
+    champion = read_json(path)
+    if not isinstance(champion, dict) or not isinstance(champion.get("model"), str):
+        raise ProjectError(f"{path} names no champion: `lifecycle promote` makes a model the champion.")
+    if not isinstance(champion.get("prior"), int | float):
+        raise ProjectError(f"{path} has no prior: promote the model again.")
+    problems: list[str] = []
+    wanted = [(champion["model"], champion.get("bundle")), (champion.get("previous"), None)]
+    loaded = [load_release(root, model, sha256, rows, problems) for model, sha256 in wanted if model]
+    return Lineup(
+        champion, tuple(bundle for bundle in loaded if bundle), load_shadow(root, rows, problems), tuple(problems),
+        read_since(root, champion["model"]), stamp,
+    )  # fmt: skip
+
+
+def load_release(root: Path, model: str, sha256: str | None, rows: int, problems: list[str]) -> Bundle | None:
+    """A release's bundle; where it does not load, does not answer as it should or is another, a problem and None."""
+    folder = find_release(root, model)
+    try:
+        return check_release(load_bundle(folder, rows), folder, model, sha256)
+    except (ProjectError, OSError) as error:
+        problems.append(str(error))
+    except Exception as error:  # noqa: BLE001 - a damaged bundle may fail in any way, and must not stop the server
+        problems.append(f"{folder}: {type(error).__name__}: {error}.")
+    return None
+
+
+def check_release(bundle: Bundle, folder: Path, model: str, sha256: str | None) -> Bundle:
+    """The bundle, if it is the one that is meant and gives its golden answers; raises ProjectError otherwise."""
+    if sha256 is not None and bundle.sha256 != sha256:
+        raise ProjectError(f"{folder} is bundle {bundle.sha256[:12]}, {paths.CHAMPION} names {sha256[:12]}.")
+    if bundle.manifest.model != model:
+        raise ProjectError(f"{folder} is of model {bundle.name}, not {model[:12]}.")
+    bundle.check_golden()
+    return bundle
+
+
+def load_shadow(root: Path, rows: int, problems: list[str]) -> Bundle | None:
+    """The bundle of the challenger that shadow.json names, if it names one."""
+    path = root / paths.SHADOW
+    if not path.is_file():
+        return None
+    try:
+        model = read_json(path)["model"]
+    except (ProjectError, KeyError, TypeError):
+        problems.append(f"{path} does not name a model.")
+        return None
+    return load_release(root, model, None, rows, problems) if model else None
+
+
+def read_since(root: Path, model: str) -> Record:
+    """The newest line of the history for this model (at, by, because), empty when there is none."""
+    path = root / paths.HISTORY
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    for line in reversed(lines):
+        try:
+            record: Record = json.loads(line)
+        except ValueError:
+            continue
+        if record.get("model") == model:
+            return record
+    return {}

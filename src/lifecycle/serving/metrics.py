@@ -1,0 +1,121 @@
+"""What Prometheus is told; with several workers the numbers are theirs together."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus-client's own: where workers share their numbers
+TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+BUCKETS = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)  # fmt: skip
+State = dict[str, Any]
+
+
+class Metrics:
+    """A worker's counters. `describe` tells the state of its lineup when Prometheus asks."""
+
+    def __init__(self, describe: Callable[[], State]) -> None:
+        self.registry = CollectorRegistry()
+        self.describe = describe
+        registry = self.registry
+        self.predictions = Counter("model_predictions", "Predictions answered.", ["model", "class"], registry=registry)
+        self.latency = Histogram(
+            "prediction_latency_seconds",
+            "From the first byte to the answer of POST /predict.",
+            buckets=BUCKETS,
+            registry=registry,
+        )
+        self.errors = Counter(
+            "http_errors", "Requests that were refused or failed.", ["path", "status"], registry=registry
+        )
+        self.in_flight = Gauge(
+            "requests_in_flight", "Requests being answered.", multiprocess_mode="livesum", registry=registry
+        )
+        self.rejected = Counter(
+            "model_inputs_rejected", "Values that broke the contract.", ["column"], registry=registry
+        )
+        self.missing = Counter("model_inputs_missing", "Values that were absent.", ["column"], registry=registry)
+        self.failures = Counter(
+            "model_failures", "Times a bundle could not answer.", ["model", "kind"], registry=registry
+        )
+        self.degraded = Counter("model_degraded_predictions", "Predictions by a stand-in.", ["by"], registry=registry)
+        self.feedback = Counter("model_feedback", "Truths that came later.", ["model", "correct"], registry=registry)
+        self.logged = Counter(
+            "prediction_log_records", "Records for the prediction log.", ["result"], registry=registry
+        )
+        self.log_healthy = Gauge(
+            "prediction_log_healthy",
+            "1: the last write went well.",
+            multiprocess_mode="min",
+            registry=registry,
+        )
+        self.shadowed = Counter(
+            "shadow_predictions", "Requests for the shadow.", ["model", "result"], registry=registry
+        )
+        self.swaps = Counter("model_swaps", "Times a worker took up another lineup.", ["result"], registry=registry)
+        self.children: dict[tuple[str, str], Any] = {}
+
+    def count_predictions(self, model: str, label: str, count: int) -> None:
+        """Count answered predictions; the child of a pair of labels is looked up once."""
+        child = self.children.get((model, label))
+        if child is None:
+            child = self.children[model, label] = self.predictions.labels(model, label)
+        child.inc(count)
+
+    def render(self) -> bytes:
+        """The exposition format (Prometheus text 0.0.4): the counters of all workers, and this one's state."""
+        shared = CollectorRegistry()
+        if os.environ.get(FOLDER):
+            MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
+        else:
+            shared.register(self.registry)
+        shared.register(StateCollector(self.describe(), shared))
+        return generate_latest(shared)
+
+
+class StateCollector:
+    """Gauges that are computed when asked for: the lineup's, and the live accuracy from the counted feedback."""
+
+    def __init__(self, state: State, counted: CollectorRegistry) -> None:
+        self.state = state
+        self.feedback = [family for family in counted.collect() if family.name == "model_feedback"]
+
+    def collect(self) -> Iterable[Metric]:
+        """The gauges."""
+        state = self.state
+        info = GaugeMetricFamily("model_info", "The model that is live.", labels=["model", "bundle", "family"])
+        info.add_metric([state["model"], state["bundle"], state["family"]], 1)
+        yield info
+        yield GaugeMetricFamily(
+            "model_ready", "1: the champion is loaded and answers its golden requests.", state["ready"]
+        )
+        yield GaugeMetricFamily("model_prior", "The share of positives in training.", state["prior"])
+        if state["since"] is not None:
+            yield GaugeMetricFamily(
+                "model_age_seconds", "Since the model became champion.", max(0.0, time.time() - state["since"])
+            )
+        accuracy = GaugeMetricFamily(
+            "model_accuracy", "Share of right predictions among truths told.", labels=["model"]
+        )
+        for model, (right, told) in self.count_truths().items():
+            accuracy.add_metric([model], right / told)
+        yield accuracy
+
+    def count_truths(self) -> dict[str, tuple[float, float]]:
+        """How many were right, and how many were told, by model."""
+        counts: dict[str, tuple[float, float]] = {}
+        for family in self.feedback:
+            for sample in family.samples:
+                if sample.name == "model_feedback_total" and sample.value:
+                    right, told = counts.get(sample.labels["model"], (0.0, 0.0))
+                    hit = sample.value if sample.labels["correct"] == "true" else 0.0
+                    counts[sample.labels["model"]] = (right + hit, told + sample.value)
+        return counts

@@ -1,0 +1,164 @@
+"""What a request may hold: the contract's columns, checked strictly and quickly, and told as JSON Schema."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, NotRequired, Required
+
+import typing_extensions
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
+from pydantic_core import SchemaValidator
+
+Record = dict[str, Any]
+Row = dict[str, Any]
+SHOWN = 20  # problems of a request that are told; the rest is counted
+CUT = 80  # letters of a wrong value that are told
+WHOLE = 2**53  # beyond it a float64 is no exact whole number
+
+
+make_typed_dict: Any = typing_extensions.TypedDict  # its fields are known when a bundle is loaded, not before
+
+
+class RequestError(Exception):
+    """A request that breaks the schema: an HTTP status, a sentence, and a record (field, got, expected) for each problem."""
+
+    def __init__(self, status: int, detail: str, errors: Sequence[Record] = ()) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.errors = status, detail, list(errors)
+
+
+class Schema:
+    """The columns that a model reads.
+
+    columns: records of name, dtype, nullable, values, min, max, unit, description and example, in order. rows: how many
+    one request may hold.
+    """
+
+    def __init__(self, columns: list[Record], rows: int) -> None:
+        self.columns = {column["name"]: column for column in columns}
+        self.names = tuple(self.columns)
+        self.nullable = tuple(name for name, column in self.columns.items() if column["nullable"])
+        self.rows = rows
+        fields: dict[str, Any] = {
+            name: NotRequired[annotate(column)] if column["nullable"] else Required[annotate(column)]
+            for name, column in self.columns.items()
+        }
+        kind = make_typed_dict("Row", fields)
+        kind.__pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+        self.one: TypeAdapter[Row] = TypeAdapter(kind)
+        self.many: TypeAdapter[list[Row]] = TypeAdapter(Annotated[list[kind], Field(min_length=1, max_length=rows)])
+        self.parse_one: Any = as_validator(self.one).validate_json
+        self.parse_many: Any = as_validator(self.many).validate_json
+
+    def parse(self, body: bytes) -> tuple[list[Row], bool]:
+        """The rows of a JSON body, and whether it was a list; raises RequestError naming each field that is wrong."""
+        listed = body.lstrip()[:1] == b"["
+        try:
+            return (self.parse_many(body), True) if listed else ([self.parse_one(body)], False)
+        except ValidationError as error:
+            raise self.reject(error, listed) from None
+
+    def to_columns(self, rows: list[Row]) -> dict[str, list[Any]]:
+        """The rows' values by column, None where absent."""
+        return {name: [row.get(name) for row in rows] for name in self.names}
+
+    def reject(self, error: ValidationError, listed: bool) -> RequestError:
+        """Say what is wrong with a request."""
+        problems = error.errors(include_url=False)
+        first = problems[0]
+        if first["type"] == "json_invalid":
+            return RequestError(400, f"The body is not JSON: {first['ctx']['error']}.")
+        if first["type"] == "too_long":
+            return RequestError(413, f"A request may hold at most {self.rows} rows.")
+        if first["type"] == "too_short":
+            return RequestError(422, "The list holds no row.")
+        told = [self.describe(problem, listed) for problem in problems[:SHOWN]]
+        more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
+        return RequestError(422, "{field}: got {got}, expected {expected}".format(**told[0]) + f"{more}.", told)
+
+    def describe(self, problem: Any, listed: bool) -> Record:
+        """One problem: where, what came and what was expected."""
+        place = list(problem["loc"])
+        row = place.pop(0) if listed and place else None
+        name = str(place[0])[:CUT] if place else None
+        record: Record = {"field": name or "(body)", "got": tell_value(problem["input"])}
+        if row is not None:
+            record["row"] = row
+        if problem["type"] == "missing":
+            record["got"] = "nothing"
+        if problem["type"] == "extra_forbidden":
+            return {**record, "expected": "no such column; there are " + ", ".join(self.names)}
+        column = self.columns.get(name or "")
+        return {**record, "expected": "an object with the columns" if column is None else tell_column(column)}
+
+    def to_json_schema(self) -> Record:
+        """One row as JSON Schema."""
+        return {**self.one.json_schema(), "title": "Row", "example": self.example}
+
+    @property
+    def example(self) -> Row:
+        """A row of the contract's examples."""
+        return {name: column["example"] for name, column in self.columns.items()}
+
+
+def as_validator(adapter: TypeAdapter[Any]) -> SchemaValidator:
+    """The compiled validator of an adapter."""
+    assert isinstance(adapter.validator, SchemaValidator)
+    return adapter.validator
+
+
+def annotate(column: Record) -> Any:
+    """A column's type for pydantic, with its limits and words."""
+    words = {"description": column["description"] + (f" In {column['unit']}." if column["unit"] else "")}
+    low, high, dtype = column["min"], column["max"], column["dtype"]
+    kind: Any
+    if column["values"] is not None:
+        kind = Annotated[Literal[tuple(column["values"])], Field(**words)]
+    elif dtype == "float64":
+        kind = Annotated[float, Field(ge=low, le=high, **words)]
+    elif dtype == "int64":
+        low, high = -WHOLE if low is None else low, WHOLE if high is None else high
+        told = {"type": "integer", "minimum": int(low), "maximum": int(high), **words}
+        number = Annotated[float, Field(ge=low, le=high, multiple_of=1)]  # 3.0 is a whole number in JSON
+        kind = Annotated[number, AfterValidator(int), WithJsonSchema(told)]
+    elif dtype == "bool":
+        kind = Annotated[bool, Field(**words)]
+    elif dtype == "datetime":
+        kind = Annotated[datetime, AfterValidator(to_utc), Field(**words)]
+    else:
+        kind = Annotated[str, Field(**words)]
+    return kind | None if column["nullable"] else kind
+
+
+def to_utc(moment: datetime) -> datetime:
+    """A moment in UTC, without a zone; one without a zone is in UTC already. ValueError beyond the calendar's ends."""
+    try:
+        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    except OverflowError as error:
+        raise ValueError("the moment in UTC is out of range") from error
+
+
+def tell_value(value: Any) -> str:
+    """What came, in a few letters."""
+    text = f"{type(value).__name__} of {len(value)}" if isinstance(value, dict | list) else repr(value)
+    return text if len(text) <= CUT else text[:CUT] + "…"
+
+
+def tell_column(column: Record) -> str:
+    """What a column takes, in words."""
+    low, high = column["min"], column["max"]
+    words = {
+        "string": "a string", "int64": "a whole number", "float64": "a finite number", "bool": "true or false",
+        "datetime": "a moment such as 2026-01-31T12:00:00Z",
+    }[column["dtype"]]  # fmt: skip
+    if column["values"] is not None:
+        words = "one of " + ", ".join(map(repr, column["values"]))
+    elif low is not None and high is not None:
+        words += f" from {low:g} to {high:g}"
+    elif low is not None:
+        words += f" of at least {low:g}"
+    elif high is not None:
+        words += f" of at most {high:g}"
+    words += f" {column['unit']}" if column["unit"] else ""
+    return words + (" or null" if column["nullable"] else "")

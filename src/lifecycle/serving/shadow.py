@@ -1,0 +1,51 @@
+"""A challenger scores the same requests off the path; its answers are logged beside the champion's and never returned."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from lifecycle.serving.bundle import Bundle
+
+Record = dict[str, Any]
+PENDING = 1000  # requests that wait; more are left out and counted
+
+
+class Shadow:
+    """A thread that scores what it is offered and gives a record for each row to `log`; `count` is told model and result."""
+
+    def __init__(self, log: Callable[[Record], bool], count: Callable[[str, str, int], None]) -> None:
+        self.log, self.count = log, count
+        self.waiting: queue.Queue[tuple[Bundle, list[str], list[Record], int] | None] = queue.Queue(PENDING)
+        self.thread: threading.Thread | None = None
+
+    def offer(self, bundle: Bundle, ids: list[str], rows: list[Record], at: int) -> None:
+        """Leave a request to be scored; never waits."""
+        if self.thread is None:
+            self.thread = threading.Thread(target=self.run, name="shadow", daemon=True)
+            self.thread.start()
+        try:
+            self.waiting.put_nowait((bundle, ids, rows, at))
+        except queue.Full:
+            self.count(bundle.name, "dropped", len(rows))
+
+    def run(self) -> None:
+        """Score until told to stop; what a challenger raises is counted and harms nobody."""
+        while (offered := self.waiting.get()) is not None:
+            bundle, ids, rows, at = offered
+            try:
+                probabilities = bundle.score(bundle.schema.to_columns(rows)).tolist()
+            except Exception:  # noqa: BLE001 - a challenger may fail in any way
+                self.count(bundle.name, "failed", len(rows))
+                continue
+            for identity, probability in zip(ids, probabilities, strict=True):
+                self.log({"kind": "shadow", "id": identity, "at": at, "model": bundle.name, "probability": probability})
+            self.count(bundle.name, "scored", len(rows))
+
+    def close(self, seconds: float = 5) -> None:
+        """Score what waits, then end."""
+        if self.thread is not None:
+            self.waiting.put(None)
+            self.thread.join(seconds)
