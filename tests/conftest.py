@@ -34,8 +34,8 @@ def copy_project(root: Path) -> Path:
         target = root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(HERE / name, target)
-    if (HERE / "models/champion").is_dir():
-        shutil.copytree(HERE / "models/champion", root / "models/champion")
+    if (HERE / "models/releases").is_dir():
+        shutil.copytree(HERE / "models/releases", root / "models/releases")
     shutil.copytree(HERE / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".*"))
     return root
 

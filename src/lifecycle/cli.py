@@ -7,7 +7,7 @@ import os
 import sys
 
 from lifecycle.contract import load_contract
-from lifecycle.paths import CONTRACT, RAW_TABLE, REFERENCE, ProjectError, find_root, open_project, write_json
+from lifecycle.paths import CONTRACT, RAW_TABLE, REFERENCE, Project, ProjectError, find_root, open_project, write_json
 from lifecycle.run import ENVIRONMENT, STAGES, StageError, run_stage
 
 
@@ -19,7 +19,17 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("stage", choices=STAGES)
     commands.add_parser("report", help="write reports/index.html, the front page (what dvc.yaml calls)")
     promote = commands.add_parser("promote", help="register the blessed candidate; make it champion if first or better")
+    promote.add_argument(
+        "version",
+        nargs="?",
+        metavar="VERSION",
+        help="a registered version or a release's hash: champion, better or not",
+    )
     promote.add_argument("--if-blessed", action="store_true", help="a candidate that is not blessed is no failure")
+    commands.add_parser("rollback", help="make the model before the champion the champion again")
+    shadow = commands.add_parser("shadow", help="let the server score with a second model, whose answers it only logs")
+    shadow.add_argument("version", metavar="{candidate|VERSION|off}", help="which model; off: none")
+    commands.add_parser("history", help="tell which model was live when, who moved it, and why")
     serve = commands.add_parser("serve", help="answer requests with the champion, over HTTP")
     serve.add_argument("--host", help="the address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=int, help="the port (8000; 0: a free one)")
@@ -59,19 +69,53 @@ def report(chosen: argparse.Namespace) -> int:
 
 
 def promote(chosen: argparse.Namespace) -> int:
-    """lifecycle promote [--if-blessed]"""
-    os.environ.update({key: ENVIRONMENT[key] for key in ENVIRONMENT if key.startswith(("MLFLOW", "GIT"))})
-    from lifecycle.modeling.registry import promote_candidate
+    """lifecycle promote [VERSION] [--if-blessed]"""
+    project, name = open_registry()
+    from lifecycle.modeling.registry import promote_candidate, promote_version
 
-    project = open_project(write=True)
-    name = load_contract(project.read(CONTRACT)).name
-    done = promote_candidate(project, name)
+    done = promote_version(project, name, chosen.version) if chosen.version else promote_candidate(project, name)
     if done.version is None:
         print(f"promote: the champion stays: {done.because}", file=sys.stderr)
         return 0 if chosen.if_blessed else 1
     state = "is now the champion" if done.moved else "is registered, the champion stays"
     print(f"promote: version {done.version} of {name!r} {state}: {done.because}")
     return 0
+
+
+def rollback(chosen: argparse.Namespace) -> int:
+    """lifecycle rollback"""
+    project, name = open_registry()
+    from lifecycle.modeling import registry
+
+    done = registry.rollback(project, name)
+    print(f"rollback: version {done.version} of {name!r}, model {done.model[:12]}, is the champion: {done.because}")
+    return 0
+
+
+def shadow(chosen: argparse.Namespace) -> int:
+    """lifecycle shadow {candidate|VERSION|off}"""
+    project, name = open_registry()
+    from lifecycle.modeling.registry import put_in_shadow
+
+    model = put_in_shadow(project, name, None if chosen.version == "off" else chosen.version)
+    print(f"shadow: {f'model {model[:12]} is in the shadow' if model else 'no model is in the shadow'}")
+    return 0
+
+
+def history(chosen: argparse.Namespace) -> int:
+    """lifecycle history"""
+    from lifecycle.modeling.releases import tabulate_history
+
+    for row in tabulate_history(open_project(write=True).root):
+        print("  ".join(row).rstrip())
+    return 0
+
+
+def open_registry() -> tuple[Project, str]:
+    """The project and the name of its model, with MLflow's environment as the stages have it."""
+    os.environ.update({key: ENVIRONMENT[key] for key in ENVIRONMENT if key.startswith(("MLFLOW", "GIT"))})
+    project = open_project(write=True)
+    return project, load_contract(project.read(CONTRACT)).name
 
 
 def serve(chosen: argparse.Namespace) -> int:
@@ -95,7 +139,10 @@ def profile(chosen: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"run": run, "report": report, "promote": promote, "profile": profile, "serve": serve}
+COMMANDS = {
+    "run": run, "report": report, "promote": promote, "rollback": rollback, "shadow": shadow, "history": history,
+    "profile": profile, "serve": serve,
+}  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from lifecycle.paths import ProjectError
 
 Array = np.ndarray[Any, Any]
+Compute = Callable[[Mapping[str, Any]], Any]
 
 
 def hour(time: Array) -> Array:
@@ -87,22 +89,28 @@ COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 
 @dataclass(frozen=True)
 class Expression:
-    """A parsed expression: its text, and the columns that it reads in order of appearance."""
+    """A parsed expression: its text, the columns that it reads in order of appearance, and what computes it."""
 
     text: str
     columns: tuple[str, ...]
-    tree: ast.expr
+    compute: Compute
 
     def evaluate(self, values: Mapping[str, Array]) -> Array:
         """Evaluate over arrays of one length; float64 of that length, NaN where an input is missing or a value undefined.
 
         Comparisons give 0 or 1; a missing value equals nothing.
         """
-        rows = len(values[self.columns[0]])
         with np.errstate(all="ignore"):
-            result = np.asarray(evaluate(self.tree, values), dtype="float64")
-        result = np.where(np.isfinite(result), result, np.nan)
-        return np.broadcast_to(result, (rows,)).copy() if result.shape != (rows,) else result
+            return self.evaluate_quietly(values)
+
+    def evaluate_quietly(self, values: Mapping[str, Array]) -> Array:
+        """`evaluate` for a caller that has silenced numpy's warnings itself: that takes time, and one may do it for many."""
+        result = np.asarray(self.compute(values), dtype="float64")
+        finite = np.isfinite(result)
+        if not finite.all():
+            result = np.where(finite, result, np.nan)
+        rows = len(values[self.columns[0]])
+        return result if result.shape == (rows,) else np.full(rows, result)
 
 
 def parse_expression(text: str, name: str) -> Expression:
@@ -118,7 +126,7 @@ def parse_expression(text: str, name: str) -> Expression:
         raise ProjectError(f"the derived feature {name!r}, {text!r}: {error}.") from error
     if not columns:
         raise ProjectError(f"the derived feature {name!r}, {text!r}, reads no column.")
-    return Expression(text, tuple(columns), tree)
+    return Expression(text, tuple(columns), compile_tree(tree))
 
 
 def check(node: ast.expr, columns: dict[str, None]) -> None:
@@ -154,33 +162,51 @@ def check(node: ast.expr, columns: dict[str, None]) -> None:
         check(part, columns)
 
 
-def evaluate(node: ast.expr, values: Mapping[str, Array]) -> Any:
-    """Evaluate a checked tree."""
+def compile_tree(node: ast.expr) -> Compute:
+    """A checked tree as a function of the columns' arrays: it is walked once, not for every request."""
     match node:
         case ast.Constant(value=value):
-            return value
-        case ast.Name(id=name):
-            return CONSTANTS[name] if name in CONSTANTS else values[name]
-        case ast.Call(func=ast.Name(id="col"), args=[ast.Constant(value=name)]):
-            return values[str(name)]
+            return lambda values: value
+        case ast.Name(id=name) if name in CONSTANTS:
+            return lambda values: CONSTANTS[name]
+        case ast.Name(id=name) | ast.Call(func=ast.Name(id="col"), args=[ast.Constant(value=str(name))]):
+            return itemgetter(name)
         case ast.Call(func=ast.Name(id=name), args=arguments):
-            return FUNCTIONS[name](*(evaluate(part, values) for part in arguments))
+            return apply(FUNCTIONS[name], *map(compile_tree, arguments))
         case ast.BinOp(left=left, op=op, right=right):
-            return BINARY[type(op)](to_number(evaluate(left, values)), to_number(evaluate(right, values)))
+            return apply(BINARY[type(op)], compile_number(left), compile_number(right))
         case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return np.negative(to_number(evaluate(operand, values)))
+            return apply(np.negative, compile_number(operand))
         case ast.UnaryOp(operand=operand):
-            return np.logical_not(evaluate(operand, values))
+            return apply(np.logical_not, compile_tree(operand))
         case ast.BoolOp(op=op, values=parts):
             combine = np.logical_and if isinstance(op, ast.And) else np.logical_or
-            return combine.reduce([np.asarray(evaluate(part, values), dtype=bool) for part in parts])
+            return apply(
+                lambda *truths: combine.reduce([np.asarray(truth, dtype=bool) for truth in truths]),
+                *map(compile_tree, parts),
+            )
         case ast.Compare(left=left, ops=[op], comparators=[right]):
-            return COMPARISONS[type(op)](evaluate(left, values), evaluate(right, values))
+            return apply(COMPARISONS[type(op)], compile_tree(left), compile_tree(right))
         case ast.List(elts=parts) | ast.Tuple(elts=parts):
-            return [evaluate(part, values) for part in parts]
+            constants = [part.value for part in parts if isinstance(part, ast.Constant)]
+            return lambda values: constants
     raise AssertionError(ast.dump(node))  # check() has refused everything else
 
 
-def to_number(value: Any) -> Any:
-    """Truth values as 0 and 1, so that `(a == "x") + (b == "x")` counts."""
-    return np.asarray(value, dtype="float64")
+def apply(function: Callable[..., Any], *parts: Compute) -> Compute:
+    """The function of the columns' arrays that applies `function` to what the parts give."""
+    if len(parts) == 1:
+        only = parts[0]
+        return lambda values: function(only(values))
+    if len(parts) == 2:
+        left, right = parts
+        return lambda values: function(left(values), right(values))
+    return lambda values: function(*[part(values) for part in parts])
+
+
+def compile_number(node: ast.expr) -> Compute:
+    """An operand of arithmetic: truth values become 0 and 1, so that `(a == "x") + (b == "x")` counts."""
+    part = compile_tree(node)
+    if isinstance(node, ast.BinOp) or (isinstance(node, ast.Constant) and type(node.value) in (int, float)):
+        return part
+    return lambda values: np.asarray(part(values), dtype="float64")

@@ -29,6 +29,7 @@ READS = {
     "evaluation": paths.EVALUATION,
     "verdict": paths.VERDICT,
     "explanation": paths.EXPLANATION,
+    "blessing": paths.BLESSING,
 }
 
 
@@ -100,6 +101,8 @@ def tell_decisions(contract: Contract, read: dict[str, Record]) -> list[str]:
 def tell_stages(contract: Contract, read: dict[str, Record]) -> list[str]:
     """Each stage's outcome in a sentence, in the stages' order."""
     checks, split, trained = read["checks"], read["features"]["split"], read["trained"]["cv"]["roc_auc"]
+    blessing = read["blessing"]
+    held = sum(check["passed"] for check in blessing["conditions"])
     warned = [check for check in checks["checks"] if check["status"] == "failed"]
     told = {
         "collect": f"{read['manifest']['rows']:,} rows × {len(read['manifest']['columns'])} columns from {read['manifest']['source']}.",
@@ -113,6 +116,8 @@ def tell_stages(contract: Contract, read: dict[str, Record]) -> list[str]:
         "train": f"ROC AUC {trained['test_mean']:.3f} ± {trained['test_sd']:.3f} over the folds.",
         "evaluate": "The hold-out, the baselines, slices, fairness and the gate.",
         "explain": "What drives the predictions, and single rows explained.",
+        "deploy": f"{'Blessed' if blessing['blessed'] else 'Not blessed'}: {held} of {len(blessing['conditions'])} checks of the "
+        f"running server hold, on bundle {blessing['bundle'][:12]}.",
     }
     return [told[stage] for stage in STAGES]
 

@@ -1,5 +1,6 @@
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +87,16 @@ def test_the_positive_class_is_read_where_it_stands() -> None:
 
 def test_no_champion_and_a_champion_that_is_not_what_it_says(tmp_path: Path) -> None:
     assert evaluate.read_champion({"model": None}, tmp_path) is None
-    content = save_model(LogisticRegression(), {"features": []}, tmp_path / "models/champion")
+    content = save_model(LogisticRegression(), {"features": []}, tmp_path / "model")
+    release = tmp_path / "models/releases" / content[:12]
+    shutil.copytree(tmp_path / "model", release)
     found = evaluate.read_champion({"model": content}, tmp_path)
     assert found is not None and found.sha256 == content
-    with pytest.raises(ProjectError, match=r"names model aaaaaaaaaaaa, but the files"):
+    release.rename(release.with_name("a" * 12))
+    with pytest.raises(ProjectError, match=r"names model aaaaaaaaaaaa, but the files in models/releases/aaaaaaaaaaaa"):
         evaluate.read_champion({"model": "a" * 64}, tmp_path)
+    with pytest.raises(ProjectError, match=rf"releases/{content[:12]} is not a model: model.joblib is missing"):
+        evaluate.read_champion({"model": content}, tmp_path)
 
 
 def test_how_a_champion_stands(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:

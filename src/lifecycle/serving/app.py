@@ -21,7 +21,7 @@ from lifecycle.serving import openapi
 from lifecycle.serving.explain import explain_row
 from lifecycle.serving.guards import KeyRing, RateLimit
 from lifecycle.serving.identity import Signer, find_key, now
-from lifecycle.serving.lineup import PRIOR, Answer, Judge, Lineup, arm_budget, read_lineup, take_stamp
+from lifecycle.serving.lineup import PRIOR, Answer, Judge, Lineup, read_lineup, take_stamp
 from lifecycle.serving.log import PredictionLog
 from lifecycle.serving.schema import RequestError
 from lifecycle.serving.settings import Settings
@@ -37,7 +37,6 @@ TICK = 0.25  # seconds between two looks at what is not measured on the path
 SECURITY: Headers = [
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
 JSON: Headers = [(b"content-type", b"application/json"), *SECURITY]
@@ -255,7 +254,10 @@ class Service:
         self.metrics.degraded.labels(by).inc(rows)
 
     async def read_body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        """The whole body of a JSON request; raises RequestError for another type, too many bytes, or too slow ones."""
+        """The whole body of a JSON request; raises RequestError for another type or too many bytes.
+
+        One that is too slow is given up by the protocol (`server.Protocol`).
+        """
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if kind != b"application/json":
             raise RequestError(415, f"The body must be application/json, got {kind[:80].decode('latin-1')!r}.")
@@ -266,19 +268,15 @@ class Service:
         if int(headers.get(b"content-length", b"0")) > most:
             raise too_long
         body = b""
-        try:
-            async with asyncio.timeout(self.settings.body_seconds):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientGoneError
-                    body += message.get("body", b"")
-                    if len(body) > most:
-                        raise too_long
-                    if not message.get("more_body"):
-                        return body
-        except TimeoutError:
-            raise RequestError(408, f"The body did not arrive within {self.settings.body_seconds:g} s.") from None
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            body += message.get("body", b"")
+            if len(body) > most:
+                raise too_long
+            if not message.get("more_body"):
+                return body
 
     # --- the later truth
 
@@ -453,7 +451,7 @@ class Service:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                arm_budget()
+                self.judge.budget.arm()
                 task = asyncio.create_task(self.watch())
                 self.tasks.add(task)
                 await send({"type": "lifespan.startup.complete"})

@@ -89,10 +89,11 @@ def compact_segments(folder: Path) -> Compaction:
 def read_predictions(
     folder: Path, kind: str = "prediction", since: datetime | None = None, until: datetime | None = None
 ) -> pa.Table:
-    """All records of a kind from `since` on and before `until`, sorted by `at`, compacted or not yet.
+    """All records of a kind from `since` on and before `until`, sorted by `at` (then by the time of writing).
 
-    `at` is timestamp[us, UTC]; `features` (predictions only) is a struct. Where files disagree a column takes the wider of
-    null, bool, int64, double, string. Raises ProjectError for an unknown kind, a time without a zone, or a broken file.
+    Segments that are not compacted yet count too. `at` is timestamp[us, UTC]; `features` (predictions only) is a struct.
+    Where files disagree a column takes the wider of null, bool, int64, double, string. Raises ProjectError for an unknown
+    kind, a time without a zone, or a broken file.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -102,18 +103,17 @@ def read_predictions(
     for moment in (since, until):
         if moment is not None and moment.tzinfo is None:
             raise ProjectError(f"{moment} has no time zone: the prediction log expected one.")
-    tables, seen = [], set()
+    parts: dict[str, list[pa.Table]] = {}
     for path in find_segments(folder):
         records = try_segment(path)
         if records is not None:
-            seen.add(path.stem)
-            tables.append(build_table([record for record in records if record["kind"] == kind], kind))
-    for path in find_files(
-        folder / kind, since, until
-    ):  # found after the segments: one that was compacted meanwhile is here
+            parts[path.stem] = [build_table([record for record in records if record["kind"] == kind], kind)]
+    seen = set(parts)
+    # Files are looked for after the segments: one that was compacted meanwhile is found here.
+    for path in find_files(folder / kind, since, until):
         if path.stem not in seen:
-            tables.extend(read_file(path))
-    table = merge_tables(tables, kind)
+            parts.setdefault(path.stem, []).extend(read_file(path))
+    table = merge_tables([table for name in sorted(parts) for table in parts[name]], kind)
     at = table["at"]
     if since is not None:
         table = table.filter(pc.greater_equal(at, pa.scalar(since, at.type)))

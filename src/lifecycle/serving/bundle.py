@@ -64,14 +64,14 @@ class Bundle:
         """The short name of the model in answers, logs and metrics: its hash's first twelve digits."""
         return self.manifest.model[:12]
 
-    def score(self, columns: dict[str, list[Any]]) -> Array:
+    def score(self, rows: list[Record]) -> Array:
         """The probability of the positive class, float64 of shape (rows,)."""
-        return self.scorer.score(columns)
+        return self.scorer.score(rows)
 
     def check_golden(self) -> None:
         """Answer the golden requests; raises ProjectError for the first answer that is another than it was."""
         rows = [self.schema.parse_one(encode_row(record["request"])) for record in self.golden]
-        given = self.score(self.schema.to_columns(rows))
+        given = self.score(rows)
         for number, (record, probability) in enumerate(zip(self.golden, given, strict=True)):
             if not abs(probability - record["probability"]) <= TOLERANCE:
                 raise ProjectError(

@@ -27,19 +27,18 @@ def explain_row(bundle: Bundle, row: Record) -> Record:
     for _ in background:
         order = rng.permutation(count)
         orders += [order, order[::-1]]
-    mixed: dict[str, list[Any]] = {name: [] for name in names}
+    mixed = []
     for number, order in enumerate(orders):
-        start = background[number // 2]
-        place = np.empty(count, dtype=np.int64)
-        place[order] = np.arange(count)
-        for column, name in enumerate(names):
-            first = int(place[column]) + 1  # from this step on the column is the explained row's
-            mixed[name] += [start[name]] * first + [row.get(name)] * (count + 1 - first)
+        changing = dict(background[number // 2])
+        mixed.append(dict(changing))
+        for place in order:
+            changing[names[place]] = row.get(names[place])
+            mixed.append(dict(changing))
     probability = bundle.score(mixed).reshape(len(orders), count + 1)
     steps = np.diff(probability, axis=1)
     shares = np.zeros(count)
     for order, step in zip(orders, steps, strict=True):
-        shares[order] += step
+        shares[order] += step  # a step of the path is the column that changed then
     shares /= len(orders)
     strongest = np.argsort(-np.abs(shares), kind="stable")[:SHOWN]
     return {

@@ -6,9 +6,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,18 +74,21 @@ class Judge:
     """Asks the bundles of a lineup in turn, each within its time budget; one that was too slow rests for a while."""
 
     def __init__(self, budget_seconds: float, rest_seconds: float) -> None:
-        self.budget, self.rest = budget_seconds, rest_seconds
+        self.budget, self.rest = Budget(budget_seconds), rest_seconds
         self.resting: dict[str, float] = {}
 
     def answer(self, lineup: Lineup, rows: list[Record]) -> Answer:
         """Answer with the first bundle that can, within its budget; with the prior when none can."""
         failures = []
         for bundle in lineup.chain:
+            if bundle is not lineup.first and not bundle.schema.takes(rows):
+                failures.append((bundle.name, "other columns"))
+                continue
             if self.resting and self.resting.get(bundle.sha256, 0) > time.monotonic():
                 failures.append((bundle.name, "resting"))
                 continue
             try:
-                return Answer(run_within(self.budget, partial(score_rows, bundle, rows)), bundle, failures)
+                return Answer(self.budget.score(bundle, rows), bundle, failures)
             except ScorerTimeoutError:
                 self.resting[bundle.sha256] = time.monotonic() + self.rest
                 failures.append((bundle.name, "timeout"))
@@ -101,37 +102,56 @@ class Judge:
 
 
 def score_rows(bundle: Bundle, rows: list[Record]) -> Array:
-    """The probabilities of rows; raises KeyError where they have other columns, ArithmeticError for one that is no number."""
-    if unknown := {name for row in rows for name in row} - bundle.schema.columns.keys():
-        raise KeyError(f"the bundle has no columns {sorted(unknown)}")
-    probabilities = bundle.score(bundle.schema.to_columns(rows))
+    """The probabilities of rows; raises ArithmeticError for one that is no number."""
+    probabilities = bundle.score(rows)
     if not np.isfinite(probabilities).all():
         raise ArithmeticError("a probability is no number")
     return probabilities
 
 
-def run_within(seconds: float, function: Callable[[], Array]) -> Array:
-    """Call a function, interrupted (ScorerTimeoutError) when it takes longer.
+class Budget:
+    """Interrupts a scorer in the main thread (ScorerTimeoutError) once it takes longer than `seconds`.
 
-    The alarm reaches the main thread alone, between two steps of Python: a single call into C ends first.
+    A thread watches the clock, so that a request pays for nothing but a look at it. The alarm is heard between two steps of
+    Python: a single call into C ends first.
     """
-    if threading.current_thread() is not threading.main_thread():
-        return function()
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        return function()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.since: float | None = None  # when the scorer began; None while none runs
 
-def arm_budget() -> None:
-    """Let the alarm that `run_within` sets raise; once a process, in its main thread."""
-    signal.signal(signal.SIGALRM, raise_timeout)
+    def arm(self) -> None:
+        """Begin to watch; once a process, in its main thread."""
+        signal.signal(signal.SIGALRM, self.interrupt)
+        threading.Thread(target=self.watch, name="budget", daemon=True).start()
 
+    def score(self, bundle: Bundle, rows: list[Record]) -> Array:
+        """The probabilities of rows, within the budget."""
+        self.since = time.monotonic()
+        try:
+            return score_rows(bundle, rows)
+        finally:
+            self.since = None
 
-def raise_timeout(number: int, frame: object) -> None:
-    """What the alarm does."""
-    raise ScorerTimeoutError
+    def is_over(self) -> bool:
+        """Whether a scorer runs that should have ended."""
+        since = self.since
+        return since is not None and time.monotonic() - since > self.seconds
+
+    def interrupt(self, number: int, frame: object) -> None:
+        """What the alarm does, in the main thread: the scorer that it was rung for may have ended meanwhile."""
+        if self.is_over():
+            self.since = None
+            raise ScorerTimeoutError
+
+    def watch(self) -> None:
+        """Ring when a scorer takes too long."""
+        main = threading.main_thread().ident
+        assert main is not None
+        while True:
+            time.sleep(self.seconds / 4)
+            if self.is_over():
+                signal.pthread_kill(main, signal.SIGALRM)
 
 
 def find_release(root: Path, model: str) -> Path:

@@ -44,10 +44,11 @@ class Schema:
             name: NotRequired[annotate(column)] if column["nullable"] else Required[annotate(column)]
             for name, column in self.columns.items()
         }
-        kind = make_typed_dict("Row", fields)
+        kind: Any = make_typed_dict("Row", fields)
         kind.__pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
         self.one: TypeAdapter[Row] = TypeAdapter(kind)
-        self.many: TypeAdapter[list[Row]] = TypeAdapter(Annotated[list[kind], Field(min_length=1, max_length=rows)])
+        several: Any = list[kind]
+        self.many: TypeAdapter[list[Row]] = TypeAdapter(Annotated[several, Field(min_length=1, max_length=rows)])
         self.parse_one: Any = as_validator(self.one).validate_json
         self.parse_many: Any = as_validator(self.many).validate_json
 
@@ -59,9 +60,9 @@ class Schema:
         except ValidationError as error:
             raise self.reject(error, listed) from None
 
-    def to_columns(self, rows: list[Row]) -> dict[str, list[Any]]:
-        """The rows' values by column, None where absent."""
-        return {name: [row.get(name) for row in rows] for name in self.names}
+    def takes(self, rows: list[Row]) -> bool:
+        """Whether rows that another schema admitted have all columns of this one, and no others."""
+        return all(row.keys() <= self.columns.keys() <= row.keys() | set(self.nullable) for row in rows)
 
     def reject(self, error: ValidationError, listed: bool) -> RequestError:
         """Say what is wrong with a request."""

@@ -13,7 +13,7 @@ import numpy as np
 from lifecycle.expressions import Array, parse_expression
 
 Record = dict[str, Any]
-Columns = Mapping[str, Sequence[Any]]  # the values of each column, None where absent
+Rows = Sequence[Mapping[str, Any]]  # the values of each row's columns; absent or None where missing
 LIMIT = (
     1e-6  # probabilities are kept this far from 0 and 1 before log-odds are taken, as when the calibration was learned
 )
@@ -29,11 +29,9 @@ class Scorer:
         by_name = {feature["name"]: feature for feature in plan["features"]}
         numbers = plan["numbers"]
         self.dtypes = dtypes
-        self.numbers: list[tuple[str, Callable[[Columns], Any]]] = [
-            (name, find_reader(by_name[name])) for name in numbers["names"]
-        ]
+        self.numbers = [(name, find_codes(by_name[name])) for name in numbers["names"]]
         self.derived = [
-            (feature["name"], parse_expression(feature["expression"], feature["name"]))
+            (numbers["names"].index(feature["name"]), parse_expression(feature["expression"], feature["name"]))
             for feature in plan["features"]
             if feature["expression"] is not None
         ]
@@ -47,26 +45,30 @@ class Scorer:
             (level["name"], {**level["codes"], None: level["missing"]}, level["other"], level["start"])
             for level in plan["levels"]
         ]
+        self.words = all(dtypes[name] == "string" for name, *_ in self.levels)  # levels need no conversion then
         self.width = sum(level["width"] for level in plan["levels"])
         self.order = None if plan["order"] == list(range(len(plan["order"]))) else np.array(plan["order"])
         self.apply_model = build_model(plan["model"], trees)
         self.apply_calibration = build_calibration(plan["calibration"])
 
-    def score(self, columns: Columns) -> Array:
-        """The probability of the positive class, float64 of shape (rows,). All columns have the same length."""
+    def score(self, rows: Rows) -> Array:
+        """The probability of the positive class, float64 of shape (rows,)."""
         with np.errstate(all="ignore"):
-            return self.apply_calibration(self.apply_model(self.prepare(columns)))
+            return self.apply_calibration(self.apply_model(self.prepare(rows)))
 
-    def prepare(self, columns: Columns) -> Array:
+    def prepare(self, rows: Rows) -> Array:
         """The model's matrix, float64 of shape (rows, width): filled, scaled and encoded as in training."""
-        derived: dict[str, Array] = {}
+        X = np.array(
+            [
+                [row.get(name) if codes is None else codes.get(row.get(name)) for name, codes in self.numbers]
+                for row in rows
+            ],
+            dtype="float64",
+        )
         if self.derived:
-            arrays = {name: to_array(columns[name], self.dtypes[name]) for name in self.read}
-            derived = {name: expression.evaluate(arrays) for name, expression in self.derived}
-        rows = len(next(iter(columns.values())))
-        X = np.empty((rows, len(self.numbers)))
-        for place, (name, reader) in enumerate(self.numbers):
-            X[:, place] = derived[name] if name in derived else reader(columns)
+            arrays = {name: to_array([row.get(name) for row in rows], self.dtypes[name]) for name in self.read}
+            for place, expression in self.derived:
+                X[:, place] = expression.evaluate_quietly(arrays)
         absent = np.isnan(X)
         if self.clips:
             X = np.clip(X, self.low, self.high)
@@ -76,37 +78,31 @@ class Scorer:
         X /= self.scale
         blocks = [X]
         if self.marks:
-            blocks.append(
-                np.column_stack([(absent[:, mark["column"]] - mark["mean"]) / mark["scale"] for mark in self.marks])
-            )
+            blocks += [(absent[:, [mark["column"]]] - mark["mean"]) / mark["scale"] for mark in self.marks]
         if self.levels:
-            blocks.append(self.encode(columns, rows))
+            blocks.append(self.encode(rows))
         whole = np.concatenate(blocks, axis=1) if len(blocks) > 1 else X
         return whole if self.order is None else whole[:, self.order]
 
-    def encode(self, columns: Columns, rows: int) -> Array:
+    def encode(self, rows: Rows) -> Array:
         """The level columns as zeros and ones, shape (rows, width)."""
-        encoded = np.zeros((rows, self.width))
-        flat, width, one = encoded.reshape(-1), self.width, rows == 1
-        for name, codes, other, start in self.levels:
-            values = columns[name]
-            if one:
-                place = codes.get(to_level(values[0]), other)
+        places, start = [], 0
+        for row in rows:
+            for name, codes, other, first in self.levels:
+                value = row.get(name)
+                place = codes.get(value if self.words else to_level(value), other)
                 if place is not None:
-                    flat[start + place] = 1.0
-                continue
-            found = [codes.get(to_level(value), other) for value in values]
-            flat[[row * width + start + place for row, place in enumerate(found) if place is not None]] = 1.0
+                    places.append(start + first + place)
+            start += self.width
+        encoded = np.zeros((len(rows), self.width))
+        encoded.reshape(-1)[places] = 1.0
         return encoded
 
 
-def find_reader(feature: Record) -> Callable[[Columns], Any]:
-    """How a number is read from a request's columns: as it is, or as the position among its two `values`."""
-    name = feature["name"]
-    if feature["kind"] == "boolean" and feature["values"]:
-        codes = {value: float(place) for place, value in enumerate(feature["values"])}
-        return lambda columns: [codes.get(value, np.nan) for value in columns[name]]
-    return lambda columns: columns[name]
+def find_codes(feature: Record) -> dict[Any, float] | None:
+    """What stands for each value of a number: the position of a truth value among its two words, else itself (None)."""
+    values = feature["values"] if feature["kind"] == "boolean" else None
+    return {value: float(place) for place, value in enumerate(values)} if values and values != [0, 1] else None
 
 
 def to_level(value: Any) -> str | None:

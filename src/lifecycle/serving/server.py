@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import multiprocessing
@@ -30,6 +31,7 @@ from lifecycle.serving.settings import Settings
 logger = logging.getLogger("lifecycle.serving")
 MULTIPROC = "PROMETHEUS_MULTIPROC_DIR"
 BACKLOG = 2048
+COLLECT = (20_000, 20, 50)  # a request leaves records waiting for the log's writer, and no cycles: look seldom
 FAILED = 3  # the exit status of a worker that could not start: starting it again would not help
 RESTART_SECONDS = 1.0  # between two starts of a worker that died
 
@@ -73,20 +75,44 @@ class Server(uvicorn.Server):
         return Protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 that closes a connection whose headers take too long; uvicorn waits for them for ever."""
+class Together:
+    """A transport that writes a response's head with its body: one system call, and one time that the client wakes."""
 
-    patience = 10.0
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.transport, self.head = transport, b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Keep a head (an interim 1xx has no body to wait for); write anything else, after the head that was kept."""
+        if not self.head and data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):
+            self.head = data
+            return
+        self.transport.write(self.head + data if self.head else data)
+        self.head = b""
+
+    def close(self) -> None:
+        """Write what was kept, and close."""
+        if self.head:
+            self.write(b"")
+        self.transport.close()
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 that gives up a request which does not arrive in time; uvicorn waits for it for ever."""
+
+    patience = 10.0  # seconds from a connection's, or a request's, beginning to the request's last byte
     timer: TimerHandle | None = None
-    inside = False  # between a request's first byte and the end of its headers
+    inside = False  # between a request's first byte and its last
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Expect headers."""
-        super().connection_made(transport)
+        """Expect a request."""
+        super().connection_made(Together(transport))  # type: ignore[arg-type]
         self.timer = self.loop.call_later(self.patience, self.give_up)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; wait for the rest of headers that came in part."""
+        """Take bytes; wait for the rest of a request that came in part. One that came whole needs no clock."""
         super().data_received(data)
         if self.inside and self.timer is None:
             self.timer = self.loop.call_later(self.patience, self.give_up)
@@ -96,13 +122,13 @@ class Protocol(HttpToolsProtocol):
         self.inside = True
         super().on_message_begin()
 
-    def on_headers_complete(self) -> None:
-        """A request's headers are there."""
+    def on_message_complete(self) -> None:
+        """A request's last byte."""
         self.inside = False
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        super().on_headers_complete()
+        super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -111,9 +137,15 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def give_up(self) -> None:
-        """Answer 408 and close."""
-        self.transport.write(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
-        self.transport.close()
+        """Answer 408 (RFC 9457's problem) and close."""
+        if not self.transport.is_closing():
+            detail = f"The request did not arrive within {self.patience:g} s."
+            body = json.dumps(
+                {"type": "about:blank", "title": "Request Timeout", "status": 408, "detail": detail}
+            ).encode()
+            head = f"connection: close\r\ncontent-type: application/problem+json\r\ncontent-length: {len(body)}\r\n\r\n"
+            self.transport.write(b"HTTP/1.1 408 Request Timeout\r\n" + head.encode() + body)
+            self.transport.close()
 
 
 class JsonLines(logging.Formatter):
@@ -192,6 +224,9 @@ def run_worker(root: Path, settings: Settings, listener: socket.socket, address:
         app, http=Protocol, ws="none", loop="auto", lifespan="on", log_config=None, access_log=False, server_header=False,
         proxy_headers=False, timeout_keep_alive=75, timeout_graceful_shutdown=30, backlog=BACKLOG,
     )  # fmt: skip
+    gc.collect()
+    gc.freeze()  # what is there now stays: later collections need not look at it
+    gc.set_threshold(*COLLECT)
     if address:
         announce(address, service.lineup.name)
     Server(config, service, settings.drain_seconds).run(sockets=[listener])

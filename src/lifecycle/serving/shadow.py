@@ -36,7 +36,7 @@ class Shadow:
         while (offered := self.waiting.get()) is not None:
             bundle, ids, rows, at = offered
             try:
-                probabilities = bundle.score(bundle.schema.to_columns(rows)).tolist()
+                probabilities = bundle.score(rows).tolist()
             except Exception:  # noqa: BLE001 - a challenger may fail in any way
                 self.count(bundle.name, "failed", len(rows))
                 continue

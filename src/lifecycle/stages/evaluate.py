@@ -41,8 +41,8 @@ from lifecycle.modeling.pipelines import FeatureRecord, build_pipeline
 from lifecycle.paths import (
     CANDIDATE,
     CHAMPION,
-    CHAMPION_BUNDLE,
     PARAMS,
+    RELEASES,
     TEST_TABLE,
     TRAIN_METRICS,
     ProjectError,
@@ -139,14 +139,15 @@ def title_models(tutorial_columns: Sequence[str]) -> dict[str, str]:
 def read_champion(record: Record, root: Path) -> Model | None:
     """The champion that models/champion.json names, None while there is none.
 
-    Raises ProjectError when models/champion is not the model that it names.
+    Raises ProjectError when its release in models/releases is missing, or not the model that it names.
     """
     if record["model"] is None:
         return None
-    champion = load_model(root / CHAMPION_BUNDLE)
+    folder = f"{RELEASES}/{record['model'][:12]}"
+    champion = load_model(root / folder)
     if champion.sha256 != record["model"]:
         raise ProjectError(
-            f"{CHAMPION} names model {record['model'][:12]}, but the files in {CHAMPION_BUNDLE} are "
+            f"{CHAMPION} names model {record['model'][:12]}, but the files in {folder} are "
             f"{champion.sha256[:12]}: check both out of the same commit."
         )
     return champion
