@@ -1,4 +1,6 @@
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from lifecycle import paths
 from lifecycle.contract import load_contract
 from lifecycle.data.sources import read_source
-from lifecycle.expressions import FUNCTIONS, parse_expression
+from lifecycle.expressions import ARRAYS, FUNCTIONS, VALUES, parse_expression
 from lifecycle.params import load_params
 from lifecycle.paths import ProjectError
 from lifecycle.stages import features
@@ -130,3 +132,34 @@ def test_the_examples_features_by_hand() -> None:
     derived = load_params(Path(__file__).parent.parent / paths.PARAMS).features.derived
     values = {name: parse_expression(text, name).evaluate(columns).tolist() for name, text in derived.items()}
     assert values == {"monthly_contract_log_tenure": [np.log(4), 0.0], "inverse_tenure": [0.25, 0.25]}
+
+
+PAIRED = (
+    "log1p(a) / b + sqrt(a) * (b > a) - b ** 3",
+    "max(a, b) - min(a, 2) + abs(-a) * pi",
+    "where(a > 1 and not b < 0 or s == 'x', a / b, cos(b) + sin(a))",
+    "(s in ['x', 'y']) + (s not in ['y']) * 2 + is_missing(a) + is_missing(s) * 4 + (s != 'x') + (a <= b) + (a == 1)",
+    "log(a) + (-b) ** 0.5 + 1e300 * a * b",
+    "hour(t) + 100 * weekday(t) + 1000 * month(t) + is_missing(t)",
+)
+TIMES = st.none() | st.datetimes()
+
+
+@pytest.mark.parametrize("text", PAIRED)
+@given(row=st.fixed_dictionaries({"a": NUMBERS, "b": NUMBERS, "s": st.sampled_from([None, "x", "y", "z"]), "t": TIMES}))
+def test_one_row_gives_what_arrays_give(text: str, row: dict[str, Any]) -> None:
+    """The words of the language are defined twice, for arrays and for one row's values: they must agree."""
+    arrays = {
+        "a": np.array([row["a"]]),
+        "b": np.array([row["b"]]),
+        "s": np.array([row["s"]], dtype=object),
+        "t": np.array([row["t"]], dtype="datetime64[us]"),
+    }
+    expression = parse_expression(text, "f")
+    whole = expression.evaluate(arrays)[0]
+    single = float(expression.compute_one(row))
+    assert single == pytest.approx(whole, rel=1e-12, nan_ok=True) if math.isfinite(single) else math.isnan(whole)
+
+
+def test_both_tables_have_the_same_words() -> None:
+    assert ARRAYS.keys() == VALUES.keys()

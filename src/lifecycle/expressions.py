@@ -7,8 +7,11 @@ it is no identifier), numbers, strings, arithmetic, comparisons, `in`, and/or/no
 from __future__ import annotations
 
 import ast
+import math
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from operator import itemgetter
 from typing import Any
 
@@ -52,7 +55,24 @@ def divide(left: Array, right: Array) -> Array:
     return np.asarray(left, dtype="float64") / np.where(right == 0, np.nan, right)
 
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {
+def raise_to(base: float, exponent: float) -> float:
+    """base ** exponent, infinite where float64 ends, missing where the result is no real number."""
+    try:
+        return math.pow(base, exponent)
+    except OverflowError:
+        return math.inf
+    except ValueError:
+        return math.nan
+
+
+def pick(choose: Callable[[float, float], float]) -> Callable[[float, float], float]:
+    """The lesser or greater of two numbers, missing where either is."""
+    return lambda left, right: math.nan if left != left or right != right else choose(left, right)  # noqa: PLR0124 - NaN
+
+
+HOUR = timedelta(hours=1)
+# What the words of the language do, twice: to arrays, and to one row's values, for numpy takes a microsecond to begin.
+ARRAYS: dict[str, Callable[..., Any]] = {
     "abs": np.abs,
     "cos": np.cos,
     "hour": hour,
@@ -66,34 +86,76 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sqrt": lambda x: np.sqrt(np.where(np.asarray(x, dtype="float64") >= 0, x, np.nan)),
     "weekday": weekday,
     "where": np.where,
+    "Number": lambda x: np.asarray(x, dtype="float64"),
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Mult": np.multiply,
+    "Div": divide,
+    "Pow": np.float_power,
+    "USub": np.negative,
+    "Not": np.logical_not,
+    "And": lambda *truths: np.logical_and.reduce([np.asarray(truth, dtype=bool) for truth in truths]),
+    "Or": lambda *truths: np.logical_or.reduce([np.asarray(truth, dtype=bool) for truth in truths]),
+    "Eq": operator.eq,
+    "NotEq": operator.ne,
+    "Lt": np.less,
+    "LtE": np.less_equal,
+    "Gt": np.greater,
+    "GtE": np.greater_equal,
+    "In": np.isin,
+    "NotIn": lambda left, right: ~np.isin(left, right),
 }
-CONSTANTS = {"pi": np.pi}
-BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: np.add,
-    ast.Sub: np.subtract,
-    ast.Mult: np.multiply,
-    ast.Div: divide,
-    ast.Pow: np.float_power,
+VALUES: dict[str, Callable[..., Any]] = {
+    "abs": abs,
+    "cos": math.cos,
+    "hour": lambda x: math.nan if x is None else (x - x.replace(hour=0, minute=0, second=0, microsecond=0)) / HOUR,
+    "is_missing": lambda x: x is None or x != x,  # noqa: PLR0124 - NaN alone is not itself
+    "log": lambda x: math.log(x) if x > 0 else math.nan,
+    "log1p": lambda x: math.log1p(x) if x > -1 else math.nan,
+    "max": pick(max),
+    "min": pick(min),
+    "month": lambda x: math.nan if x is None else x.month,
+    "sin": math.sin,
+    "sqrt": lambda x: math.sqrt(x) if x >= 0 else math.nan,
+    "weekday": lambda x: math.nan if x is None else x.weekday(),
+    "where": lambda condition, left, right: left if condition else right,
+    "Number": float,
+    "Add": operator.add,
+    "Sub": operator.sub,
+    "Mult": operator.mul,
+    "Div": lambda left, right: left / right if right else math.nan,
+    "Pow": raise_to,
+    "USub": operator.neg,
+    "Not": operator.not_,
+    "And": lambda *truths: all(truths),
+    "Or": lambda *truths: any(truths),
+    "Eq": operator.eq,
+    "NotEq": operator.ne,
+    "Lt": operator.lt,
+    "LtE": operator.le,
+    "Gt": operator.gt,
+    "GtE": operator.ge,
+    "In": lambda left, right: left in right,
+    "NotIn": lambda left, right: left not in right,
 }
-COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
-    ast.Eq: lambda left, right: left == right,
-    ast.NotEq: lambda left, right: left != right,
-    ast.Lt: np.less,
-    ast.LtE: np.less_equal,
-    ast.Gt: np.greater,
-    ast.GtE: np.greater_equal,
-    ast.In: np.isin,
-    ast.NotIn: lambda left, right: ~np.isin(left, right),
-}
+FUNCTIONS = tuple(sorted(name for name in ARRAYS if name.islower()))
+CONSTANTS = {"pi": math.pi}
+BINARY = ("Add", "Sub", "Mult", "Div", "Pow")
+COMPARISONS = ("Eq", "NotEq", "Lt", "LtE", "Gt", "GtE", "In", "NotIn")
 
 
 @dataclass(frozen=True)
 class Expression:
-    """A parsed expression: its text, the columns that it reads in order of appearance, and what computes it."""
+    """A parsed expression: its text, the columns that it reads in order of appearance, and what computes it.
+
+    `compute` is the bare function of arrays: it may warn, may give one value for all rows, and is not finite where undefined.
+    `compute_one` is that of one row's values: numbers with NaN, strings and datetimes with None where absent.
+    """
 
     text: str
     columns: tuple[str, ...]
     compute: Compute
+    compute_one: Compute
 
     def evaluate(self, values: Mapping[str, Array]) -> Array:
         """Evaluate over arrays of one length; float64 of that length, NaN where an input is missing or a value undefined.
@@ -101,14 +163,8 @@ class Expression:
         Comparisons give 0 or 1; a missing value equals nothing.
         """
         with np.errstate(all="ignore"):
-            return self.evaluate_quietly(values)
-
-    def evaluate_quietly(self, values: Mapping[str, Array]) -> Array:
-        """`evaluate` for a caller that has silenced numpy's warnings itself: that takes time, and one may do it for many."""
-        result = np.asarray(self.compute(values), dtype="float64")
-        finite = np.isfinite(result)
-        if not finite.all():
-            result = np.where(finite, result, np.nan)
+            result = np.asarray(self.compute(values), dtype="float64")
+        result = np.where(np.isfinite(result), result, np.nan)
         rows = len(values[self.columns[0]])
         return result if result.shape == (rows,) else np.full(rows, result)
 
@@ -126,7 +182,7 @@ def parse_expression(text: str, name: str) -> Expression:
         raise ProjectError(f"the derived feature {name!r}, {text!r}: {error}.") from error
     if not columns:
         raise ProjectError(f"the derived feature {name!r}, {text!r}, reads no column.")
-    return Expression(text, tuple(columns), compile_tree(tree))
+    return Expression(text, tuple(columns), compile_tree(tree, ARRAYS), compile_tree(tree, VALUES))
 
 
 def check(node: ast.expr, columns: dict[str, None]) -> None:
@@ -143,27 +199,27 @@ def check(node: ast.expr, columns: dict[str, None]) -> None:
             return
         case ast.Call(func=ast.Name(id=name), args=parts, keywords=[]) if name in FUNCTIONS:
             pass
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:
+        case ast.BinOp(left=left, op=op, right=right) if type(op).__name__ in BINARY:
             parts = [left, right]
         case ast.UnaryOp(op=ast.USub() | ast.Not(), operand=operand):
             parts = [operand]
         case ast.BoolOp(values=values):
             parts = values
-        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in COMPARISONS:
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op).__name__ in COMPARISONS:
             parts = [left, right]
         case ast.List(elts=parts) | ast.Tuple(elts=parts) if all(isinstance(part, ast.Constant) for part in parts):
             return
         case _:
             raise ValueError(
                 f"{ast.unparse(node)!r} is not allowed; there are columns, numbers, strings, + - * / **, comparisons, "
-                f"and/or/not, in [...], and {', '.join(sorted(FUNCTIONS))}"
+                f"and/or/not, in [...], and {', '.join(FUNCTIONS)}"
             )
     for part in parts:
         check(part, columns)
 
 
-def compile_tree(node: ast.expr) -> Compute:
-    """A checked tree as a function of the columns' arrays: it is walked once, not for every request."""
+def compile_tree(node: ast.expr, words: Mapping[str, Callable[..., Any]]) -> Compute:
+    """A checked tree as a function of the columns' values: it is walked once, not for every request."""
     match node:
         case ast.Constant(value=value):
             return lambda values: value
@@ -171,30 +227,28 @@ def compile_tree(node: ast.expr) -> Compute:
             return lambda values: CONSTANTS[name]
         case ast.Name(id=name) | ast.Call(func=ast.Name(id="col"), args=[ast.Constant(value=str(name))]):
             return itemgetter(name)
-        case ast.Call(func=ast.Name(id=name), args=arguments):
-            return apply(FUNCTIONS[name], *map(compile_tree, arguments))
-        case ast.BinOp(left=left, op=op, right=right):
-            return apply(BINARY[type(op)], compile_number(left), compile_number(right))
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            return apply(np.negative, compile_number(operand))
-        case ast.UnaryOp(operand=operand):
-            return apply(np.logical_not, compile_tree(operand))
-        case ast.BoolOp(op=op, values=parts):
-            combine = np.logical_and if isinstance(op, ast.And) else np.logical_or
-            return apply(
-                lambda *truths: combine.reduce([np.asarray(truth, dtype=bool) for truth in truths]),
-                *map(compile_tree, parts),
-            )
-        case ast.Compare(left=left, ops=[op], comparators=[right]):
-            return apply(COMPARISONS[type(op)], compile_tree(left), compile_tree(right))
         case ast.List(elts=parts) | ast.Tuple(elts=parts):
             constants = [part.value for part in parts if isinstance(part, ast.Constant)]
             return lambda values: constants
-    raise AssertionError(ast.dump(node))  # check() has refused everything else
+        case ast.Call(func=ast.Name(id=word), args=parts):
+            compiled = [compile_tree(part, words) for part in parts]
+        case ast.BinOp(left=left, op=op, right=right):
+            word, compiled = type(op).__name__, [compile_number(left, words), compile_number(right, words)]
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            word, compiled = "USub", [compile_number(operand, words)]
+        case ast.UnaryOp(operand=operand):
+            word, compiled = "Not", [compile_tree(operand, words)]
+        case ast.BoolOp(op=op, values=parts):
+            word, compiled = type(op).__name__, [compile_tree(part, words) for part in parts]
+        case ast.Compare(left=left, ops=[op], comparators=[right]):
+            word, compiled = type(op).__name__, [compile_tree(left, words), compile_tree(right, words)]
+        case _:
+            raise AssertionError(ast.dump(node))  # check() has refused everything else
+    return apply(words[word], *compiled)
 
 
 def apply(function: Callable[..., Any], *parts: Compute) -> Compute:
-    """The function of the columns' arrays that applies `function` to what the parts give."""
+    """The function of the columns' values that applies `function` to what the parts give."""
     if len(parts) == 1:
         only = parts[0]
         return lambda values: function(only(values))
@@ -204,9 +258,9 @@ def apply(function: Callable[..., Any], *parts: Compute) -> Compute:
     return lambda values: function(*[part(values) for part in parts])
 
 
-def compile_number(node: ast.expr) -> Compute:
+def compile_number(node: ast.expr, words: Mapping[str, Callable[..., Any]]) -> Compute:
     """An operand of arithmetic: truth values become 0 and 1, so that `(a == "x") + (b == "x")` counts."""
-    part = compile_tree(node)
+    part = compile_tree(node, words)
     if isinstance(node, ast.BinOp) or (isinstance(node, ast.Constant) and type(node.value) in (int, float)):
         return part
-    return lambda values: np.asarray(part(values), dtype="float64")
+    return apply(words["Number"], part)

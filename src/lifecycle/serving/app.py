@@ -204,7 +204,7 @@ class Service:
         bundle = answer.bundle or lineup.first
         name = answer.bundle.name if answer.bundle else lineup.name
         told = []
-        for probability in answer.probabilities.tolist():
+        for probability in answer.probabilities:
             positive, label = None, None
             if bundle is not None:
                 positive = probability >= bundle.manifest.threshold
@@ -267,7 +267,7 @@ class Service:
         too_long = RequestError(413, f"The body may have at most {most} bytes.")
         if int(headers.get(b"content-length", b"0")) > most:
             raise too_long
-        body = b""
+        body: bytes = b""
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":

@@ -7,13 +7,11 @@ import signal
 import threading
 import time
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lifecycle import paths
-from lifecycle.expressions import Array
 from lifecycle.paths import ProjectError, read_json
 from lifecycle.serving.bundle import Bundle, load_bundle
 
@@ -27,9 +25,9 @@ class ScorerTimeoutError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """Probabilities of the positive class, shape (rows,), the bundle that gave them (None: the prior), and what failed."""
+    """Each row's probability of the positive class, the bundle that gave them (None: the prior), and what failed."""
 
-    probabilities: Array
+    probabilities: list[float]
     bundle: Bundle | None
     failures: list[tuple[str, str]] = field(default_factory=list)  # model, kind
 
@@ -94,17 +92,17 @@ class Judge:
                 failures.append((bundle.name, "timeout"))
             except Exception as error:  # noqa: BLE001 - whatever a scorer raises, the request is answered
                 failures.append((bundle.name, type(error).__name__))
-        return Answer(np.full(len(rows), lineup.prior), None, failures)
+        return Answer([lineup.prior] * len(rows), None, failures)
 
     def is_resting(self, lineup: Lineup) -> bool:
         """Whether the first bundle was too slow a moment ago."""
         return bool(lineup.chain) and self.resting.get(lineup.chain[0].sha256, 0) > time.monotonic()
 
 
-def score_rows(bundle: Bundle, rows: list[Record]) -> Array:
+def score_rows(bundle: Bundle, rows: list[Record]) -> list[float]:
     """The probabilities of rows; raises ArithmeticError for one that is no number."""
-    probabilities = bundle.score(rows)
-    if not np.isfinite(probabilities).all():
+    probabilities: list[float] = [bundle.score_one(rows[0])] if len(rows) == 1 else bundle.score(rows).tolist()
+    if not isfinite(sum(probabilities)):
         raise ArithmeticError("a probability is no number")
     return probabilities
 
@@ -125,7 +123,7 @@ class Budget:
         signal.signal(signal.SIGALRM, self.interrupt)
         threading.Thread(target=self.watch, name="budget", daemon=True).start()
 
-    def score(self, bundle: Bundle, rows: list[Record]) -> Array:
+    def score(self, bundle: Bundle, rows: list[Record]) -> list[float]:
         """The probabilities of rows, within the budget."""
         self.since = time.monotonic()
         try:

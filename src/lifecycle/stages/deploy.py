@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from time import sleep as wait
 from typing import Any
@@ -158,26 +161,26 @@ def check_lightness(bundle: Path) -> Record:
     )
 
 
-def replay_rows(server: ServerProcess, requests: list[Record]) -> Iterator[float]:
-    """The probabilities that the server gives for rows, in lists over one connection."""
-    import http.client
-
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-    for start in range(0, len(requests), BATCH):
-        status, _, body = ask(connection, "/predict", json.dumps(requests[start : start + BATCH]).encode())
-        if status != 200:
-            raise RuntimeError(f"row {start} and those after it were answered with {status}: {body[:300]!r}")
-        yield from (record["probability"] for record in json.loads(body)["predictions"])
-    connection.close()
+def replay_rows(server: ServerProcess, requests: list[Record], batch: int) -> Iterator[float]:
+    """The probabilities that the server gives for rows, in lists of `batch` over one connection; 1: without a list."""
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)) as connection:
+        for start in range(0, len(requests), batch):
+            asked = requests[start] if batch == 1 else requests[start : start + batch]
+            status, _, body = ask(connection, "/predict", json.dumps(asked).encode())
+            if status != 200:
+                raise RuntimeError(f"row {start} was answered with {status}: {body[:300]!r}")
+            reply = json.loads(body)
+            yield from (record["probability"] for record in ([reply] if batch == 1 else reply["predictions"]))
 
 
 def check_equality(server: ServerProcess, requests: list[Record], expected: Array) -> Record:
-    """Every row through HTTP against the fitted pipeline."""
+    """Every row through HTTP, one by one and in lists, against the fitted pipeline."""
     try:
-        given = np.fromiter(replay_rows(server, requests), dtype="float64", count=len(requests))
-        wrong = int((~(np.abs(given - expected) <= TOLERANCE)).sum())
+        given = np.array([list(replay_rows(server, requests, batch)) for batch in (1, BATCH)])
+        wrong = int((~(np.abs(given - expected) <= TOLERANCE).all(axis=0)).sum())
         message = (
-            f"{len(requests):,} hold-out rows over HTTP; {wrong} differ from scikit-learn by more than {TOLERANCE:g}."
+            f"{len(requests):,} hold-out rows over HTTP, one by one and in lists; "
+            f"{wrong} differ from scikit-learn by more than {TOLERANCE:g}."
         )
     except (RuntimeError, ValueError) as error:
         wrong, message = 1, str(error)
@@ -206,9 +209,6 @@ def check_odd_requests(crashes: list[str], count: int) -> Record:
 
 def time_requests(server: ServerProcess, requests: Sequence[Record], count: int) -> Array:
     """Seconds of single-row requests, one after the other on one connection, after a tenth as many to warm up."""
-    import http.client
-    import time
-
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     bodies = [json.dumps(request).encode() for request in requests[:200]]
     seconds = []
