@@ -27,8 +27,8 @@ COLUMNS: list[dict[str, Any]] = [
 
 def compute_probability(row: dict[str, Any], intercept: float = 0.0) -> float:
     """What a bundle of `intercept` gives for a row, from the definition of its model."""
-    spend = 50.0 if row.get("spend") is None else row["spend"]
-    pace = spend / (1 + row["months"])
+    given = row.get("spend") is not None
+    spend, pace = (row["spend"], row["spend"] / (1 + row["months"])) if given else (50.0, 50.0)
     log_odds = intercept - 0.04 * row["months"] + 0.01 * spend + 0.02 * pace + WEIGHTS.get(row.get("plan"), 0.0)
     return 1 / (1 + math.exp(-log_odds))
 
