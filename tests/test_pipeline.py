@@ -101,6 +101,12 @@ def test_promotion_and_then_only_the_comparison_runs_again(built: Path) -> None:
     assert set(repro(built)) <= {"evaluate", "explain", "report"}
     assert "the champion already" in run(built, "lifecycle", "promote", "--if-blessed").stdout
     assert repro(built) == []
+    assert "model " in run(built, "lifecycle", "shadow", "candidate").stdout
+    assert "no model" in run(built, "lifecycle", "shadow", "off").stdout
+    assert champion["model"][:12] in run(built, "lifecycle", "history").stdout
+    back = run(built, "lifecycle", "rollback")  # there is nothing to go back to: test_registry.py has the others
+    assert (back.returncode, "lifecycle rollback: " in back.stderr) == (1, True), back.stderr
+    assert repro(built) == []
 
 
 @pytest.mark.parametrize(
@@ -132,7 +138,7 @@ def test_a_changed_source_file_makes_collect_stale(built: Path) -> None:
 def test_reports_stand_alone(built: Path) -> None:
     """No page of the pipeline fetches anything."""
     pages = sorted((built / "reports").glob("*.html"))
-    assert len(pages) == len(STAGES) + 2
+    assert len(pages) == len(STAGES) + 3  # the front page, the model card, and serving.html with its measured times
     for page in pages:
         text = page.read_text()
         for outside in ('src="http', 'src="//', "@import", "url(http", '<link rel="stylesheet"', "<iframe"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lifecycle.cli import COMMANDS, build_parser
+from lifecycle.serving.probe import start_server
 
 RUN_ELSEWHERE = {
     "make repro": ".ci/run, on a clean clone",
@@ -17,8 +19,20 @@ RUN_ELSEWHERE = {
     ".venv/bin/dvc metrics diff": "test_pipeline.py",
     ".venv/bin/dvc plots show": "test_pipeline.py",
     ".venv/bin/lifecycle promote --if-blessed": "test_pipeline.py",
+    ".venv/bin/lifecycle history": "test_pipeline.py",
+    ".venv/bin/lifecycle shadow candidate": "test_pipeline.py",
+    ".venv/bin/lifecycle shadow off": "test_pipeline.py",
+    ".venv/bin/lifecycle rollback": "test_pipeline.py",
+    "make deliver": "test_ops.py, with the programs that it calls replaced; test_container there builds and tries the image",
 }
-DRY = {"make lab": "jupyter lab --ip 127.0.0.1", "make ui": "mlflow ui --host 127.0.0.1"}  # servers: what they start
+DRY = {  # servers: what they start
+    "make lab": "jupyter lab --ip 127.0.0.1",
+    "make ui": "mlflow ui --host 127.0.0.1",
+    "make serve": "lifecycle serve",
+}
+TARGETS = (
+    "env", "repro", "test", "test-all", "lint", "format", "lab", "ui", "serve", "deliver", "container", "lock", "clean",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +52,7 @@ def test_every_command_is_run_by_a_test(checkout: Path, readme: str) -> None:
             assert ", ".join(f'"{word}"' for word in words) in pipeline, command
 
 
-@pytest.mark.parametrize("target", ["env", "repro", "test", "test-all", "lint", "format", "lab", "ui", "lock", "clean"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_make_targets_exist_and_are_described(checkout: Path, target: str) -> None:
     done = subprocess.run(["make", "--dry-run", target], cwd=checkout, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -58,6 +72,23 @@ def test_targets_and_files_named_in_prose_exist(checkout: Path, readme: str) -> 
         assert built or (checkout / name).exists(), name
     for link in re.findall(r"\]\(([^)#]+)\)", prose):
         assert (checkout / link).exists(), link
+
+
+def test_the_request_is_answered_as_shown(checkout: Path, readme: str, tmp_path: Path) -> None:
+    """The README's request, sent to the committed champion: the same words, and the numbers that were rounded there."""
+    path, body = re.findall(r"```http\nPOST (\S+)\n.*?\n\n(.*?)```", readme, re.DOTALL)[0]
+    shown = json.loads(re.findall(r"```json\n(.*?)```", readme, re.DOTALL)[0])
+    with start_server(checkout, log_folder=tmp_path) as server:
+        status, _, content = server.ask(path, json.dumps(json.loads(body)).encode())
+    given = json.loads(content)
+    assert status == 200 and given.keys() == shown.keys()
+    shown["request_id"] = given["request_id"]
+    explained, given_explained = shown.pop("explanation"), given.pop("explanation")
+    contributions = given_explained.pop("contributions")
+    for told, found in zip(explained.pop("contributions"), contributions, strict=False):
+        assert told == {**found, "contribution": round(found["contribution"], 3)}
+    for told, found in ((shown, given), (explained, given_explained)):
+        assert told == {key: round(value, 3) if isinstance(value, float) else value for key, value in found.items()}
 
 
 def test_the_command_line_explains_itself() -> None:
