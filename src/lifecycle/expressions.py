@@ -65,6 +65,11 @@ def raise_to(base: float, exponent: float) -> float:
         return math.nan
 
 
+def swing(function: Callable[[float], float]) -> Callable[[float], float]:
+    """A function of an angle, missing where the angle is infinite."""
+    return lambda angle: function(angle) if math.isfinite(angle) else math.nan
+
+
 def pick(choose: Callable[[float, float], float]) -> Callable[[float, float], float]:
     """The lesser or greater of two numbers, missing where either is."""
     return lambda left, right: math.nan if left != left or right != right else choose(left, right)  # noqa: PLR0124 - NaN
@@ -107,7 +112,7 @@ ARRAYS: dict[str, Callable[..., Any]] = {
 }
 VALUES: dict[str, Callable[..., Any]] = {
     "abs": abs,
-    "cos": math.cos,
+    "cos": swing(math.cos),
     "hour": lambda x: math.nan if x is None else (x - x.replace(hour=0, minute=0, second=0, microsecond=0)) / HOUR,
     "is_missing": lambda x: x is None or x != x,  # noqa: PLR0124 - NaN alone is not itself
     "log": lambda x: math.log(x) if x > 0 else math.nan,
@@ -115,7 +120,7 @@ VALUES: dict[str, Callable[..., Any]] = {
     "max": pick(max),
     "min": pick(min),
     "month": lambda x: math.nan if x is None else x.month,
-    "sin": math.sin,
+    "sin": swing(math.sin),
     "sqrt": lambda x: math.sqrt(x) if x >= 0 else math.nan,
     "weekday": lambda x: math.nan if x is None else x.weekday(),
     "where": lambda condition, left, right: left if condition else right,

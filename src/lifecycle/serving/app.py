@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -71,8 +72,7 @@ class Service:
             segment_bytes=settings.segment_bytes,
             segment_seconds=settings.segment_seconds,
         )
-        key = settings.log_key
-        self.signer = Signer(key.get_secret_value().encode() if key else find_key(folder))
+        self.signer = Signer(choose_key(settings, folder))
         self.metrics = prometheus.Metrics(self.describe_state)
         self.shadow = Shadow(self.log.append, lambda *told: self.metrics.shadowed.labels(*told[:2]).inc(told[2]))
         self.keys = KeyRing(tuple(key.get_secret_value() for key in settings.api_keys))
@@ -83,6 +83,7 @@ class Service:
         self.told: dict[str, None] = {}  # request ids whose truth was counted
         self.counted: dict[str, int] = {}  # of the log's totals, what the metrics have
         self.in_flight = 0
+        self.log_healthy = True
         self.draining = False
         self.tasks: set[asyncio.Task[None]] = set()
         self.routes: dict[str, dict[str, Callable[..., Awaitable[None]]]] = {
@@ -218,12 +219,16 @@ class Service:
         return told
 
     async def add_explanations(self, answer: Answer, rows: list[Record], told: list[Record]) -> None:
-        """Add to each record what moved it; None where no model answered."""
+        """Add to each record what moved it; None where no model answered, or it cannot be told."""
         loop = asyncio.get_running_loop()
         for record, row in zip(told, rows, strict=True):
-            record["explanation"] = (
-                await loop.run_in_executor(None, explain_row, answer.bundle, row) if answer.bundle else None
-            )
+            record["explanation"] = None
+            if answer.bundle is not None:
+                try:
+                    record["explanation"] = await loop.run_in_executor(None, explain_row, answer.bundle, row)
+                except Exception as error:  # noqa: BLE001 - it scores many rows beside this one, each of which may fail
+                    self.metrics.failures.labels(answer.bundle.name, "explanation").inc()
+                    logger.warning("no explanation", extra={"model": answer.bundle.name, "kind": type(error).__name__})
 
     def keep(self, lineup: Lineup, model: str, rows: list[Record], told: list[Record], at: int) -> None:
         """Log and count what was predicted, and let the challenger see it."""
@@ -333,23 +338,29 @@ class Service:
 
     async def tell_ready(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
         """GET /ready: 200 when the champion is loaded and gives its golden answers; ?allow=degraded is content with a stand-in."""
-        problems = self.list_problems()
-        status = "draining" if self.draining else "degraded" if problems else "ready"
+        faults = self.find_faults()
+        status = "draining" if self.draining else "degraded" if faults else "ready"
         content = status == "ready" or (status == "degraded" and scope["query_string"] == b"allow=degraded")
+        problems = [*self.lineup.problems, *(fault for fault in faults if fault not in self.lineup.problems)]
         reply = {"status": status, "model": self.lineup.name, "problems": problems}
         await self.send(scope, send, 200 if content else 503, JSON, orjson.dumps(reply))
 
-    def list_problems(self) -> list[str]:
-        """What keeps the champion from answering as it should, a sentence each."""
-        lineup, problems = self.lineup, list(self.lineup.problems)
-        if lineup.first is not None:
-            if self.judge.is_resting(lineup):
-                problems.append(f"{lineup.first.name} took longer than {self.settings.budget_seconds:g} s.")
-            try:
-                lineup.first.check_golden()
-            except Exception as error:  # noqa: BLE001 - a scorer may fail in any way
-                problems.append(str(error) or type(error).__name__)
-        return problems
+    def find_faults(self) -> list[str]:
+        """What keeps the champion from answering as it should, a sentence each.
+
+        That a stand-in or a model in the shadow did not load is a problem, but none of the champion's.
+        """
+        lineup, first = self.lineup, self.lineup.first
+        if first is None or not lineup.whole:
+            return list(lineup.problems)
+        faults = []
+        if self.judge.is_resting(lineup):
+            faults.append(f"{first.name} took longer than {self.settings.budget_seconds:g} s.")
+        try:
+            first.check_golden()
+        except Exception as error:  # noqa: BLE001 - a scorer may fail in any way
+            faults.append(str(error) or type(error).__name__)
+        return faults
 
     async def tell_model(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
         """GET /model: which model is live, since when and why, how good it is, and what a request holds."""
@@ -387,7 +398,7 @@ class Service:
             "model": lineup.name,
             "bundle": str(lineup.champion.get("bundle"))[:12],
             "family": str(lineup.champion.get("family")),
-            "ready": float(not self.draining and not self.list_problems()),
+            "ready": float(not self.draining and not self.find_faults()),
             "prior": lineup.prior,
             "since": datetime.fromisoformat(at).timestamp() if at else None,
         }
@@ -495,9 +506,16 @@ class Service:
             logger.error(problem)
 
     def tick(self) -> None:
-        """Bring up to date what is sampled: requests in flight, and the log's state."""
+        """Bring up to date what is sampled: requests in flight, and the log's state, of whose changes a line tells."""
         self.metrics.in_flight.set(self.in_flight)
-        self.metrics.log_healthy.set(float(self.log.healthy))
+        healthy = self.log.healthy
+        self.metrics.log_healthy.set(float(healthy))
+        if healthy != self.log_healthy:
+            self.log_healthy = healthy
+            if healthy:
+                logger.info("the prediction log is written again")
+            else:
+                logger.warning("the prediction log cannot be written, predictions go on: %s", self.log.problem)
         for result, total in (("written", self.log.written), ("dropped", self.log.dropped)):
             done = self.counted.get(result, 0)
             self.metrics.logged.labels(result).inc(total - done)
@@ -506,6 +524,20 @@ class Service:
 
 class ClientGoneError(Exception):
     """The client hung up before its request was whole."""
+
+
+def choose_key(settings: Settings, folder: Path) -> bytes:
+    """The key that signs request ids: the one that is given, else the one beside the log, else one of this process."""
+    if settings.log_key is not None:
+        return settings.log_key.get_secret_value().encode()
+    try:
+        return find_key(folder)
+    except OSError as error:
+        logger.error(  # noqa: TRY400 - the sentence is enough
+            "%s: %s; only this process will know the request ids that it gives (LIFECYCLE_SERVE_LOG_KEY names a key).",
+            folder, error.strerror,
+        )  # fmt: skip
+        return secrets.token_bytes(32)
 
 
 def answer_threshold(lineup: Lineup, answer: Answer) -> float | None:

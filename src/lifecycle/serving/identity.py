@@ -8,6 +8,7 @@ import os
 import secrets
 import struct
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from hmac import compare_digest
@@ -66,18 +67,20 @@ def now() -> int:
 
 
 def find_key(folder: Path) -> bytes:
-    """The key kept beside the log, made by whichever process comes first; only its owner may read it."""
+    """The key kept beside the log, made by whichever process comes first; only its owner may read it.
+
+    Raises OSError when the disk refuses.
+    """
     path = folder / "key"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     aside = folder / f".key.{os.getpid()}"
     if not path.exists():
-        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(32))
         try:
-            os.link(aside, path)
-        except FileExistsError:
-            pass
+            handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(secrets.token_bytes(32))
+            with suppress(FileExistsError):  # another was first
+                os.link(aside, path)
         finally:
-            aside.unlink()
+            aside.unlink(missing_ok=True)
     return path.read_bytes()

@@ -211,10 +211,10 @@ def count_crashes(server: ServerProcess, rows: list[Record], count: int, seed: i
 
 @dataclass
 class Load:
-    """What clients saw: seconds of each answered request, the models that answered, and a sentence for each failure."""
+    """What clients saw: seconds of each answered request, the replies and when they came, a sentence for each failure."""
 
     seconds: list[float] = field(default_factory=list)
-    models: list[str] = field(default_factory=list)
+    replies: list[tuple[float, Record]] = field(default_factory=list)  # of the monotonic clock
     failures: list[str] = field(default_factory=list)
 
 
@@ -244,7 +244,7 @@ def put_under_load(server: ServerProcess, rows: list[Record], clients: int = 4) 
             if status != 200:
                 load.failures.append(f"status {status}: {content[:200]!r}")
                 continue
-            load.models.append(json.loads(content)["model"])
+            load.replies.append((time.monotonic(), json.loads(content)))
             if headers.get("connection") == "close":
                 connection.close()
         connection.close()

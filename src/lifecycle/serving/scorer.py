@@ -237,8 +237,10 @@ def to_array(values: Sequence[Any], dtype: str) -> Array:
 
 
 def to_value(value: Any, dtype: str) -> Any:
-    """A value as an expression reads it: an absent number is NaN."""
-    return nan if value is None and dtype not in ("string", "datetime") else value
+    """A value as an expression reads it: a number is a float, NaN where absent."""
+    if dtype in ("string", "datetime"):
+        return value
+    return nan if value is None else float(value)
 
 
 def to_bounds(values: list[float | None], absent: float) -> Array:

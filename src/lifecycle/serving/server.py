@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import json
 import logging
@@ -11,12 +12,16 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import sys
 import tempfile
 import threading
 import time
 from asyncio import TimerHandle
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from http import HTTPStatus
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
@@ -34,14 +39,25 @@ BACKLOG = 2048
 COLLECT = (20_000, 20, 50)  # a request leaves records waiting for the log's writer, and no cycles: look seldom
 FAILED = 3  # the exit status of a worker that could not start: starting it again would not help
 RESTART_SECONDS = 1.0  # between two starts of a worker that died
+LAST_CALL = 0.1  # seconds, at the end, for handshakes that are under way
+LINGER = 2.0  # seconds in which a client that was refused may end its request
+MOST_IGNORED = 32 * 1024 * 1024  # bytes of it
+LARGEST_HEAD = 64 * 1024  # bytes
+ATTACH_FILTER = getattr(socket, "SO_ATTACH_FILTER", 26)  # socket(7)
+NO_NEWCOMERS = (  # classic BPF over a TCP segment: drop those whose only flag among SYN and ACK is SYN
+    (0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFF),
+)  # fmt: skip
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server that, told to stop, goes on for `drain` seconds asking clients to close, and then ends well."""
+    """uvicorn's server that, told to stop, goes on for `drain` seconds asking clients to close, and then ends well.
 
-    def __init__(self, config: uvicorn.Config, service: Any, drain: float) -> None:
+    alone: no other process accepts from its socket.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Any, drain: float, *, alone: bool) -> None:
         super().__init__(config)
-        self.service, self.drain = service, drain
+        self.service, self.drain, self.alone = service, drain, alone
         self.stop_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -58,16 +74,19 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take the connections that wait for their turn, then close the socket: whoever was let in is answered."""
+        listeners = sockets or []
+        if self.alone:
+            for listener in listeners:
+                refuse_newcomers(listener)
+        await asyncio.sleep(LAST_CALL)
         loop = asyncio.get_running_loop()
-        for listener in sockets or []:
+        for listener in listeners:
             listener.setblocking(False)
-            while True:
-                try:
+            with suppress(OSError):  # until none waits
+                while True:
                     connection, _ = listener.accept()
-                except OSError:
-                    break
-                connection.setblocking(False)
-                await loop.connect_accepted_socket(self.make_protocol, connection)
+                    connection.setblocking(False)
+                    await loop.connect_accepted_socket(self.make_protocol, connection)
         await super().shutdown(sockets)
 
     def make_protocol(self) -> asyncio.Protocol:
@@ -76,10 +95,13 @@ class Server(uvicorn.Server):
 
 
 class Together:
-    """A transport that writes a response's head with its body: one system call, and one time that the client wakes."""
+    """A transport that writes a response's head with its body: one system call, and one time that the client wakes.
 
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self.transport, self.head = transport, b""
+    close: what uvicorn's `close` does, once all is written.
+    """
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.transport, self.finish, self.head = transport, close, b""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.transport, name)
@@ -96,31 +118,53 @@ class Together:
         """Write what was kept, and close."""
         if self.head:
             self.write(b"")
-        self.transport.close()
+        self.finish()
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 that gives up a request which does not arrive in time; uvicorn waits for it for ever."""
+    """uvicorn's HTTP/1.1 that bounds how long a request's arrival and how large its head may be, and closes with care.
+
+    uvicorn waits for ever, reads a head of any size, and closes while a client still sends, who then may not read why.
+    """
 
     patience = 10.0  # seconds from a connection's, or a request's, beginning to the request's last byte
+    farewell = 1.0  # seconds that a connection without a request has to send one, when the server stops
     timer: TimerHandle | None = None
     inside = False  # between a request's first byte and its last
+    head: int | None = 0  # bytes of a request's head beyond those that came first; None: it has ended
+    leaving: int | None = None  # bytes that came after the last answer; None: there was none
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect a request."""
-        super().connection_made(Together(transport))  # type: ignore[arg-type]
+        self.inner = transport
+        super().connection_made(Together(transport, self.leave))  # type: ignore[arg-type]
         self.timer = self.loop.call_later(self.patience, self.give_up)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; wait for the rest of a request that came in part. One that came whole needs no clock."""
+        if self.leaving is not None:
+            self.leaving += len(data)
+            if self.leaving > MOST_IGNORED:
+                self.inner.abort()
+            return
+        began = self.inside
         super().data_received(data)
         if self.inside and self.timer is None:
             self.timer = self.loop.call_later(self.patience, self.give_up)
+        if began and self.inside and self.head is not None:
+            self.head += len(data)
+            if self.head > LARGEST_HEAD:
+                self.refuse(431, f"A request's head may have at most {LARGEST_HEAD} bytes.")
 
     def on_message_begin(self) -> None:
         """A request's first byte."""
-        self.inside = True
+        self.inside, self.head = True, 0
         super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The end of a request's head."""
+        self.head = None
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """A request's last byte."""
@@ -137,15 +181,48 @@ class Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def give_up(self) -> None:
-        """Answer 408 (RFC 9457's problem) and close."""
-        if not self.transport.is_closing():
-            detail = f"The request did not arrive within {self.patience:g} s."
-            body = json.dumps(
-                {"type": "about:blank", "title": "Request Timeout", "status": 408, "detail": detail}
-            ).encode()
+        """Refuse a request that is too slow."""
+        self.refuse(408, f"The request did not arrive within {self.patience:g} s.")
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP."""
+        self.inside = True  # what else comes is not read
+        self.refuse(400, "The request is not HTTP/1.1.")
+
+    def refuse(self, status: int, detail: str) -> None:
+        """Answer with RFC 9457's problem, and close. What was answered already is not answered twice."""
+        if self.transport.is_closing() or self.leaving is not None:
+            return
+        if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
+            phrase = HTTPStatus(status).phrase
+            problem = {"type": "about:blank", "title": phrase, "status": status, "detail": detail}
+            body = json.dumps(problem).encode()
             head = f"connection: close\r\ncontent-type: application/problem+json\r\ncontent-length: {len(body)}\r\n\r\n"
-            self.transport.write(b"HTTP/1.1 408 Request Timeout\r\n" + head.encode() + body)
-            self.transport.close()
+            self.inner.write(f"HTTP/1.1 {status} {phrase}\r\n{head}".encode() + body)
+        self.leave()
+
+    def leave(self) -> None:
+        """Close. A client that is still sending is heard out for a while: closed at once, it could not read the answer.
+
+        The kernel resets a connection that is closed with bytes unread (RFC 9112, 9.6).
+        """
+        if not self.inside:
+            self.inner.close()
+        elif self.leaving is None and not self.inner.is_closing():
+            self.leaving = 0
+            self.inner.resume_reading()
+            if self.timer is not None:
+                self.timer.cancel()
+            if self.inner.can_write_eof():
+                self.inner.write_eof()
+            self.timer = self.loop.call_later(LINGER, self.inner.close)
+
+    def shutdown(self) -> None:
+        """The server stops: a connection without a request has a little time, for one may be on its way."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(self.farewell, super().shutdown)
+        else:
+            super().shutdown()
 
 
 class JsonLines(logging.Formatter):
@@ -191,6 +268,18 @@ def open_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
+def refuse_newcomers(listener: socket.socket) -> None:
+    """Let a listening socket begin no handshake: between its last accept and its close, one more would be lost.
+
+    Whoever comes tries again, and is refused once the socket is closed. Only Linux can (BPF: McCanne and Jacobson 1993).
+    """
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in NO_NEWCOMERS))
+    with suppress(OSError):
+        listener.setsockopt(
+            socket.SOL_SOCKET, ATTACH_FILTER, struct.pack("HL", len(NO_NEWCOMERS), ctypes.addressof(code))
+        )
+
+
 def serve(root: Path, settings: Settings) -> int:
     """Serve the project's champion until SIGTERM or Ctrl-C; the exit status.
 
@@ -219,7 +308,7 @@ def run_worker(root: Path, settings: Settings, listener: socket.socket, address:
             app, allow_origins=settings.cors_origins, allow_methods=["GET", "POST"],
             allow_headers=["authorization", "content-type", "x-api-key"],
         )  # fmt: skip
-    Protocol.patience = settings.body_seconds
+    Protocol.patience, Protocol.farewell = settings.body_seconds, settings.drain_seconds
     config = uvicorn.Config(
         app, http=Protocol, ws="none", loop="auto", lifespan="on", log_config=None, access_log=False, server_header=False,
         proxy_headers=False, timeout_keep_alive=75, timeout_graceful_shutdown=30, backlog=BACKLOG,
@@ -229,7 +318,7 @@ def run_worker(root: Path, settings: Settings, listener: socket.socket, address:
     gc.set_threshold(*COLLECT)
     if address:
         announce(address, service.lineup.name)
-    Server(config, service, settings.drain_seconds).run(sockets=[listener])
+    Server(config, service, settings.drain_seconds, alone=settings.workers == 1).run(sockets=[listener])
     return 0
 
 
@@ -291,9 +380,13 @@ def supervise(root: Path, settings: Settings, listener: socket.socket, address: 
                 logger.error("a worker died", extra={"worker": worker.pid, "status": worker.exitcode})
                 stop.wait(RESTART_SECONDS)
                 workers[place] = start()
-        listener.close()
         for worker in workers:
             worker.terminate()
+        if not status:
+            time.sleep(settings.drain_seconds)
+            refuse_newcomers(listener)  # by whoever knows that all workers end
+            time.sleep(3 * LAST_CALL)  # they have theirs now
+            listener.close()
         for worker in workers:
             worker.join()
     finally:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lifecycle.serving.bundle import Bundle
+from lifecycle.serving.lineup import score_rows
 
 Record = dict[str, Any]
 PENDING = 1000  # requests that wait; more are left out and counted
@@ -35,14 +36,19 @@ class Shadow:
         """Score until told to stop; what a challenger raises is counted and harms nobody."""
         while (offered := self.waiting.get()) is not None:
             bundle, ids, rows, at = offered
-            try:
-                probabilities = bundle.score(rows).tolist()
-            except Exception:  # noqa: BLE001 - a challenger may fail in any way
-                self.count(bundle.name, "failed", len(rows))
-                continue
-            for identity, probability in zip(ids, probabilities, strict=True):
-                self.log({"kind": "shadow", "id": identity, "at": at, "model": bundle.name, "probability": probability})
-            self.count(bundle.name, "scored", len(rows))
+            self.count(bundle.name, self.score(bundle, ids, rows, at), len(rows))
+
+    def score(self, bundle: Bundle, ids: list[str], rows: list[Record], at: int) -> str:
+        """Score one request and log the answers; how it went."""
+        if not bundle.schema.takes(rows):
+            return "other columns"
+        try:
+            probabilities = score_rows(bundle, rows)
+        except Exception:  # noqa: BLE001 - a challenger may fail in any way
+            return "failed"
+        for identity, probability in zip(ids, probabilities, strict=True):
+            self.log({"kind": "shadow", "id": identity, "at": at, "model": bundle.name, "probability": probability})
+        return "scored"
 
     def close(self, seconds: float = 5) -> None:
         """Score what waits, then end."""
