@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.paths import ProjectError
+from lifecycle.cli import main
+from lifecycle.paths import PREDICTIONS, ProjectError
 from lifecycle.serving.archive import Compaction, compact_segments, prune_log, read_predictions, read_segment
 from lifecycle.serving.log import PredictionLog
 
@@ -34,7 +35,7 @@ def stamp(moment: datetime) -> int:
 
 def predict(name: str, features: dict[str, Any] | None = None, at: datetime = NOON, **more: Any) -> dict[str, Any]:
     record = {"kind": "prediction", "id": name, "at": stamp(at), "model": "0123456789ab", "probability": 0.25}
-    return {**record, "class": 0, "prediction": "no", "degraded": False, "features": features or {}, **more}
+    return {**record, "prediction": "no", "degraded": False, "features": features or {}, **more}
 
 
 def confirm(name: str, at: datetime = NOON) -> dict[str, Any]:
@@ -120,7 +121,6 @@ def test_bytes_of_any_kind_are_damage_and_never_an_end(tmp_path: Path) -> None:
         confirm("a") | {"at": 10**18},
         confirm("a") | {"id": 7},
         predict("a", probability="high"),
-        predict("a", **{"class": 2}),
         predict("a", degraded="no"),
         predict("a", features=[1]),
     ],
@@ -219,7 +219,7 @@ def test_without_a_log_the_table_is_empty_and_has_its_columns(tmp_path: Path) ->
     table = read_predictions(tmp_path / "none")
     assert len(table) == 0
     assert table.column_names == [
-        "id", "at", "model", "probability", "class", "prediction", "degraded", "features",
+        "id", "at", "model", "probability", "prediction", "degraded", "features",
     ]  # fmt: skip
     assert compact_segments(tmp_path / "none") == Compaction(0, 0, 0)
     assert prune_log(tmp_path / "none", 1) == 0
@@ -375,3 +375,19 @@ def test_old_days_are_removed(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="at least 1 day, not 0"):
         prune_log(tmp_path, 0)
     assert len(read_predictions(tmp_path)) == 2
+
+
+def test_the_command_compacts_and_prunes(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = project / PREDICTIONS
+    write(log, [predict("old", at=datetime.now(UTC) - timedelta(days=40)), predict("new", at=datetime.now(UTC))])
+    assert main(["compact", "--keep-days", "30"]) == 0
+    assert "2 records of 1 segments" in capsys.readouterr().out
+    assert names(read_predictions(log)) == ["new"]
+    assert main(["compact", "--keep-days", "0"]) == 1
+    assert "at least 1 day" in capsys.readouterr().err
+    (project / "elsewhere").write_text("no folder")
+    monkeypatch.setenv("LIFECYCLE_SERVE_LOG_FOLDER", "elsewhere")
+    assert main(["compact"]) == 0
+    assert "0 records of 0 segments" in capsys.readouterr().out

@@ -28,6 +28,8 @@ QUICK = {
     "min_roc_auc: 0.80": "min_roc_auc: 0.60",
     "max_ece: 0.03": "max_ece: 0.2",
     "max_cv_gap: 0.05": "max_cv_gap: 0.5",
+    "start_seconds: 4.0": "start_seconds: 60.0",  # other tests run beside it
+    "p99_milliseconds: 25.0": "p99_milliseconds: 10000.0",
 }
 
 

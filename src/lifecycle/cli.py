@@ -34,6 +34,12 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", help="the address to listen on (127.0.0.1)")
     serve.add_argument("--port", type=int, help="the port (8000; 0: a free one)")
     serve.add_argument("--workers", type=int, help="processes that share the port (1)")
+    compact = commands.add_parser(
+        "compact", help="turn the prediction log's segments into Parquet, a file a kind and day"
+    )
+    compact.add_argument(
+        "--keep-days", type=int, metavar="N", help="and remove the days that ended N days ago or earlier"
+    )
     commands.add_parser(
         "profile", help="take the raw table's distributions as the reference that validation compares with"
     )
@@ -127,6 +133,26 @@ def serve(chosen: argparse.Namespace) -> int:
     return serve_champion(find_root(), settings)
 
 
+def compact(chosen: argparse.Namespace) -> int:
+    """lifecycle compact [--keep-days N]"""
+    from lifecycle.serving.archive import compact_segments, prune_log
+    from lifecycle.serving.settings import read_settings
+
+    folder = find_root() / read_settings(os.environ).log_folder
+    try:
+        done = compact_segments(folder)
+        removed = 0 if chosen.keep_days is None else prune_log(folder, chosen.keep_days)
+    except OSError as error:
+        raise ProjectError(
+            f"the prediction log cannot be compacted: {error}; what was not done yet is kept."
+        ) from error
+    print(
+        f"compact: {done.records:,} records of {done.segments} segments are Parquet in {folder}; "
+        f"{done.damaged} damaged lines put aside; {removed} old partitions removed"
+    )
+    return 0
+
+
 def profile(chosen: argparse.Namespace) -> int:
     """lifecycle profile"""
     from lifecycle.stages.validate import describe_reference, read_raw
@@ -141,7 +167,7 @@ def profile(chosen: argparse.Namespace) -> int:
 
 COMMANDS = {
     "run": run, "report": report, "promote": promote, "rollback": rollback, "shadow": shadow, "history": history,
-    "profile": profile, "serve": serve,
+    "compact": compact, "profile": profile, "serve": serve,
 }  # fmt: skip
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lifecycle.paths import replace_file
+from lifecycle.paths import hash_file, replace_file
 
 
 def write_table(table: pa.Table | pd.DataFrame, path: Path) -> str:
@@ -18,5 +17,4 @@ def write_table(table: pa.Table | pd.DataFrame, path: Path) -> str:
         table = pa.Table.from_pandas(table, preserve_index=False)
     with replace_file(path) as aside:
         pq.write_table(table, aside, compression="zstd")
-        with aside.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hash_file(aside)

@@ -31,7 +31,10 @@ def draw_latency(seconds: np.ndarray[Any, Any], limit: float) -> str:
         for share, colour, side, align in ((50, ACCENT, 0.98, "right"), (99, POSITIVE, 1.02, "left")):
             value = np.percentile(times, share)
             axes.axvline(value, color=colour, linewidth=1.5)
-            axes.text(value * side, top * 0.9, f"p{share} {value:.2f} ms", color=colour, fontsize=8, ha=align)
+            axes.text(
+                value * side, top * 0.9, f"p{share} {value:.2f} ms", color=colour, fontsize=8, ha=align,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+            )  # fmt: skip
         axes.axvline(limit, color=POSITIVE, linewidth=1, linestyle=":")
         axes.text(limit * 0.98, top * 0.6, f"p99 budget {limit:g} ms", color=POSITIVE, fontsize=8, ha="right")
         axes.xaxis.set_major_formatter("{x:g}")

@@ -30,14 +30,13 @@ KINDS = {
         "at": "time",
         "model": "string",
         "probability": "double",
-        "class": "int8",
         "prediction": "string",
         "degraded": "bool",
     },
     "feedback": {"id": "string", "at": "time", "truth": "string"},
     "shadow": {"id": "string", "at": "time", "model": "string", "probability": "double"},
 }
-ACCEPTED = {"string": (str,), "time": (int,), "double": (float, int), "int8": (bool, int), "bool": (bool,)}
+ACCEPTED = {"string": (str,), "time": (int,), "double": (float, int), "bool": (bool,)}
 FEATURES = "features"
 PREFIX = f"{FEATURES}."
 DAMAGED = "damaged"
@@ -170,7 +169,7 @@ def is_record(record: Record) -> bool:
         return False
     for name, column in columns.items():
         value = record.get(name)
-        if value is not None and (type(value) not in ACCEPTED[column] or (column == "int8" and value not in {0, 1})):
+        if value is not None and type(value) not in ACCEPTED[column]:
             return False
     return isinstance(record.get(FEATURES, {}), dict)
 
@@ -293,8 +292,6 @@ def fix_column(values: Iterable[Any], column: str) -> pa.Array:
 
     if column == "time":
         return pa.array(values, pa.timestamp("us", "UTC"))
-    if column == "int8":
-        return pa.array([None if value is None else int(value) for value in values], pa.int8())
     if column == "double":
         return pa.array([None if value is None else float(value) for value in values], pa.float64())
     return pa.array(values, pa.type_for_alias(column))

@@ -11,6 +11,7 @@ from lifecycle.serving.settings import Settings
 
 Record = dict[str, Any]
 TITLE = "Lifecycle"
+PREDICTIONS, SERVICE = "predictions", "service"  # under which the page shows the paths
 POLICY = b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
 PAGE = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{TITLE}: the service</title>
@@ -80,6 +81,7 @@ def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
     told = golden_example(bundle)
     predict = {
         "operationId": "predict",
+        "tags": [PREDICTIONS],
         "summary": "Predict one row or a list",
         "parameters": [
             {"name": "explain", "in": "query", "schema": {"type": "boolean", "default": False},
@@ -95,6 +97,7 @@ def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
     }  # fmt: skip
     feedback = {
         "operationId": "feedback",
+        "tags": [PREDICTIONS],
         "summary": "Tell what became of a prediction",
         "requestBody": {"required": True, "content": {"application/json": {
             "schema": {"oneOf": [refer("Truth"), {"type": "array", "items": refer("Truth"), "minItems": 1,
@@ -112,10 +115,15 @@ def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
         "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     }
     locked: Record = {"security": [{"bearer": []}, {"key": []}]} if settings.api_keys else {}
-    model = {"operationId": "model", "responses": {"200": describe_answer("The model"), **list_refusals("401", "429")}}
+    model = {
+        "operationId": "model",
+        "tags": [SERVICE],
+        "responses": {"200": describe_answer("The model"), **list_refusals("401", "429")},
+    }
+    purpose = f"The probability that {bundle.manifest.target} is {bundle.manifest.positive}." if bundle else ""
     return {
         "openapi": "3.1.0",
-        "info": {"title": TITLE, "version": bundle.name if bundle else "prior"},
+        "info": {"title": TITLE, "version": bundle.name if bundle else "prior", **({"description": purpose} if purpose else {})},
         "paths": {
             "/predict": {"post": {**predict, **locked}},
             "/feedback": {"post": {**feedback, **locked}},
@@ -125,7 +133,7 @@ def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
                 "get": describe_probe("ready", "The champion gives its golden answers", unready) | {"parameters": [allow]}
             },
             "/metrics": {
-                "get": {"operationId": "metrics", "summary": "Prometheus' text", "responses": {
+                "get": {"operationId": "metrics", "tags": [SERVICE], "summary": "Prometheus' text", "responses": {
                     "200": {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}
                 }}
             },
@@ -176,7 +184,8 @@ def describe_answer(description: str, schema: Record | None = None, example: Rec
 
 def describe_probe(name: str, summary: str, more: Record | None = None) -> Record:
     """A probe that has no input."""
-    return {"operationId": name, "summary": summary, "responses": {"200": describe_answer(summary), **(more or {})}}
+    responses = {"200": describe_answer(summary), **(more or {})}
+    return {"operationId": name, "tags": [SERVICE], "summary": summary, "responses": responses}
 
 
 def list_refusals(*statuses: str) -> Record:
