@@ -21,7 +21,7 @@ from lifecycle.serving.app import OPEN
 from lifecycle.serving.metrics import Metrics
 from lifecycle.serving.settings import PREFIX, Settings
 
-GRACEFUL = 30 + 5  # seconds: what a request may still take after the drain, and the log's last write
+GRACEFUL = 1 + 30 + 5  # seconds after the drain: what is under way, what a request may still take, the log's last write
 BLOCKED = """
 import sys
 from importlib.metadata import packages_distributions

@@ -23,6 +23,7 @@ RUN_ELSEWHERE = {
     ".venv/bin/lifecycle shadow candidate": "test_pipeline.py",
     ".venv/bin/lifecycle shadow off": "test_pipeline.py",
     ".venv/bin/lifecycle rollback": "test_pipeline.py",
+    ".venv/bin/lifecycle compact --keep-days 365": "test_archive.py",
     "make deliver": "test_ops.py, with the programs that it calls replaced; test_container there builds and tries the image",
 }
 DRY = {  # servers: what they start

@@ -40,6 +40,7 @@ COLLECT = (20_000, 20, 50)  # a request leaves records waiting for the log's wri
 FAILED = 3  # the exit status of a worker that could not start: starting it again would not help
 RESTART_SECONDS = 1.0  # between two starts of a worker that died
 LAST_CALL = 0.1  # seconds, at the end, for handshakes that are under way
+FAREWELL = 1.0  # seconds, after it, for a request that is under way on a connection that was idle
 LINGER = 2.0  # seconds in which a client that was refused may end its request
 MOST_IGNORED = 32 * 1024 * 1024  # bytes of it
 LARGEST_HEAD = 64 * 1024  # bytes
@@ -128,7 +129,7 @@ class Protocol(HttpToolsProtocol):
     """
 
     patience = 10.0  # seconds from a connection's, or a request's, beginning to the request's last byte
-    farewell = 1.0  # seconds that a connection without a request has to send one, when the server stops
+    farewell = 0.0  # seconds that a connection without a request has to send one, when the server stops
     timer: TimerHandle | None = None
     inside = False  # between a request's first byte and its last
     head: int | None = 0  # bytes of a request's head beyond those that came first; None: it has ended
@@ -308,7 +309,7 @@ def run_worker(root: Path, settings: Settings, listener: socket.socket, address:
             app, allow_origins=settings.cors_origins, allow_methods=["GET", "POST"],
             allow_headers=["authorization", "content-type", "x-api-key"],
         )  # fmt: skip
-    Protocol.patience, Protocol.farewell = settings.body_seconds, settings.drain_seconds
+    Protocol.patience, Protocol.farewell = settings.body_seconds, min(FAREWELL, settings.drain_seconds)
     config = uvicorn.Config(
         app, http=Protocol, ws="none", loop="auto", lifespan="on", log_config=None, access_log=False, server_header=False,
         proxy_headers=False, timeout_keep_alive=75, timeout_graceful_shutdown=30, backlog=BACKLOG,
