@@ -103,7 +103,8 @@ def test_where_no_model_is_left_the_prior_answers(root: Path) -> None:
         (None, "champion.json is not there"),
         ('{"model": null}', "names no champion"),
         ("[]", "names no champion"),
-        ('{"model": "ab", "prior": null}', "has no prior"),
+        ('{"model": "../../secret", "prior": 0.5}', "names no champion"),
+        (json.dumps({"model": "a" * 64, "prior": None}), "has no prior"),
         ("{", "is not JSON"),
     ],
 )

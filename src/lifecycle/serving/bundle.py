@@ -78,7 +78,7 @@ class Bundle:
         together = self.score(rows)
         for number, (record, row) in enumerate(zip(self.golden, rows, strict=True)):
             probability = self.score_one(row)
-            if not max(abs(given - record["probability"]) for given in (probability, together[number])) <= TOLERANCE:
+            if not all(abs(given - record["probability"]) <= TOLERANCE for given in (probability, together[number])):
                 raise ProjectError(
                     f"bundle {self.sha256[:12]}: golden request {number} gives {probability!r}, "
                     f"expected {record['probability']!r}."
@@ -139,10 +139,23 @@ def load_bundle(folder: Path, rows: int = 1000) -> Bundle:
     try:
         scorer = Scorer(plan, {column["name"]: column["dtype"] for column in columns}, trees)
         schema = Schema(columns, rows)
-        compared = [schema.parse_one(encode_row(row)) for row in background]
+        check_requests(schema, golden)
+        compared = [schema.parse(encode_row(row))[0][0] for row in background]
         return Bundle(hash_bundle(folder), manifest, schema, scorer, golden, compared)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ProjectError(f"{folder} cannot be loaded: {type(error).__name__}: {error}.") from error
+    except ProjectError as error:
+        raise ProjectError(f"{folder}: {error}") from error
+    except Exception as error:  # another program may have written it: what is wrong in it may show in any way
+        said = str(error).rstrip(".")
+        raise ProjectError(f"{folder} cannot be loaded: {type(error).__name__}: {said}.") from error
+
+
+def check_requests(schema: Schema, golden: list[Record]) -> None:
+    """Refuse (by whatever error) golden records that are none, or hold no request of the schema."""
+    if not golden:
+        raise ValueError(f"{GOLDEN} holds no request")
+    for record in golden:
+        schema.parse(encode_row(record["request"]))
+        float(record["probability"])
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -184,6 +197,10 @@ def to_plain(value: Any) -> Any:
     """A table's value as JSON holds it."""
     if isinstance(value, np.generic):
         value = value.item()
-    if value is None or value != value:  # noqa: PLR0124 - NaN and NaT differ from themselves
+    try:
+        absent = value is None or bool(value != value)  # noqa: PLR0124 - NaN and NaT differ from themselves
+    except TypeError:  # pandas' NA cannot tell
+        absent = True
+    if absent:
         return None
     return value.isoformat() if hasattr(value, "isoformat") else value

@@ -57,7 +57,7 @@ def compile_preparation(prepare: Any) -> tuple[Record, list[Record], list[int]]:
     for _, branch, names in prepare.transformers_:
         if branch == "drop" or len(names) == 0:
             continue
-        steps = {type(step).__name__: step for _, step in branch.steps}
+        steps = {type(step).__name__: step for _, step in getattr(branch, "steps", [("", branch)])}
         for kind in set(steps) - {
             "FenceClipper",
             "SimpleImputer",
@@ -128,6 +128,11 @@ def compile_curves(pipeline: Any) -> tuple[Record, None]:
     """
     from scipy.interpolate import BSpline, PPoly
 
+    kinds = [type(step).__name__ for _, step in pipeline.steps]
+    if kinds != ["SplineAppender", "LogisticRegression"]:
+        raise ProjectError(
+            f"A pipeline of {', '.join(kinds)} cannot be compiled for serving; there is SplineAppender, LogisticRegression."
+        )
     appender, model = (step for _, step in pipeline.steps)
     coefficients = model.coef_[0]
     place = appender.n_features_in_

@@ -51,6 +51,8 @@ class Signer:
         except (binascii.Error, UnicodeEncodeError):
             raise ValueError("no request id") from None
         told, signature = whole[: LAYOUT.size], whole[LAYOUT.size :]
+        if base64.urlsafe_b64encode(whole).decode() != token:  # another spelling of an id would count as another
+            raise ValueError("no request id")
         if len(told) != LAYOUT.size or not compare_digest(self.digest(told), signature):
             raise ValueError("no request id of this service")
         at, model, code, _ = LAYOUT.unpack(told)
@@ -73,7 +75,7 @@ def find_key(folder: Path) -> bytes:
     """
     path = folder / "key"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    aside = folder / f".key.{os.getpid()}"
+    aside = folder / f".key.{secrets.token_hex(8)}"  # in containers that share the folder process ids are the same
     if not path.exists():
         try:
             handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

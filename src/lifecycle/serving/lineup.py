@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
 import time
@@ -180,7 +181,7 @@ def read_lineup(root: Path, rows: int) -> Lineup:
     if not path.is_file():
         raise ProjectError(f"{path} is not there: `lifecycle promote` makes a model the champion.")
     champion = read_json(path)
-    if not isinstance(champion, dict) or not isinstance(champion.get("model"), str):
+    if not isinstance(champion, dict) or not re.fullmatch("[0-9a-f]{64}", str(champion.get("model"))):
         raise ProjectError(f"{path} names no champion: `lifecycle promote` makes a model the champion.")
     if not isinstance(champion.get("prior"), int | float):
         raise ProjectError(f"{path} has no prior: promote the model again.")

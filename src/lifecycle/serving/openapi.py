@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lifecycle.serving.bundle import Bundle
+from lifecycle.serving.bundle import Bundle, encode_row
 from lifecycle.serving.settings import Settings
 
 Record = dict[str, Any]
@@ -146,12 +146,12 @@ def golden_example(bundle: Bundle | None) -> Record | None:
     """What the schema's example is answered with."""
     if bundle is None:
         return None
-    row = bundle.golden[0]
-    positive = row["probability"] >= bundle.manifest.threshold
+    probability = bundle.score_one(bundle.schema.parse_one(encode_row(bundle.schema.example)))
+    positive = probability >= bundle.manifest.threshold
     return {
         "prediction": bundle.manifest.positive if positive else bundle.manifest.negative,
-        "probability": row["probability"],
-        "confidence": row["probability"] if positive else 1 - row["probability"],
+        "probability": probability,
+        "confidence": probability if positive else 1 - probability,
         "request_id": "AAZEWa8h1OpwFrUOjDABq2bXb1n2wYJ7x0mZ4Q==",
         "threshold": bundle.manifest.threshold,
         "model": bundle.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NotRequired, Required
 
@@ -14,7 +14,8 @@ Record = dict[str, Any]
 Row = dict[str, Any]
 SHOWN = 20  # problems of a request that are told; the rest is counted
 CUT = 80  # letters of a wrong value that are told
-WHOLE = 2**53  # beyond it a float64 is no exact whole number
+NUMBERS: dict[str, Callable[[Any], Any]] = {"bool": bool, "float64": float, "int64": int}
+WHOLE = 2**53 - 1  # beyond it two whole numbers may be one float64 (RFC 8259, 6)
 
 
 make_typed_dict: Any = typing_extensions.TypedDict  # its fields are known when a bundle is loaded, not before
@@ -114,26 +115,59 @@ def annotate(column: Record) -> Any:
     words = {"description": column["description"] + (f" In {column['unit']}." if column["unit"] else "")}
     low, high, dtype = column["min"], column["max"], column["dtype"]
     kind: Any
-    if column["values"] is not None:
+    if column["values"] is not None and dtype in NUMBERS:
+        among = {"enum": column["values"], **words}
+        kind = Annotated[bool if dtype == "bool" else float, AfterValidator(pick_from(column)), WithJsonSchema(among)]
+    elif column["values"] is not None:
         kind = Annotated[Literal[tuple(column["values"])], Field(**words)]
     elif dtype == "float64":
         kind = Annotated[float, Field(ge=low, le=high, **words)]
     elif dtype == "int64":
-        low, high = -WHOLE if low is None else low, WHOLE if high is None else high
+        low, high = -WHOLE if low is None else max(low, -WHOLE), WHOLE if high is None else min(high, WHOLE)
         told = {"type": "integer", "minimum": int(low), "maximum": int(high), **words}
-        number = Annotated[float, Field(ge=low, le=high, multiple_of=1)]  # 3.0 is a whole number in JSON
-        kind = Annotated[number, AfterValidator(int), WithJsonSchema(told)]
+        number = Annotated[float, Field(ge=low, le=high)]  # 3.0 is a whole number in JSON
+        kind = Annotated[number, AfterValidator(to_whole), WithJsonSchema(told)]
     elif dtype == "bool":
         kind = Annotated[bool, Field(**words)]
     elif dtype == "datetime":
-        kind = Annotated[datetime, AfterValidator(to_utc), Field(**words)]
+        told = {"type": "string", "format": "date-time", **words}
+        kind = Annotated[str, AfterValidator(to_utc), WithJsonSchema(told)]
     else:
         kind = Annotated[str, Field(**words)]
     return kind | None if column["nullable"] else kind
 
 
-def to_utc(moment: datetime) -> datetime:
-    """A moment in UTC, without a zone; one without a zone is in UTC already. ValueError beyond the calendar's ends."""
+def pick_from(column: Record) -> Callable[[Any], Any]:
+    """What gives a column's value as its dtype; ValueError for one that is not among its `values`.
+
+    A Literal would take true for 1, which it equals in Python.
+    """
+    known = {value: NUMBERS[column["dtype"]](value) for value in column["values"]}
+
+    def pick(value: Any) -> Any:
+        if value not in known:
+            raise ValueError("not one of the column's values")
+        return known[value]
+
+    return pick
+
+
+def to_whole(number: float) -> int:
+    """A float as the whole number that it is; ValueError where it is none (pydantic's `multiple_of` is not exact)."""
+    whole = int(number)
+    if whole != number:
+        raise ValueError("no whole number")
+    return whole
+
+
+def to_utc(text: str) -> datetime:
+    """A moment of ISO 8601 in UTC, without a zone; one without a zone is in UTC already. ValueError where it is none.
+
+    pydantic's own would take "1769860800", seconds since 1970, too.
+    """
+    if text[10:11] not in ("T", "t", " "):
+        raise ValueError("a moment has a date and a time")
+    moment = datetime.fromisoformat(text)
     try:
         return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
     except OverflowError as error:

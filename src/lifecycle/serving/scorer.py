@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
-from math import exp, isfinite, nan
+from math import exp, isfinite, log, nan
 from types import ModuleType
 from typing import Any
 
@@ -28,7 +28,7 @@ class Scorer:
     def __init__(self, plan: Record, dtypes: Mapping[str, str], trees: bytes | None) -> None:
         inputs, model = Inputs(plan, dtypes), plan["model"]
         self.model = LinearModel(inputs, model) if trees is None else TreeModel(inputs, model, trees)
-        self.calibrate = build_calibration(plan["calibration"])
+        self.calibrate, self.calibrate_one = build_calibration(plan["calibration"])
 
     def score(self, rows: Sequence[Row]) -> Array:
         """The probability of the positive class, float64 of shape (rows,)."""
@@ -37,7 +37,7 @@ class Scorer:
 
     def score_one(self, row: Row) -> float:
         """The probability of one row: what `score` gives but for the last digits, and several times faster."""
-        return float(self.calibrate(self.model.predict_one(row)))
+        return self.calibrate_one(self.model.predict_one(row))
 
 
 class Inputs:
@@ -137,10 +137,10 @@ class LinearModel:
         """Probabilities, shape (rows,)."""
         inputs = self.inputs
         X = inputs.read_numbers(rows)
-        log_odds = X @ self.slopes_whole
+        log_odds = np.einsum("ij,j->i", X, self.slopes_whole)  # `@` gives the same row other last bits at other places
         if inputs.clips or not isfinite(log_odds.sum()):  # a gap shows in the sum: where there is none, none is sought
             X = inputs.fill_gaps(X)
-            log_odds = X @ self.slopes
+            log_odds = np.einsum("ij,j->i", X, self.slopes)
         log_odds += [self.add_levels(row) for row in rows]
         for column, breaks, pieces in self.curves:
             log_odds += evaluate_curve((X[:, column] - inputs.mean[column]) / inputs.scale[column], breaks, pieces)
@@ -149,7 +149,8 @@ class LinearModel:
     def predict_one(self, row: Row) -> float:
         """The probability of one row, in plain numbers: a call of numpy takes as long as this does for ten columns."""
         if self.curves:
-            return float(self.predict([row])[0])
+            with np.errstate(all="ignore"):
+                return float(self.predict([row])[0])
         log_odds = self.add_levels(row)
         values = {name: to_value(row.get(name), self.inputs.dtypes[name]) for name in self.inputs.read}
         for name, codes, compute, slope, gap, low, high in self.steps:
@@ -271,22 +272,37 @@ def import_treelite() -> Any:
     return treelite
 
 
-def build_calibration(record: Record) -> Callable[[Any], Any]:
-    """The map from the model's probability, or an array of them, to the calibrated one (`modeling.calibration` learned it)."""
+def build_calibration(record: Record) -> tuple[Callable[[Array], Array], Callable[[float], float]]:
+    """The map from the model's probabilities to calibrated ones, of an array and of one (`modeling.calibration` learned it).
+
+    Raises ValueError for a kind that is not known.
+    """
+    if record["kind"] == "none":
+        return lambda probability: probability, lambda probability: probability
     if record["kind"] == "sigmoid":
         slope, intercept = record["slope"], record["intercept"]
 
-        def apply_sigmoid(probability: Any) -> Any:
+        def apply_sigmoid(probability: Array) -> Array:
             inside = np.clip(probability, LIMIT, 1 - LIMIT)
-            return 1 / (1 + np.exp(-(slope * np.log(inside / (1 - inside)) + intercept)))
+            return np.asarray(1 / (1 + np.exp(-(slope * np.log(inside / (1 - inside)) + intercept))))
 
-        return apply_sigmoid
+        def apply_sigmoid_one(probability: float) -> float:
+            inside = min(max(probability, LIMIT), 1 - LIMIT)
+            return to_probability(slope * log(inside / (1 - inside)) + intercept)
+
+        return apply_sigmoid, apply_sigmoid_one
     if record["kind"] == "isotonic":
         knots, levels = np.array(record["knots"]), np.array(record["levels"])
-        return lambda probability: np.clip(np.interp(probability, knots, levels), LIMIT, 1 - LIMIT)
-    return lambda probability: probability
+
+        def apply_isotonic(probability: Array) -> Array:
+            return np.asarray(np.clip(np.interp(probability, knots, levels), LIMIT, 1 - LIMIT))
+
+        return apply_isotonic, lambda probability: float(
+            min(max(np.interp(probability, knots, levels), LIMIT), 1 - LIMIT)
+        )
+    raise ValueError(f"the calibration {record['kind']!r} is not known")
 
 
 def to_probability(log_odds: float) -> float:
     """1 / (1 + exp(-log-odds)), where exp does not overflow."""
-    return 1 / (1 + exp(-log_odds)) if log_odds > -LARGEST_EXPONENT else 0.0
+    return 0.0 if log_odds <= -LARGEST_EXPONENT else 1 / (1 + exp(-log_odds))

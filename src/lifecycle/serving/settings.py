@@ -25,9 +25,9 @@ class Settings(BaseModel):
     Sizes are in bytes, times in seconds; a rate limit of 0 is none.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"  # an empty one would be every address
     port: Annotated[int, Field(ge=0, le=65535)] = 8000  # 0: a free one
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     api_keys: Annotated[tuple[SecretStr, ...], BeforeValidator(split_words)] = ()  # none: everybody may ask
@@ -42,7 +42,7 @@ class Settings(BaseModel):
     drain_seconds: Annotated[float, Field(ge=0)] = 1  # between SIGTERM and no longer taking connections
     watch_seconds: Positive = 0.5  # between two looks at champion.json and shadow.json
     log_folder: Path = Path(PREDICTIONS)  # relative to the project
-    log_key: SecretStr | None = None  # signs request ids; none: a key kept in the log's folder
+    log_key: Annotated[SecretStr, Field(min_length=1)] | None = None  # signs request ids; none: one in the log's folder
     flush_seconds: Positive = 0.5  # a crash loses at most what was answered in so long
     segment_bytes: Annotated[int, Field(ge=4096)] = 32 * 1024 * 1024
     segment_seconds: Positive = 600
