@@ -157,6 +157,16 @@ def test_a_segment_is_sealed_when_it_is_old_though_nothing_comes(
     assert numbers(tmp_path) == [1, 2]
 
 
+def test_a_queue_that_fills_is_written_before_its_time(tmp_path: Path, keep: Callable[..., PredictionLog]) -> None:
+    log = keep(tmp_path, capacity=400, flush_seconds=60)
+    for number in range(99):
+        log.append(tell(number))
+    assert log.written == 0
+    for number in range(99, 300):
+        assert log.append(tell(number))
+    wait(lambda: log.written > 99)
+
+
 def test_a_closed_log_takes_nothing(tmp_path: Path) -> None:
     log = PredictionLog(tmp_path)
     assert log.close() and log.close()

@@ -23,6 +23,7 @@ import orjson
 SEGMENTS = "segments"
 OPEN, SEALED = ".open", ".sealed"
 SLICE = 128  # records encoded without a pause: the event loop waits for the GIL a fraction of a millisecond at most
+SLICES = 16  # of a flush, at most: when many records wait, slices grow
 LONGEST_PAUSE = 30.0  # seconds between two attempts on a disk that refuses
 NEWS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
 
@@ -60,7 +61,7 @@ class PredictionLog:
         self.sent = 0  # the first so many of them are in the segment, but not synced
         self.segment: Segment | None = None
         self.pause, self.retry_at = flush_seconds, 0.0
-        self.closing = threading.Event()
+        self.closing, self.called = threading.Event(), threading.Event()  # the second: write now, not at the next tick
         self.thread = threading.Thread(target=self.run, name="prediction-log", daemon=True)
         self.thread.start()
 
@@ -76,10 +77,13 @@ class PredictionLog:
 
     def append(self, record: Record) -> bool:
         """Leave a record to be written, from any thread; False when it was dropped. It must not be changed afterwards."""
-        if len(self.queue) >= self.capacity or self.closing.is_set():
+        waiting = len(self.queue)
+        if waiting >= self.capacity or self.closing.is_set():
             self.refused += 1
             return False
         self.queue.append(record)
+        if waiting == self.capacity // 4:
+            self.called.set()
         return True
 
     def state(self) -> dict[str, Any]:
@@ -96,12 +100,15 @@ class PredictionLog:
     def close(self, timeout: float = 5) -> bool:
         """Write what waits, seal the segment and end; False when that took longer than `timeout` seconds."""
         self.closing.set()
+        self.called.set()
         self.thread.join(timeout)
         return not self.thread.is_alive()
 
     def run(self) -> None:
         """The thread: flush at every tick, once more at the end, and count what could not be written."""
-        while not self.closing.wait(self.flush_seconds):
+        while not self.closing.is_set():
+            self.called.wait(self.flush_seconds)
+            self.called.clear()
             self.flush()
         self.retry_at = 0.0
         self.flush()
@@ -121,7 +128,7 @@ class PredictionLog:
                 self.problem, self.pause = "", self.flush_seconds
                 return
         while self.queue:
-            self.pending.append(self.encode())
+            self.pending.append(self.encode(SLICE))
         waiting = sum(count for count, _ in self.pending)
         while waiting > self.capacity:
             count, _ = self.pending.popleft()
@@ -149,8 +156,9 @@ class PredictionLog:
             self.leave_segment()
         for _, lines in list(self.pending):
             self.send(lines)
-        for _ in range(0, len(self.queue), SLICE):
-            self.pending.append(self.encode())
+        size = max(SLICE, len(self.queue) // SLICES)  # each time the GIL is let go, a busy event loop keeps it for 5 ms
+        for _ in range(0, len(self.queue), size):
+            self.pending.append(self.encode(size))
             self.send(self.pending[-1][1])  # the GIL is free meanwhile
         if self.segment:
             self.commit()
@@ -158,10 +166,10 @@ class PredictionLog:
                 self.segment.seal()
                 self.segment = None
 
-    def encode(self) -> tuple[int, bytes]:
+    def encode(self, size: int) -> tuple[int, bytes]:
         """The queue's next slice as lines."""
         lines = []
-        for _ in range(min(SLICE, len(self.queue))):
+        for _ in range(min(size, len(self.queue))):
             try:
                 text = orjson.dumps(self.queue.popleft(), default=str, option=orjson.OPT_SERIALIZE_NUMPY)
             except orjson.JSONEncodeError:

@@ -66,13 +66,10 @@ class Inputs:
 
     def read_numbers(self, rows: Sequence[Row]) -> Array:
         """The numeric features, derived ones too, float64 of shape (rows, numbers); not finite where missing or undefined."""
-        X = np.array(
-            [
-                [row.get(name) if codes is None else codes.get(row.get(name)) for name, codes in self.numbers]
-                for row in rows
-            ],
-            dtype="float64",
-        )
+        X = np.empty((len(rows), len(self.numbers)))
+        for place, (name, codes) in enumerate(self.numbers):
+            if place not in self.derived:
+                X[:, place] = [row.get(name) if codes is None else codes.get(row.get(name)) for row in rows]
         if self.derived:
             values = {name: to_array([row.get(name) for row in rows], self.dtypes[name]) for name in self.read}
             for place, expression in self.derived.items():

@@ -1,0 +1,23 @@
+"""The service on BentoML; LIFECYCLE_RELEASE names the release."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import pandas as pd
+
+from benchmarks.serving.fitted import Fitted
+
+
+@bentoml.service
+class Champion:
+    """The fitted champion."""
+
+    def __init__(self) -> None:
+        self.fitted = Fitted(Path(os.environ["LIFECYCLE_RELEASE"]))
+
+    @bentoml.api
+    def predict(self, row: dict[str, Any], /) -> dict[str, float]:
+        """One row's probability."""
+        return {"probability": float(self.fitted.predict(pd.DataFrame([row]))[0])}

@@ -1,0 +1,232 @@
+"""The servers that are compared: how each is made, started on a core of its own, asked, and stopped."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.project import CHECKOUT
+from lifecycle import paths
+from lifecycle.paths import ProjectError, read_json
+from lifecycle.serving.probe import Reply, ask, list_children, prepare_root, read_memory
+
+Record = dict[str, Any]
+HERE = Path(__file__).parent
+FOLDER = CHECKOUT / ".lifecycle/benchmarks"  # on the project's own disk: the prediction log is synced
+PROGRAMS = Path(sys.executable).parent
+PATIENCE = 120.0  # seconds for a server to start
+LOCKED = (  # what BentoML's environment takes from requirements.txt: the model was fitted with them, or lifecycle needs them
+    "joblib", "narwhals", "numpy", "pandas", "pyarrow", "pydantic", "pydantic-core", "ruamel-yaml", "scikit-learn", "scipy",
+    "threadpoolctl",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server.
+
+    command: what starts it on a port. path: where it is asked. wrap: a row as it wants it. read: the probability in its
+    answer; None where there is none. ready: what answers 200 once it is up; None: `path`.
+    """
+
+    title: str
+    command: Callable[[int], list[str]]
+    path: str
+    wrap: Callable[[Record], Any]
+    read: Callable[[Any], float] | None
+    environment: dict[str, str] = field(default_factory=dict)
+    ready: str | None = None
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server; `seconds`: from its start until it was ready."""
+
+    peer: Peer
+    port: int
+    pid: int
+    seconds: float
+
+    @property
+    def address(self) -> str:
+        """Where it is asked."""
+        return f"http://127.0.0.1:{self.port}{self.peer.path}"
+
+    @property
+    def memory(self) -> int:
+        """Resident bytes of the largest of its processes."""
+        return max(map(read_memory, list_tree(self.pid)))
+
+    def ask(self, content: Any) -> bytes:
+        """Its answer to a request's content; raises ProjectError where that is not 200."""
+        status, _, body = request(self.port, self.peer.path, json.dumps(content).encode())
+        if status != 200:
+            raise ProjectError(f"{self.peer.title} answered with {status}: {body[:300]!r}.")
+        return body
+
+
+def describe_ours(release: Path, folder: Path) -> Peer:
+    """`lifecycle serve` as it is by default, in a project that has nothing but the champion."""
+    champion = {**read_json(CHECKOUT / paths.CHAMPION), "previous": None}
+    root = prepare_root(folder / "root", release / "bundle", champion)
+    return Peer(
+        "lifecycle serve", lambda port: [f"{PROGRAMS}/lifecycle", "serve", "--port", str(port)], "/predict",
+        lambda row: row, lambda answer: answer["probability"], {paths.ROOT_VARIABLE: str(root)}, "/ready",
+    )  # fmt: skip
+
+
+def describe_flask(release: Path, folder: Path) -> Peer:
+    """Flask's own server, as textbooks start it."""
+    command = [sys.executable, "-m", "benchmarks.serving.flask_app", str(release)]
+    return Peer(
+        "Flask, app.run", lambda port: [*command, str(port)], "/predict", lambda row: row,
+        lambda answer: answer["probability"],
+    )  # fmt: skip
+
+
+def describe_gunicorn(release: Path, folder: Path) -> Peer:
+    """The same application on gunicorn with its default worker; threads did not make it quicker."""
+    command = [f"{PROGRAMS}/gunicorn", f"benchmarks.serving.flask_app:make_app({str(release)!r})"]
+    return Peer(
+        "Flask, gunicorn", lambda port: [*command, "--bind", f"127.0.0.1:{port}"], "/predict",
+        lambda row: row, lambda answer: answer["probability"],
+    )  # fmt: skip
+
+
+def describe_mlflow(release: Path, folder: Path) -> Peer:
+    """`mlflow models serve` of the fitted model as a pyfunc, in this environment."""
+    import mlflow
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)  # a model without a signature is meant: checking it costs time
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    mlflow.pyfunc.save_model(
+        folder / "mlflow",
+        python_model=str(HERE / "mlflow_model.py"),
+        artifacts={"release": str(release)},
+        pip_requirements=[],
+    )
+    command = [f"{PROGRAMS}/mlflow", "models", "serve", "-m", str(folder / "mlflow"), "--env-manager", "local"]
+    return Peer(
+        "mlflow models serve", lambda port: [*command, "-h", "127.0.0.1", "-p", str(port)], "/invocations",
+        lambda row: {"dataframe_records": [row]}, lambda answer: answer["predictions"][0],
+    )  # fmt: skip
+
+
+def describe_bentoml(release: Path, folder: Path) -> Peer:
+    """BentoML in an environment of its own, since it does not go with this one's packages; `lifecycle` comes by PYTHONPATH."""
+    programs = make_environment()
+    command = [f"{programs}/bentoml", "serve", "benchmarks.serving.bentoml_app:Champion", "--host", "127.0.0.1"]
+    environment = {
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "LIFECYCLE_RELEASE": str(release),
+        "BENTOML_HOME": str(folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "true",
+    }  # fmt: skip
+    return Peer(
+        "BentoML", lambda port: [*command, "--port", str(port)], "/predict", lambda row: row,
+        lambda answer: answer["probability"], environment,
+    )  # fmt: skip
+
+
+def describe_echo(size: int) -> Peer:
+    """Bare uvicorn, told to leave out what ours leaves out; its answers have `size` bytes."""
+    command = [f"{PROGRAMS}/uvicorn", "benchmarks.serving.echo_app:app", "--loop", "uvloop", "--http", "httptools"]
+    silent = ["--no-access-log", "--no-proxy-headers", "--no-server-header"]
+    return Peer(
+        "echo on uvicorn", lambda port: [*command, *silent, "--port", str(port)], "/", lambda row: row, None,
+        {"ECHO_BYTES": str(size)},
+    )  # fmt: skip
+
+
+def make_environment() -> Path:
+    """The folder of the programs of BentoML's environment, made if need be; raises ProjectError when it cannot be."""
+    lock = (CHECKOUT / "requirements.txt").read_text(encoding="utf-8")
+    locked = [pin for pin in re.findall(r"^\S+==\S+", lock, re.MULTILINE) if pin.split("==")[0] in LOCKED]
+    uv, home = [sys.executable, "-m", "uv", "--quiet"], FOLDER / "environment"
+    install = ["pip", "install", "--python", str(home / "bin/python"), "--no-deps", "-r", str(HERE / "bentoml.txt")]
+    for words in (["venv", "--allow-existing", "--python", sys.executable, str(home)], [*install, *locked]):
+        done = subprocess.run([*uv, *words], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ProjectError(f"BentoML's environment cannot be made, --peers can leave it out: {done.stderr.strip()}")
+    return home / "bin"
+
+
+PEERS = {
+    "flask": describe_flask,
+    "gunicorn": describe_gunicorn,
+    "mlflow": describe_mlflow,
+    "bentoml": describe_bentoml,
+}
+
+
+@contextmanager
+def start(peer: Peer, row: Record, core: int, folder: Path) -> Iterator[Server]:
+    """Start a server on a core and a free loopback port, and end it, with all that it started, with the block.
+
+    Raises ProjectError with the last that it said when it does not answer.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ, "PYTHONPATH": f"{CHECKOUT}{os.pathsep}{CHECKOUT / 'src'}", "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}", **peer.environment,
+    }  # fmt: skip
+    log = folder / f"{peer.title}.log"
+    with log.open("wb") as said:
+        began = time.monotonic()
+        process = subprocess.Popen(
+            ["taskset", "-c", str(core), *peer.command(port)],
+            cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
+        )  # fmt: skip
+    try:
+        wait_until_up(peer, port, row, process, log)
+        yield Server(peer, port, process.pid, time.monotonic() - began)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def wait_until_up(peer: Peer, port: int, row: Record, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until a server answers 200; raises ProjectError when it ends or does not."""
+    body = None if peer.ready else json.dumps(peer.wrap(row)).encode()
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and process.poll() is None:
+        with suppress(OSError, http.client.HTTPException):
+            if request(port, peer.ready or peer.path, body)[0] == 200:
+                return
+        time.sleep(0.01)
+    raise ProjectError(f"{peer.title} did not start: {log.read_text(errors='replace')[-1000:].strip()}")
+
+
+def count_dropped(server: Server) -> int:
+    """Records that our server's prediction log had no room for."""
+    text = request(server.port, "/metrics", None)[2].decode()
+    return int(float(re.findall(r'^prediction_log_records_total{result="dropped"} (\S+)$', text, re.MULTILINE)[0]))
+
+
+def request(port: int, path: str, body: bytes | None) -> Reply:
+    """One request on a connection of its own."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
+        return ask(connection, path, body)
+
+
+def list_tree(pid: int) -> list[int]:
+    """A process and all that it started."""
+    return [pid, *(below for child in list_children(pid) for below in list_tree(child))]
