@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from math import ceil, floor
 from typing import Annotated, Any, Literal, NotRequired, Required
 
 import typing_extensions
@@ -75,8 +76,10 @@ class Schema:
             return RequestError(413, f"A request may hold at most {self.rows} rows.")
         if first["type"] == "too_short":
             return RequestError(422, "The list holds no row.")
+        width = 1 + listed  # a column may have tried a value in two ways
+        problems = list({problem["loc"][:width]: problem for problem in reversed(problems)}.values())[::-1]
         told = [self.describe(problem, listed) for problem in problems[:SHOWN]]
-        more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
+        more = f" ({len(problems) - 1} more problem{'s' * (len(problems) > 2)})" if len(problems) > 1 else ""
         return RequestError(422, "{field}: got {got}, expected {expected}".format(**told[0]) + f"{more}.", told)
 
     def describe(self, problem: Any, listed: bool) -> Record:
@@ -115,18 +118,21 @@ def annotate(column: Record) -> Any:
     words = {"description": column["description"] + (f" In {column['unit']}." if column["unit"] else "")}
     low, high, dtype = column["min"], column["max"], column["dtype"]
     kind: Any
-    if column["values"] is not None and dtype in NUMBERS:
-        among = {"enum": column["values"], **words}
-        kind = Annotated[bool if dtype == "bool" else float, AfterValidator(pick_from(column)), WithJsonSchema(among)]
+    if dtype == "int64" and (limits := find_limits(column)) is not None:
+        told = {"type": "integer", "minimum": limits[0], "maximum": limits[1], **words}
+        if column["values"] is not None:
+            told = {"enum": column["values"], **words}
+        among = Field(ge=limits[0], le=limits[1])
+        # 3.0 is a whole number in JSON; the first of the two takes nearly all, and is four times as quick
+        whole: Any = Annotated[int, among] | Annotated[float, among, AfterValidator(to_whole)]
+        kind = Annotated[whole, Field(union_mode="left_to_right"), WithJsonSchema(told)]
+    elif column["values"] is not None and dtype in NUMBERS:
+        told = {"enum": column["values"], **words}
+        kind = Annotated[bool if dtype == "bool" else float, AfterValidator(pick_from(column)), WithJsonSchema(told)]
     elif column["values"] is not None:
         kind = Annotated[Literal[tuple(column["values"])], Field(**words)]
     elif dtype == "float64":
         kind = Annotated[float, Field(ge=low, le=high, **words)]
-    elif dtype == "int64":
-        low, high = -WHOLE if low is None else max(low, -WHOLE), WHOLE if high is None else min(high, WHOLE)
-        told = {"type": "integer", "minimum": int(low), "maximum": int(high), **words}
-        number = Annotated[float, Field(ge=low, le=high)]  # 3.0 is a whole number in JSON
-        kind = Annotated[number, AfterValidator(to_whole), WithJsonSchema(told)]
     elif dtype == "bool":
         kind = Annotated[bool, Field(**words)]
     elif dtype == "datetime":
@@ -135,6 +141,16 @@ def annotate(column: Record) -> Any:
     else:
         kind = Annotated[str, Field(**words)]
     return kind | None if column["nullable"] else kind
+
+
+def find_limits(column: Record) -> tuple[int, int] | None:
+    """The least and the greatest whole number that a column takes; None where its `values` leave some between them out."""
+    if column["values"] is not None:
+        low, high = int(min(column["values"])), int(max(column["values"]))
+        return (low, high) if sorted(column["values"]) == list(range(low, high + 1)) else None
+    low = -WHOLE if column["min"] is None else max(ceil(column["min"]), -WHOLE)
+    high = WHOLE if column["max"] is None else min(floor(column["max"]), WHOLE)
+    return low, high
 
 
 def pick_from(column: Record) -> Callable[[Any], Any]:
