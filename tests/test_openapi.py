@@ -214,7 +214,7 @@ def test_each_refusal_is_a_problem(bundle: Bundle, path: str) -> None:
 
 def test_readiness_may_be_refused(document: Record) -> None:
     answers = document["paths"]["/ready"]["get"]["responses"]
-    assert answers.keys() == {"200", "503"}
+    assert answers.keys() == {"200", "422", "503"}
     assert document["paths"]["/health"]["get"]["responses"].keys() == {"200"}
 
 

@@ -16,33 +16,24 @@ from urllib.parse import parse_qsl
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from lifecycle.paths import ProjectError
 from lifecycle.serving import metrics as prometheus
 from lifecycle.serving import openapi
 from lifecycle.serving.explain import explain_row
-from lifecycle.serving.guards import KeyRing, RateLimit
+from lifecycle.serving.guards import CLOSE, PROBLEM, SECURITY, Headers, KeyRing, RateLimit
 from lifecycle.serving.identity import Signer, find_key, now
 from lifecycle.serving.lineup import PRIOR, Answer, Judge, Lineup, read_lineup, take_stamp
 from lifecycle.serving.log import PredictionLog
-from lifecycle.serving.schema import RequestError
+from lifecycle.serving.schema import CUT, RequestError, tell_value
 from lifecycle.serving.settings import Settings
 from lifecycle.serving.shadow import Shadow
 
 Record = dict[str, Any]
-Headers = list[tuple[bytes, bytes]]
 Receive = Callable[[], Awaitable[Record]]
 Send = Callable[[Record], Awaitable[None]]
 
 logger = logging.getLogger("lifecycle.serving")
 TICK = 0.25  # seconds between two looks at what is not measured on the path
-SECURITY: Headers = [
-    (b"cache-control", b"no-store"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-]
 JSON: Headers = [(b"content-type", b"application/json"), *SECURITY]
-PROBLEM: Headers = [(b"content-type", b"application/problem+json"), *SECURITY]
-CLOSE = (b"connection", b"close")
 OPEN = {"/health", "/ready", "/metrics", "/openapi.json", *openapi.PAGES}  # probes, scrapes and pages carry no key
 
 
@@ -77,6 +68,7 @@ class Service:
         self.shadow = Shadow(self.log.append, lambda *told: self.metrics.shadowed.labels(*told[:2]).inc(told[2]))
         self.keys = KeyRing(tuple(key.get_secret_value() for key in settings.api_keys))
         self.limit = RateLimit(settings.rate_limit / settings.workers)
+        self.truth = TypeAdapter(Truth)
         self.truths: TypeAdapter[list[Truth]] = TypeAdapter(
             Annotated[list[Truth], Field(min_length=1, max_length=settings.max_rows)]
         )
@@ -118,15 +110,20 @@ class Service:
         except ClientGoneError:
             self.metrics.errors.labels(scope["path"], "gone").inc()
         except Exception:
-            logger.exception("unexpected", extra={"path": scope["path"]})
+            logger.exception("unexpected", extra={"path": self.name_path(scope)})
             await self.send_problem(scope, send, RequestError(500, "Something unexpected happened; the log has it."))
         finally:
             self.in_flight -= 1
             if self.settings.access_log:
                 took = time.perf_counter() - began
                 logger.info(
-                    "request", extra={"path": scope["path"], "method": scope["method"], "seconds": round(took, 6)}
+                    "request",
+                    extra={"path": self.name_path(scope), "method": scope["method"], "seconds": round(took, 6)},
                 )
+
+    def name_path(self, scope: Record) -> str:
+        """A request's path for log and metrics, which hold nothing that a client made up."""
+        return scope["path"] if scope["path"] in self.routes else "(unknown)"
 
     def find_route(self, scope: Record) -> Callable[..., Awaitable[None]]:
         """What answers a request; raises RequestError where nothing does."""
@@ -145,8 +142,8 @@ class Service:
         if not self.keys.admits(headers):
             raise RequestError(401, "A key is needed, as `Authorization: Bearer KEY` or `X-API-Key: KEY`.")
         if self.limit.rate:
-            client = headers.get(b"x-api-key") or headers.get(b"authorization") if self.keys.digests else None
-            wait = self.limit.take(client.hex() if client else (scope.get("client") or ("",))[0])
+            client = self.keys.read(headers).hex() if self.keys.digests else (scope.get("client") or ("",))[0]
+            wait = self.limit.take(client)
             if wait:
                 raise RequestError(429, f"Too many requests; the next one is taken in {wait:.2f} s.", [{"wait": wait}])
 
@@ -289,13 +286,9 @@ class Service:
         body = await self.read_body(headers, receive)
         listed = body.lstrip()[:1] == b"["
         try:
-            truths = self.truths.validate_json(body if listed else b"[" + body + b"]")
+            truths = self.truths.validate_json(body) if listed else [self.truth.validate_json(body)]
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            if first["type"] == "json_invalid":
-                raise RequestError(400, f"The body is not JSON: {first['ctx']['error']}.") from None
-            field = ".".join(str(part) for part in first["loc"][1:]) or "(body)"
-            raise RequestError(422, f"{field[:80]}: {first['msg']}.") from None
+            raise reject_truth(error, listed, self.settings.max_rows) from None
         read = [self.read_truth(truth) for truth in truths]
         for truth, (model, correct) in zip(truths, read, strict=True):
             self.log.append({"kind": "feedback", "id": truth.request_id, "at": now(), "truth": str(truth.truth)})
@@ -322,7 +315,8 @@ class Service:
         manifest = bundle.manifest
         classes = (manifest.negative, manifest.positive)
         if not any(truth.truth == label and type(truth.truth) is type(label) for label in classes):
-            raise RequestError(422, f"truth: got {truth.truth!r}, expected one of {', '.join(map(repr, classes))}.")
+            expected = f"one of {', '.join(map(repr, classes))}"
+            raise RequestError(422, f"truth: got {tell_value(truth.truth)}, expected {expected}.")
         if prediction.positive is None:
             return prediction.model, None
         return prediction.model, (truth.truth == manifest.positive) == prediction.positive
@@ -335,6 +329,8 @@ class Service:
 
     async def tell_ready(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
         """GET /ready: 200 when the champion is loaded and gives its golden answers; ?allow=degraded is content with a stand-in."""
+        if scope["query_string"] not in (b"", b"allow=degraded"):
+            raise RequestError(422, "The query takes allow=degraded.")
         faults = self.find_faults()
         status = "draining" if self.draining else "degraded" if faults else "ready"
         content = status == "ready" or (status == "degraded" and scope["query_string"] == b"allow=degraded")
@@ -426,7 +422,7 @@ class Service:
     async def send_problem(self, scope: Record, send: Send, rejection: RequestError) -> None:
         """Send a problem (RFC 9457), and count it."""
         status = rejection.status
-        known = scope["path"] if scope["path"] in self.routes else "(unknown)"
+        known = self.name_path(scope)
         self.metrics.errors.labels(known, str(status)).inc()
         for error in rejection.errors if status == 422 else []:
             first = self.lineup.first
@@ -447,7 +443,8 @@ class Service:
         if status == 429:
             headers.append((b"retry-after", str(int(rejection.errors[0]["wait"]) + 1).encode()))
         if status == 405:
-            headers.append((b"allow", ", ".join(self.routes[scope["path"]]).encode()))
+            taken = self.routes[scope["path"]]
+            headers.append((b"allow", ", ".join([*taken, *(["HEAD"] if "GET" in taken else [])]).encode()))
         if status in (408, 413) and not self.draining:
             headers.append(CLOSE)  # the rest of the body is not waited for
         await self.send(scope, send, status, headers, orjson.dumps(problem, default=str))
@@ -486,7 +483,7 @@ class Service:
                 continue
             try:
                 lineup = await loop.run_in_executor(None, read_lineup, self.root, self.settings.max_rows)
-            except (ProjectError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, what answers now goes on, and is watched
                 seen = stamp
                 self.metrics.swaps.labels("refused").inc()
                 logger.error("the lineup stays: %s", error)  # noqa: TRY400 - the sentence is enough
@@ -517,6 +514,24 @@ class Service:
             done = self.counted.get(result, 0)
             self.metrics.logged.labels(result).inc(total - done)
             self.counted[result] = total
+
+
+def reject_truth(error: ValidationError, listed: bool, most: int) -> RequestError:
+    """Say what is wrong with the body of POST /feedback."""
+    problem = error.errors(include_url=False)[0]
+    if problem["type"] == "json_invalid":
+        return RequestError(400, f"The body is not JSON: {problem['ctx']['error']}.")
+    if problem["type"] == "too_long":
+        return RequestError(413, f"A request may hold at most {most} truths.")
+    if problem["type"] == "too_short":
+        return RequestError(422, "The list holds no truth.")
+    place = list(problem["loc"][1 if listed else 0 :])
+    field = str(place[0])[:CUT] if place else "(body)"
+    got = "nothing" if problem["type"] == "missing" else tell_value(problem["input"])
+    expected = {
+        "request_id": "the id of a prediction", "truth": "a class", "(body)": "an object with request_id and truth",
+    }.get(field, "no such field; there are request_id, truth")  # fmt: skip
+    return RequestError(422, f"{field}: got {got}, expected {expected}.")
 
 
 class ClientGoneError(Exception):

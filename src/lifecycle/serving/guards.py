@@ -7,6 +7,14 @@ from collections import OrderedDict
 from hashlib import sha256
 from hmac import compare_digest
 
+Headers = list[tuple[bytes, bytes]]
+SECURITY: Headers = [
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
+PROBLEM: Headers = [(b"content-type", b"application/problem+json"), *SECURITY]
+CLOSE = (b"connection", b"close")
 CLIENTS = 10_000  # whose rates are kept; the one unseen for longest is forgotten
 BURST = 2.0  # seconds of the rate that may come at once
 
@@ -17,15 +25,16 @@ class KeyRing:
     def __init__(self, keys: tuple[str, ...]) -> None:
         self.digests = [sha256(key.encode()).digest() for key in keys]
 
+    def read(self, headers: dict[bytes, bytes]) -> bytes:
+        """The key that a request holds, as `Authorization: Bearer KEY` or else as `X-API-Key: KEY`."""
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        return token.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key", b"")
+
     def admits(self, headers: dict[bytes, bytes]) -> bool:
-        """Whether `Authorization: Bearer KEY` or `X-API-Key: KEY` holds one of them; every key is compared, in constant time."""
+        """Whether a request holds one of them; every key is compared, in constant time."""
         if not self.digests:
             return True
-        given = headers.get(b"x-api-key", b"")
-        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() == b"bearer":
-            given = token.strip()
-        digest = sha256(given).digest()
+        digest = sha256(self.read(headers)).digest()
         return sum(compare_digest(digest, known) for known in self.digests) > 0  # `any` would stop at the first
 
 

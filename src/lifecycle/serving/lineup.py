@@ -235,9 +235,9 @@ def read_since(root: Path, model: str) -> Record:
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     for line in reversed(lines):
         try:
-            record: Record = json.loads(line)
+            record = json.loads(line)
         except ValueError:
             continue
-        if record.get("model") == model:
+        if isinstance(record, dict) and record.get("model") == model:
             return record
     return {}

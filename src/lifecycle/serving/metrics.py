@@ -54,7 +54,7 @@ class Metrics:
         self.log_healthy = Gauge(
             "prediction_log_healthy",
             "1: the last write went well.",
-            multiprocess_mode="min",
+            multiprocess_mode="livemin",
             registry=registry,
         )
         self.shadowed = Counter(

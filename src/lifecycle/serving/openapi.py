@@ -19,7 +19,9 @@ PAGE = f"""<!doctype html>
 <body><div id="page"></div>
 <script src="/docs/swagger-ui-bundle.js"></script><script src="/docs/start.js"></script></body></html>
 """
-START = """window.onload = () => SwaggerUIBundle({ url: "/openapi.json", dom_id: "#page", deepLinking: true });
+START = """window.onload = () => SwaggerUIBundle({
+  url: "/openapi.json", dom_id: "#page", deepLinking: true, validatorUrl: null,
+});
 """
 PAGES = ("/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js")
 PREDICTION: Record = {
@@ -108,7 +110,7 @@ def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
             **list_refusals("400", "401", "408", "413", "415", "422", "429"),
         },
     }  # fmt: skip
-    unready = {"503": describe_answer("Not ready, and why")}
+    unready = {"503": describe_answer("Not ready, and why"), **list_refusals("422")}
     allow: Record = {"name": "allow", "in": "query", "schema": {"enum": ["degraded"]}, "required": False}
     keys: Record = {
         "bearer": {"type": "http", "scheme": "bearer"},

@@ -17,20 +17,18 @@ import sys
 import tempfile
 import threading
 import time
-from asyncio import TimerHandle
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from http import HTTPStatus
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from traceback import format_tb
 from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lifecycle.paths import ProjectError
+from lifecycle.serving.protocol import Protocol
 from lifecycle.serving.settings import Settings
 
 logger = logging.getLogger("lifecycle.serving")
@@ -41,9 +39,6 @@ FAILED = 3  # the exit status of a worker that could not start: starting it agai
 RESTART_SECONDS = 1.0  # between two starts of a worker that died
 LAST_CALL = 0.1  # seconds, at the end, for handshakes that are under way
 FAREWELL = 1.0  # seconds, after it, for a request that is under way on a connection that was idle
-LINGER = 2.0  # seconds in which a client that was refused may end its request
-MOST_IGNORED = 32 * 1024 * 1024  # bytes of it
-LARGEST_HEAD = 64 * 1024  # bytes
 ATTACH_FILTER = getattr(socket, "SO_ATTACH_FILTER", 26)  # socket(7)
 NO_NEWCOMERS = (  # classic BPF over a TCP segment: drop those whose only flag among SYN and ACK is SYN
     (0x30, 0, 0, 13), (0x54, 0, 0, 0x12), (0x15, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFF),
@@ -95,137 +90,6 @@ class Server(uvicorn.Server):
         return Protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
 
-class Together:
-    """A transport that writes a response's head with its body: one system call, and one time that the client wakes.
-
-    close: what uvicorn's `close` does, once all is written.
-    """
-
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self.transport, self.finish, self.head = transport, close, b""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Keep a head (an interim 1xx has no body to wait for); write anything else, after the head that was kept."""
-        if not self.head and data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):
-            self.head = data
-            return
-        self.transport.write(self.head + data if self.head else data)
-        self.head = b""
-
-    def close(self) -> None:
-        """Write what was kept, and close."""
-        if self.head:
-            self.write(b"")
-        self.finish()
-
-
-class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 that bounds how long a request's arrival and how large its head may be, and closes with care.
-
-    uvicorn waits for ever, reads a head of any size, and closes while a client still sends, who then may not read why.
-    """
-
-    patience = 10.0  # seconds from a connection's, or a request's, beginning to the request's last byte
-    farewell = 0.0  # seconds that a connection without a request has to send one, when the server stops
-    timer: TimerHandle | None = None
-    inside = False  # between a request's first byte and its last
-    head: int | None = 0  # bytes of a request's head beyond those that came first; None: it has ended
-    leaving: int | None = None  # bytes that came after the last answer; None: there was none
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Expect a request."""
-        self.inner = transport
-        super().connection_made(Together(transport, self.leave))  # type: ignore[arg-type]
-        self.timer = self.loop.call_later(self.patience, self.give_up)
-
-    def data_received(self, data: bytes) -> None:
-        """Take bytes; wait for the rest of a request that came in part. One that came whole needs no clock."""
-        if self.leaving is not None:
-            self.leaving += len(data)
-            if self.leaving > MOST_IGNORED:
-                self.inner.abort()
-            return
-        began = self.inside
-        super().data_received(data)
-        if self.inside and self.timer is None:
-            self.timer = self.loop.call_later(self.patience, self.give_up)
-        if began and self.inside and self.head is not None:
-            self.head += len(data)
-            if self.head > LARGEST_HEAD:
-                self.refuse(431, f"A request's head may have at most {LARGEST_HEAD} bytes.")
-
-    def on_message_begin(self) -> None:
-        """A request's first byte."""
-        self.inside, self.head = True, 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """The end of a request's head."""
-        self.head = None
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """A request's last byte."""
-        self.inside = False
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-        super().on_message_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
-        if self.timer is not None:
-            self.timer.cancel()
-        super().connection_lost(exc)
-
-    def give_up(self) -> None:
-        """Refuse a request that is too slow."""
-        self.refuse(408, f"The request did not arrive within {self.patience:g} s.")
-
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP."""
-        self.inside = True  # what else comes is not read
-        self.refuse(400, "The request is not HTTP/1.1.")
-
-    def refuse(self, status: int, detail: str) -> None:
-        """Answer with RFC 9457's problem, and close. What was answered already is not answered twice."""
-        if self.transport.is_closing() or self.leaving is not None:
-            return
-        if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
-            phrase = HTTPStatus(status).phrase
-            problem = {"type": "about:blank", "title": phrase, "status": status, "detail": detail}
-            body = json.dumps(problem).encode()
-            head = f"connection: close\r\ncontent-type: application/problem+json\r\ncontent-length: {len(body)}\r\n\r\n"
-            self.inner.write(f"HTTP/1.1 {status} {phrase}\r\n{head}".encode() + body)
-        self.leave()
-
-    def leave(self) -> None:
-        """Close. A client that is still sending is heard out for a while: closed at once, it could not read the answer.
-
-        The kernel resets a connection that is closed with bytes unread (RFC 9112, 9.6).
-        """
-        if not self.inside:
-            self.inner.close()
-        elif self.leaving is None and not self.inner.is_closing():
-            self.leaving = 0
-            self.inner.resume_reading()
-            if self.timer is not None:
-                self.timer.cancel()
-            if self.inner.can_write_eof():
-                self.inner.write_eof()
-            self.timer = self.loop.call_later(LINGER, self.inner.close)
-
-    def shutdown(self) -> None:
-        """The server stops: a connection without a request has a little time, for one may be on its way."""
-        if self.cycle is None or self.cycle.response_complete:
-            self.loop.call_later(self.farewell, super().shutdown)
-        else:
-            super().shutdown()
-
-
 class JsonLines(logging.Formatter):
     """A record as one line of JSON: when, how grave, what, and its own fields; never a request's values."""
 
@@ -240,8 +104,8 @@ class JsonLines(logging.Formatter):
             "pid": record.process,
             **{key: value for key, value in vars(record).items() if key not in self.own},
         }
-        if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
+        if record.exc_info and record.exc_info[0]:  # without the error's own words, which may hold a request's value
+            line["trace"] = "".join([*format_tb(record.exc_info[2]), record.exc_info[0].__name__])
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
