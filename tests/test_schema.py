@@ -149,7 +149,7 @@ def test_what_is_not_is_refused_and_named(name: str, text: str) -> None:
         ("plan", '"pro"', "'pro'", "one of 'basic', 'plus'"),
         ("active", "3", "3", "true or false"),
         ("since", '"x"', "'x'", "a moment such as 2026-01-31T12:00:00Z or null"),
-        ("note", "{}", "dict of 0", "a string or null"),
+        ("note", "{}", "object of 0", "a string or null"),
         ("plan", '"' + "x" * 5000 + '"', "'" + "x" * (CUT - 1) + "…", "one of 'basic', 'plus'"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from math import ceil, floor
@@ -191,8 +192,13 @@ def to_utc(text: str) -> datetime:
 
 
 def tell_value(value: Any) -> str:
-    """What came, in a few letters."""
-    text = f"{type(value).__name__} of {len(value)}" if isinstance(value, dict | list) else repr(value)
+    """What came, in a few letters; what JSON has a word for, by that."""
+    if isinstance(value, dict | list):
+        text = f"{'object' if isinstance(value, dict) else 'list'} of {len(value)}"
+    elif value is None or isinstance(value, bool | float):
+        text = json.dumps(value)
+    else:
+        text = repr(value)
     return text if len(text) <= CUT else text[:CUT] + "…"
 
 
