@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import pytest
 from lifecycle import paths
 from lifecycle.paths import ProjectError, read_json, write_json
 from lifecycle.serving.bundle import hash_bundle
-from lifecycle.serving.lineup import Judge, find_release, read_lineup
+from lifecycle.serving.lineup import Budget, Judge, ScorerTimeoutError, find_release, read_lineup
 from tests.bundles import ROW, compute_probability, make_champion, make_hole, rewrite_plan, write_release
 
 Record = dict[str, Any]
@@ -168,3 +171,15 @@ def test_a_shadow_that_does_not_load_harms_nobody(root: Path) -> None:
         assert lineup.whole and lineup.shadow is None and said in lineup.problems[0]
     write_json({"model": None}, root / paths.SHADOW)
     assert read_lineup(root, 10).problems == ()
+
+
+def test_the_alarm_interrupts_nobody_elses_code() -> None:
+    """A tracer that runs within a scorer holds a lock; interrupted there, it would never let go of it."""
+    budget = Budget(0.001)
+    budget.since = time.monotonic() - 1
+    budget.interrupt(signal.SIGALRM, sys._getframe())
+    ours: Record = {"__name__": "lifecycle.serving.scorer", "sys": sys}
+    exec("frame = sys._getframe()", ours)  # noqa: S102 - a frame of our own code
+    with pytest.raises(ScorerTimeoutError):
+        budget.interrupt(signal.SIGALRM, ours["frame"])
+    budget.interrupt(signal.SIGALRM, ours["frame"])  # it has ended meanwhile

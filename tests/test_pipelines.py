@@ -39,6 +39,16 @@ def test_the_same_seed_is_the_same_model(customers: pd.DataFrame, family: str) -
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_predicts_the_same_each_time_whatever_its_threads(customers: pd.DataFrame, family: str) -> None:
+    """A forest whose trees are summed in the order in which threads end does not."""
+    table, declaration = make_table(customers, make_contract())
+    X = table[[feature["name"] for feature in declaration["features"]]]
+    settings = {**SETTINGS, "forest": {"n_estimators": 300, "min_samples_leaf": 7}}[family]
+    pipeline = build_pipeline(family, settings, declaration["features"], seed=0, threads=4).fit(X, table["left"])
+    assert len({pipeline.predict_proba(X).tobytes() for _ in range(30)}) == 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_what_is_fitted_is_fitted_on_the_training_part_alone(customers: pd.DataFrame, family: str) -> None:
     """Whatever the other rows hold, a pipeline fitted on the first 200 predicts the same."""
     contract = make_contract(spend={"outliers": "clip"})

@@ -69,7 +69,11 @@ def test_targets_and_files_named_in_prose_exist(checkout: Path, readme: str) -> 
     for command in re.findall(r"`(?:\.venv/bin/)?lifecycle (\w+)", prose):
         assert command in COMMANDS
     for name in re.findall(r"`((?:src|tests|docs|notebooks|data|benchmarks)/[\w/.]+)`", prose):
-        built = name.startswith(("data/validated", "data/raw", "data/features")) or "NAME" in name or "NN_" in name
+        built = (
+            name.startswith(("data/validated", "data/raw", "data/features", "data/predictions"))
+            or "NAME" in name
+            or "NN_" in name
+        )
         assert built or (checkout / name).exists(), name
     for link in re.findall(r"\]\(([^)#]+)\)", prose):
         assert (checkout / link).exists(), link
