@@ -23,7 +23,7 @@ from lifecycle.serving.guards import CLOSE, PROBLEM, SECURITY, Headers, KeyRing,
 from lifecycle.serving.identity import Signer, find_key, now
 from lifecycle.serving.lineup import PRIOR, Answer, Judge, Lineup, read_lineup, take_stamp
 from lifecycle.serving.log import PredictionLog
-from lifecycle.serving.schema import CUT, RequestError, tell_value
+from lifecycle.serving.schema import CUT, RequestError, reject_shape, tell_value
 from lifecycle.serving.settings import Settings
 from lifecycle.serving.shadow import Shadow
 
@@ -519,12 +519,8 @@ class Service:
 def reject_truth(error: ValidationError, listed: bool, most: int) -> RequestError:
     """Say what is wrong with the body of POST /feedback."""
     problem = error.errors(include_url=False)[0]
-    if problem["type"] == "json_invalid":
-        return RequestError(400, f"The body is not JSON: {problem['ctx']['error']}.")
-    if problem["type"] == "too_long":
-        return RequestError(413, f"A request may hold at most {most} truths.")
-    if problem["type"] == "too_short":
-        return RequestError(422, "The list holds no truth.")
+    if (refusal := reject_shape(problem, "truth", most)) is not None:
+        return refusal
     place = list(problem["loc"][1 if listed else 0 :])
     field = str(place[0])[:CUT] if place else "(body)"
     got = "nothing" if problem["type"] == "missing" else tell_value(problem["input"])

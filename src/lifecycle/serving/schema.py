@@ -70,13 +70,8 @@ class Schema:
     def reject(self, error: ValidationError, listed: bool) -> RequestError:
         """Say what is wrong with a request."""
         problems = error.errors(include_url=False)
-        first = problems[0]
-        if first["type"] == "json_invalid":
-            return RequestError(400, f"The body is not JSON: {first['ctx']['error']}.")
-        if first["type"] == "too_long":
-            return RequestError(413, f"A request may hold at most {self.rows} rows.")
-        if first["type"] == "too_short":
-            return RequestError(422, "The list holds no row.")
+        if (refusal := reject_shape(problems[0], "row", self.rows)) is not None:
+            return refusal
         width = 1 + listed  # a column may have tried a value in two ways
         problems = list({problem["loc"][:width]: problem for problem in reversed(problems)}.values())[::-1]
         told = [self.describe(problem, listed) for problem in problems[:SHOWN]]
@@ -106,6 +101,17 @@ class Schema:
     def example(self) -> Row:
         """A row of the contract's examples."""
         return {name: column["example"] for name, column in self.columns.items()}
+
+
+def reject_shape(problem: Any, noun: str, most: int) -> RequestError | None:
+    """The refusal of a body that is no JSON, or a list of too many or no things called `noun`; None for another problem."""
+    if problem["type"] == "json_invalid":
+        return RequestError(400, f"The body is not JSON: {problem['ctx']['error']}.")
+    if problem["type"] == "too_long":
+        return RequestError(413, f"A request may hold at most {most} {noun}s.")
+    if problem["type"] == "too_short":
+        return RequestError(422, f"The list holds no {noun}.")
+    return None
 
 
 def as_validator(adapter: TypeAdapter[Any]) -> SchemaValidator:
