@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 from lifecycle.contract import load_contract
-from lifecycle.paths import CONTRACT, RAW_TABLE, REFERENCE, Project, ProjectError, find_root, open_project, write_json
+from lifecycle.paths import (
+    CONTRACT,
+    LIVE_PAGE,
+    RAW_TABLE,
+    REFERENCE,
+    Project,
+    ProjectError,
+    find_root,
+    open_project,
+    write_json,
+)
 from lifecycle.run import ENVIRONMENT, STAGES, StageError, run_stage
 
 
@@ -40,6 +52,22 @@ def build_parser() -> argparse.ArgumentParser:
     compact.add_argument(
         "--keep-days", type=int, metavar="N", help="and remove the days that ended N days ago or earlier"
     )
+    monitor = commands.add_parser(
+        "monitor", help="hold the server's prediction log against what the champion was evaluated on"
+    )
+    monitor.add_argument("--log", metavar="FOLDER", help="the prediction log (the server's)")
+    monitor.add_argument("--exit-code", action="store_true", help="end with 2 where an alert asks to act")
+    retrain = commands.add_parser(
+        "retrain", help="decide whether a new model is due, train it, and promote it if it is better"
+    )
+    retrain.add_argument(
+        "step", nargs="?", metavar="{decide,validate,train,judge,deploy}",
+        choices=("decide", "validate", "train", "judge", "deploy"),
+        help="do one step alone; it ends with 99 where there is nothing (more) to do",
+    )  # fmt: skip
+    retrain.add_argument("--log", metavar="FOLDER", help="the prediction log (the server's)")
+    play = commands.add_parser("play", help="play a year of production offline: drift, alarm, retraining, promotion")
+    play.add_argument("--scenario", metavar="NAME", help="which of simulate.scenarios (that of monitor.log)")
     commands.add_parser(
         "profile", help="take the raw table's distributions as the reference that validation compares with"
     )
@@ -153,6 +181,54 @@ def compact(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def find_log(chosen: argparse.Namespace, project: Project) -> Path:
+    """The prediction log that was named, else the server's."""
+    from lifecycle.serving.settings import read_settings
+
+    return Path(chosen.log).resolve() if chosen.log else project.root / read_settings(os.environ).log_folder
+
+
+def monitor(chosen: argparse.Namespace) -> int:
+    """lifecycle monitor [--log FOLDER] [--exit-code]"""
+    from lifecycle.live import monitor_live, tell_alerts
+
+    project = open_project(write=True)
+    record = monitor_live(project, find_log(chosen, project))
+    print(*tell_alerts(record), sep="\n")
+    print(f"monitor: {LIVE_PAGE} shows it")
+    return 2 if chosen.exit_code and record["severity"] == "act" else 0
+
+
+def retrain(chosen: argparse.Namespace) -> int:
+    """lifecycle retrain [STEP] [--log FOLDER]"""
+    project, _ = open_registry()
+    from lifecycle.retraining import retrain as do_retrain
+
+    status = do_retrain(project, find_log(chosen, project), chosen.step)
+    return status if chosen.step else 0
+
+
+def play(chosen: argparse.Namespace) -> int:
+    """lifecycle play [--scenario NAME]"""
+    if any(
+        os.environ.get(key) != value for key, value in ENVIRONMENT.items() if value
+    ):  # as a stage has it, before numpy loads
+        words = [
+            sys.executable,
+            "-m",
+            "lifecycle.cli",
+            "play",
+            *(["--scenario", chosen.scenario] if chosen.scenario else []),
+        ]
+        return subprocess.run(words, env={**os.environ, **ENVIRONMENT}, check=False).returncode
+    project, _ = open_registry()
+    from lifecycle.play import play_year
+
+    page = play_year(project, chosen.scenario)
+    print(f"play: {page.relative_to(project.output)} tells the year")
+    return 0
+
+
 def profile(chosen: argparse.Namespace) -> int:
     """lifecycle profile"""
     from lifecycle.stages.validate import describe_reference, read_raw
@@ -167,7 +243,7 @@ def profile(chosen: argparse.Namespace) -> int:
 
 COMMANDS = {
     "run": run, "report": report, "promote": promote, "rollback": rollback, "shadow": shadow, "history": history,
-    "compact": compact, "profile": profile, "serve": serve,
+    "compact": compact, "monitor": monitor, "retrain": retrain, "play": play, "profile": profile, "serve": serve,
 }  # fmt: skip
 
 

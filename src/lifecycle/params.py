@@ -56,7 +56,7 @@ class Features(Strict):
     """The derived features (name: expression over columns), the split, and the share held out."""
 
     derived: dict[str, str]
-    split: Literal["auto", "stratified", "time", "group"]
+    split: Literal["auto", "stratified", "time", "group", "order"]
     test_share: Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -78,13 +78,14 @@ class Range(Strict):
 
 
 class Tune(Strict):
-    """The study: trials, folds, what the pruner waits for, and each family's search space."""
+    """The study: trials, folds, what the pruner waits for, each family's search space, and settings to try first."""
 
     trials: Count
     folds: Annotated[int, Field(ge=2)]
     startup_trials: Count
     storage: str
     families: dict[str, dict[str, Range | list[Scalar]]]
+    first: dict[str, dict[str, Scalar]]
 
 
 class Cost(Strict):
@@ -149,6 +150,56 @@ class Deploy(Strict):
     memory_megabytes: Annotated[float, Field(gt=0)]
 
 
+class Scenario(Strict):
+    """What happens to simulated traffic from the month `begin` on; `stages.simulate.draw_month` says what each kind does."""
+
+    kind: Literal["none", "scale", "tilt", "mix", "prior", "reverse", "level", "missing", "volume"]
+    column: str = ""
+    factor: float = 1.0
+    share: Share = 1.0
+    level: str = ""
+    begin: Count = 1
+
+
+class Simulate(Strict):
+    """Simulated production: months of so many rows, when truths arrive, and what happens."""
+
+    first: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
+    months: Count
+    rows: Annotated[int, Field(ge=10)]
+    label_days: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
+    label_share: Share
+    scenarios: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Scenario]
+
+
+class Monitor(Strict):
+    """Which log is looked at, in windows of which length, how often a quiet one may ring, and what is too little to tell."""
+
+    log: str
+    rehearsals: str
+    window: Literal["day", "week", "month"]
+    false_alarms: Annotated[float, Field(gt=0, lt=1)]
+    min_rows: Count
+    min_class: Annotated[int, Field(ge=2)]
+    min_psi: Annotated[float, Field(ge=0)]
+    min_effect: Annotated[float, Field(ge=0)]
+
+
+class Retrain(Strict):
+    """When a challenger is trained, on which rows, judged on how many, with how many trials."""
+
+    log: str
+    max_age_days: Count
+    on_drift: Literal["act", "look", "never"]
+    on_decay: Literal["act", "look", "never"]
+    min_rows: Annotated[int, Field(ge=50)]
+    window: Literal["drift_aware", "all", "sliding"]
+    sliding_days: Count
+    holdout_rows: Annotated[int, Field(ge=20)]
+    trials: Count
+    startup_trials: Count
+
+
 class Params(Strict):
     """All of params.yaml."""
 
@@ -162,6 +213,9 @@ class Params(Strict):
     evaluate: Evaluate
     explain: Explain
     deploy: Deploy
+    simulate: Simulate
+    monitor: Monitor
+    retrain: Retrain
 
     def for_notebook(self, stage: str) -> dict[str, Any]:
         """The plain values that a stage's notebook gets: those of `base` and of its own section."""

@@ -19,7 +19,20 @@ from lifecycle.paths import PARAMS, Project, ProjectError, open_project, replace
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-STAGES = ("collect", "validate", "explore", "features", "tune", "train", "evaluate", "explain", "deploy")
+STAGES = (
+    "collect",
+    "validate",
+    "explore",
+    "features",
+    "tune",
+    "train",
+    "evaluate",
+    "explain",
+    "deploy",
+    "simulate",
+    "monitor",
+    "retrain",
+)
 RUNNING = ".lifecycle/running"
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -58,8 +71,8 @@ def list_links() -> list[tuple[str, str]]:
     return [*list_reports(), ("Model card", "model_card.html")]
 
 
-def run_stage(stage: str) -> Path:
-    """Run one stage and return its page's path.
+def run_stage(stage: str, links: list[tuple[str, str]] | None = None) -> Path:
+    """Run one stage and return its page's path; `links` are those of the page, by default to all of its sisters.
 
     Raises ProjectError (a parameter, a file) or StageError (the notebook failed; the half-run one is kept).
     """
@@ -73,7 +86,7 @@ def run_stage(stage: str) -> Path:
     finally:
         stop_kernel(kernel)
     normalise(notebook)
-    page = publish(project, name, notebook)
+    page = publish(project, name, notebook, list_links() if links is None else links)
     cells = sum(cell.cell_type == "code" for cell in notebook.cells)
     print(f"{stage}: {cells} cells in {time.monotonic() - begun:.1f} s -> {page.relative_to(project.output)}")
     return page
@@ -195,7 +208,7 @@ def merge_streams(outputs: list[Any]) -> list[Any]:
     return merged
 
 
-def publish(project: Project, name: str, notebook: NotebookNode) -> Path:
+def publish(project: Project, name: str, notebook: NotebookNode, links: list[tuple[str, str]]) -> Path:
     """Write the run notebook and its page under reports/, each whole or not at all; the page's path comes back."""
     import nbformat
 
@@ -208,6 +221,6 @@ def publish(project: Project, name: str, notebook: NotebookNode) -> Path:
     with replace_file(project.write(f"reports/notebooks/{name}.ipynb")) as aside:
         nbformat.write(notebook, aside)
     with replace_file(page) as aside:
-        text = render_notebook(notebook, project=title, links=list_links(), current=page.name)
+        text = render_notebook(notebook, project=title, links=links, current=page.name)
         aside.write_text(text, encoding="utf-8")
     return page

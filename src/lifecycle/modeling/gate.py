@@ -33,6 +33,7 @@ def judge_candidate(evaluation: Record, gate: Mapping[str, float]) -> list[Recor
         judge_baseline("logistic", "the logistic regression", compared.get("logistic"), level),
         judge_baseline("tutorial", "the tutorials' random forest", compared.get("tutorial"), level),
         judge_champion(evaluation["champion"], compared.get("champion"), level),
+        judge_protected(evaluation["protected"], level),
     ]
 
 
@@ -182,6 +183,26 @@ def judge_champion(champion: Record, record: Record | None, significance: float)
         )
     condition = judge_baseline("champion", "the champion", record, significance)
     return {**condition, "message": f"{condition['message']} {champion['message']}"}
+
+
+def judge_protected(protected: Sequence[Record], significance: float) -> Record:
+    """No group of a fairness column is shown to have a higher Brier score than with the champion.
+
+    The level is shared out over the groups (Bonferroni).
+    """
+    name, title = "not_worse_for_protected", "Not worse for any protected group"
+    if not protected:
+        return make_condition(name, title, passed=True, message="There is no group to compare with a champion.")
+    worst = max(protected, key=lambda record: record["brier"]["value"])
+    limit = significance / len(protected)
+    failed = [record for record in protected if record["brier"]["value"] > 0 and record["brier"]["p"] < limit]
+    shown = max(failed, key=lambda record: record["brier"]["value"]) if failed else worst
+    message = (
+        f"Of {len(protected)} groups, {shown['column']} = {shown['level']} is {'shown to lose' if failed else 'served worst'}: its "
+        f"Brier score differs by {shown['brier']['value']:+.4f} from the champion's ({tell_p(shown['brier']['p'])}, "
+        f"{shown['rows']:,} rows); less is better."
+    )
+    return make_condition(name, title, passed=not failed, limit=0.0, value=shown["brier"]["value"], message=message)
 
 
 def is_worse(difference: Mapping[str, float], significance: float) -> bool:

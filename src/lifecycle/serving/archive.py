@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -119,6 +119,20 @@ def read_predictions(
     if until is not None:
         table = table.filter(pc.less(table["at"], pa.scalar(until, at.type)))
     return fold_features(table.sort_by("at"), kind)
+
+
+def find_span(folder: Path, kind: str = "prediction") -> tuple[datetime, datetime] | None:
+    """The first and the last moment that records of a kind may have: whole days of its partitions, records of segments.
+
+    None for an empty log.
+    """
+    days = [day for _, day in find_partitions(folder / kind)]
+    moments = [datetime.combine(day, time.min, UTC) for day in days[:1]]
+    moments += [datetime.combine(day, time.max, UTC) for day in days[-1:]]
+    for path in find_segments(folder):
+        at = [record["at"] for record in try_segment(path) or [] if record["kind"] == kind]
+        moments += [datetime.fromtimestamp(value / 1e6, UTC) for value in (min(at), max(at))] if at else []
+    return (min(moments), max(moments)) if moments else None
 
 
 def prune_log(folder: Path, days: int) -> int:

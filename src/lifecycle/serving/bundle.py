@@ -21,8 +21,8 @@ from lifecycle.serving.scorer import Scorer
 
 Record = dict[str, Any]
 FORMAT = 1
-MANIFEST, PLAN, SCHEMA, GOLDEN, BACKGROUND, TREES = (
-    "manifest.json", "plan.json", "schema.json", "golden.json", "background.json", "trees.bin"
+MANIFEST, PLAN, SCHEMA, GOLDEN, BACKGROUND, REFERENCE, TREES = (
+    "manifest.json", "plan.json", "schema.json", "golden.json", "background.json", "reference.json", "trees.bin"
 )  # fmt: skip
 TOLERANCE = 1e-9  # between a golden answer and what the bundle gives
 
@@ -94,17 +94,20 @@ def encode_row(row: Record) -> bytes:
 
 def write_bundle(
     folder: Path, plan: Record, trees: bytes | None, columns: list[Record], golden: list[Record],
-    background: list[Record], facts: Record,
+    background: list[Record], facts: Record, reference: Record | None = None,
 ) -> str:  # fmt: skip
     """Write a bundle into `folder`, whole or not at all, and give its hash; the same content gives the same bytes.
 
-    facts: the manifest's entries model, family, target, positive, negative, threshold, prior and hashes.
+    facts: the manifest's entries model, family, target, positive, negative, threshold, prior and hashes. reference: what
+    monitoring holds later rows against, which the server does not look at.
     """
     aside = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     for name, content in ((PLAN, plan), (SCHEMA, columns), (GOLDEN, golden), (BACKGROUND, background)):
         write_json(content, aside / name)
+    if reference is not None:
+        write_json(reference, aside / REFERENCE)
     if trees is not None:
         (aside / TREES).write_bytes(trees)
     files = {path.name: hash_file(path) for path in sorted(aside.iterdir())}
@@ -127,7 +130,7 @@ def load_bundle(folder: Path, rows: int = 1000) -> Bundle:
     """
     manifest = read_manifest(folder)
     for name, sha256 in manifest.files.items():
-        if name not in (PLAN, SCHEMA, GOLDEN, BACKGROUND, TREES):
+        if name not in (PLAN, SCHEMA, GOLDEN, BACKGROUND, REFERENCE, TREES):
             raise ProjectError(f"{folder}/{MANIFEST} names the file {name!r}, which no bundle has.")
         if not (folder / name).is_file():
             raise ProjectError(f"{folder} is not whole: {name} is missing.")

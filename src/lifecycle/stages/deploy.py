@@ -16,9 +16,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lifecycle.contract import Contract
+from lifecycle.contract import Contract, Role
 from lifecycle.modeling.model import Model, load_model
 from lifecycle.modeling.tracking import log_serving, open_tracking
+from lifecycle.monitoring.decay import describe_performance
+from lifecycle.monitoring.drift import PREDICTION
+from lifecycle.monitoring.sketches import Kind, sketch_column, sketch_reference
 from lifecycle.paths import hash_file
 from lifecycle.reporting.serving import draw_latency, write_serving
 from lifecycle.serving.bundle import (
@@ -26,6 +29,7 @@ from lifecycle.serving.bundle import (
     GOLDEN,
     MANIFEST,
     PLAN,
+    REFERENCE,
     SCHEMA,
     TOLERANCE,
     TREES,
@@ -115,6 +119,37 @@ def describe_bundle(model: Model, contract: Contract, prior: float) -> Record:
     }
 
 
+def describe_reference(
+    held_out: pd.DataFrame, contract: Contract, columns: list[Record], probability: Array, model: Model,
+    importance: list[Record], seed: int,
+) -> Record:  # fmt: skip
+    """What monitoring holds later rows against: the held-out rows, which no fit has seen and the metrics are of, in counts.
+
+    weights: the share of each column in all the moves of predictions. performance: what truths are compared with.
+    """
+    kinds = choose_kinds(contract, columns)
+    reference = sketch_reference(held_out, kinds)
+    reference["columns"][PREDICTION] = sketch_column(pd.Series(probability), "numeric")
+    truth = (held_out[contract.target] == contract.positive).to_numpy()
+    moved = {record["column"]: record["attribution"] for record in importance}
+    total = sum(moved.values()) or 1.0
+    cost = model.metadata["cost"]
+    return {
+        **reference,
+        "weights": {name: moved.get(name, 0.0) / total for name in kinds},
+        "units": {column["name"]: column["unit"] for column in columns if column["unit"]},
+        "cost": cost,
+        "performance": describe_performance(truth, probability, threshold=model.threshold, cost=cost, seed=seed),
+    }
+
+
+def choose_kinds(contract: Contract, columns: list[Record]) -> dict[str, Kind]:
+    """How each column of a request is counted; a moment is not, for later rows are later."""
+    kinds: dict[Role, Kind] = {Role.NUMERIC: "numeric", Role.CATEGORICAL: "levels", Role.BOOLEAN: "levels"}
+    roles = {column["name"]: contract.columns[column["name"]].role for column in columns}
+    return {name: kinds[role] for name, role in roles.items() if role in kinds}
+
+
 def tabulate_bundle(folder: Path) -> pd.DataFrame:
     """The bundle's files: what each holds, its size and its hash."""
     holds = {
@@ -123,6 +158,7 @@ def tabulate_bundle(folder: Path) -> pd.DataFrame:
         SCHEMA: "the columns of a request",
         GOLDEN: "requests and their answers, checked whenever the bundle is loaded",
         BACKGROUND: "rows that explanations compare with",
+        REFERENCE: "the held-out rows in counts, what the model did on them, and each column's weight: for monitoring",
         TREES: "trees, as treelite stores them",
     }
     files = [folder / name for name in holds if (folder / name).exists()]

@@ -355,6 +355,36 @@ def compare_groups(
     return records
 
 
+def compare_protected(
+    target: Array,
+    candidate: Array,
+    champion: Array | None,
+    groups: Mapping[str, pd.Series | None],
+    min_class: int,
+    replicates: int,
+    seed: int,
+) -> list[Record]:
+    """Candidate and champion on each group of the fairness columns: column, level, rows, and the difference of Brier scores.
+
+    The difference (less is better) is paired, with its interval and two-sided p. Groups with fewer than `min_class` rows of a
+    class are left out; without a champion to compare with there are none.
+    """
+    if champion is None:
+        return []
+    truth = np.asarray(target) == 1
+    losses = (np.asarray(candidate) - truth) ** 2, (np.asarray(champion) - truth) ** 2
+    records = []
+    for column, levels in groups.items():
+        words = None if levels is None else levels.astype(str).to_numpy()
+        for level in [] if levels is None else sorted_levels(levels):
+            member = np.asarray(words == level)
+            positives = int(truth[member].sum())
+            if min(positives, int(member.sum()) - positives) >= min_class:
+                difference = compare_means(losses[0][member], losses[1][member], replicates, seed)
+                records.append({"column": column, "level": level, "rows": int(member.sum()), "brier": difference})
+    return records
+
+
 def sorted_levels(levels: pd.Series) -> list[str]:
     """The levels that occur, in the order of an ordered categorical, else by name."""
     return [str(level) for level in pd.factorize(levels, sort=True)[1]]

@@ -132,12 +132,14 @@ def split_rows(
     """Which rows are held out: a mask of shape (rows,).
 
     By time: the newest rows, no moment on both sides. By group: whole groups. Stratified: at random, the target's rate
-    kept. Raises ProjectError when a side would lack one of the classes.
+    kept. By order: the last rows, of a table that grew. Raises ProjectError when a side would lack one of the classes.
     """
     target = encode_target(frame[contract.target], contract)
     if strategy == "time":
         moments = frame[contract.time]
         held_out = (moments > moments.quantile(1 - test_share, interpolation="lower")).to_numpy()
+    elif strategy == "order":
+        held_out = np.arange(len(frame)) >= len(frame) - round(len(frame) * test_share)
     elif strategy == "group":
         groups = frame[contract.names(Role.ID)[0]]
         folds = StratifiedGroupKFold(max(2, round(1 / test_share)), shuffle=True, random_state=seed)

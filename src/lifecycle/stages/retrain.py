@@ -1,0 +1,256 @@
+"""Retrain: whether a new model is due, by rule, and from which rows it learns; the training itself is the other stages'."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lifecycle.contract import Contract
+from lifecycle.data.tables import write_table
+from lifecycle.modeling.metrics import compare_auc, compare_means, lose_rows
+from lifecycle.monitoring.alerts import SEVERITIES
+from lifecycle.paths import PARAMS, ProjectError
+from lifecycle.serving.archive import find_span, read_predictions
+from lifecycle.serving.bundle import Bundle, load_bundle, to_request
+
+__all__ = ["load_bundle", "write_table"]
+
+Array = np.ndarray[Any, Any]
+Record = dict[str, Any]
+TRUTHS = ("decay", "label")  # kinds of alert that truths raise
+BROKEN = ("missing", "unit")  # kinds that a broken source raises: learning from it would make it the rule
+LEAST = 200  # truths by which a model is compared with the one before it
+SIGNIFICANCE = 0.01  # of that comparison
+DAY = 86_400.0  # seconds
+
+
+# The rows.
+
+
+def read_labelled(folder: Path, contract: Contract, names: Sequence[str]) -> pd.DataFrame:
+    """The predictions of a log whose truth is known, by any model, oldest first.
+
+    Columns: at, model, probability, those `names` of the requests, and the target in the contract's words.
+    """
+    span = find_span(folder)
+    if span is None:
+        raise ProjectError(f"{folder} holds no predictions: expected a prediction log, as the server writes it.")
+    classes = {str(value): value for value in contract.columns[contract.target].values or ()}
+    truths = read_predictions(folder, "feedback").to_pandas().drop_duplicates("id", keep="first")
+    table = read_predictions(folder)
+    frame = table.drop_columns("features").to_pandas()
+    features = table["features"].combine_chunks()
+    known = [field.name for field in features.type]
+    for name in names:
+        frame[name] = features.field(name).to_pandas() if name in known else None
+    told = frame.merge(truths[["id", "truth"]], on="id")
+    told = told[told["truth"].isin(classes)]
+    told[contract.target] = told["truth"].map(classes)
+    labelled: pd.DataFrame = told[["at", "model", "probability", *names, contract.target]].reset_index(drop=True)
+    return labelled
+
+
+def choose_columns(bundle: Bundle, contract: Contract) -> list[str]:
+    """The columns of a request in the contract's order: all that a log has of a row."""
+    return [name for name in contract.columns if name in bundle.schema.columns]
+
+
+# The decision.
+
+
+def decide(
+    record: Record,
+    labelled: pd.DataFrame,
+    *,
+    max_age_days: int,
+    on_drift: str,
+    on_decay: str,
+    min_rows: int,
+    window: str,
+) -> Record:
+    """Whether a new model is due, and why: due, because (a sentence), rules (each with due and message), onset, kind.
+
+    record: what monitoring found (reports/monitor.json). A rule calls for a model: its age, drift, decay. Two hold it
+    back: a source that looks broken, and too few truths. onset: from when the relation is another, None where it is not.
+    """
+    at = datetime.fromisoformat(record["at"])
+    onset = find_onset(record)
+    fresh = labelled[labelled["at"] >= onset] if onset and window == "drift_aware" else labelled
+    calls = [judge_age(record, at, max_age_days), judge_drift(record, on_drift), judge_decay(record, on_decay)]
+    holds = [judge_source(record), judge_rows(len(fresh), min_rows, onset if window == "drift_aware" else None)]
+    called, held = [rule for rule in calls if rule["due"]], [rule for rule in holds if not rule["due"]]
+    if not called:
+        because = "No rule asks for a new model."
+    elif held:
+        because = " ".join(["A new model is asked for, and waits.", *(rule["message"] for rule in held)])
+    else:
+        because = " ".join(["A new model is due.", *(rule["message"] for rule in called)])
+    return {
+        "due": bool(called and not held),
+        "because": because,
+        "at": record["at"],
+        "model": record["model"],
+        "onset": onset.isoformat() if onset else None,
+        "rules": [*calls, *holds],
+    }
+
+
+def make_rule(name: str, due: bool, message: str) -> Record:
+    """A rule's record."""
+    return {"name": name, "due": bool(due), "message": message}
+
+
+def judge_age(record: Record, at: datetime, most: int) -> Record:
+    """The model has been live for longer than it should."""
+    days = int((at - datetime.fromisoformat(record["since"])).total_seconds() / DAY)
+    return make_rule("age", days > most, f"The model has answered for {days} days; after {most} it is trained anew.")
+
+
+def judge_drift(record: Record, least: str) -> Record:
+    """A drift alert stands that is grave enough."""
+    found = [alert for alert in record["alerts"] if alert["kind"] not in (*TRUTHS, "volume")]
+    return judge_alerts("drift", found, least, "columns or predictions")
+
+
+def judge_decay(record: Record, least: str) -> Record:
+    """An alert about the truths stands that is grave enough."""
+    return judge_alerts("decay", [alert for alert in record["alerts"] if alert["kind"] in TRUTHS], least, "the truths")
+
+
+def judge_alerts(name: str, alerts: Sequence[Record], least: str, what: str) -> Record:
+    """Whether an alert of at least this severity stands."""
+    if least == "never":
+        return make_rule(name, due=False, message=f"Alerts about {what} never ask for a model: {PARAMS} says so.")
+    grave = [alert for alert in alerts if SEVERITIES.index(alert["severity"]) >= SEVERITIES.index(least)]
+    if not grave:
+        return make_rule(name, due=False, message=f"No alert about {what} is as grave as `{least}`.")
+    return make_rule(name, due=True, message=grave[0]["message"])
+
+
+def judge_source(record: Record) -> Record:
+    """The source does not look broken."""
+    broken = [alert for alert in record["alerts"] if alert["kind"] in BROKEN and alert["severity"] == "act"]
+    if broken:
+        return make_rule("source", due=False, message=f"The source looks broken: mend it first. {broken[0]['message']}")
+    return make_rule("source", due=True, message="Nothing suggests that the source is broken.")
+
+
+def judge_rows(rows: int, least: int, onset: datetime | None) -> Record:
+    """There are truths enough to learn and judge by."""
+    since = f" of rows since {onset:%Y-%m-%d}, when the relation changed," if onset else ""
+    return make_rule("rows", rows >= least, f"{rows:,} truths{since} are known; {least:,} are needed.")
+
+
+def find_onset(record: Record) -> datetime | None:
+    """When the relation between columns and target became another: the first window of the decay that stands."""
+    since = {alert["since"] for alert in record["alerts"] if alert["kind"] == "decay"}
+    starts = [datetime.fromisoformat(window["start"]) for window in record["windows"] if window["name"] in since]
+    return min(starts, default=None)
+
+
+# The model before this one.
+
+
+def compare_previous(
+    labelled: pd.DataFrame, bundle: Bundle, previous: Bundle | None, contract: Contract, cost: Mapping[str, float],
+    seed: int,
+) -> Record:  # fmt: skip
+    """Whether the model before this one would have done better on the rows that this one answered: rollback, message.
+
+    Paired on the same truths: Brier score (bootstrap) and ROC AUC (DeLong); better is a lower Brier score, by more than
+    chance, without a lower area.
+    """
+    if previous is None:
+        return {"rollback": False, "message": "There is no model before this one."}
+    mine = labelled[labelled["model"] == bundle.name]
+    truth = (mine[contract.target] == contract.positive).to_numpy().astype(np.int8)
+    if min(truth.sum(), len(truth) - truth.sum()) < 2 or len(truth) < LEAST:
+        return {"rollback": False, "message": f"{len(truth):,} truths are too few to compare it with the model before."}
+    missing = [name for name in previous.schema.columns if name not in mine]
+    if missing:
+        return {"rollback": False, "message": f"The model before needs columns that the log has not: {missing}."}
+    rows = [to_request(row) for row in mine[list(previous.schema.columns)].to_dict("records")]  # type: ignore[arg-type]
+    before, now = np.asarray(previous.score(rows)), mine["probability"].to_numpy(dtype=np.float64)
+    losses = [lose_rows(truth, p, 0.5, cost)["brier"] for p in (now, before)]
+    loss, area = compare_means(losses[0], losses[1], 1000, seed), compare_auc(truth, now, before)
+    worse = loss["value"] > 0 and loss["p"] < SIGNIFICANCE and not (area["value"] > 0 and area["p"] < SIGNIFICANCE)
+    return {
+        "rollback": bool(worse),
+        "message": f"On {len(truth):,} truths since it is live its Brier score differs by {loss['value']:+.4f} from that of the model before "
+        f"(p = {loss['p']:.3f}; less is better), its ROC AUC by {area['value']:+.3f} (p = {area['p']:.3f})."
+        + (" The model before is better: it comes back." if worse else ""),
+    }  # fmt: skip
+
+
+# The window.
+
+
+def choose_rows(
+    old: pd.DataFrame, labelled: pd.DataFrame, decision: Record, contract: Contract, names: Sequence[str], *,
+    window: str, sliding_days: int, holdout_rows: int,
+) -> tuple[pd.DataFrame, Record]:  # fmt: skip
+    """The challenger's table, oldest rows first, and a record of it: old, new, held_out, test_share.
+
+    old: the rows that the champion was made from. all: those and all of the log. sliding: those of the last `sliding_days`.
+    drift_aware: the log's since the relation changed, where it has; else all. The newest `holdout_rows` rows of the log are what
+    challenger and champion are compared on.
+    """
+    at = datetime.fromisoformat(decision["at"])
+    columns = [*names, contract.target]
+    if window == "sliding":
+        kept, before = labelled[labelled["at"] > at - pd.Timedelta(days=sliding_days)], old.iloc[:0]
+    elif window == "drift_aware" and decision["onset"]:
+        kept, before = labelled[labelled["at"] >= datetime.fromisoformat(decision["onset"])], old.iloc[:0]
+    else:
+        kept, before = labelled, old
+    held_out = min(holdout_rows, len(kept) // 2)
+    table = pd.concat(
+        [match_types(part[columns], old[columns]) for part in (before, kept) if len(part)], ignore_index=True
+    )
+    record = {
+        "old": len(before), "new": len(kept), "held_out": held_out, "test_share": held_out / max(len(table), 1),
+        "from": kept["at"].min().isoformat() if len(kept) else None,
+    }  # fmt: skip
+    return table, record
+
+
+def match_types(part: pd.DataFrame, like: pd.DataFrame) -> pd.DataFrame:
+    """The columns in the types of another table, where their values allow it."""
+    matched = {}
+    for name in part.columns:
+        try:
+            matched[name] = part[name].astype(like[name].dtype)
+        except (TypeError, ValueError):
+            matched[name] = part[name]
+    return pd.DataFrame(matched)
+
+
+def start_folder(folder: Path) -> None:
+    """Begin with an empty folder: a table of an earlier decision is none of this one."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def describe_start(metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The settings that the challenger's study tries first: the champion's own."""
+    return {metadata["family"]: dict(metadata["settings"])}
+
+
+def tabulate_rules(decision: Record) -> pd.DataFrame:
+    """The rules in words."""
+    asked = {"age": "asks for a model", "drift": "asks for a model", "decay": "asks for a model"}
+    rows = [
+        {
+            "rule": rule["name"],
+            "verdict": (asked.get(rule["name"], "lets it") if rule["due"] else "does not ask" if rule["name"] in asked else "holds it back"),
+            "why": rule["message"],
+        }
+        for rule in decision["rules"]
+    ]  # fmt: skip
+    return pd.DataFrame(rows).set_index("rule")

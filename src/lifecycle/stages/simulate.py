@@ -1,0 +1,206 @@
+"""Simulate: months of traffic from the held-out rows, through the real scorer into a prediction log, truths arriving late."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lifecycle.contract import Contract
+from lifecycle.paths import PARAMS, ProjectError
+from lifecycle.serving.archive import write_partitions
+from lifecycle.serving.bundle import Bundle, load_bundle, to_request
+
+__all__ = ["load_bundle"]
+
+Array = np.ndarray[Any, Any]
+Record = dict[str, Any]
+DAYS = (2, 16)  # of a month, on which rows are scored: a log has a file a day
+TOLD = 28  # the day on which what has become known in a month is told
+DAY = 86_400_000_000  # microseconds
+NAME = "simulated"  # of every file: the log's own names tell the time
+
+
+def find_pool(valid: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
+    """The held-out rows: whom the traffic is drawn from."""
+    return valid[split["held_out"].to_numpy()].reset_index(drop=True)
+
+
+def check_scenario(name: str, scenario: Mapping[str, Any], pool: pd.DataFrame, contract: Contract) -> None:
+    """Refuse (ProjectError) a scenario about a column, or a kind of column, that the rows do not have."""
+    kind, column, where = scenario["kind"], scenario["column"], f"{PARAMS}: simulate.scenarios.{name}"
+    if kind in ("none", "prior", "volume"):
+        return
+    if column not in pool or column == contract.target:
+        raise ProjectError(
+            f"{where}: column is {column!r}, expected a feature column of the table: {', '.join(pool.columns)}."
+        )
+    numeric = pd.api.types.is_numeric_dtype(pool[column])
+    if kind in ("scale", "tilt", "reverse") and not numeric:
+        raise ProjectError(f"{where}: {kind} needs a column of numbers; {column} is none.")
+    if kind == "mix" and scenario["level"] not in set(pool[column].astype(str)):
+        raise ProjectError(f"{where}: level is {scenario['level']!r}, which {column} does not have.")
+
+
+def draw_month(
+    pool: pd.DataFrame, scenario: Mapping[str, Any], contract: Contract, *, month: int, rows: int, seed: int
+) -> pd.DataFrame:
+    """One month's rows (the first month is 1), drawn with replacement, with what the scenario does to them.
+
+    Before `begin` all scenarios draw the same. none: nothing. scale: numbers times `factor` (a price rise, another unit).
+    tilt, mix, prior: some rows are drawn more often, by a number (exp(factor × standard score)), a level, or the class:
+    the relation stays. reverse: in `share` of the rows the lowest value of a number becomes its highest, and so on: its
+    distribution stays, its relation turns round. level: a level that nobody has seen. missing: values are gone. volume:
+    `factor` times as many rows.
+    """
+    generator = np.random.default_rng([seed, month])
+    kind = scenario["kind"] if month >= scenario["begin"] else "none"
+    count = round(rows * scenario["factor"]) if kind == "volume" else rows
+    weights = weigh_rows(pool, kind, scenario, contract)
+    frame = pool.iloc[generator.choice(len(pool), count, p=weights)].reset_index(drop=True)
+    struck = generator.random(count) < scenario["share"]
+    column = scenario["column"]
+    if kind == "scale":
+        scaled = frame[column].where(~struck, frame[column] * scenario["factor"])
+        frame[column] = scaled.round() if pd.api.types.is_integer_dtype(pool[column]) else scaled
+    elif kind == "reverse":
+        frame[column] = frame[column].where(~struck, reverse_numbers(frame[column], pool[column]))
+    elif kind == "level":
+        frame[column] = frame[column].astype(object).where(~struck, scenario["level"])
+    elif kind == "missing":
+        frame[column] = frame[column].astype(object).where(~struck, None)
+    return frame
+
+
+def weigh_rows(pool: pd.DataFrame, kind: str, scenario: Mapping[str, Any], contract: Contract) -> Array:
+    """The chance of each row of the pool to be drawn, shape (rows,)."""
+    weights = np.ones(len(pool))
+    factor = scenario["factor"]
+    if kind == "tilt":
+        values = pool[scenario["column"]].to_numpy(dtype=np.float64, na_value=np.nan)
+        scores = (values - np.nanmean(values)) / np.nanstd(values)
+        weights = np.exp(factor * np.clip(np.nan_to_num(scores), -3, 3))
+    elif kind == "mix":
+        weights = np.where(pool[scenario["column"]].astype(str) == scenario["level"], factor, 1.0)
+    elif kind == "prior":
+        weights = np.where(pool[contract.target] == contract.positive, factor, 1.0)
+    return np.asarray(weights / weights.sum())
+
+
+def reverse_numbers(values: pd.Series, pool: pd.Series) -> pd.Series:
+    """Numbers mirrored in the pool's order: the lowest for the highest; what is absent stays so."""
+    ordered = np.sort(pool.dropna().to_numpy())
+    known = values.notna().to_numpy()
+    middle = (
+        np.searchsorted(ordered, values[known], "left") + np.searchsorted(ordered, values[known], "right") - 1
+    ) // 2
+    mirrored = values.copy()
+    mirrored[known] = ordered[len(ordered) - 1 - middle]
+    return mirrored
+
+
+def date_rows(first: str, month: int, count: int, seed: int) -> tuple[Array, datetime]:
+    """When each of a month's rows is asked for: microseconds since 1970, ascending; and when the month begins."""
+    start = begin_month(first, month)
+    generator = np.random.default_rng([seed, month, 1])
+    days = np.array(DAYS)[generator.integers(0, len(DAYS), count)] - 1
+    base = int(start.timestamp()) * 1_000_000
+    return np.sort(base + days * DAY + generator.integers(0, DAY, count)), start
+
+
+def begin_month(first: str, month: int) -> datetime:
+    """The first moment of a month, counted from 1 at `first` (YYYY-MM)."""
+    year, number = (int(part) for part in first.split("-"))
+    place = year * 12 + number - 1 + month - 1
+    return datetime(place // 12, place % 12 + 1, 1, tzinfo=UTC)
+
+
+def date_truths(first: str, month: int, at: Array, label_days: list[int], seed: int) -> Array:
+    """When each row's truth is told, microseconds since 1970: known `label_days` [least, most] later, told on the next 28th."""
+    generator = np.random.default_rng([seed, month, 2])
+    known = at + generator.integers(label_days[0] * DAY, label_days[1] * DAY + 1, len(at))
+    later = range(month, month + 3 + label_days[1] // 28)
+    days = np.array([int(begin_month(first, place).timestamp()) * 1_000_000 + (TOLD - 1) * DAY for place in later])
+    return np.asarray(days[np.searchsorted(days, known)])
+
+
+def score_month(
+    bundle: Bundle, frame: pd.DataFrame, contract: Contract, *, first: str, month: int, label_days: list[int],
+    label_share: float, seed: int,
+) -> Iterator[Record]:  # fmt: skip
+    """The log's records of a month: each row's prediction by the bundle's scorer, and when its truth is told (`told`).
+
+    `label_share` of the truths come, those of `date_truths`.
+    """
+    names = list(bundle.schema.columns)
+    rows = [
+        to_request(dict(zip(names, values, strict=True))) for values in frame[names].itertuples(index=False, name=None)
+    ]
+    at, start = date_rows(first, month, len(frame), seed)
+    told_at = date_truths(first, month, at, label_days, seed)
+    told = np.random.default_rng([seed, month, 3]).random(len(frame)) < label_share
+    truths = [str(to_request({"truth": value})["truth"]) for value in frame[contract.target]]
+    manifest = bundle.manifest
+    probabilities = bundle.score(rows)
+    for place, row in enumerate(rows):
+        identity = f"{start:%Y%m}-{place:06d}"
+        probability = float(probabilities[place])
+        label = manifest.positive if probability >= manifest.threshold else manifest.negative
+        yield {
+            "kind": "prediction", "id": identity, "at": int(at[place]), "model": bundle.name, "probability": probability,
+            "prediction": str(label), "degraded": False, "features": row,
+        }  # fmt: skip
+        if told[place]:
+            yield {"kind": "feedback", "id": identity, "at": int(told_at[place]), "truth": truths[place]}
+
+
+def write_log(folder: Path, records: list[Record], until: datetime) -> None:
+    """Write a prediction log as it stands at `until`: what comes later is not known yet. What was there goes."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    last = int(until.timestamp()) * 1_000_000
+    write_partitions(folder, NAME, [record for record in records if record["at"] < last])
+
+
+def describe_truth(name: str, scenario: Mapping[str, Any], first: str, records: list[Record]) -> Record:
+    """What truly happened: for judging detectors, who do not see it."""
+    begins = None if scenario["kind"] == "none" else f"{begin_month(first, scenario['begin']):%Y-%m}"
+    return {
+        "scenario": name, **scenario, "begins": begins,
+        "predictions": sum(record["kind"] == "prediction" for record in records),
+        "truths": sum(record["kind"] == "feedback" for record in records),
+    }  # fmt: skip
+
+
+def summarise_log(records: list[Record]) -> pd.DataFrame:
+    """A log by month of its predictions: columns month, predictions, rate (mean probability), truths (told in it)."""
+    table = pd.DataFrame([{key: record.get(key) for key in ("kind", "at", "probability")} for record in records])
+    month = pd.to_datetime(table["at"], unit="us").dt.strftime("%Y-%m")
+    asked = table["kind"] == "prediction"
+    grouped = table[asked].groupby(month[asked])["probability"].agg(["size", "mean"])
+    told = table[~asked].groupby(month[~asked]).size().reindex(grouped.index, fill_value=0)
+    return pd.DataFrame({
+        "month": grouped.index, "predictions": grouped["size"].to_numpy(), "rate": grouped["mean"].to_numpy(), "truths": told.to_numpy()
+    })  # fmt: skip
+
+
+def tell_scenario(scenario: Mapping[str, Any]) -> str:
+    """What a scenario does, in words."""
+    column, factor, share = scenario["column"], scenario["factor"], scenario["share"]
+    part = "" if share >= 1 else f" in {share:.0%} of the rows"
+    return {
+        "none": "nothing changes",
+        "scale": f"{column} times {factor:g}{part}",
+        "tilt": f"rows with a high {column} come more often" if factor > 0 else f"rows with a low {column} come more often",
+        "mix": f"rows with {column} = {scenario['level']} come {factor:g} times as often",
+        "prior": f"the positive class comes {factor:g} times as often",
+        "reverse": f"the relation to {column} turns round{part}",
+        "level": f"{column} has a level that nobody has seen{part}",
+        "missing": f"{column} is gone{part}",
+        "volume": f"{factor:g} times as many rows",
+    }[scenario["kind"]]  # fmt: skip
