@@ -17,9 +17,9 @@ from lifecycle.run import STAGES, name_notebook
 
 SOURCE = "src/lifecycle"
 GROUND = {"paths", "params", "contract", "expressions"}
-WINGS = {"data", "modeling", "reporting", "serving"}
-ARROWS: set[tuple[str, str]] = set()  # which wing may import which other
-DOORS = {"run", "report", "cli"}
+WINGS = {"data", "modeling", "reporting", "serving", "monitoring"}
+ARROWS = {("monitoring", "data"), ("monitoring", "modeling")}  # which wing may import which other
+DOORS = {"run", "report", "roots", "live", "retraining", "play", "cli"}
 BANNED_NAMES = {"utils", "helpers", "common", "misc", "tools"}
 
 

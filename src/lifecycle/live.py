@@ -11,7 +11,7 @@ from lifecycle import paths
 from lifecycle.modeling.releases import find_release, read_champion, read_release
 from lifecycle.paths import Project, ProjectError, read_json, replace_file
 from lifecycle.roots import link_path, start_root, use_root
-from lifecycle.run import name_notebook, run_stage
+from lifecycle.run import run_stage
 
 Record = dict[str, Any]
 ROOT = ".lifecycle/live"
@@ -63,8 +63,3 @@ def tell_alerts(record: Record) -> list[str]:
     truths = sum(window["labelled"] for window in record["windows"])
     heading = f"monitor: {record['severity']}; {rows:,} predictions of {record['model']} in {len(record['windows'])} windows, {truths:,} truths"
     return [heading, *lines]
-
-
-def name_page(stage: str) -> str:
-    """A stage's page below a root."""
-    return f"reports/{name_notebook(stage)}.html"

@@ -30,6 +30,9 @@ READS = {
     "verdict": paths.VERDICT,
     "explanation": paths.EXPLANATION,
     "blessing": paths.BLESSING,
+    "simulated": paths.SIMULATED_TRUTH,
+    "monitoring": paths.MONITORING,
+    "retraining": paths.DECISION,
 }
 
 
@@ -98,7 +101,7 @@ def tell_decisions(contract: Contract, read: dict[str, Record]) -> list[str]:
     ]
 
 
-def tell_stages(contract: Contract, read: dict[str, Record]) -> list[str]:
+def tell_stages(contract: Contract, read: dict[str, Any]) -> list[str]:
     """Each stage's outcome in a sentence, in the stages' order."""
     checks, split, trained = read["checks"], read["features"]["split"], read["trained"]["cv"]["roc_auc"]
     blessing = read["blessing"]
@@ -118,8 +121,21 @@ def tell_stages(contract: Contract, read: dict[str, Record]) -> list[str]:
         "explain": "What drives the predictions, and single rows explained.",
         "deploy": f"{'Blessed' if blessing['blessed'] else 'Not blessed'}: {held} of {len(blessing['conditions'])} checks of the "
         f"running server hold, on bundle {blessing['bundle'][:12]}.",
+        "simulate": f"{sum(log['predictions'] for log in read['simulated']):,} predictions in {len(read['simulated'])} simulated logs, "
+        "to try monitoring on.",
+        "monitor": tell_monitoring(read["monitoring"]),
+        "retrain": read["retraining"]["because"].split(". ")[0].rstrip(".") + ".",
     }
     return [told[stage] for stage in STAGES]
+
+
+def tell_monitoring(record: Record) -> str:
+    """What monitoring made of its rehearsals, and which of them stayed quiet."""
+    quiet = [log["log"] for log in record["rehearsals"] if log["gravest"] == "quiet"]
+    return (
+        f"{len(record['rehearsals']) - len(quiet)} of {len(record['rehearsals'])} simulated logs ring"
+        f"{'; quiet: ' + ', '.join(quiet) if quiet else ''}."
+    )
 
 
 def find_cut(table: Path, contract: Contract) -> str:

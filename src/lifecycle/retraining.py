@@ -15,10 +15,11 @@ from lifecycle import paths
 from lifecycle.contract import load_contract
 from lifecycle.live import ROOT as LIVE
 from lifecycle.live import monitor_live, tell_alerts
-from lifecycle.params import read_yaml
+from lifecycle.params import load_params, read_yaml
 from lifecycle.paths import Project, ProjectError, read_json, write_json
 from lifecycle.roots import link_path, start_root, use_root, write_yaml
 from lifecycle.run import run_stage
+from lifecycle.stages.retrain import NOBODY, list_calls
 
 Record = dict[str, Any]
 ROOT = ".lifecycle/challenger"
@@ -64,6 +65,11 @@ def decide(project: Project, log: Path) -> bool:
     record = monitor_live(project, log)
     print(*tell_alerts(record), sep="\n")
     live = project.output / LIVE
+    rules = load_params(project.read(paths.PARAMS)).retrain
+    calls = list_calls(record, max_age_days=rules.max_age_days, on_drift=rules.on_drift, on_decay=rules.on_decay)
+    if not (any(call["due"] for call in calls) or (live / paths.PREVIOUS).exists()):
+        print(f"retrain: {NOBODY}")
+        return False
     with use_root(live):
         run_stage("retrain", links=[])
     decision = read_json(live / paths.DECISION)

@@ -124,31 +124,20 @@ def has_classes(target: Array, least: int) -> bool:
 def judge_decay(
     baseline: Record, windows: Sequence[Pair], *, false_alarms: float, min_class: int, min_effect: float
 ) -> pd.DataFrame:
-    """Whether truths still agree with what the probabilities promise: a row a window, looked at alone and with those before.
+    """Whether truths still agree with what the probabilities promise: a row a window.
 
-    Columns: rows (of the window; `used` are those of the look that tells more), p (of no difference from the hold-out's residuals, all three combined, both looks), calibration, brier,
-    roc_auc (each residual less the hold-out's; of the look that tells more), decayed. That asks for p at most `false_alarms`
-    and for an effect: an area lower, a Brier score (relatively) or a calibration off by more than `min_effect`. NaN where a
-    class has fewer than `min_class` rows.
+    A window is looked at alone, with the one before it and with the LOOKS - 1 before it, for its own truths may be few as yet.
+    Columns: rows (truths of the window), used (of the look that tells most), p (of no difference from the hold-out's residuals, the three
+    and all looks combined), calibration, brier, roc_auc (each residual less the hold-out's, in that look), decayed. That asks for p at
+    most `false_alarms` and for an effect: an area lower by `min_effect`, a Brier score higher by 2.5 times that share, or a
+    calibration off by 1.5 times that. NaN where a class has fewer than `min_class` rows.
     """
+    unknown = {"used": 0, "p": np.nan, "calibration": np.nan, "brier": np.nan, "roc_auc": np.nan}
     rows = []
     for place, (target, _) in enumerate(windows):
-        looks = [
-            [
-                np.concatenate(parts)
-                for parts in zip(*windows[max(0, place - count + 1) : place + 1], strict=True)
-            ]
-            for count in ((1, LOOKS) if place else (1,))
-        ]  # fmt: skip
-        found = [compare_residuals(baseline, truth, p) for truth, p in looks if has_classes(truth, min_class)]
-        row: Record = {
-            "rows": len(target),
-            "used": 0,
-            "p": np.nan,
-            "calibration": np.nan,
-            "brier": np.nan,
-            "roc_auc": np.nan,
-        }
+        row: Record = {"rows": len(target), **unknown}
+        pools = [join_pairs(windows[start : place + 1]) for start in range(place, max(-1, place - LOOKS), -1)]
+        found = [compare_residuals(baseline, truth, p) for truth, p in pools if has_classes(truth, min_class)]
         if found and len(target):
             clearest = min(found, key=lambda record: record["p"])
             row |= clearest | {"p": combine_p([record["p"] for record in found])}
@@ -159,6 +148,11 @@ def judge_decay(
         (table["roc_auc"] <= -min_effect) | (loss >= min_effect * 2.5) | (table["calibration"].abs() >= min_effect * 1.5)
     )  # fmt: skip
     return table.assign(decayed=(table["p"] <= false_alarms) & worse)
+
+
+def join_pairs(windows: Sequence[Pair]) -> Pair:
+    """Truths and probabilities of several windows."""
+    return np.concatenate([truth for truth, _ in windows]), np.concatenate([p for _, p in windows])
 
 
 def compare_residuals(baseline: Record, target: Array, probability: Array) -> Record:

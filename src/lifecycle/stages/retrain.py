@@ -24,7 +24,9 @@ __all__ = ["load_bundle", "write_table"]
 Array = np.ndarray[Any, Any]
 Record = dict[str, Any]
 TRUTHS = ("decay", "label")  # kinds of alert that truths raise
+DRIFTS = ("column", "missing", "unit", "level", "prediction", "multivariate")  # that rows raise by themselves
 BROKEN = ("missing", "unit")  # kinds that a broken source raises: learning from it would make it the rule
+NOBODY = "No rule asks for a new model."
 LEAST = 200  # truths by which a model is compared with the one before it
 SIGNIFICANCE = 0.01  # of that comparison
 DAY = 86_400.0  # seconds
@@ -72,21 +74,25 @@ def decide(
     on_drift: str,
     on_decay: str,
     min_rows: int,
+    holdout_rows: int,
     window: str,
 ) -> Record:
-    """Whether a new model is due, and why: due, because (a sentence), rules (each with due and message), onset, kind.
+    """Whether a new model is due, and why: due, because (a sentence), rules (each with due and message), onset.
 
     record: what monitoring found (reports/monitor.json). A rule calls for a model: its age, drift, decay. Two hold it
-    back: a source that looks broken, and too few truths. onset: from when the relation is another, None where it is not.
+    back: a source that looks broken, and too few truths since what changed. onset: from when the relation is another, None
+    where it is not, or where `window` takes no notice.
     """
-    at = datetime.fromisoformat(record["at"])
-    onset = find_onset(record)
-    fresh = labelled[labelled["at"] >= onset] if onset and window == "drift_aware" else labelled
-    calls = [judge_age(record, at, max_age_days), judge_drift(record, on_drift), judge_decay(record, on_decay)]
-    holds = [judge_source(record), judge_rows(len(fresh), min_rows, onset if window == "drift_aware" else None)]
+    calls = list_calls(record, max_age_days=max_age_days, on_drift=on_drift, on_decay=on_decay)
+    relation = find_onset(record, ("decay",)) if window == "drift_aware" else None
+    shift = find_onset(record, DRIFTS) if calls[1]["due"] else None
+    since = relation or shift
+    fresh = labelled if since is None else labelled[labelled["at"] >= since]
+    least = holdout_rows if shift and not relation else min_rows
+    holds = [judge_source(record), judge_rows(len(fresh), least, since)]
     called, held = [rule for rule in calls if rule["due"]], [rule for rule in holds if not rule["due"]]
     if not called:
-        because = "No rule asks for a new model."
+        because = NOBODY
     elif held:
         because = " ".join(["A new model is asked for, and waits.", *(rule["message"] for rule in held)])
     else:
@@ -96,9 +102,14 @@ def decide(
         "because": because,
         "at": record["at"],
         "model": record["model"],
-        "onset": onset.isoformat() if onset else None,
+        "onset": relation.isoformat() if relation else None,
         "rules": [*calls, *holds],
     }
+
+
+def list_calls(record: Record, *, max_age_days: int, on_drift: str, on_decay: str) -> list[Record]:
+    """The rules that may ask for a new model, judged."""
+    return [judge_age(record, max_age_days), judge_drift(record, on_drift), judge_decay(record, on_decay)]
 
 
 def make_rule(name: str, due: bool, message: str) -> Record:
@@ -106,15 +117,16 @@ def make_rule(name: str, due: bool, message: str) -> Record:
     return {"name": name, "due": bool(due), "message": message}
 
 
-def judge_age(record: Record, at: datetime, most: int) -> Record:
+def judge_age(record: Record, most: int) -> Record:
     """The model has been live for longer than it should."""
-    days = int((at - datetime.fromisoformat(record["since"])).total_seconds() / DAY)
+    lived = datetime.fromisoformat(record["at"]) - datetime.fromisoformat(record["since"])
+    days = int(lived.total_seconds() / DAY)
     return make_rule("age", days > most, f"The model has answered for {days} days; after {most} it is trained anew.")
 
 
 def judge_drift(record: Record, least: str) -> Record:
     """A drift alert stands that is grave enough."""
-    found = [alert for alert in record["alerts"] if alert["kind"] not in (*TRUTHS, "volume")]
+    found = [alert for alert in record["alerts"] if alert["kind"] in DRIFTS]
     return judge_alerts("drift", found, least, "columns or predictions")
 
 
@@ -141,15 +153,15 @@ def judge_source(record: Record) -> Record:
     return make_rule("source", due=True, message="Nothing suggests that the source is broken.")
 
 
-def judge_rows(rows: int, least: int, onset: datetime | None) -> Record:
-    """There are truths enough to learn and judge by."""
-    since = f" of rows since {onset:%Y-%m-%d}, when the relation changed," if onset else ""
-    return make_rule("rows", rows >= least, f"{rows:,} truths{since} are known; {least:,} are needed.")
+def judge_rows(rows: int, least: int, since: datetime | None) -> Record:
+    """There are truths enough to learn and judge by, of rows since something changed."""
+    which = f" of rows since {since:%Y-%m-%d}, when it began," if since else ""
+    return make_rule("rows", rows >= least, f"{rows:,} truths{which} are known; {least:,} are needed.")
 
 
-def find_onset(record: Record) -> datetime | None:
-    """When the relation between columns and target became another: the first window of the decay that stands."""
-    since = {alert["since"] for alert in record["alerts"] if alert["kind"] == "decay"}
+def find_onset(record: Record, kinds: Sequence[str]) -> datetime | None:
+    """When the first window begins of the alerts of these kinds that stand; None where none does."""
+    since = {alert["since"] for alert in record["alerts"] if alert["kind"] in kinds}
     starts = [datetime.fromisoformat(window["start"]) for window in record["windows"] if window["name"] in since]
     return min(starts, default=None)
 
