@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.evidence import keep_evidence
+
 HERE = Path(__file__).resolve().parent.parent
 INPUTS = (
     "params.yaml",
@@ -22,6 +24,11 @@ INPUTS = (
     "models/champion.json",
     "requirements.txt",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let `lifecycle score` know what each test comes to."""
+    keep_evidence(config)
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,13 @@ QUICK = {
     "max_cv_gap: 0.05": "max_cv_gap: 0.5",
     "start_seconds: 4.0": "start_seconds: 60.0",  # other tests run beside it
     "p99_milliseconds: 25.0": "p99_milliseconds: 10000.0",
+    "months: 12": "months: 9",
+    "rows: 800 # a month": "rows: 300 # a month",
+    "min_rows: 2000": "min_rows: 500",
+    "holdout_rows: 1000": "holdout_rows: 250",
+    "trials: 10 # of the challenger's": "trials: 2 # of the challenger's",
+    "startup_trials: 4": "startup_trials: 2",
+    "relation_turns: {kind: reverse, column: tenure, begin: 6}": "relation_turns: {kind: reverse, column: tenure, begin: 4}",
 }
 
 
@@ -186,3 +193,99 @@ def test_experiments_metrics_and_plots(built: Path) -> None:
     assert (built / "dvc_plots/index.html").exists()
     (built / "params.yaml").write_text(before)
     repro(built)
+
+
+# The loop that closes: the champion on the log of a server, retraining, and a year of both.
+
+
+@pytest.fixture(scope="module")
+def live(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the clone with a champion, and a year of traffic in which a relation turns round."""
+    root = tmp_path_factory.mktemp("live") / "clone"
+    shutil.copytree(built, root, symlinks=True)
+    shutil.rmtree(root / "mlartifacts", ignore_errors=True)
+    (root / "mlflow.db").unlink(missing_ok=True)
+    (root / "models/champion.json").write_text('{\n  "model": null\n}\n')
+    (root / "models/history.jsonl").unlink(missing_ok=True)
+    shutil.rmtree(root / "models/releases", ignore_errors=True)
+    done = run(root, "lifecycle", "promote", "--if-blessed")
+    assert "is now the champion" in done.stdout, done.stderr
+    return root
+
+
+def read_champion(root: Path) -> str:
+    return str(json.loads((root / "models/champion.json").read_text())["model"])
+
+
+def turn(root: Path) -> str:
+    return str(root / "data/simulated/logs/relation_turns")
+
+
+def test_monitor_tells_what_stands_and_ends_as_schedulers_like(live: Path) -> None:
+    quiet = run(live, "lifecycle", "monitor", "--log", str(live / "data/simulated/logs/none"), "--exit-code")
+    assert (quiet.returncode, "act: " in quiet.stdout) == (0, False), quiet.stdout + quiet.stderr
+    loud = run(live, "lifecycle", "monitor", "--log", turn(live), "--exit-code")
+    assert loud.returncode == 2 and "act: The model is worse than it was, since 2026-04" in loud.stdout, loud.stderr
+    told = json.loads((live / "reports/live/monitor.json").read_text())
+    assert told["severity"] == "act" and told["model"] == read_champion(live)[:12]
+    assert "What rang" not in loud.stdout and "<h1" in (live / "reports/live/monitor.html").read_text()
+    nothing = run(live, "lifecycle", "monitor")
+    assert nothing.returncode == 1 and "expected a prediction log" in nothing.stderr
+
+
+def test_retraining_promotes_what_is_better_and_only_that(live: Path, tmp_path: Path) -> None:
+    """Step by step as the scheduler does; a step that fails, or is killed, leaves the champion; at last it moves."""
+    root = tmp_path / "clone"
+    shutil.copytree(live, root, symlinks=True)
+    first = read_champion(root)
+    idle = run(root, "lifecycle", "retrain", "decide", "--log", str(root / "data/simulated/logs/none"))
+    assert idle.returncode == 99 and "No rule asks" in idle.stdout, idle.stdout + idle.stderr
+    early = run(root, "lifecycle", "retrain", "train", "--log", turn(root))
+    assert early.returncode == 1 and "There is no challenger" in early.stderr
+    for step in ("decide", "validate"):
+        done = run(root, "lifecycle", "retrain", step, "--log", turn(root))
+        assert done.returncode == 0, done.stdout + done.stderr
+    source = root / ".lifecycle/challenger/data/validated/table.parquet"
+    kept = source.read_bytes()
+    source.write_bytes(b"damaged")
+    failed = run(root, "lifecycle", "retrain", "train", "--log", turn(root))
+    assert failed.returncode == 1 and read_champion(root) == first
+    source.write_bytes(kept)
+    for step in ("train", "judge"):
+        done = run(root, "lifecycle", "retrain", step, "--log", turn(root))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert read_champion(root) == first
+    done = run(root, "lifecycle", "retrain", "deploy", "--log", turn(root))
+    assert done.returncode == 0 and "is now the champion" in done.stdout, done.stdout + done.stderr
+    second = read_champion(root)
+    assert second != first
+    record = [json.loads(line) for line in (root / "models/retraining.jsonl").read_text().splitlines()]
+    assert [line["outcome"] for line in record] == ["promoted"] and record[0]["challenger"] == second[:12]
+    verdict = json.loads((root / "models/champion.json").read_text())["verdict"]
+    assert verdict["better"] and {"not_worse_for_protected", "not_worse_than_champion"} <= {
+        condition["name"] for condition in verdict["conditions"] if condition["passed"]
+    }
+    again = run(root, "lifecycle", "retrain", "--log", turn(root))  # the log has no predictions of the new one yet
+    assert again.returncode == 1 and "no prediction of this model" in again.stderr
+
+
+def test_a_year_is_played_as_scripted_and_twice_with_the_same_bytes(live: Path, tmp_path: Path) -> None:
+    """The relation turns in April; it is noticed once truths come, a challenger is promoted, and then it is quiet."""
+    pages = []
+    for name in ("one", "two"):
+        root = tmp_path / name
+        shutil.copytree(live, root, symlinks=True)
+        before = (root / "models/champion.json").read_bytes()
+        done = run(root, "lifecycle", "play")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (root / "models/champion.json").read_bytes() == before
+        pages.append([(root / name).read_bytes() for name in ("reports/play.json", "reports/play.html")])
+    assert pages[0] == pages[1]
+    months = {month["month"]: month for month in json.loads(pages[0][0])["months"]}
+    assert [month for month in months if months[month]["severity"] == "quiet"][:3] == ["2026-01", "2026-02", "2026-03"]
+    decayed = [month for month, told in months.items() if any(alert["kind"] == "decay" for alert in told["alerts"])]
+    assert "2026-04" <= decayed[0] <= "2026-06"
+    promoted = [month for month, told in months.items() if told["outcome"] and told["outcome"]["outcome"] == "promoted"]
+    assert len(promoted) == 1 and decayed[0] <= promoted[0] <= "2026-08"
+    after = [told for month, told in months.items() if month > promoted[0]]
+    assert after and all(told["served"]["roc_auc"] > told["stale"]["roc_auc"] for told in after)

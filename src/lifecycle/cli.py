@@ -6,6 +6,7 @@ import argparse
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from lifecycle.contract import load_contract
@@ -68,6 +69,12 @@ def build_parser() -> argparse.ArgumentParser:
     retrain.add_argument("--log", metavar="FOLDER", help="the prediction log (the server's)")
     play = commands.add_parser("play", help="play a year of production offline: drift, alarm, retraining, promotion")
     play.add_argument("--scenario", metavar="NAME", help="which of simulate.scenarios (that of monitor.log)")
+    score = commands.add_parser(
+        "score", help="tell the ML Test Score: what shows each of its 28 rows, and when that last ran"
+    )
+    score.add_argument(
+        "--least", type=float, metavar="N", help="exit status 1 where the least of the four sums is below N"
+    )
     commands.add_parser(
         "profile", help="take the raw table's distributions as the reference that validation compares with"
     )
@@ -210,22 +217,28 @@ def retrain(chosen: argparse.Namespace) -> int:
 
 def play(chosen: argparse.Namespace) -> int:
     """lifecycle play [--scenario NAME]"""
-    if any(
-        os.environ.get(key) != value for key, value in ENVIRONMENT.items() if value
-    ):  # as a stage has it, before numpy loads
-        words = [
-            sys.executable,
-            "-m",
-            "lifecycle.cli",
-            "play",
-            *(["--scenario", chosen.scenario] if chosen.scenario else []),
-        ]
-        return subprocess.run(words, env={**os.environ, **ENVIRONMENT}, check=False).returncode
+    pinned = {key: value for key, value in ENVIRONMENT.items() if value}
+    if any(os.environ.get(key) != value for key, value in pinned.items()):  # before numpy loads, as in a stage
+        named = ["--scenario", chosen.scenario] if chosen.scenario else []
+        words = [sys.executable, "-m", "lifecycle.cli", "play", *named]
+        return subprocess.run(words, env={**os.environ, **pinned}, check=False).returncode
     project, _ = open_registry()
     from lifecycle.play import play_year
 
     page = play_year(project, chosen.scenario)
     print(f"play: {page.relative_to(project.output)} tells the year")
+    return 0
+
+
+def score(chosen: argparse.Namespace) -> int:
+    """lifecycle score [--least N]"""
+    from lifecycle.score import score_project, sum_sections, tabulate_score
+
+    scored = score_project(find_root(), datetime.now(UTC))
+    print("\n".join(tabulate_score(scored)))
+    least = min(sum_sections(scored).values())
+    if chosen.least is not None and not least >= chosen.least:
+        raise ProjectError(f"the least of the four sums is {least:g}; at least {chosen.least:g} was asked for.")
     return 0
 
 
@@ -244,6 +257,7 @@ def profile(chosen: argparse.Namespace) -> int:
 COMMANDS = {
     "run": run, "report": report, "promote": promote, "rollback": rollback, "shadow": shadow, "history": history,
     "compact": compact, "monitor": monitor, "retrain": retrain, "play": play, "profile": profile, "serve": serve,
+    "score": score,
 }  # fmt: skip
 
 

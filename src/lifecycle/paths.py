@@ -16,6 +16,7 @@ ROOT_VARIABLE = "LIFECYCLE_ROOT"
 SCRATCH = ".lifecycle/scratch"
 STUDIES = ".lifecycle/studies"
 TRIAL = ".lifecycle/trial"
+EVIDENCE = ".lifecycle/evidence.json"
 
 PARAMS = "params.yaml"
 LOCK = "requirements.txt"
@@ -62,6 +63,8 @@ PLAY = "reports/play.json"
 PLAY_PAGE = "reports/play.html"
 MODEL_CARD = "reports/model_card.html"
 INDEX = "reports/index.html"
+
+RUBRIC = "tests/ml_test_score.yaml"
 
 
 class ProjectError(Exception):
