@@ -4,6 +4,7 @@ PYTHON ?= $(firstword $(foreach version,python3 python3.13 python3.12 python3.11
 	'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo yes),$(version))))
 VENV := .venv
 STAMP := $(VENV)/.installed
+AIRFLOW := .lifecycle/airflow/venv
 UV_VERSION = $(shell sed -n 's/^uv==\([^ ;]*\).*/\1/p' requirements.txt)
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -12,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test test-all lint format lab ui serve deliver container lock clean
+.PHONY: help env repro test test-all lint format lab ui serve deliver container airflow lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,9 +44,10 @@ repro: $(STAMP) ## rebuild what is not up to date, then promote the model if it 
 test: $(STAMP) ## the quick tests: need nothing but this checkout
 	@python -m pytest -n 2 -m "not integration"
 
-test-all: $(STAMP) ## all tests, with those that need Chromium, and the coverage of src/
+test-all: $(STAMP) ## all tests, with those that need system packages, the coverage of src/, and the ML Test Score
 	@rm -f .coverage .coverage.*
 	@python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
+	@lifecycle score --least 5
 
 lint: $(STAMP) ## ruff (lint and format, notebooks too) and strict types
 	@ruff check .
@@ -71,13 +73,24 @@ deliver: $(STAMP) ## test, rebuild, gate, build the image, try it, promote: what
 container: ## build the image on a base made here, and try it (Debian, as root)
 	@ops/try_container.sh
 
+$(AIRFLOW)/.installed: ops/airflow/requirements.txt | $(STAMP)
+	@echo "airflow: making $(AIRFLOW) from ops/airflow/requirements.txt"
+	@test -x $(AIRFLOW)/bin/python || uv venv --quiet --clear --no-project --python "$(PYTHON)" $(AIRFLOW)
+	@uv pip sync --quiet --python $(AIRFLOW)/bin/python --require-hashes --compile-bytecode $<
+	@touch $@
+
+airflow: $(AIRFLOW)/.installed ## make Airflow's own environment in .lifecycle/airflow/venv, for the DAG in dags/
+
 lock: $(STAMP) ## resolve requirements.txt anew from pyproject.toml
 	@uv pip compile --quiet --upgrade --universal --fork-strategy fewest --generate-hashes --python-version 3.11 \
 		--no-header --no-annotate --group dev pyproject.toml --output-file requirements.txt
 	@printf 'scipy\nfastapi\n' | uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --python-version 3.11 \
 		--no-header --no-annotate --group serve --constraints requirements.txt --excludes - --output-file ops/requirements.txt
+	@uv pip compile --quiet --upgrade --universal --fork-strategy fewest --generate-hashes --python-version 3.11 \
+		--no-header --no-annotate --group airflow --output-file ops/airflow/requirements.txt
 
 clean: ## remove what can be rebuilt; the champion, its history, mlflow.db and DVC's cache stay
 	rm -rf data/raw data/validated data/features models/tuned models/candidate models/verdict.json models/blessing.json
-	rm -rf reports/*.html reports/notebooks reports/plots reports/explain.json .lifecycle
+	rm -rf data/simulated data/retraining reports/*.html reports/notebooks reports/plots reports/live reports/explain.json
+	rm -rf reports/monitor.json reports/play.json .lifecycle
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* dvc_plots

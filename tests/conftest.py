@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.dags import Airflow, install_airflow
 from tests.evidence import keep_evidence
 
 HERE = Path(__file__).resolve().parent.parent
@@ -91,3 +92,14 @@ def require_program() -> Callable[[str, str], str]:
         return found
 
     return find
+
+
+@pytest.fixture(scope="session")
+def airflow(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Airflow:
+    """Airflow in its own environment, which the first run makes; where that fails CI fails, and a user's run skips."""
+    try:
+        return install_airflow(checkout, tmp_path_factory.mktemp("airflow"))
+    except OSError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))

@@ -16,6 +16,7 @@ import pytest
 from lifecycle.data.sources import read_source
 from lifecycle.data.tables import write_table
 from lifecycle.run import STAGES
+from tests.dags import Airflow
 
 pytestmark = pytest.mark.integration  # minutes, not a package: the whole pipeline several times over
 
@@ -267,6 +268,20 @@ def test_retraining_promotes_what_is_better_and_only_that(live: Path, tmp_path: 
     }
     again = run(root, "lifecycle", "retrain", "--log", turn(root))  # the log has no predictions of the new one yet
     assert again.returncode == 1 and "no prediction of this model" in again.stderr
+
+
+def test_the_airflow_dag_retrains_a_real_project(live: Path, tmp_path: Path, airflow: Airflow) -> None:
+    """All tasks in turn, each the project's own command; then nothing is to be done, and the later tasks are skipped."""
+    root = tmp_path / "a project"
+    shutil.copytree(live, root, symlinks=True)
+    shutil.copytree(turn(root), root / "data/predictions")
+    (root / ".venv/bin").mkdir(parents=True)
+    (root / ".venv/bin/lifecycle").symlink_to(Path(sys.executable).parent / "lifecycle")
+    first = read_champion(root)
+    done = airflow.run_dag(root, tmp_path / "home")
+    assert done.state == "success" and set(done.tasks.values()) == {"success"}, done.log[-3000:]
+    assert read_champion(root) != first
+    assert "reports/06_train.html" in done.log
 
 
 def test_a_year_is_played_as_scripted_and_twice_with_the_same_bytes(live: Path, tmp_path: Path) -> None:

@@ -24,6 +24,11 @@ RUN_ELSEWHERE = {
     ".venv/bin/lifecycle shadow off": "test_pipeline.py",
     ".venv/bin/lifecycle rollback": "test_pipeline.py",
     ".venv/bin/lifecycle compact --keep-days 365": "test_archive.py",
+    ".venv/bin/lifecycle monitor": "test_pipeline.py",
+    ".venv/bin/lifecycle retrain": "test_pipeline.py",
+    ".venv/bin/lifecycle play": "test_pipeline.py",
+    ".venv/bin/lifecycle score": "test_score.py",
+    "make airflow": "test_dag.py",
     "make deliver": "test_ops.py, with the programs that it calls replaced; test_container there builds and tries the image",
 }
 DRY = {  # servers: what they start
@@ -32,7 +37,7 @@ DRY = {  # servers: what they start
     "make serve": "lifecycle serve",
 }
 TARGETS = (
-    "env", "repro", "test", "test-all", "lint", "format", "lab", "ui", "serve", "deliver", "container", "lock", "clean",
+    "env", "repro", "test", "test-all", "lint", "format", "lab", "ui", "serve", "deliver", "container", "airflow", "lock", "clean",
 )  # fmt: skip
 
 

@@ -137,7 +137,7 @@ def run_notebooks(project: Project, step: str) -> None:
     with use_root(root, {"MLFLOW_TRACKING_URI": address}):
         for stage in NOTEBOOKS[step]:
             page = run_stage(stage)
-            print(f"retrain: {stage}: {page}", flush=True)
+            print(f"retrain: {stage}: {page.as_uri()}", flush=True)
 
 
 def validate(project: Project, log: Path) -> bool:
