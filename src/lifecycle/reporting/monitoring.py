@@ -148,7 +148,7 @@ def draw_levels(axes: Axes, sketch: Record, now: Any) -> None:
 
 def draw_performance(performance: pd.DataFrame, metrics: Mapping[str, str], before: Record) -> Figure:
     """Each metric by window: expected before truths came (band), realised since (dots with intervals), the hold-out's (line)."""
-    figure, grid = new_grid(len(metrics), columns=2, height=2.5)
+    figure, grid = new_grid(len(metrics), columns=3, height=2.3)
     for axes, (metric, title) in zip(grid, metrics.items(), strict=True):
         part = performance[performance["metric"] == metric].reset_index(drop=True)
         place = np.arange(len(part))
@@ -167,7 +167,7 @@ def draw_performance(performance: pd.DataFrame, metrics: Mapping[str, str], befo
         axes.set_title(title, fontsize=9)
         axes.tick_params(labelsize=7.5)
         axes.set_xlim(-0.5, len(part) - 0.5)
-        step = max(1, -(-len(part) // 6))
+        step = max(1, -(-len(part) // 4))
         axes.set_xticks(place[::step], part["window"][::step], fontsize=7.5)
     grid[0].legend(fontsize=7.5, loc="best")
     return figure

@@ -34,7 +34,7 @@ __all__ = ["detect_changes", "load_bundle"]
 Array = np.ndarray[Any, Any]
 Record = dict[str, Any]
 FORMAT = 1
-SHOWN = ("roc_auc", "accuracy", "brier", "cost")
+SHOWN = ("roc_auc", "accuracy", "recall", "brier", "ece", "cost")
 ERRORS = {"roc_auc": "AUC", "accuracy": "accuracy", "brier": "Brier"}  # of the expected metrics, that rehearsals tell
 ELAPSED = 0.5  # of a window, from which its volume is judged
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ NOBODY = "No rule asks for a new model."
 LEAST = 200  # truths by which a model is compared with the one before it
 SIGNIFICANCE = 0.01  # of that comparison
 DAY = 86_400.0  # seconds
+STRETCH = timedelta(days=7)  # of a log that is held at once
 
 
 # The rows.
@@ -44,18 +45,20 @@ def read_labelled(folder: Path, contract: Contract, names: Sequence[str]) -> pd.
     if span is None:
         raise ProjectError(f"{folder} holds no predictions: expected a prediction log, as the server writes it.")
     classes = {str(value): value for value in contract.columns[contract.target].values or ()}
-    truths = read_predictions(folder, "feedback").to_pandas().drop_duplicates("id", keep="first")
-    table = read_predictions(folder)
-    frame = table.drop_columns("features").to_pandas()
-    features = table["features"].combine_chunks()
-    known = [field.name for field in features.type]
-    for name in names:
-        frame[name] = features.field(name).to_pandas() if name in known else None
-    told = frame.merge(truths[["id", "truth"]], on="id")
-    told = told[told["truth"].isin(classes)]
-    told[contract.target] = told["truth"].map(classes)
-    labelled: pd.DataFrame = told[["at", "model", "probability", *names, contract.target]].reset_index(drop=True)
-    return labelled
+    truths = read_predictions(folder, "feedback").to_pandas().drop_duplicates("id", keep="first")[["id", "truth"]]
+    truths = truths[truths["truth"].isin(classes)]
+    parts, start = [], span[0]
+    while start <= span[1]:  # what has no truth is let go at once
+        table = read_predictions(folder, "prediction", start, start + STRETCH)
+        features = table["features"].combine_chunks()
+        known = [field.name for field in features.type]
+        frame = table.select(["id", "at", "model", "probability"]).to_pandas()
+        frame = frame.assign(**{name: features.field(name).to_pandas() if name in known else None for name in names})
+        parts.append(frame.merge(truths, on="id"))
+        start += STRETCH
+    labelled: pd.DataFrame = pd.concat(parts, ignore_index=True)
+    labelled[contract.target] = labelled["truth"].map(classes)
+    return labelled[["at", "model", "probability", *names, contract.target]]
 
 
 def choose_columns(bundle: Bundle, contract: Contract) -> list[str]:
