@@ -26,7 +26,8 @@ RUN awk '/^[a-z]/ {wanted = /^(hatchling|packaging|pathspec|pluggy|tomlkit|trove
 RUN find /opt/lifecycle -depth -type d \( -name tests -o -name include \) -path '*/site-packages/*' -exec rm -r {} + \
  && find /opt/lifecycle -type f \( -name '*.pyi' -o -name '*.a' -o -name '*.pxd' \) -delete
 COPY models /srv/lifecycle/models
-RUN chmod -R a+rX /srv/lifecycle && install -d -m 0700 /var/lib/lifecycle/predictions
+# reports/live is where compose.yaml and Kubernetes mount what `lifecycle monitor` found, on a disk that is read-only.
+RUN install -d /srv/lifecycle/reports/live && chmod -R a+rX /srv/lifecycle && install -d -m 0700 /var/lib/lifecycle/predictions
 
 FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="lifecycle" \

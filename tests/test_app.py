@@ -31,6 +31,7 @@ from lifecycle.serving.archive import read_predictions
 from lifecycle.serving.identity import Signer, now
 from lifecycle.serving.probe import Reply, ServerProcess, ask, list_children, start_server
 from tests.bundles import COLUMNS, ROW, compute_probability, make_champion, write_release
+from tests.findings import make_findings, write_findings
 
 Record = dict[str, Any]
 OLD, NEW = 1.0, 0.0  # intercepts: the champion, and the model before it
@@ -39,7 +40,8 @@ SINCE = "2026-01-31T12:00:00+00:00"
 HURRY = 0.5  # seconds that the impatient server waits for a request
 QUICK: Record = {"drain_seconds": 0, "flush_seconds": 0.02}
 PAGES = ("/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js")
-PROBES = ("/health", "/ready", "/metrics", "/openapi.json", *PAGES)
+DASHBOARD = ("/dashboard", "/dashboard/style.css", "/dashboard/script.js")
+PROBES = ("/health", "/ready", "/metrics", "/openapi.json", *PAGES, *DASHBOARD)
 SECURITY = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 MEGABYTE = 1024 * 1024
 
@@ -1060,6 +1062,7 @@ def test_the_metrics_of_workers_are_their_sum_and_outlive_them(tmp_path: Path) -
     blocked = root / paths.PREDICTIONS / "segments"
     blocked.parent.mkdir(parents=True)
     blocked.write_text("in the way")  # no log can be written
+    write_findings(make_findings(model), root / paths.MONITOR)
     with start_server(root, workers=2, **QUICK) as server:
         before = find_workers(server)
         assert len(before) == 2
@@ -1078,6 +1081,7 @@ def test_the_metrics_of_workers_are_their_sum_and_outlive_them(tmp_path: Path) -
         wait(lambda: len({*find_workers(server)} - {before[0]}) == 2)
         wait(lambda: server.ask("/ready")[0] == 200)
         assert [select_totals(server) for _ in range(20)] == [totals] * 20
+        assert {read_metrics(server)["drift_psi", "spend"] for _ in range(20)} == {0.31}
         ask_all(server, 30)
         assert select_totals(server)["prediction_latency_seconds_count",] == 150
         blocked.unlink()

@@ -141,7 +141,11 @@ def test_the_package_knows_nothing_of_the_example(checkout: Path) -> None:
     words = re.compile(
         r"\b(" + "|".join(map(re.escape, [*columns, "churn", "telco", "customer", "customers"])) + r")\b", re.IGNORECASE
     )
-    for path in [*list_modules(checkout), *(checkout / SOURCE / "reporting/templates").rglob("*.j2")]:
+    pages = [
+        *(checkout / SOURCE / "reporting/templates").rglob("*.j2"),
+        *(checkout / SOURCE / "serving/pages").iterdir(),
+    ]
+    for path in [*list_modules(checkout), *pages]:
         found = words.findall(path.read_text())
         assert not found, f"{path.name} speaks of {found}"
     for stage in STAGES:

@@ -91,7 +91,7 @@ REQUESTS = [
     ("POST", "/feedback", "forbidden", 30),
     ("GET", "/ready", "allowed", 2),  # there are no more
     ("GET", "/ready", "forbidden", 15),
-    *(("GET", path, "allowed", 1) for path in ("/model", "/health", "/metrics")),
+    *(("GET", path, "allowed", 1) for path in ("/model", "/health", "/metrics", "/monitor", "/dashboard")),
 ]
 
 

@@ -18,7 +18,6 @@ from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from lifecycle.serving.app import OPEN
-from lifecycle.serving.metrics import Metrics
 from lifecycle.serving.settings import PREFIX, Settings
 
 GRACEFUL = 1 + 30 + 5  # seconds after the drain: what is under way, what a request may still take, the log's last write
@@ -161,7 +160,7 @@ def test_only_what_is_named_enters_the_build(checkout: Path) -> None:
 
 def test_compose_shows_nothing_to_the_network(checkout: Path) -> None:
     services = read_yaml(checkout / "compose.yaml")["services"]
-    assert set(services) == {"api", "prometheus", "redis", "mlflow", "postgres"}
+    assert set(services) == {"api", "prometheus", "alertmanager", "grafana", "redis", "mlflow", "postgres"}
     for name, service in services.items():
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
@@ -176,8 +175,10 @@ def test_compose_shows_nothing_to_the_network(checkout: Path) -> None:
 
 def test_compose_has_no_password_of_its_own(checkout: Path) -> None:
     text = (checkout / "compose.yaml").read_text()
-    secrets = re.findall(r"(?<!\$)\$\{(\w*(?:PASSWORD|KEYS?))(.{0,3})", text)
-    assert {name for name, _ in secrets} == {"LIFECYCLE_SERVE_API_KEYS", "REDIS_PASSWORD", "POSTGRES_PASSWORD"}
+    secrets = re.findall(r"(?<!\$)\$\{(\w*(?:PASSWORD|KEYS?|URL))(.{0,3})", text)
+    assert {name for name, _ in secrets} == {
+        "LIFECYCLE_SERVE_API_KEYS", "REDIS_PASSWORD", "POSTGRES_PASSWORD", "GRAFANA_PASSWORD", "ALERT_PAGE_URL", "ALERT_TICKET_URL",
+    }  # fmt: skip
     assert all(rest.startswith(":?") for _, rest in secrets), "without it, compose must stop with a sentence"
 
 
@@ -186,6 +187,9 @@ def test_compose_runs_the_api_as_the_image_is_meant_to_be_run(checkout: Path) ->
     assert api["read_only"] is True
     assert "./models:/srv/lifecycle/models:ro" in api["volumes"]
     assert "predictions:/var/lib/lifecycle/predictions" in api["volumes"]
+    findings = Settings().monitor_file.parent
+    assert f"./{findings}:/srv/lifecycle/{findings}:ro" in api["volumes"]
+    assert (checkout / findings).is_dir(), "Docker would make it, as root"
     drain = float(api["environment"][f"{PREFIX}DRAIN_SECONDS"])
     assert int(api["stop_grace_period"].removesuffix("s")) >= drain + GRACEFUL
     version = read_lock(checkout / "requirements.txt")["mlflow"][0]
@@ -264,36 +268,12 @@ def test_manifests_mean_the_same_pods(manifests: dict[str, Any]) -> None:
     assert scaler["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
     assert "replicas" not in deployment["spec"] and 2 <= scaler["minReplicas"] < scaler["maxReplicas"]
     volumes = {volume["name"]: volume for volume in deployment["spec"]["template"]["spec"]["volumes"]}
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounts["findings"] == f"/srv/lifecycle/{Settings().monitor_file.parent}"
+    assert volumes["findings"]["configMap"]["optional"] is True, "pods start before anything was found"
     claim = volumes["predictions"]["persistentVolumeClaim"]["claimName"]
     assert claim == manifests["PersistentVolumeClaim"]["metadata"]["name"]
-
-
-# --- alerts
-
-
-def test_alerts_speak_of_metrics_that_there_are(checkout: Path) -> None:
-    state = {"model": "a", "bundle": "b", "family": "c", "ready": 1.0, "prior": 0.5, "since": 0.0}
-    told = Metrics(lambda: state).render().decode()
-    there = set(re.findall(r"^# TYPE (\S+)", told, re.MULTILINE)) | {"up"}
-    rules = read_yaml(checkout / "ops/alerts.yml")["groups"][0]["rules"]
-    text = "\n".join(rule["expr"] for rule in rules)
-    recorded = {rule["record"] for rule in rules if "record" in rule}
-    used = set(re.findall(r"\b(?:[a-z]+_[a-z_]+|up)(?=\{|\[| [=><])", text))
-    assert {"http_errors_total", "model_ready", "prediction_latency_seconds_bucket", "up"} <= used
-    assert {re.sub(r"_(bucket|count|sum)$", "", name) for name in used} <= there | {
-        name.split(":")[-1] for name in recorded
-    }
-    tried = {case["alertname"] for test in read_yaml(checkout / "ops/alerts_test.yml")["tests"] for case in test["alert_rule_test"]
-             if case.get("exp_alerts")}  # fmt: skip
-    assert tried == {rule["alert"] for rule in rules if "alert" in rule}, "each alert must ring once in alerts_test.yml"
-
-
-@pytest.mark.integration
-def test_prometheus_takes_the_rules(checkout: Path, require_program: Callable[[str, str], str]) -> None:
-    promtool = require_program("promtool", "prometheus")
-    for words in (["check", "config", "prometheus.yml"], ["test", "rules", "alerts_test.yml"]):
-        done = run(promtool, *words, cwd=checkout / "ops")
-        assert done.returncode == 0, done.stdout + done.stderr
 
 
 # --- the delivery

@@ -32,6 +32,7 @@ def test_nothing_given_is_only_this_machine_and_open() -> None:
         ("BUDGET_SECONDS", "0.01", 0.01),
         ("DRAIN_SECONDS", "0", 0),
         ("LOG_FOLDER", "/var/log/predictions", Path("/var/log/predictions")),
+        ("MONITOR_FILE", "/var/lib/monitor.json", Path("/var/lib/monitor.json")),
         ("ACCESS_LOG", "true", True),
         ("ACCESS_LOG", "0", False),
     ],

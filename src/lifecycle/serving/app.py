@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from email.utils import formatdate
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,9 +17,10 @@ from urllib.parse import parse_qsl
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from lifecycle.serving import dashboard, openapi
 from lifecycle.serving import metrics as prometheus
-from lifecycle.serving import openapi
 from lifecycle.serving.explain import explain_row
+from lifecycle.serving.findings import MonitorFile
 from lifecycle.serving.guards import CLOSE, PROBLEM, SECURITY, Headers, KeyRing, RateLimit
 from lifecycle.serving.identity import Signer, find_key, now
 from lifecycle.serving.lineup import PRIOR, Answer, Judge, Lineup, read_lineup, take_stamp
@@ -34,7 +36,8 @@ Send = Callable[[Record], Awaitable[None]]
 logger = logging.getLogger("lifecycle.serving")
 TICK = 0.25  # seconds between two looks at what is not measured on the path
 JSON: Headers = [(b"content-type", b"application/json"), *SECURITY]
-OPEN = {"/health", "/ready", "/metrics", "/openapi.json", *openapi.PAGES}  # probes, scrapes and pages carry no key
+# Probes, scrapes and pages carry no key; /monitor tells in sentences what /metrics tells in numbers, and no row of anybody.
+OPEN = {"/health", "/ready", "/metrics", "/monitor", "/openapi.json", *openapi.PAGES, *dashboard.PAGES}
 
 
 class Truth(BaseModel):
@@ -64,6 +67,8 @@ class Service:
             segment_seconds=settings.segment_seconds,
         )
         self.signer = Signer(choose_key(settings, folder))
+        self.monitor = MonitorFile(root / settings.monitor_file)
+        self.monitor.read()
         self.metrics = prometheus.Metrics(self.describe_state)
         self.shadow = Shadow(self.log.append, lambda *told: self.metrics.shadowed.labels(*told[:2]).inc(told[2]))
         self.keys = KeyRing(tuple(key.get_secret_value() for key in settings.api_keys))
@@ -85,8 +90,9 @@ class Service:
             "/ready": {"GET": self.tell_ready},
             "/model": {"GET": self.tell_model},
             "/metrics": {"GET": self.tell_metrics},
+            "/monitor": {"GET": self.tell_monitor},
             "/openapi.json": {"GET": self.tell_openapi},
-            **{path: {"GET": self.tell_docs} for path in openapi.PAGES},
+            **{path: {"GET": self.tell_page} for path in (*openapi.PAGES, *dashboard.PAGES)},
         }
         for problem in self.lineup.problems:
             logger.error(problem)
@@ -384,10 +390,11 @@ class Service:
         await self.send(scope, send, 200, [(b"content-type", prometheus.TYPE), *SECURITY], body)
 
     def describe_state(self) -> Record:
-        """What is true of the lineup now, for /metrics."""
-        lineup = self.lineup
+        """What is true of the lineup now, and what the monitor found of the live model, for /metrics."""
+        lineup, reading = self.lineup, self.monitor.last
         at = lineup.since.get("at")
         return {
+            "monitor": reading if reading and reading.findings.model == lineup.name else None,
             "model": lineup.name,
             "bundle": str(lineup.champion.get("bundle"))[:12],
             "family": str(lineup.champion.get("family")),
@@ -396,17 +403,26 @@ class Service:
             "since": datetime.fromisoformat(at).timestamp() if at else None,
         }
 
+    async def tell_monitor(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
+        """GET /monitor: the findings of the last monitoring that could be read, of whichever model they are."""
+        reading = self.monitor.last
+        if reading is None:
+            raise RequestError(404, "There are no findings yet: `lifecycle monitor` writes them.")
+        written = formatdate(reading.written, usegmt=True).encode()
+        await self.send(scope, send, 200, [(b"last-modified", written), *JSON], reading.body)
+
     async def tell_openapi(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
         """GET /openapi.json."""
         document = openapi.describe_service(self.lineup.first, self.settings)
         await self.send(scope, send, 200, JSON, orjson.dumps(document))
 
-    async def tell_docs(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
-        """GET /docs and what it is made of."""
-        kind, body = openapi.read_page(scope["path"])
+    async def tell_page(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
+        """GET /docs, GET /dashboard and what they are made of."""
+        source = dashboard if scope["path"] in dashboard.PAGES else openapi
+        kind, body = source.read_page(scope["path"])
         extra = [header for header in SECURITY if header[0] != b"content-security-policy"]
         await self.send(
-            scope, send, 200, [(b"content-type", kind), (b"content-security-policy", openapi.POLICY), *extra], body
+            scope, send, 200, [(b"content-type", kind), (b"content-security-policy", source.POLICY), *extra], body
         )
 
     # --- sending
@@ -469,7 +485,7 @@ class Service:
                 return
 
     async def watch(self) -> None:
-        """Take up another lineup when champion.json or shadow.json change, and measure what the path does not."""
+        """Take up another lineup and other findings when their files change, and measure what the path does not."""
         loop = asyncio.get_running_loop()
         looked, seen = 0.0, self.lineup.stamp
         while True:
@@ -478,6 +494,8 @@ class Service:
             if time.monotonic() - looked < self.settings.watch_seconds:
                 continue
             looked = time.monotonic()
+            if self.monitor.has_changed():
+                await loop.run_in_executor(None, self.monitor.read)
             stamp = take_stamp(self.root)
             if stamp == seen:
                 continue

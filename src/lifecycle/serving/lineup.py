@@ -165,16 +165,17 @@ def find_release(root: Path, model: str) -> Path:
 
 
 def take_stamp(root: Path) -> object:
-    """What champion.json and shadow.json are now: another inode, time or size is another file."""
+    """What champion.json and shadow.json are now."""
+    return stamp_file(root / paths.CHAMPION), stamp_file(root / paths.SHADOW)
 
-    def stamp(name: str) -> tuple[int, int, int] | None:
-        try:
-            state = (root / name).stat()
-        except FileNotFoundError:
-            return None
-        return state.st_ino, state.st_mtime_ns, state.st_size
 
-    return stamp(paths.CHAMPION), stamp(paths.SHADOW)
+def stamp_file(path: Path) -> tuple[int, int, int] | None:
+    """What a file is now: another inode, time or size is another file; None where there is none to be seen."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_mtime_ns, state.st_size
 
 
 def read_lineup(root: Path, rows: int) -> Lineup:

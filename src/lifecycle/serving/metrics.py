@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from lifecycle.serving.findings import SEVERITIES, Reading
+
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus-client's own: where workers share their numbers
 TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (
@@ -20,7 +22,7 @@ State = dict[str, Any]
 
 
 class Metrics:
-    """A worker's counters. `describe` tells the state of its lineup when Prometheus asks."""
+    """A worker's counters. `describe` tells the state of its lineup when Prometheus asks, and what the monitor found."""
 
     def __init__(self, describe: Callable[[], State]) -> None:
         self.registry = CollectorRegistry()
@@ -108,6 +110,9 @@ class StateCollector:
         for model, (right, told) in self.count_truths().items():
             accuracy.add_metric([model], right / told)
         yield accuracy
+        if state["monitor"] is not None:
+            yield from collect_drift(state["monitor"])
+            yield from collect_performance(state["monitor"])
 
     def count_truths(self) -> dict[str, tuple[float, float]]:
         """How many were right, and how many were told, by model."""
@@ -119,3 +124,68 @@ class StateCollector:
                     hit = sample.value if sample.labels["correct"] == "true" else 0.0
                     counts[sample.labels["model"]] = (right + hit, told + sample.value)
         return counts
+
+
+def collect_drift(reading: Reading) -> Iterable[Metric]:
+    """Gauges of what drifted, in the newest window that was judged, and of when that was."""
+    findings, newest = reading.findings, reading.newest
+    yield GaugeMetricFamily(
+        "monitor_written_timestamp_seconds", "When the monitor wrote its findings.", reading.written
+    )
+    if newest is not None:
+        yield GaugeMetricFamily(
+            "monitor_window_end_timestamp_seconds", "The end of the newest window that was judged.",
+            newest.end.timestamp(),
+        )  # fmt: skip
+    yield GaugeMetricFamily(
+        "drift_severity", "The gravest alert that stands; 0: quiet, 1: note, 2: look, 3: act.",
+        SEVERITIES.index(findings.severity),
+    )  # fmt: skip
+    alerts = GaugeMetricFamily("drift_alerts", "Alerts of the monitor that stand.", labels=["severity"])
+    for severity, count in reading.count_alerts().items():
+        alerts.add_metric([severity], count)
+    yield alerts
+    rows = reading.list_drift()
+    for name, help_text, key in (
+        ("drift_psi", "Population stability index against the reference.", "psi"),
+        ("drift_distance", "Wasserstein's distance in standard deviations, or Jensen-Shannon's.", "distance"),
+        ("drift_p_value", "Of the test that nothing moved.", "p"),
+        ("drift_missing_share", "Share of values that are absent.", "missing"),
+    ):
+        family = GaugeMetricFamily(name, help_text, labels=["column"])
+        for row in rows:
+            if (value := getattr(row, key)) is not None:
+                family.add_metric([row.column], value)
+        yield family
+
+
+def collect_performance(reading: Reading) -> Iterable[Metric]:
+    """Gauges of how good the model is: of each metric and kind the newest window that has it.
+
+    Truths come late, so a realised value may be of an older window than the expected one beside it; the bounds are those
+    that were expected of the realised value's own window.
+    """
+    values: dict[tuple[str, str], float] = {}
+    bounds: dict[str, tuple[float, float]] = {}
+    for row in reading.list_performance():
+        if row.expected is not None:
+            values[row.metric, "expected"] = row.expected.value
+        if row.realised is not None:
+            values[row.metric, "realised"] = row.realised.value
+            bounds.pop(row.metric, None)
+            if row.expected is not None:
+                bounds[row.metric] = row.expected.low, row.expected.high
+    performance = GaugeMetricFamily(
+        "live_performance", "The newest value of a metric, realised or expected.", labels=["metric", "kind"]
+    )
+    for labels, value in values.items():
+        performance.add_metric(labels, value)
+    yield performance
+    for place, bound in enumerate(("low", "high")):
+        family = GaugeMetricFamily(
+            f"live_performance_expected_{bound}", f"The {bound} end of what the realised value was expected to be.",
+            labels=["metric"],
+        )  # fmt: skip
+        for metric, interval in bounds.items():
+            family.add_metric([metric], interval[place])
+        yield family

@@ -139,6 +139,15 @@ def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
                     "200": {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}
                 }}
             },
+            "/monitor": {
+                "get": {"operationId": "monitor", "tags": [SERVICE], "summary": "What monitoring last found of drift and decay",
+                        "responses": {"200": describe_answer("The findings", {"type": "object"}), **list_refusals("404")}}
+            },
+            "/dashboard": {
+                "get": {"operationId": "dashboard", "tags": [SERVICE], "summary": "All of it live, as a page", "responses": {
+                    "200": {"description": "The page", "content": {"text/html": {"schema": {"type": "string"}}}}
+                }}
+            },
         },
         "components": {"schemas": schemas, **({"securitySchemes": keys} if settings.api_keys else {})},
     }  # fmt: skip

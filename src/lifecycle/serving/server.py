@@ -189,7 +189,10 @@ def run_worker(root: Path, settings: Settings, listener: socket.socket, address:
 
 def announce(address: str, model: str) -> None:
     """Say where to look."""
-    print(f"serve: model {model} answers at {address}/predict; {address}/docs describes it", flush=True)
+    print(
+        f"serve: model {model} answers at {address}/predict; {address}/docs describes it, {address}/dashboard shows it",
+        flush=True,
+    )
 
 
 def work(root: Path, settings: Settings, listener: socket.socket) -> None:
