@@ -271,7 +271,7 @@ def serve_findings(root: Path) -> Iterator[ServerProcess]:
     make_champion(root, champion)
     line = {"at": datetime.now(UTC).isoformat(), "model": champion["model"]}
     (root / paths.HISTORY).write_text(json.dumps(line) + "\n")
-    write_findings(make_findings(champion["model"]), root / paths.MONITOR)
+    write_findings(make_findings(champion["model"]), root / paths.LIVE_MONITORING)
     with start_server(root, drain_seconds=0) as server:
         yield server
 

@@ -1062,7 +1062,7 @@ def test_the_metrics_of_workers_are_their_sum_and_outlive_them(tmp_path: Path) -
     blocked = root / paths.PREDICTIONS / "segments"
     blocked.parent.mkdir(parents=True)
     blocked.write_text("in the way")  # no log can be written
-    write_findings(make_findings(model), root / paths.MONITOR)
+    write_findings(make_findings(model), root / paths.LIVE_MONITORING)
     with start_server(root, workers=2, **QUICK) as server:
         before = find_workers(server)
         assert len(before) == 2

@@ -192,7 +192,7 @@ def server(root: Path) -> Iterator[ServerProcess]:
 @pytest.fixture
 def monitor(root: Path) -> Iterator[Path]:
     """Where the findings are; none at the beginning."""
-    path = root / paths.MONITOR
+    path = root / paths.LIVE_MONITORING
     path.unlink(missing_ok=True)
     yield path
     path.unlink(missing_ok=True)

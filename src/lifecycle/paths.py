@@ -63,7 +63,6 @@ PLAY = "reports/play.json"
 PLAY_PAGE = "reports/play.html"
 MODEL_CARD = "reports/model_card.html"
 INDEX = "reports/index.html"
-MONITOR = "reports/live/monitor.json"
 
 RUBRIC = "tests/ml_test_score.yaml"
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from lifecycle import paths
 from lifecycle.contract import Contract, load_contract
+from lifecycle.data.tables import write_table
 from lifecycle.modeling.metrics import measure_tally, tally_scores
 from lifecycle.modeling.releases import find_release, read_champion
 from lifecycle.params import load_params
@@ -20,7 +21,7 @@ from lifecycle.paths import Project, ProjectError, read_json, replace_file, writ
 from lifecycle.reporting.html import render_page, render_part
 from lifecycle.reporting.monitoring import draw_year
 from lifecycle.retraining import retrain
-from lifecycle.roots import link_path, start_root, use_root
+from lifecycle.roots import start_root, use_root
 from lifecycle.run import list_links
 from lifecycle.serving.archive import write_partitions
 from lifecycle.serving.bundle import Bundle, load_bundle, to_request
@@ -33,7 +34,7 @@ ROOT = ".lifecycle/play"
 def play_year(project: Project, name: str | None = None) -> Path:
     """Play the months of `simulate` with one of its scenarios; gives the page that tells them, reports/play.html.
 
-    Each month the champion of that time scores the traffic, then monitoring looks at the log and retraining does what it
+    Each row of the validated table is asked for in one month, so that no case comes twice; a challenger learns from the log alone. Each month the champion of that time scores the traffic, then monitoring looks at the log and retraining does what it
     would do on a server, in .lifecycle/play: the project's own champion stays. Every step draws from base.seed, so that
     the same project gives the same bytes. Raises ProjectError for an unknown scenario, or before `make repro`.
     """
@@ -46,17 +47,18 @@ def play_year(project: Project, name: str | None = None) -> Path:
         )
     scenario, settings, seed = scenarios[name], params.simulate, params.base.seed
     contract = load_contract(project.read(paths.CONTRACT))
-    valid, split = (pd.read_parquet(project.read(path)) for path in (paths.VALIDATED_TABLE, paths.SPLIT))
-    pool = simulate.find_pool(valid, split)
-    simulate.check_scenario(name, scenario, pool, contract)
-    stage = open_stage(project)
+    valid = pd.read_parquet(project.read(paths.VALIDATED_TABLE))
+    simulate.check_scenario(name, scenario, valid, contract)
+    month_of = np.random.default_rng(seed).permutation(len(valid)) % settings.months + 1
+    stage = open_stage(project, valid)
     log = stage.root / paths.PREDICTIONS
     first, first_cost = load_champion(stage)
     months: list[Record] = []
     with use_root(stage.root, {"MLFLOW_TRACKING_URI": f"sqlite:///{stage.root / 'mlflow.db'}"}):
         for month in range(1, settings.months + 1):
             champion, cost = load_champion(stage)
-            frame = simulate.draw_month(pool, scenario, contract, month=month, rows=settings.rows, seed=seed)
+            pool = valid[month_of == month].reset_index(drop=True)
+            frame = simulate.draw_month(pool, scenario, contract, month=month, rows=len(pool), seed=seed)
             add_month(log, champion, frame, contract, settings.model_dump(), month, seed)
             moves = len(read_lines(stage))
             retrain(stage, log)
@@ -78,12 +80,13 @@ def play_year(project: Project, name: str | None = None) -> Path:
     return write_page(project, contract, record)
 
 
-def open_stage(project: Project) -> Project:
-    """The root in which it is played: the project's champion, rows and settings, and an MLflow store of its own."""
+def open_stage(project: Project, valid: pd.DataFrame) -> Project:
+    """The root in which it is played: the project's champion and settings, no old rows, and an MLflow store of its own."""
     if read_champion(project.output)["model"] is None:
         raise ProjectError(f"{paths.CHAMPION} names no model: `make repro` makes one.")
     root = start_root(project, ROOT, {})
-    link_path(project.read(paths.VALIDATED_TABLE), root / paths.VALIDATED_TABLE)
+    (root / paths.VALIDATED_TABLE).parent.mkdir(parents=True)
+    write_table(valid.iloc[:0], root / paths.VALIDATED_TABLE)
     shutil.copytree(project.read(paths.RELEASES), root / paths.RELEASES)
     champion = {**read_champion(project.output), "previous": None}
     write_json(champion, root / paths.CHAMPION)

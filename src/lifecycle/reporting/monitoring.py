@@ -106,7 +106,7 @@ def draw_heat(tables: Sequence[pd.DataFrame | None], names: Sequence[str], colum
 
 def draw_moves(reference: Record, counts: Any, columns: Sequence[str], name: str) -> Figure:
     """How the columns were distributed in the reference, and are in a window called `name`."""
-    figure, grid = new_grid(max(len(columns), 1), columns=2, height=2.3)
+    figure, grid = new_grid(max(len(columns), 1), columns=2, width=9.0 if len(columns) > 1 else 5.0, height=2.3)
     for axes, column in zip(grid, columns, strict=False):
         sketch, now = reference["columns"][column], counts.columns[column]
         if sketch["kind"] == "numeric":
@@ -169,7 +169,8 @@ def draw_performance(performance: pd.DataFrame, metrics: Mapping[str, str], befo
         axes.set_xlim(-0.5, len(part) - 0.5)
         step = max(1, -(-len(part) // 4))
         axes.set_xticks(place[::step], part["window"][::step], fontsize=7.5)
-    grid[0].legend(fontsize=7.5, loc="best")
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(handles, labels, ncols=3, fontsize=8, loc="outside upper right")
     return figure
 
 

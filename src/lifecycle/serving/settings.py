@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
-from lifecycle.paths import MONITOR, PREDICTIONS, ProjectError
+from lifecycle.paths import LIVE_MONITORING, PREDICTIONS, ProjectError
 
 PREFIX = "LIFECYCLE_SERVE_"
 Positive = Annotated[float, Field(gt=0)]
@@ -41,7 +41,7 @@ class Settings(BaseModel):
     body_seconds: Positive = 10  # for headers, and then for the body
     drain_seconds: Annotated[float, Field(ge=0)] = 1  # between SIGTERM and no longer taking connections
     watch_seconds: Positive = 0.5  # between two looks at champion.json, shadow.json and the monitor's file
-    monitor_file: Path = Path(MONITOR)  # relative to the project; what `lifecycle monitor` wrote
+    monitor_file: Path = Path(LIVE_MONITORING)  # relative to the project; what `lifecycle monitor` wrote
     log_folder: Path = Path(PREDICTIONS)  # relative to the project
     log_key: Annotated[SecretStr, Field(min_length=1)] | None = None  # signs request ids; none: one in the log's folder
     flush_seconds: Positive = 0.5  # a crash loses at most what was answered in so long

@@ -449,7 +449,7 @@ def tabulate_drift(table: pd.DataFrame | None, reference: Record, most: int = 12
             told = words.explain_column(row, row["psi"], row["weight"], reference["units"].get(row["column"], ""))[2]
         rows.append({
             "column": row["column"], "PSI": tell(row["psi"], ".3f"), "distance": tell(row["distance"], ".2f"),
-            "p": tell(row["p"], ".1e"), "weight": tell(row["weight"], ".0%"), "drifted": "yes" if row["drifted"] else "",
+            "p": "< 0.001" if row["p"] < 0.001 else tell(row["p"], ".3f"), "weight": tell(row["weight"], ".0%"), "drifted": "yes" if row["drifted"] else "",
             "since the reference": told,
         })  # fmt: skip
     return pd.DataFrame(rows).set_index("column")

@@ -28,6 +28,7 @@ DRIFTS = ("column", "missing", "unit", "level", "prediction", "multivariate")  #
 BROKEN = ("missing", "unit")  # kinds that a broken source raises: learning from it would make it the rule
 NOBODY = "No rule asks for a new model."
 LEAST = 200  # truths by which a model is compared with the one before it
+ALIKE = 0.1  # share of equal rows up to which rows are told apart by what they hold
 SIGNIFICANCE = 0.01  # of that comparison
 DAY = 86_400.0  # seconds
 STRETCH = timedelta(days=7)  # of a log that is held at once
@@ -59,6 +60,17 @@ def read_labelled(folder: Path, contract: Contract, names: Sequence[str]) -> pd.
     labelled: pd.DataFrame = pd.concat(parts, ignore_index=True)
     labelled[contract.target] = labelled["truth"].map(classes)
     return labelled[["at", "model", "probability", *names, contract.target]]
+
+
+def drop_repeats(labelled: pd.DataFrame, old: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The labelled rows without those that were asked for again later: the newest is kept, with its truth.
+
+    A log has no ids. Where hardly two rows of the old table are alike, equal requests are one case asked for again, which
+    must not stand on both sides of a split; where many are, they are many cases, and all stay.
+    """
+    if old.empty or old.duplicated([name for name in names if name in old]).mean() > ALIKE:
+        return labelled
+    return labelled.drop_duplicates(list(names), keep="last", ignore_index=True)
 
 
 def choose_columns(bundle: Bundle, contract: Contract) -> list[str]:

@@ -23,6 +23,7 @@ Record = dict[str, Any]
 DAYS = (2, 16)  # of a month, on which rows are scored: a log has a file a day
 TOLD = 28  # the day on which what has become known in a month is told
 DAY = 86_400_000_000  # microseconds
+WEIGHED = ("tilt", "mix", "prior")  # kinds in which some rows come more often
 NAME = "simulated"  # of every file: the log's own names tell the time
 
 
@@ -50,9 +51,10 @@ def check_scenario(name: str, scenario: Mapping[str, Any], pool: pd.DataFrame, c
 def draw_month(
     pool: pd.DataFrame, scenario: Mapping[str, Any], contract: Contract, *, month: int, rows: int, seed: int
 ) -> pd.DataFrame:
-    """One month's rows (the first month is 1), drawn with replacement, with what the scenario does to them.
+    """One month's rows (the first month is 1), with what the scenario does to them.
 
-    Before `begin` all scenarios draw the same. none: nothing. scale: numbers times `factor` (a price rise, another unit).
+    A row is drawn at most once a month, unless some are to come more often, or more are wanted than there are. Before
+    `begin` all scenarios draw the same. none: nothing. scale: numbers times `factor` (a price rise, another unit).
     tilt, mix, prior: some rows are drawn more often, by a number (exp(factor × standard score)), a level, or the class:
     the relation stays. reverse: in `share` of the rows the lowest value of a number becomes its highest, and so on: its
     distribution stays, its relation turns round. level: a level that nobody has seen. missing: values are gone. volume:
@@ -61,8 +63,9 @@ def draw_month(
     generator = np.random.default_rng([seed, month])
     kind = scenario["kind"] if month >= scenario["begin"] else "none"
     count = round(rows * scenario["factor"]) if kind == "volume" else rows
-    weights = weigh_rows(pool, kind, scenario, contract)
-    frame = pool.iloc[generator.choice(len(pool), count, p=weights)].reset_index(drop=True)
+    weights = weigh_rows(pool, scenario, contract) if kind in WEIGHED else None
+    again = weights is not None or count > len(pool)
+    frame = pool.iloc[generator.choice(len(pool), count, replace=again, p=weights)].reset_index(drop=True)
     struck = generator.random(count) < scenario["share"]
     column = scenario["column"]
     if kind == "scale":
@@ -77,17 +80,16 @@ def draw_month(
     return frame
 
 
-def weigh_rows(pool: pd.DataFrame, kind: str, scenario: Mapping[str, Any], contract: Contract) -> Array:
+def weigh_rows(pool: pd.DataFrame, scenario: Mapping[str, Any], contract: Contract) -> Array:
     """The chance of each row of the pool to be drawn, shape (rows,)."""
-    weights = np.ones(len(pool))
-    factor = scenario["factor"]
+    kind, factor = scenario["kind"], scenario["factor"]
     if kind == "tilt":
         values = pool[scenario["column"]].to_numpy(dtype=np.float64, na_value=np.nan)
         scores = (values - np.nanmean(values)) / np.nanstd(values)
         weights = np.exp(factor * np.clip(np.nan_to_num(scores), -3, 3))
     elif kind == "mix":
         weights = np.where(pool[scenario["column"]].astype(str) == scenario["level"], factor, 1.0)
-    elif kind == "prior":
+    else:
         weights = np.where(pool[contract.target] == contract.positive, factor, 1.0)
     return np.asarray(weights / weights.sum())
 
