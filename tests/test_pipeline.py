@@ -37,7 +37,6 @@ QUICK = {
     "holdout_rows: 1000": "holdout_rows: 250",
     "trials: 10 # of the challenger's": "trials: 2 # of the challenger's",
     "startup_trials: 4": "startup_trials: 2",
-    "relation_turns: {kind: reverse, column: tenure, begin: 6}": "relation_turns: {kind: reverse, column: tenure, begin: 4}",
 }
 
 

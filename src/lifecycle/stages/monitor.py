@@ -318,12 +318,11 @@ def summarise_rehearsal(
     rung = [(names[place], alert) for place, found in enumerate(raised) for alert in found]
     return {
         "log": name,
-        "windows that rang": f"{sum(bool(found) for found in raised)} of {len(names)}",
-        "first in": rung[0][0] if rung else "",
-        "first about": (rung[0][1]["column"] or rung[0][1]["kind"]) if rung else "",
+        "rang in": f"{sum(bool(found) for found in raised)} of {len(names)}",
+        "first": f"{rung[0][0]}: {rung[0][1]['column'] or rung[0][1]['kind']}" if rung else "",
         "gravest": words.find_worst([alert for _, alert in rung]),
         "decay from": next((window for window, alert in rung if alert["kind"] == "decay"), ""),
-        **{f"error of {title}": to_plain(errors[name].mean()) for name, title in ERRORS.items()},
+        **{f"{title} error": to_plain(errors[name].mean()) for name, title in ERRORS.items()},
     }
 
 
@@ -416,7 +415,7 @@ def count_all(traffic: Sequence[Traffic]) -> tuple[int, int]:
 
 def title_metrics() -> dict[str, str]:
     """The metrics that are drawn, with their titles."""
-    return {name: TITLES[name] for name in SHOWN}
+    return {name: TITLES[name].partition(" (")[0] for name in SHOWN}
 
 
 def order_columns(reference: Record, tables: Sequence[pd.DataFrame | None]) -> list[str]:
@@ -500,6 +499,6 @@ def tabulate_groups(groups: pd.DataFrame) -> pd.DataFrame:
 def tabulate_rehearsals(summaries: list[Record]) -> pd.DataFrame:
     """The rehearsals in words."""
     table = pd.DataFrame(summaries).set_index("log")
-    for name in table.columns[table.columns.str.startswith("error of ")]:
+    for name in table.columns[table.columns.str.endswith(" error")]:
         table[name] = table[name].map(lambda value: tell(value, "+.3f"))
     return table.astype(str)

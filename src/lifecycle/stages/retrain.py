@@ -156,7 +156,7 @@ def judge_alerts(name: str, alerts: Sequence[Record], least: str, what: str) -> 
         return make_rule(name, due=False, message=f"Alerts about {what} never ask for a model: {PARAMS} says so.")
     grave = [alert for alert in alerts if SEVERITIES.index(alert["severity"]) >= SEVERITIES.index(least)]
     if not grave:
-        return make_rule(name, due=False, message=f"No alert about {what} is as grave as `{least}`.")
+        return make_rule(name, due=False, message=f"No alert about {what} is as grave as {least!r}.")
     return make_rule(name, due=True, message=grave[0]["message"])
 
 
@@ -267,6 +267,18 @@ def start_folder(folder: Path) -> None:
 def describe_start(metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The settings that the challenger's study tries first: the champion's own."""
     return {metadata["family"]: dict(metadata["settings"])}
+
+
+def tabulate_rows(chosen: Record) -> pd.DataFrame:
+    """The challenger's rows in words."""
+    told = {
+        "of the table that the champion is from": f"{chosen['old']:,}",
+        "of the log": f"{chosen['new']:,}",
+        "from": (chosen["from"] or "")[:10],
+        "to learn from": f"{chosen['old'] + chosen['new'] - chosen['held_out']:,}",
+        "held out, the newest": f"{chosen['held_out']:,}",
+    }
+    return pd.DataFrame({"rows": told})
 
 
 def tabulate_rules(decision: Record) -> pd.DataFrame:
