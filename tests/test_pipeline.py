@@ -11,11 +11,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from lifecycle import paths
+from lifecycle.contract import load_contract
 from lifecycle.data.sources import read_source
 from lifecycle.data.tables import write_table
+from lifecycle.params import Scenario
 from lifecycle.run import STAGES
+from lifecycle.serving.bundle import load_bundle
+from lifecycle.stages import simulate
 from tests.dags import Airflow
 
 pytestmark = pytest.mark.integration  # minutes, not a package: the whole pipeline several times over
@@ -267,6 +273,27 @@ def test_retraining_promotes_what_is_better_and_only_that(live: Path, tmp_path: 
     }
     again = run(root, "lifecycle", "retrain", "--log", turn(root))  # the log has no predictions of the new one yet
     assert again.returncode == 1 and "no prediction of this model" in again.stderr
+    write_quiet_log(root, second)
+    back = run(root, "lifecycle", "retrain", "decide")  # the relation is what it was: the model before was better
+    assert back.returncode == 99 and "is the champion again" in back.stdout, back.stdout + back.stderr
+    assert read_champion(root) == first
+
+
+def write_quiet_log(root: Path, model: str) -> None:
+    """A server's log of five months in which nothing changes, answered by a model."""
+    contract = load_contract(root / "data/contract.yaml")
+    bundle = load_bundle(root / f"models/releases/{model[:12]}/bundle")
+    valid, split = (pd.read_parquet(root / name) for name in (paths.VALIDATED_TABLE, paths.SPLIT))
+    pool, nothing = simulate.find_pool(valid, split), Scenario(kind="none").model_dump()
+    records = [
+        record
+        for month in range(1, 6)
+        for record in simulate.score_month(
+            bundle, simulate.draw_month(pool, nothing, contract, month=month, rows=300, seed=1), contract,
+            first="2027-01", month=month, label_days=[1, 20], label_share=1.0, seed=1,
+        )
+    ]  # fmt: skip
+    simulate.write_log(root / paths.PREDICTIONS, records, simulate.begin_month("2027-01", 7))
 
 
 def test_the_airflow_dag_retrains_a_real_project(live: Path, tmp_path: Path, airflow: Airflow) -> None:
