@@ -39,8 +39,8 @@ QUICK = {
     "p99_milliseconds: 25.0": "p99_milliseconds: 10000.0",
     "months: 12": "months: 9",
     "rows: 800 # a month": "rows: 300 # a month",
-    "min_rows: 2000": "min_rows: 500",
-    "holdout_rows: 1000": "holdout_rows: 250",
+    "min_rows: 2400": "min_rows: 300",
+    "holdout_rows: 1000": "holdout_rows: 120",
     "trials: 10 # of the challenger's": "trials: 2 # of the challenger's",
     "startup_trials: 4": "startup_trials: 2",
 }

@@ -178,8 +178,7 @@ def write_page(project: Project, contract: Contract, record: Record) -> Path:
     rows = [
         {
             "month": month["month"], "champion": month["champion"], "severity": month["severity"],
-            "roc_auc": f"{month['served']['roc_auc']:.3f}", "stale": f"{month['stale']['roc_auc']:.3f}",
-            "cost": f"{month['served']['cost']:.3f}", "stale_cost": f"{month['stale']['cost']:.3f}",
+            "roc_auc": f"{month['served']['roc_auc']:.3f}", "cost": f"{month['served']['cost']:.3f}",
             "outcome": (month["outcome"] or {}).get("outcome", ""), "because": (month["outcome"] or {}).get("because", ""),
         }
         for month in record["months"]
