@@ -230,6 +230,21 @@ def test_fairness_columns_become_groups(parts: tuple[pd.DataFrame, pd.DataFrame,
     assert groups["months"].nunique() == 4 and set(groups["senior"]) == {"0", "1"}
 
 
+def test_a_protected_group_is_compared_on_the_same_rows() -> None:
+    """A champion that is right for one group and a candidate that is right for the other: each loses where it is wrong."""
+    truth = np.tile([0, 1], 200)
+    group = pd.Series(np.repeat(["a", "b"], 200))
+    right, wrong = np.where(truth == 1, 0.9, 0.1), np.where(truth == 1, 0.4, 0.6)
+    candidate, champion = np.where(group == "a", right, wrong), np.where(group == "a", wrong, right)
+    records = evaluate.compare_protected(truth, candidate, champion, {"g": group, "gone": None}, 10, 200, 0)
+    assert [(record["level"], record["rows"], record["brier"]["value"] < 0) for record in records] == [
+        ("a", 200, True), ("b", 200, False)
+    ]  # fmt: skip
+    assert records[1]["brier"]["p"] < 0.05
+    assert evaluate.compare_protected(truth, candidate, None, {"g": group}, 10, 200, 0) == []
+    assert evaluate.compare_protected(truth, candidate, champion, {"g": group}, 101, 200, 0) == []
+
+
 # The gate.
 
 
@@ -258,6 +273,9 @@ def make_evaluation() -> dict[str, Any]:
         "baselines": [
             {"name": name, "differences": copy.deepcopy(differences)}
             for name in ("prior", "logistic", "tutorial", "champion")
+        ],
+        "protected": [
+            {"column": "senior", "level": level, "rows": 90, "brier": estimate(-0.01)} for level in ("0", "1")
         ],
     }  # fmt: skip
 
@@ -291,6 +309,7 @@ BASELINE = {"prior": 0, "logistic": 1, "tutorial": 2, "champion": 3}
         ("not_worse_than_tutorial", ("baselines", BASELINE["tutorial"], "differences", "roc_auc"), WORSE),
         ("not_worse_than_champion", ("baselines", BASELINE["champion"], "differences", "roc_auc"), WORSE),
         ("not_worse_than_champion", ("champion",), {"relation": "incomparable", "message": "It needs the columns x."}),
+        ("not_worse_for_protected", ("protected", 1, "brier"), estimate(0.02, p=0.001)),
     ],
 )
 def test_each_condition_alone_refuses_the_model(name: str, path: tuple[Any, ...], value: Any) -> None:
@@ -300,7 +319,7 @@ def test_each_condition_alone_refuses_the_model(name: str, path: tuple[Any, ...]
     verdict = evaluate.give_verdict(evaluation, conditions, 0.05)
     failed = next(condition for condition in conditions if condition["name"] == name)
     assert not verdict["blessed"] and not verdict["better"]
-    assert verdict["because"].startswith("1 of 10 conditions") and failed["message"] in verdict["because"]
+    assert verdict["because"].startswith("1 of 11 conditions") and failed["message"] in verdict["because"]
 
 
 @pytest.mark.parametrize(
@@ -314,6 +333,8 @@ def test_each_condition_alone_refuses_the_model(name: str, path: tuple[Any, ...]
         (("fairness", 1, "gap"), {**estimate(0.21), "most": "a", "least": "b"}),
         (("fairness", 1, "gap"), None),
         (("baselines", BASELINE["logistic"], "differences", "roc_auc"), estimate(-0.05, p=0.2)),
+        (("protected", 1, "brier"), estimate(0.02, p=0.04)),  # of two groups
+        (("protected",), []),
         (("champion",), {"relation": "none", "message": "There is no champion yet."}),
         (("champion",), {"relation": "same", "message": "This model is the champion already."}),
     ],
@@ -321,7 +342,7 @@ def test_each_condition_alone_refuses_the_model(name: str, path: tuple[Any, ...]
 def test_what_may_be_chance_or_is_not_there_refuses_nothing(path: tuple[Any, ...], value: Any) -> None:
     evaluation = change(make_evaluation(), path, value)
     verdict = evaluate.give_verdict(evaluation, evaluate.judge_candidate(evaluation, GATE), 0.05)
-    assert verdict["blessed"] and verdict["because"].startswith("All 10 conditions")
+    assert verdict["blessed"] and verdict["because"].startswith("All 11 conditions")
     assert verdict["model"] == "c" * 64
 
 
@@ -392,6 +413,7 @@ def evaluate_all(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> dict[str, An
         "champion": {"relation": "none", "message": "There is no champion yet."},
         "baselines": compared[1:], "slices": evaluate.list_slices(measured),
         "fairness": evaluate.compare_groups(target, probabilities["candidate"], groups, 0.25, 5),
+        "protected": evaluate.compare_protected(target, probabilities["candidate"], None, groups, 5, 200, 0),
     })  # fmt: skip
 
 
