@@ -36,6 +36,11 @@ def compare_window(reference: Record, counts: Counts) -> pd.DataFrame:
     mean is more than two standard deviations away), ks_p (Kolmogorov-Smirnov or chi-squared alone), new, vanished (levels).
     What cannot be told is NaN.
     """
+    return pd.DataFrame(compare_columns(reference, counts))
+
+
+def compare_columns(reference: Record, counts: Counts) -> list[Record]:
+    """The rows of `compare_window`."""
     rows = []
     for name, sketch in reference["columns"].items():
         counted = counts.columns[name]
@@ -52,7 +57,7 @@ def compare_window(reference: Record, counts: Counts) -> pd.DataFrame:
         rows.append(compare_errors(reference["components"], counts.errors))
     empty: Record = {"psi": np.nan, "distance": np.nan, "missing": np.nan, "missing_before": np.nan, "mean": np.nan}
     empty |= {"mean_before": np.nan, "moved": False, "ks_p": np.nan, "new": (), "vanished": ()}
-    return pd.DataFrame([{**empty, **row} for row in rows])
+    return [{**empty, **row} for row in rows]
 
 
 def count_present(sketch: Record) -> int:
@@ -75,7 +80,8 @@ def compare_numbers(sketch: Record, now: Numbers) -> Record:
     }
     if not n or not m:
         return row
-    mean, variance = sketch["mean"] + now.total / m, max(0.0, now.square / m - (now.total / m) ** 2)
+    shift = now.total / m
+    mean, variance = sketch["mean"] + shift, max(0.0, now.square / m - shift * shift)
     largest = float(np.abs(np.cumsum(before) / n - np.cumsum(now.counts) / m).max())
     ks_p = bound_ks(largest, n, m)
     row |= {
@@ -252,17 +258,14 @@ def judge_windows(
         if pool.rows < min_rows:
             judged.append(None)
             continue
-        alone = compare_window(reference, counts if counts.rows >= min_rows else pool)
-        if counts.rows >= min_rows and pool.rows > counts.rows:
-            longer = compare_window(reference, pool)
-            alone = alone.assign(
-                p=[combine_p(pair) for pair in zip(alone["p"], longer["p"], strict=True)],
-                psi_longer=longer["psi"],
-                p_alone=alone["p"],
-            )
-        else:
-            alone = alone.assign(psi_longer=alone["psi"], p_alone=alone["p"])
-        judged.append(mark_drifted(alone, false_alarms, min_psi))
+        short = counts.rows < min_rows
+        rows = compare_columns(reference, pool if short else counts)
+        longer = rows if short or pool.rows == counts.rows else compare_columns(reference, pool)
+        for row, other in zip(rows, longer, strict=True):
+            row |= {"p_alone": row["p"], "psi_longer": other["psi"]}
+            if other is not row:
+                row["p"] = combine_p((row["p"], other["p"]))
+        judged.append(mark_drifted(pd.DataFrame(rows), false_alarms, min_psi))
     return judged
 
 
@@ -273,6 +276,6 @@ def mark_drifted(table: pd.DataFrame, false_alarms: float, min_psi: float) -> pd
     q = np.full(len(p), np.nan)
     if known.any():
         q[known] = false_discovery_control(p[known])
-    psi = table[["psi", "psi_longer"]].max(axis=1)
-    large = (psi >= min_psi) | table["psi"].isna()  # nothing to measure it by: all columns together
-    return table.assign(q=q, drifted=(q <= false_alarms) & large.to_numpy())
+    psi = np.fmax(table["psi"].to_numpy(), table["psi_longer"].to_numpy())
+    large = (psi >= min_psi) | np.isnan(psi)  # nothing to measure it by: all columns together
+    return table.assign(q=q, drifted=(q <= false_alarms) & large)

@@ -21,6 +21,8 @@ LEVELS = 500  # of a category that are kept apart; the rest is one
 PARTS = 50  # principal components, at most
 SHARE = 0.8  # of the variance that they explain
 ROWS = 100_000  # that the components are measured on, at most
+CELLS = 20_000_000  # and rows times columns: the more columns the fewer rows, or time would grow as the columns' square
+FITTED = 4  # of so many rows the components are fitted on one, and what they leave is measured on the others
 FAR = 10.0  # standard deviations at which a value is cut off before it goes into the components
 DIGITS = 12  # of a component: more would only make the file long
 
@@ -102,14 +104,15 @@ def sketch_column(values: pd.Series, kind: Kind) -> Record:
     present = to_numbers(values)
     present = present[np.isfinite(present)]
     mean, sd = (float(present.mean()), float(present.std())) if len(present) else (0.0, 0.0)
-    edges = cut_edges(np.sort(present))
-    counted_numbers = count_numbers(values, edges, mean)
+    present.sort()
+    edges = cut_edges(present)
+    counted_numbers = count_ordered(present, len(values), edges, mean)
     return {
         "kind": kind,
         "missing": counted_numbers.missing,
         "mean": mean,
         "sd": sd,
-        "median": float(np.median(present)) if len(present) else None,
+        "median": float(present[[(len(present) - 1) // 2, len(present) // 2]].mean()) if len(present) else None,
         "edges": edges.tolist(),
         "counts": counted_numbers.counts.tolist(),
         "sums": counted_numbers.sums.tolist(),
@@ -120,7 +123,8 @@ def cut_edges(ordered: Array) -> Array:
     """Where bins begin: every distinct value but the least, or quantiles where there are more than BINS."""
     values = ordered[np.flatnonzero(np.diff(ordered, prepend=-np.inf))] if len(ordered) else ordered
     if len(values) > BINS:
-        values = np.unique(np.quantile(ordered, np.arange(BINS) / BINS, method="inverted_cdf"))
+        places = np.ceil(len(ordered) * (np.arange(BINS) / BINS)).astype(np.int64) - 1
+        values = np.unique(ordered[np.maximum(places, 0)])
     return np.asarray(values[1:])
 
 
@@ -152,22 +156,22 @@ def count_numbers(values: pd.Series, edges: Array, middle: float) -> Numbers:
     Sorting first is five times quicker than a binary search for every value.
     """
     array = to_numbers(values)
-    finite = np.sort(array[np.isfinite(array)])
+    return count_ordered(np.sort(array[np.isfinite(array)]), len(array), edges, middle)
+
+
+def count_ordered(finite: Array, rows: int, edges: Array, middle: float) -> Numbers:
+    """Count the finite numbers of so many rows, given in order."""
     places = np.concatenate([[0], np.searchsorted(finite, edges, side="left"), [len(finite)]])
-    running = np.concatenate([[0.0], np.cumsum(finite)])
-    centred = finite - middle
-    return Numbers(
-        np.diff(places),
-        np.diff(running[places]),
-        len(array) - len(finite),
-        float(centred.sum()),
-        float(centred @ centred),
-    )
+    with np.errstate(over="ignore", invalid="ignore"):  # what a caller sends may be 1e200: infinite sums tell enough
+        running = np.concatenate([[0.0], np.cumsum(finite)])
+        centred = finite - middle
+        total, square = float(centred.sum()), float(centred @ centred)
+        return Numbers(np.diff(places), np.diff(running[places]), rows - len(finite), total, square)
 
 
 def count_levels(values: pd.Series) -> Levels:
     """Count the levels of a category, named by str; whole numbers that came as floats are named as whole ones."""
-    counted = values.value_counts()
+    counted = values.value_counts(sort=False)
     counts: dict[str, int] = {}
     for level, count in zip(counted.index.tolist(), counted.tolist(), strict=True):
         name = name_level(level)
@@ -186,23 +190,27 @@ def name_level(level: Any) -> str:
 
 
 def find_components(frame: pd.DataFrame, columns: Mapping[str, Record]) -> Record | None:
-    """The reference's principal components, and what is left of its rows without them; None for fewer than two columns.
+    """The reference's principal components, and what is left of its rows without them; None for too few columns or rows.
 
     Numbers are standardised, a level stands for its share. The error of a row is the squared length of what the
     components leave (Jackson & Mudholkar 1979, Technometrics 21): a changed relation between columns shows there, even
-    where none of them has moved by itself.
+    where none of them has moved by itself. They leave less of the rows they were fitted on than of later ones, so the
+    reference's errors are those of other rows.
     """
     scales = {name: scale_column(sketch) for name, sketch in columns.items()}
     used = [name for name, (_, sd) in scales.items() if sd > 0]
-    if len(used) < 2 or len(frame) < 2 * len(used):
+    if len(used) < 2:
         return None
     matrix = encode_rows(frame, columns, used, scales)
-    values, vectors = np.linalg.eigh(matrix.T @ matrix / len(matrix))
+    fitted = matrix[::FITTED]
+    if len(fitted) < len(used):
+        return None
+    values, vectors = np.linalg.eigh(fitted.T @ fitted / len(fitted))
     order = np.argsort(values)[::-1]
     explained = np.cumsum(values[order]) / values.sum()
     kept = min(PARTS, int(np.searchsorted(explained, SHARE)) + 1, len(used) - 1)
     parts = np.round(vectors[:, order[:kept]], DIGITS)
-    errors = leave_errors(matrix, parts)
+    errors = leave_errors(np.delete(matrix, slice(None, None, FITTED), axis=0), parts)
     return {
         "columns": used,
         "parts": parts.T.tolist(),
@@ -241,8 +249,9 @@ def encode_rows(
     frame: pd.DataFrame, columns: Mapping[str, Record], used: list[str], scales: Mapping[str, tuple[float, float]]
 ) -> Array:
     """The columns `used` of evenly chosen rows as float64 (rows, columns), standardised; what is absent is the mean."""
-    if len(frame) > ROWS:
-        frame = frame.iloc[np.linspace(0, len(frame) - 1, ROWS).astype(np.int64)]
+    rows = min(ROWS, CELLS // len(used))
+    if len(frame) > rows:
+        frame = frame.iloc[np.linspace(0, len(frame) - 1, rows).astype(np.int64)]
     matrix = np.empty((len(frame), len(used)))
     for place, name in enumerate(used):
         mean, sd = scales[name]
