@@ -48,4 +48,4 @@ def test_a_number_beyond_reason_is_compared_all_the_same(value: float) -> None:
     window = draw_rows(400, 3, 1)
     window.loc[[0, 1], "x0"] = value
     table = compare_window(reference, count_window(window, reference)).set_index("column")
-    assert table.loc["x0", "psi"] < 0.1 and table.loc[["x1", "x2"], "p"].min() > 0.001
+    assert table.loc["x0", "psi"] < 0.15 and table.loc[["x1", "x2"], "p"].min() > 0.001

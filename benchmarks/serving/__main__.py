@@ -34,8 +34,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.environments import FOLDER
 from benchmarks.project import CHECKOUT
-from benchmarks.serving.peers import FOLDER, PEERS, Peer, Server, count_dropped, describe_echo, describe_ours, start
+from benchmarks.serving.peers import PEERS, Peer, Server, count_dropped, describe_echo, describe_ours, start
 from lifecycle import paths
 from lifecycle.paths import ProjectError, read_json, write_json
 from lifecycle.serving.bundle import TOLERANCE

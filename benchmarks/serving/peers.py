@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.environments import make_environment
 from benchmarks.project import CHECKOUT
 from lifecycle import paths
 from lifecycle.paths import ProjectError, read_json
@@ -25,7 +26,6 @@ from lifecycle.serving.probe import Reply, ask, list_children, prepare_root, rea
 
 Record = dict[str, Any]
 HERE = Path(__file__).parent
-FOLDER = CHECKOUT / ".lifecycle/benchmarks"  # on the project's own disk: the prediction log is synced
 PROGRAMS = Path(sys.executable).parent
 PATIENCE = 120.0  # seconds for a server to start
 LOCKED = (  # what BentoML's environment takes from requirements.txt: the model was fitted with them, or lifecycle needs them
@@ -127,7 +127,9 @@ def describe_mlflow(release: Path, folder: Path) -> Peer:
 
 def describe_bentoml(release: Path, folder: Path) -> Peer:
     """BentoML in an environment of its own, since it does not go with this one's packages; `lifecycle` comes by PYTHONPATH."""
-    programs = make_environment()
+    lock = (CHECKOUT / "requirements.txt").read_text(encoding="utf-8")
+    locked = [pin for pin in re.findall(r"^\S+==\S+", lock, re.MULTILINE) if pin.split("==")[0] in LOCKED]
+    programs = make_environment("BentoML", HERE / "bentoml.txt", *locked)
     command = [f"{programs}/bentoml", "serve", "benchmarks.serving.bentoml_app:Champion", "--host", "127.0.0.1"]
     environment = {
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "LIFECYCLE_RELEASE": str(release),
@@ -147,19 +149,6 @@ def describe_echo(size: int) -> Peer:
         "echo on uvicorn", lambda port: [*command, *silent, "--port", str(port)], "/", lambda row: row, None,
         {"ECHO_BYTES": str(size)},
     )  # fmt: skip
-
-
-def make_environment() -> Path:
-    """The folder of the programs of BentoML's environment, made if need be; raises ProjectError when it cannot be."""
-    lock = (CHECKOUT / "requirements.txt").read_text(encoding="utf-8")
-    locked = [pin for pin in re.findall(r"^\S+==\S+", lock, re.MULTILINE) if pin.split("==")[0] in LOCKED]
-    uv, home = [sys.executable, "-m", "uv", "--quiet"], FOLDER / "environment"
-    install = ["pip", "install", "--python", str(home / "bin/python"), "--no-deps", "-r", str(HERE / "bentoml.txt")]
-    for words in (["venv", "--allow-existing", "--python", sys.executable, str(home)], [*install, *locked]):
-        done = subprocess.run([*uv, *words], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise ProjectError(f"BentoML's environment cannot be made, --peers can leave it out: {done.stderr.strip()}")
-    return home / "bin"
 
 
 PEERS = {

@@ -171,6 +171,15 @@ class Simulate(Strict):
     label_share: Share
     scenarios: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Scenario]
 
+    @model_validator(mode="after")
+    def check_days(self) -> Self:
+        """Refuse truths that come latest before they come first."""
+        if self.label_days[0] > self.label_days[1]:
+            raise ValueError(
+                f"label_days: they go from {self.label_days[0]} to {self.label_days[1]}: the least comes first"
+            )
+        return self
+
 
 class Monitor(Strict):
     """Which log is looked at, in windows of which length, how often a quiet one may ring, and what is too little to tell."""

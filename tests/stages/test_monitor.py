@@ -518,13 +518,13 @@ def test_a_rehearsal_is_summed_up(turned: Watch, reference: Record) -> None:
     errors = monitor.measure_errors(turned.traffic, reference, 0.5, 20)
     assert errors["window"].tolist() == turned.names[:5]
     summary = monitor.summarise_rehearsal("turned", turned.raised, turned.traffic, errors)
-    assert (summary["log"], summary["windows that rang"], summary["first in"]) == ("turned", "3 of 6", "2026-04")
+    assert (summary["log"], summary["rang in"], summary["first"][:7]) == ("turned", "3 of 6", "2026-04")
     assert (summary["gravest"], summary["decay from"]) == ("act", "2026-04")
-    assert summary["error of AUC"] == pytest.approx(errors["roc_auc"].mean()) and summary["error of AUC"] < -0.1
+    assert summary["AUC error"] == pytest.approx(errors["roc_auc"].mean()) and summary["AUC error"] < -0.1
     silent = monitor.summarise_rehearsal("calm", [[]] * 6, turned.traffic, errors.iloc[:0])
-    assert (silent["gravest"], silent["first in"], silent["error of AUC"]) == ("quiet", "", None)
+    assert (silent["gravest"], silent["first"], silent["AUC error"]) == ("quiet", "", None)
     table = monitor.tabulate_rehearsals([summary, silent])
-    assert table.loc["calm", "error of AUC"] == "" and table.loc["turned", "error of AUC"].startswith("-0.")
+    assert table.loc["calm", "AUC error"] == "" and table.loc["turned", "AUC error"].startswith("-0.")
 
 
 def test_tables_say_it_in_words(turned: Watch, reference: Record) -> None:

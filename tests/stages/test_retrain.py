@@ -30,7 +30,14 @@ from tests.traffic import (
 )
 
 Record = dict[str, Any]
-RULES: Record = {"max_age_days": 180, "on_drift": "act", "on_decay": "look", "min_rows": 400, "window": "drift_aware"}
+RULES: Record = {
+    "max_age_days": 180,
+    "on_drift": "act",
+    "on_decay": "look",
+    "min_rows": 400,
+    "holdout_rows": 100,
+    "window": "drift_aware",
+}
 AT = "2026-05-01T00:00:00+00:00"
 BEFORE = "b" * 64
 
@@ -217,17 +224,24 @@ def test_a_source_that_looks_broken_holds_a_model_back(labelled: pd.DataFrame, k
 
 def test_too_few_truths_hold_a_model_back(labelled: pd.DataFrame) -> None:
     for least, due in ((600, True), (601, False)):
-        decision = decide(labelled, make_alert("column", "act"), min_rows=least)
+        decision = decide(labelled, max_age_days=1, min_rows=least)
         assert decision["due"] is due
         assert f"600 truths are known; {least} are needed" in find_rule(decision, "rows")["message"]
     assert retrain.tabulate_rules(decision).loc["rows", "verdict"] == "holds it back"
+
+
+def test_drift_alone_asks_for_truths_enough_to_judge_by(labelled: pd.DataFrame) -> None:
+    """Of rows since it began: without them nobody could say whether a new model is better on what the rows are now."""
+    for least, due in ((150, True), (151, False)):
+        decision = decide(labelled, make_alert("column", "act"), min_rows=9999, holdout_rows=least)
+        assert decision["due"] is due and decision["onset"] is None
 
 
 def test_after_a_changed_relation_only_rows_since_then_count(labelled: pd.DataFrame) -> None:
     alert = make_alert("decay", "act", since="2026-03")
     decision = decide(labelled, alert, min_rows=400)
     assert decision["onset"] == "2026-03-01T00:00:00+00:00" and not decision["due"]
-    assert "300 truths of rows since 2026-03-01, when the relation changed" in find_rule(decision, "rows")["message"]
+    assert "300 truths of rows since 2026-03-01, when it began" in find_rule(decision, "rows")["message"]
     assert decide(labelled, alert, min_rows=300)["due"]
     assert decide(labelled, alert, min_rows=400, window="all")["due"]
 

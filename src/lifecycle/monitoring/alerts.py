@@ -22,8 +22,10 @@ HALF = 0.5  # a volume below it, or above its inverse, of the usual one is told
 ADVICE = {
     "act": "Retrain on newer rows, or mend the source.",
     "look": "Look where it comes from.",
-    "note": "Little rides on it.",
+    "note": "Nothing need be done yet.",
+    "light": "Little rides on it.",
 }
+STEP = 0.5  # standard deviations that a mean has moved at least where its unit has changed
 
 
 def find_onset(tables: Sequence[pd.DataFrame | None], place: int, column: str) -> int:
@@ -75,8 +77,9 @@ def describe_drift(row: Row, since: str, window: str, weight: float | None, unit
         said = f"The predictions have moved: {row['mean']:.3f} on average, {row['mean_before']:.3f} in the reference, since {since} (PSI {psi:.2f}, {name_psi(psi or 0)}). Look which columns moved them."
     else:
         kind, severity, what = explain_column(row, psi or 0.0, weight or 0.0, unit)
+        advice = ADVICE["light" if severity == "note" and weight is not None and weight < LITTLE else severity]
         rides = f"; {weight:.0%} of the model's weight rides on it" if weight is not None else ""
-        said = f"{column} {what}, since {since} (PSI {psi or 0:.2f}, {name_psi(psi or 0)}{rides}). {ADVICE[severity]}"
+        said = f"{column} {what}, since {since} (PSI {psi or 0:.2f}, {name_psi(psi or 0)}{rides}). {advice}"
     return {
         "kind": kind, "column": None if kind in ("multivariate", "prediction") else column, "since": since,
         "window": window, "severity": severity, "message": said, "psi": psi, "weight": weight,
@@ -107,23 +110,26 @@ def explain_column(row: Row, psi: float, weight: float, unit: str) -> tuple[str,
         return "level", max(severity, "look", key=SEVERITIES.index), f"has levels that it never had: {names}"
     if row["vanished"]:
         return "level", severity, f"has lost the levels {', '.join(repr(name) for name in row['vanished'][:3])}"
+    if row["kind"] == "levels" and np.isnan(row["distance"]):
+        return "column", severity, "holds no value that can be compared"
     if row["kind"] == "levels":
         return "column", severity, f"has another mix of levels, {row['distance']:.2f} apart (Jensen-Shannon, 0 to 1)"
     mean, before = row["mean"], row["mean_before"]
-    change = f", {mean / before - 1:+.0%}" if before else ""
+    if np.isnan(mean) or np.isnan(before):
+        return "column", severity, "holds no numbers now" if np.isnan(mean) else "held no numbers before"
+    change = f", {(mean - before) / abs(before):+.0%}" if 0.01 < mean / (before or np.inf) < 100 else ""
     verb = "has risen" if mean > before else "has fallen"
     if test_spread(row):
         verb = "is spread otherwise"
     what = f"{verb}: mean {tell_number(mean, unit)}, {tell_number(before, unit)} before{change}"
-    if (factor := guess_unit(mean, before)) is not None:
+    if row["shift"] >= STEP and (factor := guess_unit(mean, before)) is not None:
         return "unit", "act" if weight >= LITTLE else "look", f"{what}, as if its unit had changed by {factor}"
     return "column", severity, what
 
 
 def test_spread(row: Row) -> bool:
     """Whether the distance is not one of the mean: the distribution changed its shape and stayed where it was."""
-    scale = abs(row["mean"] - row["mean_before"])
-    return bool(scale < 0.02 * abs(row["mean_before"]) and row["distance"] > 0.1)
+    return bool(row["distance"] > 0.1 and row["shift"] < row["distance"] / 2)
 
 
 def tell_number(value: float, unit: str) -> str:
@@ -136,12 +142,10 @@ def guess_unit(now: float, before: float) -> str | None:
     """The factor by which a unit may have changed, None where the ratio is like none."""
     if before == 0 or now == 0 or now / before <= 0:
         return None
-    ratio = now / before
-    for unit in UNITS:
-        for factor, text in ((unit, f"× {unit}"), (1 / unit, f"÷ {unit}")):
-            if abs(np.log(ratio / factor)) < np.log(1.15):
-                return text
-    return None
+    known = {f"× {unit}": np.log(unit) for unit in UNITS} | {f"÷ {unit}": -np.log(unit) for unit in UNITS}
+    ratio = np.log(now / before)
+    text = min(known, key=lambda name: abs(ratio - known[name]))
+    return text if abs(ratio - known[text]) < np.log(1.15) else None
 
 
 def tell_label(rate: float, before: float, p: float, window: str, limit: float) -> Record | None:
@@ -166,6 +170,11 @@ def tell_decay(row: Row, since: str, window: str, metrics: Mapping[str, Any]) ->
     if abs(row["calibration"]) >= 0.02:
         side = "too low" if row["calibration"] > 0 else "too high"
         found.append(f"its probabilities are {abs(row['calibration']):.3f} {side} on average")
+    if not found:
+        found.append(
+            f"its ROC AUC differs by {row['roc_auc']:+.3f}, its Brier score by {row['brier']:+.3f} and its probabilities by "
+            f"{-row['calibration']:+.3f} from what was to be expected"
+        )
     grave = (
         row["roc_auc"] <= -0.05
         or row["brier"] >= 0.15 * metrics["brier"]["value"]

@@ -21,6 +21,7 @@ GROUPS = 10  # of a number's bins, of about equal size, for PSI and chi-squared
 LEAST = 5.0  # rows expected of a cell of a chi-squared test; smaller ones are joined (Cochran 1954, Biometrics 10)
 EXACT = 2_000  # effective rows up to which the Kolmogorov-Smirnov distribution is computed exactly
 LOOKS = 3  # windows that the longer look takes together
+BACK = 0.05  # p-value of the window alone, above which what the longer look finds may be over: its own PSI tells
 HIGHEST = 0.95  # a p-value counts for no more where several are combined: discrete tests give 1 far too often
 SIGMAS = 2.0  # of the textbook's rule
 NOTABLE = 10  # rows expected of a level, from which its absence is told
@@ -56,7 +57,7 @@ def compare_columns(reference: Record, counts: Counts) -> list[Record]:
     if reference["components"] is not None:
         rows.append(compare_errors(reference["components"], counts.errors))
     empty: Record = {"psi": np.nan, "distance": np.nan, "missing": np.nan, "missing_before": np.nan, "mean": np.nan}
-    empty |= {"mean_before": np.nan, "moved": False, "ks_p": np.nan, "new": (), "vanished": ()}
+    empty |= {"mean_before": np.nan, "shift": np.nan, "moved": False, "ks_p": np.nan, "new": (), "vanished": ()}
     return [{**empty, **row} for row in rows]
 
 
@@ -84,21 +85,27 @@ def compare_numbers(sketch: Record, now: Numbers) -> Record:
     mean, variance = sketch["mean"] + shift, max(0.0, now.square / m - shift * shift)
     largest = float(np.abs(np.cumsum(before) / n - np.cumsum(now.counts) / m).max())
     ks_p = bound_ks(largest, n, m)
+    spread = max(variance, sketch["sd"] ** 2)  # few rows of a long tail look narrower than they are
     row |= {
         "mean": mean,
+        "shift": abs(shift) / sketch["sd"] if sketch["sd"] else np.inf if shift else 0.0,
         "moved": bool(abs(mean - sketch["mean"]) > SIGMAS * sketch["sd"]),
         "ks_p": ks_p,
         "distance": measure_distance(before, sums, now, sketch["sd"], abs(mean - sketch["mean"])),
-        "tests": [ks_p, test_means(mean - sketch["mean"], sketch["sd"] ** 2 / n + variance / m), test_cells(grouped, grouped_now)],
+        "tests": [ks_p, test_means(shift, sketch["sd"] ** 2 / n + spread / m), test_cells(grouped, grouped_now)],
     }  # fmt: skip
+    if n < 2:  # one row says nothing of a spread
+        row["tests"] = []
     return row
 
 
 def group_bins(counts: Array) -> Array:
-    """The group (0 to 9) of each bin, of about equal size in the reference."""
+    """The group of each bin: ten of about equal size in the reference, and what lies beyond it on either side."""
     running = np.cumsum(counts) - counts / 2
-    group = (running * (GROUPS / max(counts.sum(), 1.0))).astype(np.int64)
-    return np.asarray(np.unique(np.minimum(group, GROUPS - 1), return_inverse=True)[1])
+    group = np.minimum((running * (GROUPS / max(counts.sum(), 1.0))).astype(np.int64), GROUPS - 1) + 1
+    if len(counts) > 1:
+        group[0], group[-1] = 0, GROUPS + 1
+    return np.asarray(np.unique(group, return_inverse=True)[1])
 
 
 def bound_ks(largest: float, n: float, m: float) -> float:
@@ -125,17 +132,43 @@ def test_cells(before: Array, now: Array) -> float:
     n, m = before.sum(), now.sum()
     if not n or not m:
         return float("nan")
-    small = (before + now) * min(n, m) / (n + m) < LEAST
-    if small.any():
-        before = np.append(before[~small], before[small].sum())
-        now = np.append(now[~small], now[small].sum())
+    before, now = join_cells(before, now)
     both = before + now
     kept = both > 0
     if kept.sum() < 2:
         return float("nan")
+    if kept.sum() == 2 and (both[kept] * (min(n, m) / (n + m))).min() < LEAST:
+        return test_exactly(*before[kept], *now[kept])
     expected = both[kept] * (m / (n + m))
     statistic = (((now[kept] - expected) ** 2) / expected).sum() * (n + m) / n
     return float(chdtrc(kept.sum() - 1, statistic))
+
+
+def join_cells(before: Array, now: Array) -> tuple[Array, Array]:
+    """Two samples' cells, those with fewer than LEAST rows expected joined, with the next smallest if need be; two are left."""
+    both = before + now
+    order = np.argsort(both, kind="stable")
+    least = LEAST * both.sum() / min(before.sum(), now.sum())
+    small = int(np.searchsorted(both[order], least))
+    if small:
+        small += int(both[order][:small].sum() < least)
+        small = min(small, int((both > 0).sum()) - 1 + int((both == 0).sum()))
+        first, rest = order[:small], order[small:]
+        before, now = (np.append(cells[rest], cells[first].sum()) for cells in (before, now))
+    return before, now
+
+
+def test_exactly(first: float, second: float, first_now: float, second_now: float) -> float:
+    """The p-value of Fisher's exact test of two samples in two cells, the smaller tail doubled."""
+    from scipy.stats import hypergeom
+
+    rows, marked, drawn = (
+        int(first + second + first_now + second_now),
+        int(first + first_now),
+        int(first_now + second_now),
+    )
+    tails = hypergeom.sf(first_now - 1, rows, marked, drawn), hypergeom.cdf(first_now, rows, marked, drawn)
+    return float(min(1.0, 2 * min(tails)))
 
 
 def test_missing(missing: int, present: int, missing_now: int, present_now: int) -> float:
@@ -143,14 +176,7 @@ def test_missing(missing: int, present: int, missing_now: int, present_now: int)
     table = np.array([[missing, present], [missing_now, present_now]], dtype=np.float64)
     if not table.sum(axis=0).all() or not table.sum(axis=1).all():
         return float("nan")
-    least = (table.sum(axis=0) * table.sum(axis=1).min() / table.sum()).min()
-    if least >= LEAST:
-        return test_cells(table[0], table[1])
-    from scipy.stats import hypergeom
-
-    rows, marked, drawn = int(table.sum()), missing + missing_now, missing_now + present_now
-    tails = hypergeom.sf(missing_now - 1, rows, marked, drawn), hypergeom.cdf(missing_now, rows, marked, drawn)
-    return float(min(1.0, 2 * min(tails)))  # Fisher's exact test, the smaller tail doubled
+    return test_cells(table[0], table[1])
 
 
 def measure_distance(before: Array, sums: Array, now: Numbers, sd: float, apart: float) -> float:
@@ -221,8 +247,10 @@ def compare_errors(components: Record, errors: tuple[int, float, float]) -> Reco
         return row
     mean = total / rows
     variance = max(0.0, square / rows - mean**2)
+    if components["mean"] < 1e-9 * len(components["columns"]):  # the components leave rounding errors alone
+        return row
     row["p"] = test_means(mean - components["mean"], components["variance"] / components["rows"] + variance / rows)
-    row["distance"] = mean / components["mean"] - 1 if components["mean"] > 0 else 0.0
+    row["distance"] = mean / components["mean"] - 1
     return row
 
 
@@ -278,4 +306,6 @@ def mark_drifted(table: pd.DataFrame, false_alarms: float, min_psi: float) -> pd
         q[known] = false_discovery_control(p[known])
     psi = np.fmax(table["psi"].to_numpy(), table["psi_longer"].to_numpy())
     large = (psi >= min_psi) | np.isnan(psi)  # nothing to measure it by: all columns together
-    return table.assign(q=q, drifted=(q <= false_alarms) & large)
+    alone = table["psi"].to_numpy()
+    back = (table["p_alone"].to_numpy(dtype=np.float64) > BACK) & ~(alone >= table["psi_longer"].to_numpy() / 2)
+    return table.assign(q=q, drifted=(q <= false_alarms) & large & ~back)

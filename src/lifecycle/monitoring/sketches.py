@@ -23,6 +23,7 @@ SHARE = 0.8  # of the variance that they explain
 ROWS = 100_000  # that the components are measured on, at most
 CELLS = 20_000_000  # and rows times columns: the more columns the fewer rows, or time would grow as the columns' square
 FITTED = 4  # of so many rows the components are fitted on one, and what they leave is measured on the others
+FARTHEST = 1e150  # a number may be: its square, a million times, is still a number
 FAR = 10.0  # standard deviations at which a value is cut off before it goes into the components
 DIGITS = 12  # of a component: more would only make the file long
 
@@ -102,9 +103,10 @@ def sketch_column(values: pd.Series, kind: Kind) -> Record:
         kept = {name: counted.counts[name] for name in names}
         return {"kind": kind, "missing": counted.missing, "levels": kept, "other": counted.present - sum(kept.values())}
     present = to_numbers(values)
-    present = present[np.isfinite(present)]
+    present = np.sort(present[np.isfinite(present)])
     mean, sd = (float(present.mean()), float(present.std())) if len(present) else (0.0, 0.0)
-    present.sort()
+    if len(present) and present[0] == present[-1]:  # the mean of a constant is another in the last digit
+        mean, sd = float(present[0]), 0.0
     edges = cut_edges(present)
     counted_numbers = count_ordered(present, len(values), edges, mean)
     return {
@@ -120,12 +122,15 @@ def sketch_column(values: pd.Series, kind: Kind) -> Record:
 
 
 def cut_edges(ordered: Array) -> Array:
-    """Where bins begin: every distinct value but the least, or quantiles where there are more than BINS."""
+    """Where bins begin: every distinct value, or quantiles where there are more than BINS, and just above the greatest.
+
+    So the first and the last bin are empty in the reference: what lies beyond it shows there.
+    """
     values = ordered[np.flatnonzero(np.diff(ordered, prepend=-np.inf))] if len(ordered) else ordered
     if len(values) > BINS:
         places = np.ceil(len(ordered) * (np.arange(BINS) / BINS)).astype(np.int64) - 1
         values = np.unique(ordered[np.maximum(places, 0)])
-    return np.asarray(values[1:])
+    return np.append(values, np.nextafter(ordered[-1], np.inf)) if len(ordered) else values
 
 
 def count_window(frame: pd.DataFrame, reference: Record) -> Counts:
@@ -144,10 +149,11 @@ def count_window(frame: pd.DataFrame, reference: Record) -> Counts:
 
 
 def to_numbers(values: pd.Series) -> Array:
-    """A column as float64; what is no number is NaN."""
+    """A column as float64; what is no number is NaN. What is beyond reason is cut off, so that no sum becomes infinite."""
     if not pd.api.types.is_numeric_dtype(values.dtype):
         values = pd.to_numeric(values, errors="coerce")
-    return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    array = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isfinite(array), np.clip(array, -FARTHEST, FARTHEST), array)
 
 
 def count_numbers(values: pd.Series, edges: Array, middle: float) -> Numbers:
@@ -162,11 +168,10 @@ def count_numbers(values: pd.Series, edges: Array, middle: float) -> Numbers:
 def count_ordered(finite: Array, rows: int, edges: Array, middle: float) -> Numbers:
     """Count the finite numbers of so many rows, given in order."""
     places = np.concatenate([[0], np.searchsorted(finite, edges, side="left"), [len(finite)]])
-    with np.errstate(over="ignore", invalid="ignore"):  # what a caller sends may be 1e200: infinite sums tell enough
-        running = np.concatenate([[0.0], np.cumsum(finite)])
-        centred = finite - middle
-        total, square = float(centred.sum()), float(centred @ centred)
-        return Numbers(np.diff(places), np.diff(running[places]), rows - len(finite), total, square)
+    running = np.concatenate([[0.0], np.cumsum(finite)])
+    centred = finite - middle
+    total, square = float(centred.sum()), float(centred @ centred)
+    return Numbers(np.diff(places), np.diff(running[places]), rows - len(finite), total, square)
 
 
 def count_levels(values: pd.Series) -> Levels:
@@ -174,8 +179,9 @@ def count_levels(values: pd.Series) -> Levels:
     counted = values.value_counts(sort=False)
     counts: dict[str, int] = {}
     for level, count in zip(counted.index.tolist(), counted.tolist(), strict=True):
-        name = name_level(level)
-        counts[name] = counts.get(name, 0) + count
+        if count:  # a category's type may know levels that no row has
+            name = name_level(level)
+            counts[name] = counts.get(name, 0) + count
     return Levels(counts, len(values) - int(counted.sum()))
 
 

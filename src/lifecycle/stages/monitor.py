@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 
 from lifecycle.contract import Contract
 from lifecycle.modeling.metrics import TITLES, bound_share, measure_slices
@@ -25,7 +26,7 @@ from lifecycle.monitoring.decay import (
 )
 from lifecycle.monitoring.drift import PREDICTION, judge_windows, test_cells
 from lifecycle.monitoring.sketches import Counts, count_window, name_level
-from lifecycle.paths import ProjectError, read_json
+from lifecycle.paths import PARAMS, ProjectError, read_json
 from lifecycle.serving.archive import find_span, read_predictions
 from lifecycle.serving.bundle import REFERENCE, Bundle, load_bundle
 
@@ -52,13 +53,15 @@ class Window:
 class Traffic:
     """What a window's predictions leave behind: counts, probabilities, and the rows whose truth is known.
 
-    told: columns at, told_at, truth (0 or 1), probability and those asked for. last: the newest prediction.
+    told: columns at, told_at, truth (0 or 1), probability. groups: the columns asked for, of the same rows. last: the
+    newest prediction.
     """
 
     window: Window
     counts: Counts
     probability: Array
     told: pd.DataFrame
+    groups: pd.DataFrame
     last: datetime | None
 
 
@@ -125,20 +128,22 @@ def read_traffic(
     truths = read_truths(folder, bundle.manifest.positive)
     for window in windows:
         table = read_predictions(folder, "prediction", window.start, window.end)
-        frame = table.drop_columns("features").to_pandas()
+        mine = pc.and_(pc.equal(table["model"], bundle.name), pc.is_valid(table["probability"]))
+        table = table.filter(mine)
+        said = table.drop_columns("features").to_pandas()
         features = table["features"].combine_chunks()
-        for name in bundle.schema.columns:
-            known = [field.name for field in features.type]
-            frame[name] = features.field(name).to_pandas() if name in known else None
-        frame = frame[(frame["model"] == bundle.name) & frame["probability"].notna()].reset_index(drop=True)
-        frame[PREDICTION] = frame["probability"]
-        told = frame[["id", "at", "probability", *keep]].merge(truths, on="id")
+        known = {field.name for field in features.type} & {*bundle.schema.columns}
+        frame = pd.DataFrame({name: features.field(name).to_pandas() for name in sorted(known)}, index=said.index)
+        frame[PREDICTION] = said["probability"]
+        asked = said[["id", "at", "probability"]].assign(place=np.arange(len(said)))
+        told = asked.merge(truths, on="id").sort_values("told_at", kind="stable", ignore_index=True)
         yield Traffic(
             window,
             count_window(frame, reference),
-            frame["probability"].to_numpy(dtype=np.float64),
-            told.sort_values("told_at", kind="stable", ignore_index=True),
-            frame["at"].max().to_pydatetime() if len(frame) else None,
+            frame[PREDICTION].to_numpy(dtype=np.float64),
+            told[["at", "told_at", "truth", "probability"]],
+            frame.reindex(columns=list(keep)).iloc[told["place"].to_numpy()].reset_index(drop=True),
+            said["at"].max().to_pydatetime() if len(said) else None,
         )
 
 
@@ -264,7 +269,8 @@ def choose_standing(
 ) -> list[Record]:
     """The alerts that stand: of drift those of the newest judged window, of truths those of the newest window that has enough."""
     drift = next((place for place in reversed(range(len(tables))) if tables[place] is not None), None)
-    told = next((place for place in reversed(range(len(decay))) if not np.isnan(decay["p"].iloc[place])), None)
+    known = decay[["p", "rate_p"]].notna().any(axis=1)
+    told = next((place for place in reversed(range(len(decay))) if known.iloc[place]), None)
     late = ("decay", "label")
     standing = [alert for alert in (raised[told] if told is not None else []) if alert["kind"] in late]
     standing += [alert for alert in (raised[drift] if drift is not None else []) if alert["kind"] not in late]
@@ -273,12 +279,15 @@ def choose_standing(
 
 def measure_groups(traffic: Sequence[Traffic], keep: Sequence[str], threshold: float) -> pd.DataFrame:
     """Live performance of each group of the fairness columns, over all windows: columns as those of `measure_slices`."""
-    told = pd.concat([part.told for part in traffic], ignore_index=True)
+    told, groups = (
+        pd.concat([getattr(part, name) for part in traffic], ignore_index=True) for name in ("told", "groups")
+    )
     if not keep or told["truth"].nunique() < 2:
         return pd.DataFrame()
     truth, p = told["truth"].to_numpy(), told["probability"].to_numpy(dtype=np.float64)
     tables = [
-        measure_slices(truth, p, told[name].map(name_level).astype(str), threshold).assign(column=name) for name in keep
+        measure_slices(truth, p, groups[name].map(name_level).astype(str), threshold).assign(column=name)
+        for name in keep
     ]
     return pd.concat(tables, ignore_index=True)
 
@@ -296,7 +305,11 @@ def list_losses(traffic: Sequence[Traffic]) -> pd.DataFrame:
 
 def list_rehearsals(root: Path, folder: str) -> list[Path]:
     """The logs in a folder, by name; none where it is not named."""
-    return sorted(path for path in (root / folder).iterdir() if path.is_dir()) if folder else []
+    if not folder:
+        return []
+    if not (root / folder).is_dir():
+        raise ProjectError(f"{PARAMS}: monitor.rehearsals names {folder}, which is no folder of {root}.")
+    return sorted(path for path in (root / folder).iterdir() if path.is_dir())
 
 
 def measure_errors(traffic: Sequence[Traffic], reference: Record, threshold: float, min_class: int) -> pd.DataFrame:

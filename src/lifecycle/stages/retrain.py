@@ -31,6 +31,7 @@ LEAST = 200  # truths by which a model is compared with the one before it
 ALIKE = 0.1  # share of equal rows up to which rows are told apart by what they hold
 SIGNIFICANCE = 0.01  # of that comparison
 DAY = 86_400.0  # seconds
+AT, MODEL, SCORE = "(at)", "(model)", "(probability)"  # what the log says of a row, beside what the row says
 STRETCH = timedelta(days=7)  # of a log that is held at once
 
 
@@ -40,7 +41,7 @@ STRETCH = timedelta(days=7)  # of a log that is held at once
 def read_labelled(folder: Path, contract: Contract, names: Sequence[str]) -> pd.DataFrame:
     """The predictions of a log whose truth is known, by any model, oldest first.
 
-    Columns: at, model, probability, those `names` of the requests, and the target in the contract's words.
+    Columns: those `names` of the requests, the target in the contract's words, and AT, MODEL and SCORE.
     """
     span = find_span(folder)
     if span is None:
@@ -52,14 +53,16 @@ def read_labelled(folder: Path, contract: Contract, names: Sequence[str]) -> pd.
     while start <= span[1]:  # what has no truth is let go at once
         table = read_predictions(folder, "prediction", start, start + STRETCH)
         features = table["features"].combine_chunks()
-        known = [field.name for field in features.type]
-        frame = table.select(["id", "at", "model", "probability"]).to_pandas()
-        frame = frame.assign(**{name: features.field(name).to_pandas() if name in known else None for name in names})
-        parts.append(frame.merge(truths, on="id"))
+        known = {field.name for field in features.type}
+        said = table.select(["id", "at", "model", "probability"]).to_pandas()
+        asked = said.assign(place=np.arange(len(said))).merge(truths, on="id")
+        values = {name: features.field(name).to_pandas() if name in known else None for name in names}
+        frame = pd.DataFrame(values, index=said.index).iloc[asked["place"].to_numpy()].reset_index(drop=True)
+        frame[contract.target] = asked["truth"].map(classes)
+        parts.append(frame.assign(**{AT: asked["at"], MODEL: asked["model"], SCORE: asked["probability"]}))
         start += STRETCH
     labelled: pd.DataFrame = pd.concat(parts, ignore_index=True)
-    labelled[contract.target] = labelled["truth"].map(classes)
-    return labelled[["at", "model", "probability", *names, contract.target]]
+    return labelled
 
 
 def drop_repeats(labelled: pd.DataFrame, old: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
@@ -102,7 +105,7 @@ def decide(
     relation = find_onset(record, ("decay",)) if window == "drift_aware" else None
     shift = find_onset(record, DRIFTS) if calls[1]["due"] else None
     since = relation or shift
-    fresh = labelled if since is None else labelled[labelled["at"] >= since]
+    fresh = labelled if since is None else labelled[labelled[AT] >= since]
     least = holdout_rows if shift and not relation else min_rows
     holds = [judge_source(record), judge_rows(len(fresh), least, since)]
     called, held = [rule for rule in calls if rule["due"]], [rule for rule in holds if not rule["due"]]
@@ -195,7 +198,7 @@ def compare_previous(
     """
     if previous is None:
         return {"rollback": False, "message": "There is no model before this one."}
-    mine = labelled[labelled["model"] == bundle.name]
+    mine = labelled[labelled[MODEL] == bundle.name]
     truth = (mine[contract.target] == contract.positive).to_numpy().astype(np.int8)
     if min(truth.sum(), len(truth) - truth.sum()) < 2 or len(truth) < LEAST:
         return {"rollback": False, "message": f"{len(truth):,} truths are too few to compare it with the model before."}
@@ -203,7 +206,7 @@ def compare_previous(
     if missing:
         return {"rollback": False, "message": f"The model before needs columns that the log has not: {missing}."}
     rows = [to_request(row) for row in mine[list(previous.schema.columns)].to_dict("records")]  # type: ignore[arg-type]
-    before, now = np.asarray(previous.score(rows)), mine["probability"].to_numpy(dtype=np.float64)
+    before, now = np.asarray(previous.score(rows)), mine[SCORE].to_numpy(dtype=np.float64)
     losses = [lose_rows(truth, p, 0.5, cost)["brier"] for p in (now, before)]
     loss, area = compare_means(losses[0], losses[1], 1000, seed), compare_auc(truth, now, before)
     worse = loss["value"] > 0 and loss["p"] < SIGNIFICANCE and not (area["value"] > 0 and area["p"] < SIGNIFICANCE)
@@ -231,18 +234,17 @@ def choose_rows(
     at = datetime.fromisoformat(decision["at"])
     columns = [*names, contract.target]
     if window == "sliding":
-        kept, before = labelled[labelled["at"] > at - pd.Timedelta(days=sliding_days)], old.iloc[:0]
+        kept, before = labelled[labelled[AT] > at - pd.Timedelta(days=sliding_days)], old.iloc[:0]
     elif window == "drift_aware" and decision["onset"]:
-        kept, before = labelled[labelled["at"] >= datetime.fromisoformat(decision["onset"])], old.iloc[:0]
+        kept, before = labelled[labelled[AT] >= datetime.fromisoformat(decision["onset"])], old.iloc[:0]
     else:
         kept, before = labelled, old
     held_out = min(holdout_rows, len(kept) // 2)
-    table = pd.concat(
-        [match_types(part[columns], old[columns]) for part in (before, kept) if len(part)], ignore_index=True
-    )
+    parts = [match_types(part[columns], old[columns]) for part in (before, kept) if len(part)]
+    table = pd.concat(parts, ignore_index=True) if parts else old[columns].iloc[:0]
     record = {
         "old": len(before), "new": len(kept), "held_out": held_out, "test_share": held_out / max(len(table), 1),
-        "from": kept["at"].min().isoformat() if len(kept) else None,
+        "from": kept[AT].min().isoformat() if len(kept) else None,
     }  # fmt: skip
     return table, record
 
@@ -252,9 +254,11 @@ def match_types(part: pd.DataFrame, like: pd.DataFrame) -> pd.DataFrame:
     matched = {}
     for name in part.columns:
         try:
-            matched[name] = part[name].astype(like[name].dtype)
+            typed = part[name].astype(like[name].dtype)
+            same = bool((typed.isna() == part[name].isna()).all() and (typed.dropna() == part[name].dropna()).all())
         except (TypeError, ValueError):
-            matched[name] = part[name]
+            same = False
+        matched[name] = typed if same else part[name]
     return pd.DataFrame(matched)
 
 

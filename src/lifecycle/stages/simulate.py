@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lifecycle.contract import Contract
+from lifecycle.contract import Contract, Role
 from lifecycle.paths import PARAMS, ProjectError
 from lifecycle.serving.archive import write_partitions
 from lifecycle.serving.bundle import Bundle, load_bundle, to_request
@@ -35,13 +35,21 @@ def find_pool(valid: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
 def check_scenario(name: str, scenario: Mapping[str, Any], pool: pd.DataFrame, contract: Contract) -> None:
     """Refuse (ProjectError) a scenario about a column, or a kind of column, that the rows do not have."""
     kind, column, where = scenario["kind"], scenario["column"], f"{PARAMS}: simulate.scenarios.{name}"
+    least = 0.0 if kind != "tilt" else -np.inf
+    if kind != "scale" and not least <= scenario["factor"] < np.inf:
+        raise ProjectError(f"{where}: factor is {scenario['factor']}, expected a number of at least 0.")
     if kind in ("none", "prior", "volume"):
         return
-    if column not in pool or column == contract.target:
+    features = [name for name in contract.names(Role.NUMERIC, Role.CATEGORICAL, Role.BOOLEAN) if name in pool]
+    if column not in features:
         raise ProjectError(
-            f"{where}: column is {column!r}, expected a feature column of the table: {', '.join(pool.columns)}."
+            f"{where}: column is {column!r}, expected a feature column of the table: {', '.join(features)}."
         )
     numeric = pd.api.types.is_numeric_dtype(pool[column])
+    if kind == "level" and numeric:
+        raise ProjectError(f"{where}: a level needs a column of words; {column} holds numbers.")
+    if kind == "tilt" and numeric and not pool[column].std() > 0:
+        raise ProjectError(f"{where}: tilt needs values that differ; those of {column} do not.")
     if kind in ("scale", "tilt", "reverse") and not numeric:
         raise ProjectError(f"{where}: {kind} needs a column of numbers; {column} is none.")
     if kind == "mix" and scenario["level"] not in set(pool[column].astype(str)):
