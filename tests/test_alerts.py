@@ -159,6 +159,12 @@ def test_a_column_in_another_unit_is_a_source_to_mend(scale: float, told: str) -
     assert f"as if its unit had changed by {told}" in alert["message"] and is_sentence(alert["message"])
 
 
+def test_a_mean_beyond_reason_is_told_in_a_few_digits() -> None:
+    """Two requests of the largest number that there is: the sentence stays one that a person can read."""
+    message = ring_once(spread(1500), [*spread(800, 60), 1.7e308, 1.7e308])["message"]
+    assert is_sentence(message) and not re.search(r"[\d,]{16}", message), message
+
+
 def test_a_price_rise_is_no_change_of_unit() -> None:
     alert = ring_once(spread(1500), spread(600) * 1.15)
     assert alert["kind"] == "column" and "unit" not in alert["message"]
@@ -197,6 +203,9 @@ def test_the_last_values_of_a_nearly_empty_column_are_told_without_a_mean_of_not
         rare = rare.map({1.0: "a"})
     alert = ring_once(*((rare, never) if gone else (never, rare)), kind)
     assert is_sentence(alert["message"]), alert["message"]
+    assert ("before" if not gone else "100.0% of the rows" if "missing" in alert["message"] else "now") in alert[
+        "message"
+    ]
 
 
 def test_new_and_lost_levels_are_named() -> None:

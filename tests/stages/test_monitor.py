@@ -404,6 +404,19 @@ def test_truths_of_one_class_alone_ring(tmp_path: Path, bundle: Bundle, referenc
     assert [alert["kind"] for alert in found.standing] == ["label"]
 
 
+def test_the_first_truths_of_a_month_do_not_silence_the_month_before(
+    tmp_path: Path, bundle: Bundle, reference: Record
+) -> None:
+    """Of truths those stand that are enough to tell by: five of June are not, after four hundred of May."""
+    frame = draw_rows(400, 0, plan=["basic"] * 400, months=[0] * 400)
+    records = make_months(bundle, [frame, frame])
+    told = to_micros(datetime(2026, 2, 11, 8, tzinfo=UTC))  # ten days after the first hours of February
+    known = [record for record in records if record["kind"] == "prediction" or record["at"] < told]
+    found = watch(tmp_path, bundle, reference, known)
+    assert found.truths[0] == 400 and 0 < found.truths[1] < 10
+    assert [alert["kind"] for alert in found.standing if alert["kind"] in {"label", "decay"}] == ["label"]
+
+
 def test_a_share_of_positives_that_moved_with_the_rows_is_told(
     tmp_path: Path, bundle: Bundle, reference: Record
 ) -> None:

@@ -171,6 +171,8 @@ def test_volume_changes_how_many_rows_come(pool: pd.DataFrame) -> None:
         ({"kind": "mix", "column": "plan", "level": "pro", "factor": -1}, "factor"),
         ({"kind": "prior", "factor": -2}, "factor"),
         ({"kind": "prior", "factor": float("nan")}, "factor"),
+        ({"kind": "scale", "column": "spend", "factor": float("nan")}, "factor"),
+        ({"kind": "scale", "column": "spend", "factor": float("inf")}, "factor"),
     ],
 )
 def test_a_bad_scenario_is_refused_in_a_sentence(pool: pd.DataFrame, keys: Record, words: str) -> None:

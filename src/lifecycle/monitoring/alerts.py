@@ -102,7 +102,7 @@ def explain_column(row: Row, psi: float, weight: float, unit: str) -> tuple[str,
     """A drifted column's kind of alert, its severity, and what happened to it in words."""
     severity = grade(psi, weight)
     more = row["missing"] - row["missing_before"]
-    if abs(more) >= GAP / 2:
+    if abs(more) >= GAP / 2 or np.isnan(row["distance"]):  # of then or of now there is no value to compare
         worse = "act" if more >= GAP and weight >= LITTLE else "look"
         return "missing", worse, f"is missing in {row['missing']:.1%} of the rows, {row['missing_before']:.1%} before"
     if row["new"]:
@@ -110,13 +110,9 @@ def explain_column(row: Row, psi: float, weight: float, unit: str) -> tuple[str,
         return "level", max(severity, "look", key=SEVERITIES.index), f"has levels that it never had: {names}"
     if row["vanished"]:
         return "level", severity, f"has lost the levels {', '.join(repr(name) for name in row['vanished'][:3])}"
-    if row["kind"] == "levels" and np.isnan(row["distance"]):
-        return "column", severity, "holds no value that can be compared"
     if row["kind"] == "levels":
         return "column", severity, f"has another mix of levels, {row['distance']:.2f} apart (Jensen-Shannon, 0 to 1)"
     mean, before = row["mean"], row["mean_before"]
-    if np.isnan(mean) or np.isnan(before):
-        return "column", severity, "holds no numbers now" if np.isnan(mean) else "held no numbers before"
     change = f", {(mean - before) / abs(before):+.0%}" if 0.01 < mean / (before or np.inf) < 100 else ""
     verb = "has risen" if mean > before else "has fallen"
     if test_spread(row):
@@ -134,7 +130,7 @@ def test_spread(row: Row) -> bool:
 
 def tell_number(value: float, unit: str) -> str:
     """A number in three digits or whole, with its unit."""
-    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    text = f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
     return f"{text} {unit}".strip()
 
 

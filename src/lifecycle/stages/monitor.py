@@ -37,6 +37,7 @@ Record = dict[str, Any]
 FORMAT = 1
 SHOWN = ("roc_auc", "accuracy", "recall", "brier", "ece", "cost")
 ERRORS = {"roc_auc": "AUC", "accuracy": "accuracy", "brier": "Brier"}  # of the expected metrics, that rehearsals tell
+ENOUGH = 30  # truths by which a share of positives is told
 ELAPSED = 0.5  # of a window, from which its volume is judged
 
 
@@ -269,11 +270,11 @@ def choose_standing(
 ) -> list[Record]:
     """The alerts that stand: of drift those of the newest judged window, of truths those of the newest window that has enough."""
     drift = next((place for place in reversed(range(len(tables))) if tables[place] is not None), None)
-    known = decay[["p", "rate_p"]].notna().any(axis=1)
-    told = next((place for place in reversed(range(len(decay))) if known.iloc[place]), None)
-    late = ("decay", "label")
-    standing = [alert for alert in (raised[told] if told is not None else []) if alert["kind"] in late]
-    standing += [alert for alert in (raised[drift] if drift is not None else []) if alert["kind"] not in late]
+    known = {"decay": decay["p"].notna(), "label": decay["rows"] >= ENOUGH}
+    standing = [alert for alert in (raised[drift] if drift is not None else []) if alert["kind"] not in known]
+    for kind, enough in known.items():
+        places = np.flatnonzero(enough)
+        standing += [alert for alert in (raised[places[-1]] if len(places) else []) if alert["kind"] == kind]
     return words.sort_alerts(standing)
 
 

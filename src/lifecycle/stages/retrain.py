@@ -76,6 +76,14 @@ def drop_repeats(labelled: pd.DataFrame, old: pd.DataFrame, names: Sequence[str]
     return labelled.drop_duplicates(list(names), keep="last", ignore_index=True)
 
 
+def limit_rows(labelled: pd.DataFrame, at: str, window: str, sliding_days: int) -> pd.DataFrame:
+    """The labelled rows that a window of this kind takes: with `sliding` those of the last `sliding_days` before `at`."""
+    if window != "sliding":
+        return labelled
+    since = datetime.fromisoformat(at) - timedelta(days=sliding_days)
+    return labelled[labelled[AT] > since].reset_index(drop=True)
+
+
 def choose_columns(bundle: Bundle, contract: Contract) -> list[str]:
     """The columns of a request in the contract's order: all that a log has of a row."""
     return [name for name in contract.columns if name in bundle.schema.columns]
@@ -102,8 +110,8 @@ def decide(
     where it is not, or where `window` takes no notice.
     """
     calls = list_calls(record, max_age_days=max_age_days, on_drift=on_drift, on_decay=on_decay)
-    relation = find_onset(record, ("decay",)) if window == "drift_aware" else None
-    shift = find_onset(record, DRIFTS) if calls[1]["due"] else None
+    relation = find_onset(record, choose_alerts(record, ("decay",), "note")) if window == "drift_aware" else None
+    shift = find_onset(record, choose_alerts(record, DRIFTS, on_drift))
     since = relation or shift
     fresh = labelled if since is None else labelled[labelled[AT] >= since]
     least = holdout_rows if shift and not relation else min_rows
@@ -144,20 +152,24 @@ def judge_age(record: Record, most: int) -> Record:
 
 def judge_drift(record: Record, least: str) -> Record:
     """A drift alert stands that is grave enough."""
-    found = [alert for alert in record["alerts"] if alert["kind"] in DRIFTS]
-    return judge_alerts("drift", found, least, "columns or predictions")
+    return judge_alerts("drift", choose_alerts(record, DRIFTS, least), least, "columns or predictions")
 
 
 def judge_decay(record: Record, least: str) -> Record:
     """An alert about the truths stands that is grave enough."""
-    return judge_alerts("decay", [alert for alert in record["alerts"] if alert["kind"] in TRUTHS], least, "the truths")
+    return judge_alerts("decay", choose_alerts(record, TRUTHS, least), least, "the truths")
 
 
-def judge_alerts(name: str, alerts: Sequence[Record], least: str, what: str) -> Record:
-    """Whether an alert of at least this severity stands."""
+def choose_alerts(record: Record, kinds: Sequence[str], least: str) -> list[Record]:
+    """The alerts of these kinds that are at least so grave; none for `never`."""
+    ranks = SEVERITIES[SEVERITIES.index(least) :] if least != "never" else ()
+    return [alert for alert in record["alerts"] if alert["kind"] in kinds and alert["severity"] in ranks]
+
+
+def judge_alerts(name: str, grave: Sequence[Record], least: str, what: str) -> Record:
+    """Whether an alert stands that is grave enough."""
     if least == "never":
         return make_rule(name, due=False, message=f"Alerts about {what} never ask for a model: {PARAMS} says so.")
-    grave = [alert for alert in alerts if SEVERITIES.index(alert["severity"]) >= SEVERITIES.index(least)]
     if not grave:
         return make_rule(name, due=False, message=f"No alert about {what} is as grave as {least!r}.")
     return make_rule(name, due=True, message=grave[0]["message"])
@@ -177,9 +189,9 @@ def judge_rows(rows: int, least: int, since: datetime | None) -> Record:
     return make_rule("rows", rows >= least, f"{rows:,} truths{which} are known; {least:,} are needed.")
 
 
-def find_onset(record: Record, kinds: Sequence[str]) -> datetime | None:
-    """When the first window begins of the alerts of these kinds that stand; None where none does."""
-    since = {alert["since"] for alert in record["alerts"] if alert["kind"] in kinds}
+def find_onset(record: Record, alerts: Sequence[Record]) -> datetime | None:
+    """When the first window begins of these alerts; None where there are none."""
+    since = {alert["since"] for alert in alerts}
     starts = [datetime.fromisoformat(window["start"]) for window in record["windows"] if window["name"] in since]
     return min(starts, default=None)
 

@@ -35,8 +35,9 @@ def find_pool(valid: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
 def check_scenario(name: str, scenario: Mapping[str, Any], pool: pd.DataFrame, contract: Contract) -> None:
     """Refuse (ProjectError) a scenario about a column, or a kind of column, that the rows do not have."""
     kind, column, where = scenario["kind"], scenario["column"], f"{PARAMS}: simulate.scenarios.{name}"
-    least = 0.0 if kind != "tilt" else -np.inf
-    if kind != "scale" and not least <= scenario["factor"] < np.inf:
+    if not np.isfinite(scenario["factor"]):
+        raise ProjectError(f"{where}: factor is {scenario['factor']}, expected a finite number.")
+    if kind not in ("scale", "tilt") and scenario["factor"] < 0:
         raise ProjectError(f"{where}: factor is {scenario['factor']}, expected a number of at least 0.")
     if kind in ("none", "prior", "volume"):
         return
