@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.drift import __main__ as detection
 from benchmarks.drift import detectors, speed
-from benchmarks.drift.results import Results, compare_delays
+from benchmarks.drift.results import Results
 from benchmarks.drift.rules import OURS, list_rules, move_limit
 from benchmarks.drift.tables import make_table, write_table
 from benchmarks.drift.trials import QUIET, Setting, find_changed, run_trial
@@ -111,19 +111,21 @@ def test_delays_alarms_and_equal_limits_are_counted() -> None:
     alarms = results.count_alarms(OURS, -0.01)
     assert (alarms.count, alarms.windows, alarms.rate, alarms.runs) == (1, 4, 0.25, 0.5)
     assert alarms.bounds[0] <= alarms.rate <= alarms.bounds[1] and alarms.run_bounds[0] < 0.5 < alarms.run_bounds[1]
-    assert results.match_limit("sigma", OURS) == np.nextafter(1.0, 2.0)
     ours, theirs = results.find("it", OURS, -0.01), results.find("it", "sigma", 2.0)
     assert ours.named == 0.5 and ours.delays.tolist() == [2, 3] and ours.rings == 0.25
-    assert theirs.named == 1.0 and theirs.delays.tolist() == [1, 2] and compare_delays(ours, theirs) == (1.0, 0.0)
+    assert theirs.named == 1.0 and theirs.delays.tolist() == [1, 2]
+    match = results.list_matches("sigma")[0]
+    assert (match.ours, match.other) == (-0.01, np.nextafter(1.0, 2.0))
+    assert results.compare("sigma", match, ["it"]) == (1.0, 0.0)
 
 
 def test_results_are_told_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = make_results(np.random.default_rng(0))
     detection.show_usual(results)
-    lost = detection.show_matched(results, "psi")
+    detection.show_matched(results, "psi")
     printed = capsys.readouterr().out
     assert all(printed.count(scenario) == 2 for scenario in detection.list_scenarios())
-    assert all("is quicker, at" in line for line in lost)
+    assert all("is quicker, at" in line for line in detection.list_lost(results, "psi"))
     detection.draw_delays(results, tmp_path / "drift.png")
     assert (tmp_path / "drift.png").read_bytes().startswith(b"\x89PNG")
 

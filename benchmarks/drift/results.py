@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from benchmarks.drift.rules import Rule, move_limit
+from benchmarks.drift.rules import OURS, Rule, move_limit
 from benchmarks.drift.trials import Trial
 from lifecycle.modeling.metrics import bound_share
 
@@ -44,6 +44,15 @@ class Found:
     named: float
     delays: Array
     rings: float
+
+
+@dataclass(frozen=True)
+class Match:
+    """Limits at which ours and another rule ring in as many quiet windows, as nearly as can be."""
+
+    where: str
+    ours: float
+    other: float
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,13 @@ class Results:
         most = (self.take(self.quiet, other) >= self.rules[other].limit).sum()
         return move_limit(self.take(self.quiet, rule), int(most))
 
+    def list_matches(self, rule: str) -> tuple[Match, Match]:
+        """Equal false alarms with a rule: its limit is moved to those of ours, then ours to its own."""
+        return (
+            Match("at our false alarms", self.rules[OURS].limit, self.match_limit(rule, OURS)),
+            Match("at its false alarms", self.match_limit(OURS, rule), self.rules[rule].limit),
+        )
+
     def find(self, scenario: str, rule: str, limit: float) -> Found:
         """What a rule finds of a scenario at a limit."""
         named = self.take(self.named[scenario], rule) >= limit
@@ -102,8 +118,13 @@ class Results:
         rings = self.take(self.loudest[scenario], rule) >= limit
         return Found(float(named.any(axis=1).mean()), delays, float(rings.mean()))
 
+    def compare(self, rule: str, match: Match, scenarios: Iterable[str]) -> tuple[float, float]:
+        """By how many windows ours is later than a rule in the mean of some scenarios (below 0: earlier).
 
-def compare_delays(ours: Found, theirs: Found) -> tuple[float, float]:
-    """By how many windows we are later on average (earlier: below 0), and what chance explains of that, paired by run."""
-    later = ours.delays - theirs.delays
-    return float(later.mean()), Z * float(later.std(ddof=1)) / np.sqrt(len(later))
+        And what chance explains of that (95 %), paired by run.
+        """
+        delays = [
+            self.find(name, OURS, match.ours).delays - self.find(name, rule, match.other).delays for name in scenarios
+        ]
+        later = np.mean(delays, axis=0)
+        return float(later.mean()), float(Z * later.std(ddof=1) / np.sqrt(len(later)))

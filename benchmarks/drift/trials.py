@@ -66,7 +66,7 @@ def find_changed(setting: Setting, scenario: Record) -> set[str]:
         return {MULTIVARIATE}
     if scenario["kind"] in ("scale", "level", "missing"):
         return {MULTIVARIATE, scenario["column"]}
-    weights = weigh_rows(setting.table, scenario["kind"], scenario, setting.contract)
+    weights = weigh_rows(setting.table, scenario, setting.contract)
     gained = pd.Series(weights - 1 / len(weights), index=setting.table.index)
     changed = {MULTIVARIATE}
     for name, kind in setting.kinds.items():

@@ -14,7 +14,7 @@ from lifecycle.contract import Contract, load_contract
 from lifecycle.paths import Project, read_json, replace_file
 from lifecycle.reporting.front import draw_drivers, draw_gain
 from lifecycle.reporting.html import render_page, render_part
-from lifecycle.reporting.wording import format_estimate
+from lifecycle.reporting.wording import format_estimate, join_words
 from lifecycle.run import STAGES, list_links, list_reports
 from lifecycle.stages.evaluate import list_cards, tell_consequence
 
@@ -134,7 +134,7 @@ def tell_monitoring(record: Record) -> str:
     quiet = [log["log"] for log in record["rehearsals"] if log["gravest"] == "quiet"]
     return (
         f"{len(record['rehearsals']) - len(quiet)} of {len(record['rehearsals'])} simulated logs ring"
-        f"{'; quiet: ' + ', '.join(quiet) if quiet else ''}."
+        f"{'; nothing rings in ' + join_words([repr(name) for name in quiet]) if quiet else ''}."
     )
 
 
