@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,13 @@ def write_yaml(value: Any, path: Path) -> None:
 
 @contextmanager
 def use_root(root: Path, environment: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Let stages run in another root for as long as the block lasts, with more variables set."""
+    """Let stages run in another root, as working folder too, for as long as the block lasts, with more variables set."""
     values = {paths.ROOT_VARIABLE: str(root), **(environment or {})}
     before = {key: os.environ.get(key) for key in values}
     os.environ.update(values)
     try:
-        yield
+        with chdir(root):  # where a kernel leaves its sockets, and its manager looks for them
+            yield
     finally:
         for key, value in before.items():
             if value is None:
