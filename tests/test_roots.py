@@ -59,11 +59,14 @@ def test_also_after_an_exception(
 
 def test_roots_may_be_used_within_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(paths.ROOT_VARIABLE, raising=False)
+    before = Path.cwd()
+    for name in "ab":
+        (tmp_path / name).mkdir()
     with use_root(tmp_path / "a"):
         with use_root(tmp_path / "b"):
-            assert os.environ[paths.ROOT_VARIABLE].endswith("b")
-        assert os.environ[paths.ROOT_VARIABLE].endswith("a")
-    assert paths.ROOT_VARIABLE not in os.environ
+            assert os.environ[paths.ROOT_VARIABLE].endswith("b") and Path.cwd() == tmp_path / "b"
+        assert os.environ[paths.ROOT_VARIABLE].endswith("a") and Path.cwd() == tmp_path / "a"
+    assert paths.ROOT_VARIABLE not in os.environ and Path.cwd() == before
 
 
 def test_a_root_has_what_a_stage_needs_and_nothing_that_was_built(place: Project) -> None:
