@@ -24,7 +24,7 @@ from lifecycle.retraining import retrain
 from lifecycle.roots import start_root, use_root
 from lifecycle.run import list_links
 from lifecycle.serving.archive import write_partitions
-from lifecycle.serving.bundle import Bundle, load_bundle, to_request
+from lifecycle.serving.bundle import Bundle, load_bundle, to_requests
 from lifecycle.stages import simulate
 
 Record = dict[str, Any]
@@ -128,8 +128,7 @@ def read_lines(stage: Project) -> list[Record]:
 
 def measure_month(bundle: Bundle, cost: dict[str, float], frame: pd.DataFrame, contract: Contract) -> dict[str, float]:
     """What a model does on a month's rows, all truths known: ROC AUC, and the cost a row."""
-    names = list(bundle.schema.columns)
-    rows = [to_request(dict(zip(names, row, strict=True))) for row in frame[names].itertuples(index=False, name=None)]
+    rows = to_requests(frame, bundle.schema.names)
     truth = (frame[contract.target] == contract.positive).to_numpy().astype(np.int8)
     measured = measure_tally(tally_scores(truth, np.asarray(bundle.score(rows))), bundle.manifest.threshold, cost)
     return {name: float(measured[name]) for name in ("roc_auc", "cost")}

@@ -20,13 +20,12 @@ from lifecycle.modeling.metrics import (
     measure_tally,
     tally_scores,
 )
-from lifecycle.monitoring.drift import combine_p, test_means
+from lifecycle.monitoring.drift import LOOKS, combine_p, test_means
 
 Record = dict[str, Any]
 Pair = tuple[Array, Array]  # truths (0 or 1) and probabilities of the same rows, each (rows,)
 METRICS = ("roc_auc", "accuracy", "precision", "recall", "f1", "brier", "log_loss", "cost", "called", "ece")
 DRAWS = 200  # of truths, behind an expected metric's interval
-LOOKS = 3  # windows that the longer look takes together
 
 
 def describe_performance(
@@ -69,10 +68,15 @@ def expect_tally(probability: Array, threshold: float = 0.5, cost: Mapping[str, 
     Confidence-based performance estimation (CBPE; Garg et al. 2022, ICLR; NannyML): each row counts as p of a positive
     and 1 - p of a negative one.
     """
-    score, rows = np.unique(np.asarray(probability, np.float64), return_counts=True)
-    tally = join_scores(Tally(score, rows * score, rows * (1 - score)))
+    tally = tally_promises(probability)
     free = cost or {"false_positive": 0.0, "false_negative": 0.0}
     return {name: float(value) for name, value in measure_tally(tally, threshold, free).items()}
+
+
+def tally_promises(probability: Array) -> Tally:
+    """How many rows of each class the probabilities themselves promise at each score."""
+    score, rows = np.unique(np.asarray(probability, np.float64), return_counts=True)
+    return join_scores(Tally(score, rows * score, rows * (1 - score)))
 
 
 def expect_performance(
@@ -84,8 +88,7 @@ def expect_performance(
     of the relation. The interval is that of DRAWS draws of the truths from the probabilities.
     """
     expected = expect_tally(probability, threshold, cost)
-    score, rows = np.unique(np.asarray(probability, np.float64), return_counts=True)
-    joined = join_scores(Tally(score, rows * score, rows * (1 - score)))
+    joined = tally_promises(probability)
     rows = np.rint(joined.rows).astype(np.int64)
     drawn = np.random.default_rng(seed).binomial(rows, np.clip(joined.score, 0, 1), size=(DRAWS, len(rows)))
     values = measure_tally(Tally(joined.score, drawn, rows - drawn), threshold, cost, bins=joined)

@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -21,6 +21,7 @@ from lifecycle.paths import ProjectError
 from lifecycle.serving.log import OPEN, SEALED, SEGMENTS, Record, sync_folder
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 # What a record of each kind has, beside the features of a prediction and whatever else the server told: absent ones are null.
@@ -121,18 +122,31 @@ def read_predictions(
     return fold_features(table.sort_by("at"), kind)
 
 
-def find_span(folder: Path, kind: str = "prediction") -> tuple[datetime, datetime] | None:
-    """The first and the last moment that records of a kind may have: whole days of its partitions, records of segments.
+def frame_features(table: pa.Table, names: Sequence[str]) -> pd.DataFrame:
+    """The features `names` of a table of predictions as a frame; what the log does not have is None in every row."""
+    import pandas as pd
 
-    None for an empty log.
+    features = table["features"].combine_chunks()
+    known = {field.name for field in features.type}
+    columns = {name: features.field(name).to_pandas() if name in known else None for name in names}
+    return pd.DataFrame(columns, index=range(len(table)))
+
+
+def find_span(folder: Path) -> tuple[datetime, datetime]:
+    """The first and the last moment that predictions may have: whole days of partitions, records of segments.
+
+    Raises ProjectError for an empty log.
     """
+    kind = "prediction"
     days = [day for _, day in find_partitions(folder / kind)]
     moments = [datetime.combine(day, time.min, UTC) for day in days[:1]]
     moments += [datetime.combine(day, time.max, UTC) for day in days[-1:]]
     for path in find_segments(folder):
         at = [record["at"] for record in try_segment(path) or [] if record["kind"] == kind]
         moments += [datetime.fromtimestamp(value / 1e6, UTC) for value in (min(at), max(at))] if at else []
-    return (min(moments), max(moments)) if moments else None
+    if not moments:
+        raise ProjectError(f"{folder} holds no predictions: expected a prediction log, as the server writes it.")
+    return min(moments), max(moments)
 
 
 def prune_log(folder: Path, days: int) -> int:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -189,6 +190,12 @@ def check_versions(versions: dict[str, str], folder: Path) -> None:
             raise ProjectError(f"{folder} needs {package} {wanted}, which is not installed.") from None
         if found.split(".")[0] != wanted.split(".")[0]:
             raise ProjectError(f"{folder} was written with {package} {wanted}; {found} is installed.")
+
+
+def to_requests(table: Any, names: Sequence[str]) -> list[Record]:
+    """The columns `names` of a frame's rows as JSON holds them."""
+    rows = table[list(names)].itertuples(index=False, name=None)
+    return [to_request(dict(zip(names, values, strict=True))) for values in rows]
 
 
 def to_request(values: dict[str, Any]) -> Record:

@@ -24,6 +24,7 @@ from lifecycle.monitoring.drift import PREDICTION
 from lifecycle.monitoring.sketches import Kind, sketch_column, sketch_reference
 from lifecycle.paths import hash_file
 from lifecycle.reporting.serving import draw_latency, write_serving
+from lifecycle.serving import bundle as bundles
 from lifecycle.serving.bundle import (
     BACKGROUND,
     GOLDEN,
@@ -80,10 +81,7 @@ def describe_columns(contract: Contract, features: list[Record], raw: pd.DataFra
 
 def to_requests(raw: pd.DataFrame, columns: list[Record]) -> list[Record]:
     """Rows of a table as requests."""
-    names = [column["name"] for column in columns]
-    return [
-        to_request(dict(zip(names, values, strict=True))) for values in raw[names].itertuples(index=False, name=None)
-    ]
+    return bundles.to_requests(raw, [column["name"] for column in columns])
 
 
 def choose_evenly(probability: Array, rows: int, also: Array | None = None) -> list[int]:

@@ -27,7 +27,7 @@ from lifecycle.monitoring.decay import (
 from lifecycle.monitoring.drift import PREDICTION, judge_windows, test_cells
 from lifecycle.monitoring.sketches import Counts, count_window, name_level
 from lifecycle.paths import PARAMS, ProjectError, read_json
-from lifecycle.serving.archive import find_span, read_predictions
+from lifecycle.serving.archive import find_span, frame_features, read_predictions
 from lifecycle.serving.bundle import REFERENCE, Bundle, load_bundle
 
 __all__ = ["detect_changes", "load_bundle"]
@@ -86,11 +86,9 @@ def list_windows(folder: Path, length: str) -> list[Window]:
 
     Raises ProjectError for an empty log.
     """
-    span = find_span(folder)
-    if span is None:
-        raise ProjectError(f"{folder} holds no predictions: expected a prediction log, as the server writes it.")
-    windows, start = [], begin_window(span[0], length)
-    while start <= span[1]:
+    first, last = find_span(folder)
+    windows, start = [], begin_window(first, length)
+    while start <= last:
         end = begin_window(start + timedelta(days={"day": 1, "week": 7, "month": 31}[length]), length)
         windows.append(Window(name_window(start, length), start, end))
         start = end
@@ -132,9 +130,7 @@ def read_traffic(
         mine = pc.and_(pc.equal(table["model"], bundle.name), pc.is_valid(table["probability"]))
         table = table.filter(mine)
         said = table.drop_columns("features").to_pandas()
-        features = table["features"].combine_chunks()
-        known = {field.name for field in features.type} & {*bundle.schema.columns}
-        frame = pd.DataFrame({name: features.field(name).to_pandas() for name in sorted(known)}, index=said.index)
+        frame = frame_features(table, bundle.schema.names)
         frame[PREDICTION] = said["probability"]
         asked = said[["id", "at", "probability"]].assign(place=np.arange(len(said)))
         told = asked.merge(truths, on="id").sort_values("told_at", kind="stable", ignore_index=True)
@@ -143,7 +139,7 @@ def read_traffic(
             count_window(frame, reference),
             frame[PREDICTION].to_numpy(dtype=np.float64),
             told[["at", "told_at", "truth", "probability"]],
-            frame.reindex(columns=list(keep)).iloc[told["place"].to_numpy()].reset_index(drop=True),
+            frame[list(keep)].iloc[told["place"].to_numpy()].reset_index(drop=True),
             said["at"].max().to_pydatetime() if len(said) else None,
         )
 

@@ -15,9 +15,9 @@ from lifecycle.contract import Contract
 from lifecycle.data.tables import write_table
 from lifecycle.modeling.metrics import compare_auc, compare_means, lose_rows
 from lifecycle.monitoring.alerts import SEVERITIES
-from lifecycle.paths import PARAMS, ProjectError
-from lifecycle.serving.archive import find_span, read_predictions
-from lifecycle.serving.bundle import Bundle, load_bundle, to_request
+from lifecycle.paths import PARAMS
+from lifecycle.serving.archive import find_span, frame_features, read_predictions
+from lifecycle.serving.bundle import Bundle, load_bundle, to_requests
 
 __all__ = ["load_bundle", "write_table"]
 
@@ -43,21 +43,16 @@ def read_labelled(folder: Path, contract: Contract, names: Sequence[str]) -> pd.
 
     Columns: those `names` of the requests, the target in the contract's words, and AT, MODEL and SCORE.
     """
-    span = find_span(folder)
-    if span is None:
-        raise ProjectError(f"{folder} holds no predictions: expected a prediction log, as the server writes it.")
+    first, last = find_span(folder)
     classes = {str(value): value for value in contract.columns[contract.target].values or ()}
     truths = read_predictions(folder, "feedback").to_pandas().drop_duplicates("id", keep="first")[["id", "truth"]]
     truths = truths[truths["truth"].isin(classes)]
-    parts, start = [], span[0]
-    while start <= span[1]:  # what has no truth is let go at once
+    parts, start = [], first
+    while start <= last:  # what has no truth is let go at once
         table = read_predictions(folder, "prediction", start, start + STRETCH)
-        features = table["features"].combine_chunks()
-        known = {field.name for field in features.type}
         said = table.select(["id", "at", "model", "probability"]).to_pandas()
         asked = said.assign(place=np.arange(len(said))).merge(truths, on="id")
-        values = {name: features.field(name).to_pandas() if name in known else None for name in names}
-        frame = pd.DataFrame(values, index=said.index).iloc[asked["place"].to_numpy()].reset_index(drop=True)
+        frame = frame_features(table, names).iloc[asked["place"].to_numpy()].reset_index(drop=True)
         frame[contract.target] = asked["truth"].map(classes)
         parts.append(frame.assign(**{AT: asked["at"], MODEL: asked["model"], SCORE: asked["probability"]}))
         start += STRETCH
@@ -217,8 +212,10 @@ def compare_previous(
     missing = [name for name in previous.schema.columns if name not in mine]
     if missing:
         return {"rollback": False, "message": f"The model before needs columns that the log has not: {missing}."}
-    rows = [to_request(row) for row in mine[list(previous.schema.columns)].to_dict("records")]  # type: ignore[arg-type]
-    before, now = np.asarray(previous.score(rows)), mine[SCORE].to_numpy(dtype=np.float64)
+    before, now = (
+        np.asarray(previous.score(to_requests(mine, previous.schema.names))),
+        mine[SCORE].to_numpy(dtype=np.float64),
+    )
     losses = [lose_rows(truth, p, 0.5, cost)["brier"] for p in (now, before)]
     loss, area = compare_means(losses[0], losses[1], 1000, seed), compare_auc(truth, now, before)
     worse = loss["value"] > 0 and loss["p"] < SIGNIFICANCE and not (area["value"] > 0 and area["p"] < SIGNIFICANCE)
@@ -243,10 +240,9 @@ def choose_rows(
     drift_aware: the log's since the relation changed, where it has; else all. The newest `holdout_rows` rows of the log are what
     challenger and champion are compared on.
     """
-    at = datetime.fromisoformat(decision["at"])
     columns = [*names, contract.target]
     if window == "sliding":
-        kept, before = labelled[labelled[AT] > at - pd.Timedelta(days=sliding_days)], old.iloc[:0]
+        kept, before = limit_rows(labelled, decision["at"], window, sliding_days), old.iloc[:0]
     elif window == "drift_aware" and decision["onset"]:
         kept, before = labelled[labelled[AT] >= datetime.fromisoformat(decision["onset"])], old.iloc[:0]
     else:

@@ -14,7 +14,7 @@ import pandas as pd
 from lifecycle.contract import Contract, Role
 from lifecycle.paths import PARAMS, ProjectError
 from lifecycle.serving.archive import write_partitions
-from lifecycle.serving.bundle import Bundle, load_bundle, to_request
+from lifecycle.serving.bundle import Bundle, load_bundle, to_request, to_requests
 
 __all__ = ["load_bundle"]
 
@@ -148,10 +148,7 @@ def score_month(
 
     `label_share` of the truths come, those of `date_truths`.
     """
-    names = list(bundle.schema.columns)
-    rows = [
-        to_request(dict(zip(names, values, strict=True))) for values in frame[names].itertuples(index=False, name=None)
-    ]
+    rows = to_requests(frame, bundle.schema.names)
     at, start = date_rows(first, month, len(frame), seed)
     told_at = date_truths(first, month, at, label_days, seed)
     told = np.random.default_rng([seed, month, 3]).random(len(frame)) < label_share
