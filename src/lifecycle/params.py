@@ -30,9 +30,10 @@ class Base(Strict):
 
 
 class Collect(Strict):
-    """Where the table comes from; `watch` is the file whose change makes the stage stale."""
+    """Where the table comes from, what its kind of source takes; `watch` is the file or folder whose change makes the stage stale."""
 
     source: str
+    options: dict[str, Any]
     watch: str
 
 
