@@ -37,7 +37,8 @@ def locked(lock: str) -> dict[str, Requirement]:
 
 
 def test_the_lock_holds_what_is_declared(declared: dict[str, Any], locked: dict[str, Requirement]) -> None:
-    wanted = [*declared["project"]["dependencies"], *declared["dependency-groups"]["dev"]]
+    extras = [each for extra in declared["project"]["optional-dependencies"].values() for each in extra]
+    wanted = [*declared["project"]["dependencies"], *extras, *declared["dependency-groups"]["dev"]]
     for requirement in map(Requirement, wanted):
         found = locked[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(next(iter(found.specifier)).version), f"{requirement} and {found}"
