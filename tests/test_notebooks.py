@@ -74,11 +74,20 @@ def hash_outputs(root: Path) -> dict[str, str]:
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_notebooks_run_in_order_and_then_by_hand_without_touching_outputs(sample: Path) -> None:
+@pytest.fixture(scope="module")
+def written(sample: Path) -> dict[str, str]:
+    """The hashes of what the notebooks wrote, run in order as the pipeline does."""
     set_mocks(sample, write=True)
     assert f"{len(STAGES)} passed" in run_notebooks(sample)
-    written = hash_outputs(sample)
+    return hash_outputs(sample)
+
+
+def test_notebooks_run_in_order(written: dict[str, str]) -> None:
     assert {"models/candidate/model.joblib", "models/verdict.json", "reports/evaluate.json"} <= set(written)
+
+
+@pytest.mark.integration
+def test_run_by_hand_they_touch_no_outputs(sample: Path, written: dict[str, str]) -> None:
     set_mocks(sample, write=False)
     assert f"{len(STAGES)} passed" in run_notebooks(sample)
     assert hash_outputs(sample) == written

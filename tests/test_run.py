@@ -17,7 +17,7 @@ import pytest
 from lifecycle.cli import main
 from lifecycle.run import check_parameters, normalise
 
-PARAMETERS = 'write = False\nseed = 1\nthreads = 1\nsource = ""\nwatch = ""'
+PARAMETERS = 'write = False\nseed = 1\nthreads = 1\nsource = ""\noptions = {}\nwatch = ""'
 
 
 def write_notebook(root: Path, *cells: str, parameters: str = PARAMETERS) -> Path:

@@ -39,9 +39,11 @@ def link_path(target: Path, link: Path) -> None:
 
 
 def write_yaml(value: Any, path: Path) -> None:
-    """Write plain values as YAML 1.2."""
+    """Write plain values as YAML 1.2, in block style: in flow style ruamel writes `{a: :0}`, which it cannot read."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
     with replace_file(path) as aside, aside.open("w", encoding="utf-8") as file:
-        YAML(typ="safe", pure=True).dump(value, file)
+        yaml.dump(value, file)
 
 
 @contextmanager
