@@ -15,9 +15,21 @@ from lifecycle.serving.probe import start_server
 RUN_ELSEWHERE = {
     "make repro": ".ci/run, on a clean clone",
     "make test": ".ci/run, as a part of make test-all",
-    ".venv/bin/dvc exp run -S evaluate.bootstrap=500": "test_pipeline.py",
-    ".venv/bin/dvc metrics diff": "test_pipeline.py",
-    ".venv/bin/dvc plots show": "test_pipeline.py",
+    'export PATH="$PWD/.venv/bin:$PATH"': "test_dvc.py",
+    "dvc exp run --queue -n calibration -S train.calibration=sigmoid,isotonic evaluate": "test_dvc.py",
+    "dvc exp run --run-all": "test_dvc.py",
+    "dvc exp show --only-changed --drop /": "test_dvc.py",
+    "dvc metrics diff HEAD calibration-2": "test_dvc.py",
+    "dvc plots diff HEAD calibration-2": "test_dvc.py",
+    "dvc exp branch calibration-2 isotonic": "test_dvc.py",
+    "dvc exp apply calibration-2": "test_dvc.py",
+    "git restore params.yaml dvc.lock reports": "test_dvc.py",
+    "dvc checkout": "test_dvc.py",
+    "dvc push": "test_dvc.py",
+    "dvc pull": "test_dvc.py",
+    "dvc repro": "test_dvc.py",
+    "dvc remote add --local storage s3://my-bucket/lifecycle": "test_dvc.py",
+    "dvc remote default --local storage": "test_dvc.py",
     ".venv/bin/lifecycle promote --if-blessed": "test_pipeline.py",
     ".venv/bin/lifecycle history": "test_pipeline.py",
     ".venv/bin/lifecycle shadow candidate": "test_pipeline.py",
@@ -51,11 +63,13 @@ def test_every_command_is_run_by_a_test(checkout: Path, readme: str) -> None:
     commands = [line for block in blocks for line in block.splitlines() if line]
     assert commands[:2] == ["make repro", "make test"]
     assert set(commands) <= {*RUN_ELSEWHERE, *DRY}
-    pipeline = (checkout / "tests/test_pipeline.py").read_text()
+    pipeline, typed = ((checkout / f"tests/test_{name}.py").read_text() for name in ("pipeline", "dvc"))
     for command, where in RUN_ELSEWHERE.items():
         if where == "test_pipeline.py":
             words = command.removeprefix(".venv/bin/").split()
             assert ", ".join(f'"{word}"' for word in words) in pipeline, command
+        elif where == "test_dvc.py":
+            assert any(f"{quote}{command}{quote}" in typed for quote in "\"'"), command
 
 
 @pytest.mark.parametrize("target", TARGETS)

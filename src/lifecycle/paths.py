@@ -53,6 +53,7 @@ PREVIOUS = "models/previous"
 
 TRAIN_METRICS = "reports/train.json"
 EVALUATION = "reports/evaluate.json"
+METRICS = "reports/metrics.json"
 PLOTS = "reports/plots"
 EXPLANATION = "reports/explain.json"
 SERVING = "reports/serving.html"

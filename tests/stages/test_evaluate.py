@@ -429,6 +429,18 @@ def test_the_record_is_json_the_same_twice_and_judged(
     assert {condition["name"]: condition["passed"] for condition in conditions}["beats_prior"]
 
 
+def test_the_few_metrics_are_those_of_the_record(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
+    """DVC prints a column a number: they are few, flat, and what the evaluation and the verdict say."""
+    evaluation = evaluate_all(parts)
+    verdict = evaluate.give_verdict(evaluation, evaluate.judge_candidate(evaluation, GATE), 0.05)
+    metrics = evaluate.list_metrics(evaluation, verdict)
+    assert len(metrics) <= 12 and all(isinstance(value, int | float) for value in metrics.values())
+    assert (metrics["cv_roc_auc"], metrics["blessed"]) == (0.8, verdict["blessed"])
+    for name in metrics.keys() & evaluation["metrics"].keys():
+        assert metrics[name] == evaluation["metrics"][name]["value"]
+    assert {"roc_auc", "brier", "recall"} <= metrics.keys() & evaluation["metrics"].keys()
+
+
 def test_the_report_shows_every_number(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
     evaluation = evaluate_all(parts)
     titles = evaluate.title_models(["months"])

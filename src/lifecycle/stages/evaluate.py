@@ -411,6 +411,21 @@ def compare_rates(hits: pd.Series, rows: pd.Series, min_class: int) -> Record:
 # What is written and shown.
 
 
+def list_metrics(evaluation: Record, verdict: Record) -> Record:
+    """The few numbers that tell one experiment from another: what `dvc metrics` and `dvc exp show` print.
+
+    cv_roc_auc is the mean over the folds, which settings may be chosen by; the others are the hold-out's, and the
+    verdict.
+    """
+    chosen = ("roc_auc", "pr_auc", "brier", "ece", "recall", "precision", "cost")
+    return {
+        "cv_roc_auc": evaluation["cv"]["test_mean"],
+        **{name: evaluation["metrics"][name]["value"] for name in chosen},
+        "threshold": evaluation["threshold"],
+        "blessed": verdict["blessed"],
+    }
+
+
 def announce_verdict(verdict: Record) -> None:
     """Say a refusal where nobody misses it: in the notebook, and on the terminal that runs it."""
     if not verdict["blessed"]:
