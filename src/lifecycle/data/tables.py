@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,18 @@ import pyarrow.parquet as pq
 from lifecycle.paths import hash_file, replace_file
 
 GROUP = 1 << 17  # rows of a row group: what is in memory at once of a table that is read or written in parts
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A table on its way in: batches of one schema, iterated once, and the version of what they come from ("" without)."""
+
+    schema: pa.Schema
+    batches: Iterable[pa.RecordBatch]
+    version: str = ""
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return iter(self.batches)
 
 
 class TableWriter:

@@ -1,58 +1,105 @@
-"""Collect: the raw table as it came, as Parquet, with a manifest."""
+"""Collect: the raw table as it came, streamed to Parquet, with a manifest."""
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from lifecycle.contract import Contract
-from lifecycle.data.sources import is_local, read_source
-from lifecycle.data.tables import write_table
-from lifecycle.paths import PARAMS, ProjectError
+from lifecycle.data.sources import find_local, hide_secrets, is_growing, open_source
+from lifecycle.data.tables import read_batches, write_batches
+from lifecycle.paths import LANDED, PARAMS, ProjectError
 
-__all__ = ["check_columns", "check_watch", "describe_columns", "describe_table", "read_source", "write_table"]
+EVERY = 5  # seconds between two lines of progress
+DISTINCT = 10_000  # distinct values of a column that are counted; beyond, they are "more than"
 
 
-def check_watch(source: str, watch: str) -> None:
-    """Refuse a local source that DVC does not watch (ProjectError): its changes would go unnoticed."""
-    if is_local(source) and source != watch:
+def check_watch(source: str, options: Mapping[str, Any], watch: str) -> None:
+    """Refuse a local or a growing source that DVC does not watch (ProjectError): its changes would go unnoticed."""
+    wanted = LANDED if is_growing(source, options) else find_local(source)
+    if wanted is not None and PurePosixPath(wanted) != PurePosixPath(watch):
+        kind = "of landed rows" if wanted == LANDED else "on this machine"
         raise ProjectError(
-            f"{PARAMS}: collect.watch is {watch!r}, but collect.source is the file {source!r}: "
-            "set collect.watch to the same, so that a changed file makes the stage stale."
+            f"{PARAMS}: collect.watch is {watch!r}, but collect.source is {hide_secrets(source)!r}, {kind}: "
+            f"set collect.watch to {wanted!r}, so that a change there makes the stage stale."
         )
 
 
-def check_columns(table: pa.Table, contract: Contract, source: str) -> None:
+def check_columns(schema: pa.Schema, contract: Contract, source: str) -> None:
     """Refuse a table without the contract's target (ProjectError)."""
-    if contract.target not in table.column_names:
-        raise ProjectError(
-            f"{source} has no column {contract.target!r}, the contract's target; it has {table.column_names}."
-        )
+    if contract.target not in schema.names:
+        raise ProjectError(f"{source} has no column {contract.target!r}, the contract's target; it has {schema.names}.")
 
 
-def describe_columns(table: pa.Table) -> pd.DataFrame:
-    """Each column's type, missing values and distinct values: one row a column."""
-    rows = [
-        {
-            "column": name,
-            "dtype": str(column.type),
-            "missing": column.null_count,
-            "distinct": pc.count_distinct(column).as_py(),
+def collect_table(
+    source: str, root: Path, options: Mapping[str, Any], contract: Contract, path: Path
+) -> dict[str, Any]:
+    """Stream a source to a Parquet file; returns the manifest: source, version, content hash, rows, columns and dtypes.
+
+    Memory is that of a few batches. Raises ProjectError when the source cannot be read, or lacks the target.
+    """
+    name = hide_secrets(source)
+    with open_source(source, root, options) as stream:
+        check_columns(stream.schema, contract, name)
+        sha256 = write_batches(show_progress(stream, name), stream.schema, path)
+        return {
+            "source": name,
+            "version": stream.version,
+            "sha256": sha256,
+            "rows": pq.read_metadata(path).num_rows,
+            "columns": {field.name: str(field.type) for field in stream.schema},
         }
-        for name, column in zip(table.column_names, table.columns, strict=True)
-    ]
+
+
+def show_progress(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[pa.RecordBatch]:
+    """Pass batches on; on stderr, every few seconds, how many rows came so far."""
+    rows, shown = 0, time.monotonic()
+    for batch in batches:
+        yield batch
+        rows += batch.num_rows
+        if time.monotonic() - shown >= EVERY:
+            print(f"collect: {rows:,} rows of {name} so far", file=sys.stderr, flush=True)
+            shown = time.monotonic()
+
+
+def read_head(path: Path, rows: int = 5) -> pd.DataFrame:
+    """The first rows of a Parquet file."""
+    head: pd.DataFrame = next(read_batches(path, rows=rows)).to_pandas()
+    return head
+
+
+def describe_columns(path: Path) -> pd.DataFrame:
+    """Each column's type, missing values and distinct values, of a Parquet file: one row a column; one column in memory."""
+    rows = []
+    for field in pq.read_schema(path):
+        missing, distinct = count_values(path, field.name)
+        rows.append({"column": field.name, "dtype": str(field.type), "missing": missing, "distinct": distinct})
     return pd.DataFrame(rows).set_index("column")
 
 
-def describe_table(table: pa.Table, *, source: str, version: str, sha256: str) -> dict[str, Any]:
-    """The manifest: source, content hash, rows, columns and dtypes."""
-    return {
-        "source": source,
-        "version": version,
-        "sha256": sha256,
-        "rows": table.num_rows,
-        "columns": {field.name: str(field.type) for field in table.schema},
-    }
+def count_values(path: Path, name: str) -> tuple[int, int | str]:
+    """A column's missing and distinct values; the latter a word where they are many, or of a type that does not compare."""
+    missing = 0
+    seen: pa.Array | None = None
+    distinct: int | str = 0
+    for batch in read_batches(path, [name]):
+        values = batch.column(0)
+        missing += values.null_count
+        if isinstance(distinct, str):
+            continue
+        if pa.types.is_nested(values.type):
+            distinct = "not counted"
+            continue
+        if pa.types.is_dictionary(values.type):
+            values = values.dictionary_decode()
+        found = values.drop_null().unique()
+        seen = found if seen is None else pa.concat_arrays([seen, found]).unique()
+        distinct = len(seen) if len(seen) <= DISTINCT else f"more than {DISTINCT:,}"
+    return missing, distinct
