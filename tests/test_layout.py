@@ -19,7 +19,7 @@ SOURCE = "src/lifecycle"
 GROUND = {"paths", "params", "contract", "expressions"}
 WINGS = {"data", "modeling", "reporting", "serving", "monitoring"}
 ARROWS = {("monitoring", "data"), ("monitoring", "modeling")}  # which wing may import which other
-DOORS = {"run", "report", "roots", "live", "retraining", "play", "score", "cli"}
+DOORS = {"run", "ingest", "report", "roots", "live", "retraining", "play", "score", "cli"}
 BANNED_NAMES = {"utils", "helpers", "common", "misc", "tools"}
 
 

@@ -30,6 +30,13 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run a stage's notebook and render its report (what dvc.yaml calls)")
     run.add_argument("stage", choices=STAGES)
+    ingest = commands.add_parser(
+        "ingest", help="land what is new in a growing source: a Kafka topic, a database's new rows"
+    )
+    ways = ingest.add_mutually_exclusive_group()
+    ways.add_argument("--follow", action="store_true", help="go on until SIGTERM")
+    ways.add_argument("--compact", action="store_true", help="join small files afterwards")
+    ingest.add_argument("--accept-loss", action="store_true", help="go on where the topic lost what was not landed yet")
     commands.add_parser("report", help="write reports/index.html, the front page (what dvc.yaml calls)")
     promote = commands.add_parser("promote", help="register the blessed candidate; make it champion if first or better")
     promote.add_argument(
@@ -97,6 +104,21 @@ def main(arguments: list[str] | None = None) -> int:
 def run(chosen: argparse.Namespace) -> int:
     """lifecycle run STAGE"""
     run_stage(chosen.stage)
+    return 0
+
+
+def ingest(chosen: argparse.Namespace) -> int:
+    """lifecycle ingest [--follow] [--accept-loss] [--compact]"""
+    from lifecycle.ingest import follow
+    from lifecycle.ingest import ingest as land
+
+    project = open_project(write=True)
+    if chosen.follow:
+        lines = follow(project, accept_loss=chosen.accept_loss)
+    else:
+        lines = land(project, accept_loss=chosen.accept_loss, compact=chosen.compact)
+    for line in lines:
+        print(f"ingest: {line}", flush=True)
     return 0
 
 
@@ -255,7 +277,7 @@ def profile(chosen: argparse.Namespace) -> int:
 
 
 COMMANDS = {
-    "run": run, "report": report, "promote": promote, "rollback": rollback, "shadow": shadow, "history": history,
+    "run": run, "ingest": ingest, "report": report, "promote": promote, "rollback": rollback, "shadow": shadow, "history": history,
     "compact": compact, "monitor": monitor, "retrain": retrain, "play": play, "profile": profile, "serve": serve,
     "score": score,
 }  # fmt: skip

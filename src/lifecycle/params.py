@@ -246,7 +246,7 @@ def read_yaml(path: Path) -> Any:
         raise ProjectError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from error
 
 
-def parse_strictly(kind: type[Section], value: Any, path: Path) -> Section:
+def parse_strictly(kind: type[Section], value: Any, path: Path | str) -> Section:
     """Build a `kind` from a parsed file; raises ProjectError with the file, the key and what was expected."""
     try:
         return kind.model_validate(value)

@@ -19,6 +19,7 @@ TRIAL = ".lifecycle/trial"
 EVIDENCE = ".lifecycle/evidence.json"
 
 PARAMS = "params.yaml"
+OPTIONS = f"{PARAMS}: collect.options"
 LOCK = "requirements.txt"
 CONTRACT = "data/contract.yaml"
 REFERENCE = "data/reference.json"
@@ -126,6 +127,15 @@ def replace_file(path: Path) -> Iterator[Path]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk keep a folder's names: those that were added, renamed and removed."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_json(value: Any, path: Path) -> None:

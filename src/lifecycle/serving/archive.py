@@ -17,8 +17,8 @@ from zlib import crc32
 
 import orjson
 
-from lifecycle.paths import ProjectError
-from lifecycle.serving.log import OPEN, SEALED, SEGMENTS, Record, sync_folder
+from lifecycle.paths import ProjectError, sync_folder
+from lifecycle.serving.log import OPEN, SEALED, SEGMENTS, Record
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,6 +20,8 @@ from zlib import crc32
 
 import orjson
 
+from lifecycle.paths import sync_folder
+
 SEGMENTS = "segments"
 OPEN, SEALED = ".open", ".sealed"
 SLICE = 128  # records encoded without a pause: the event loop waits for the GIL a fraction of a millisecond at most
@@ -254,12 +256,3 @@ class Segment:
             else:
                 self.path.unlink()
         os.close(self.handle)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the disk keep a folder's names: those that were added, renamed and removed."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
