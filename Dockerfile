@@ -26,8 +26,9 @@ RUN awk '/^[a-z]/ {wanted = /^(hatchling|packaging|pathspec|pluggy|tomlkit|trove
 RUN find /opt/lifecycle -depth -type d \( -name tests -o -name include \) -path '*/site-packages/*' -exec rm -r {} + \
  && find /opt/lifecycle -type f \( -name '*.pyi' -o -name '*.a' -o -name '*.pxd' \) -delete
 COPY models /srv/lifecycle/models
-# reports/live is where compose.yaml and Kubernetes mount what `lifecycle monitor` found, on a disk that is read-only.
-RUN install -d /srv/lifecycle/reports/live && chmod -R a+rX /srv/lifecycle && install -d -m 0700 /var/lib/lifecycle/predictions
+# On a disk that is read-only, reports/live is where compose.yaml and Kubernetes mount what `lifecycle monitor` found, and
+# data/online where compose.yaml mounts what `lifecycle materialize` wrote.
+RUN install -d /srv/lifecycle/reports/live /srv/lifecycle/data/online && chmod -R a+rX /srv/lifecycle && install -d -m 0700 /var/lib/lifecycle/predictions
 
 FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="lifecycle" \

@@ -18,11 +18,10 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
 from lifecycle import paths
-from lifecycle.expressions import parse_expression
+from lifecycle.expressions import parse_expression, to_value
 from lifecycle.modeling.metrics import compare_auc
 from lifecycle.modeling.pipelines import build_pipeline
 from lifecycle.serving.bundle import load_bundle
-from lifecycle.serving.scorer import to_value
 
 SHUFFLES = (0, 1)
 Record = dict[str, Any]

@@ -22,11 +22,13 @@ import pytest
 from ruamel.yaml import YAML
 
 from lifecycle import paths
+from lifecycle.data.store import StoreMetrics
 from lifecycle.serving.findings import read_findings
 from lifecycle.serving.metrics import Metrics
 from lifecycle.serving.probe import ServerProcess, start_server
 from tests.bundles import ROW, make_champion, write_release
 from tests.findings import make_findings, write_findings
+from tests.stores import write_small_rows
 
 Record = dict[str, Any]
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -73,8 +75,11 @@ def known(checkout: Path, tmp_path: Path) -> set[str]:
     reading = read_findings(write_findings(make_findings("a" * 12), tmp_path / "monitor.json"))
     state = {
         "model": "a", "bundle": "b", "family": "c", "ready": 1.0, "prior": 0.5, "since": 0.0, "monitor": reading,
+        "store": {"materialized": 1.0, "newest": 1.0, "rows": 3},
     }  # fmt: skip
-    told = Metrics(lambda: state).render().decode()
+    metrics = Metrics(lambda: state)
+    StoreMetrics(metrics.registry)
+    told = metrics.render().decode()
     families = re.findall(r"^# TYPE (\S+) (\S+)", told, re.MULTILINE)
     parts = {
         f"{name}{part}" for name, kind in families if kind == "histogram" for part in ("_bucket", "_count", "_sum")
@@ -272,7 +277,8 @@ def serve_findings(root: Path) -> Iterator[ServerProcess]:
     line = {"at": datetime.now(UTC).isoformat(), "model": champion["model"]}
     (root / paths.HISTORY).write_text(json.dumps(line) + "\n")
     write_findings(make_findings(champion["model"]), root / paths.LIVE_MONITORING)
-    with start_server(root, drain_seconds=0) as server:
+    write_small_rows(root)
+    with start_server(root, drain_seconds=0, store="sqlite:///.lifecycle/features.db") as server:
         yield server
 
 
@@ -378,10 +384,11 @@ def test_every_panel_of_the_dashboard_has_numbers(
     ):
 
         def use_server() -> None:
-            """What callers do: predictions, truths, a refused value."""
+            """What callers do: predictions, truths, an entity, a refused value."""
             identity = json.loads(server.ask("/predict", json.dumps(ROW).encode())[2])["request_id"]
             truth = {"request_id": identity, "truth": "yes"}
             assert server.ask("/feedback", json.dumps(truth).encode())[0] == 200
+            assert server.ask("/predict", b'{"entity_id": 1}')[0] == 200
             assert server.ask("/predict", json.dumps({**ROW, "months": -1}).encode())[0] == 422
 
         def has_numbers(expression: str) -> bool:

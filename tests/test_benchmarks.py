@@ -1,4 +1,4 @@
-"""The benchmarks of drift in sizes that take a moment: what they count is what they say that they count."""
+"""Benchmarks in sizes that take a moment: what they count is what they say that they count."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from benchmarks.drift.results import Results
 from benchmarks.drift.rules import OURS, list_rules, move_limit
 from benchmarks.drift.tables import make_table, write_table
 from benchmarks.drift.trials import QUIET, Setting, find_changed, run_trial
+from benchmarks.store import __main__ as store
 from lifecycle.monitoring.drift import MULTIVARIATE, judge_windows
 from lifecycle.monitoring.sketches import Kind, count_window, sketch_reference
+from lifecycle.paths import ProjectError
 from lifecycle.stages.deploy import choose_kinds
 from lifecycle.stages.simulate import draw_month
 from tests.contracts import make_contract
+from tests.servers import start_redis
 
 RULES = list_rules(0.01)
 
@@ -139,3 +142,24 @@ def test_tables_are_of_one_population_and_every_column_is_compared(tmp_path: Pat
     assert detectors.measure_scipy(tmp_path, seconds) == 6 and seconds["window"] > 0
     cost = speed.run_detector(OURS, tmp_path, 6)  # of both parts
     assert cost.reference > 0 and cost.window > 0 and cost.megabytes > 10
+
+
+def test_stores_are_compared_by_the_tables_values_and_by_seconds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = store.make_table()
+    embedded = store.open_ours(table, tmp_path, "sqlite:///cache.db")
+    store.check_values(store.SQLITE, embedded, table)
+    with pytest.raises(ProjectError, match="float_0 of 0 is"):
+        store.check_values(store.SQLITE, embedded, table.assign(float_0=0.5))
+    with start_redis(tmp_path / "redis") as url:
+        contenders = {store.REDIS: store.open_ours(table, tmp_path, url), store.BARE: store.open_bare(table, url)}
+        for name, contender in contenders.items():
+            store.check_values(name, contender, table)
+        one, many = store.compare(contenders, calls=5, rounds=2)
+    assert all(len(seconds) == 10 and (seconds > 0).all() for seconds in one.values()) and min(many.values()) > 1000
+    store.show(one, many)
+    assert capsys.readouterr().out.count("×") == 6
+    slow = {**one, store.FEAST: one[store.REDIS] * 4.9}
+    assert [kept for kept, _ in store.judge(slow)[:2]] == [False, False]
+    assert all(kept for kept, _ in store.judge({**slow, store.FEAST: one[store.REDIS] * 5.1})[:2])

@@ -10,10 +10,9 @@ from timeit import Timer
 import pytest
 
 from lifecycle import paths
-from lifecycle.expressions import Expression, parse_expression
+from lifecycle.expressions import Expression, parse_expression, to_value
 from lifecycle.score import load_rubric
 from lifecycle.serving.bundle import encode_row
-from lifecycle.serving.scorer import to_value
 from tests.champion import Record, load_champion
 
 

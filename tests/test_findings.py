@@ -60,6 +60,7 @@ def tell(findings: Record, folder: Path) -> dict[tuple[str, ...], float]:
         "ready": 1.0,
         "prior": 0.5,
         "since": None,
+        "store": None,
         "monitor": reading,
     }
     return read_gauges(Metrics(lambda: state).render().decode())

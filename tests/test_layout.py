@@ -18,8 +18,8 @@ from lifecycle.run import STAGES, name_notebook
 SOURCE = "src/lifecycle"
 GROUND = {"paths", "params", "contract", "expressions"}
 WINGS = {"data", "modeling", "reporting", "serving", "monitoring"}
-ARROWS = {("monitoring", "data"), ("monitoring", "modeling")}  # which wing may import which other
-DOORS = {"run", "ingest", "report", "roots", "live", "retraining", "play", "score", "cli"}
+ARROWS = {("monitoring", "data"), ("monitoring", "modeling"), ("serving", "data")}  # which wing may import which other
+DOORS = {"run", "ingest", "report", "roots", "live", "retraining", "play", "score", "materialize", "cli"}
 BANNED_NAMES = {"utils", "helpers", "common", "misc", "tools"}
 
 

@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
+from lifecycle.paths import ONLINE_ROWS
 from lifecycle.serving.app import OPEN
 from lifecycle.serving.settings import PREFIX, Settings
 
@@ -189,7 +190,9 @@ def test_compose_runs_the_api_as_the_image_is_meant_to_be_run(checkout: Path) ->
     assert "predictions:/var/lib/lifecycle/predictions" in api["volumes"]
     findings = Settings().monitor_file.parent
     assert f"./{findings}:/srv/lifecycle/{findings}:ro" in api["volumes"]
-    assert (checkout / findings).is_dir(), "Docker would make it, as root"
+    online = Path(ONLINE_ROWS).parent
+    assert f"./{online}:/srv/lifecycle/{online}:ro" in api["volumes"]
+    assert all((checkout / folder).is_dir() for folder in (findings, online)), "Docker would make it, as root"
     drain = float(api["environment"][f"{PREFIX}DRAIN_SECONDS"])
     assert int(api["stop_grace_period"].removesuffix("s")) >= drain + GRACEFUL
     version = read_lock(checkout / "requirements.txt")["mlflow"][0]

@@ -153,7 +153,7 @@ def test_a_changed_source_file_makes_collect_stale(built: Path) -> None:
 def test_reports_stand_alone(built: Path) -> None:
     """No page of the pipeline fetches anything."""
     pages = sorted((built / "reports").glob("*.html"))
-    assert len(pages) == len(STAGES) + 3  # the front page, the model card, and serving.html with its measured times
+    assert len(pages) == len(STAGES) + 4  # the front page, the model card, the features, serving.html
     for page in pages:
         text = page.read_text()
         for outside in ('src="http', 'src="//', "@import", "url(http", '<link rel="stylesheet"', "<iframe"):

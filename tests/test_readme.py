@@ -40,6 +40,8 @@ RUN_ELSEWHERE = {
     ".venv/bin/lifecycle retrain": "test_pipeline.py",
     ".venv/bin/lifecycle play": "test_pipeline.py",
     ".venv/bin/lifecycle score": "test_score.py",
+    ".venv/bin/lifecycle materialize": "test_materialize.py",
+    ".venv/bin/lifecycle materialize --check": "test_materialize.py",
     "make airflow": "test_dag.py",
     "make deliver": "test_ops.py, with the programs that it calls replaced; test_container there builds and tries the image",
 }

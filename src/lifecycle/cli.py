@@ -6,6 +6,8 @@ import argparse
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -76,6 +78,14 @@ def build_parser() -> argparse.ArgumentParser:
     retrain.add_argument("--log", metavar="FOLDER", help="the prediction log (the server's)")
     play = commands.add_parser("play", help="play a year of production offline: drift, alarm, retraining, promotion")
     play.add_argument("--scenario", metavar="NAME", help="which of simulate.scenarios (that of monitor.log)")
+    materialize = commands.add_parser(
+        "materialize", help="fill the online feature store from the validated table, or compare the two"
+    )
+    materialize.add_argument("--since", metavar="MOMENT", help="of rows from this moment on alone (ISO 8601, UTC)")
+    materialize.add_argument(
+        "--check", action="store_true", help="compare online with offline instead; exit status 1 where they differ"
+    )
+    materialize.add_argument("--sample", type=int, metavar="N", help="with --check: compare N entities (all)")
     score = commands.add_parser(
         "score", help="tell the ML Test Score: what shows each of its 28 rows, and when that last ran"
     )
@@ -264,6 +274,37 @@ def score(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def materialize(chosen: argparse.Namespace) -> int:
+    """lifecycle materialize [--since MOMENT] [--check [--sample N]]"""
+    from lifecycle.materialize import compare_stores, materialize, parse_moment, tell_comparison, tell_filled
+
+    project = open_project(write=True)
+    if not chosen.check:
+        if chosen.sample is not None:
+            raise ProjectError("--sample goes with --check.")
+        since = None if chosen.since is None else parse_moment(chosen.since)
+        print(tell_filled(materialize(project, since, tell_slowly("materialize"))))
+        return 0
+    if chosen.since is not None or (chosen.sample is not None and chosen.sample < 1):
+        raise ProjectError("--check takes --sample with a number of at least 1, and no --since.")
+    found = compare_stores(project, chosen.sample)
+    print(*tell_comparison(found), sep="\n")
+    return 0 if found.agrees else 1
+
+
+def tell_slowly(command: str, every: float = 5.0) -> Callable[[str], None]:
+    """What tells how far a command is, on stderr, a line in so many seconds."""
+    last = time.monotonic()
+
+    def tell(line: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= every:
+            last = time.monotonic()
+            print(f"{command}: {line}", file=sys.stderr, flush=True)
+
+    return tell
+
+
 def profile(chosen: argparse.Namespace) -> int:
     """lifecycle profile"""
     from lifecycle.stages.validate import describe_reference, read_raw
@@ -279,7 +320,7 @@ def profile(chosen: argparse.Namespace) -> int:
 COMMANDS = {
     "run": run, "ingest": ingest, "report": report, "promote": promote, "rollback": rollback, "shadow": shadow, "history": history,
     "compact": compact, "monitor": monitor, "retrain": retrain, "play": play, "profile": profile, "serve": serve,
-    "score": score,
+    "score": score, "materialize": materialize,
 }  # fmt: skip
 
 

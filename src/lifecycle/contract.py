@@ -33,7 +33,8 @@ class Column(Strict):
     `values` lists all that may occur; `min` and `max` are inclusive, in `unit`. `missing` says what a model gets where
     the value is absent (`impute`: median or most frequent value of the training part; `level`: a level of its own;
     `keep`: left absent), `outliers` what happens beyond Tukey's outer fences (3 IQR; fitted on the training part).
-    `duration` marks time since a start (such as the age of an account), `pii` what becomes of an identifying column.
+    `duration` marks time since a start (such as the age of an account), `pii` what becomes of an identifying column, `owner`
+    who answers for it, in place of the contract's.
     """
 
     role: Role
@@ -49,6 +50,7 @@ class Column(Strict):
     duration: bool = False
     positive: Scalar | None = None
     pii: Literal["pseudonymise", "drop"] = "drop"
+    owner: str = ""
 
     @model_validator(mode="after")
     def check_agreement(self) -> Self:
@@ -90,10 +92,11 @@ class Tolerance(Strict):
 
 
 class Contract(Strict):
-    """The table's contract: its columns in order, the columns to watch for fairness, and the tolerance."""
+    """The table's contract: its columns in order, the columns to watch for fairness, the tolerance, and who answers for it."""
 
     name: Sentence
     description: Sentence
+    owner: str = ""
     tolerance: Tolerance = Tolerance(quarantined=0.01)
     fairness: tuple[str, ...] = ()
     columns: dict[str, Column]

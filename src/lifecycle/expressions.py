@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from operator import itemgetter
@@ -172,6 +172,24 @@ class Expression:
         result = np.where(np.isfinite(result), result, np.nan)
         rows = len(values[self.columns[0]])
         return result if result.shape == (rows,) else np.full(rows, result)
+
+
+def to_array(values: Sequence[Any], dtype: str) -> Array:
+    """A column as `compute` reads it: float64, datetime64 in UTC, or objects with None where absent."""
+    if dtype == "string":
+        array = np.empty(len(values), dtype=object)
+        array[:] = values
+        return array
+    if dtype == "datetime":
+        return np.array(values, dtype="datetime64[us]")
+    return np.array(values, dtype="float64")
+
+
+def to_value(value: Any, dtype: str) -> Any:
+    """A value as `compute_one` reads it: a number is a float, NaN where absent."""
+    if dtype in ("string", "datetime"):
+        return value
+    return math.nan if value is None else float(value)
 
 
 def parse_expression(text: str, name: str) -> Expression:

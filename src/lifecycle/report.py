@@ -1,4 +1,4 @@
-"""The front page, reports/index.html: what was decided and why, from the files that the stages wrote."""
+"""The front page, reports/index.html: what was decided and why, from the files that the stages wrote; and the registry of features."""
 
 from __future__ import annotations
 
@@ -11,9 +11,13 @@ from markupsafe import Markup
 
 from lifecycle import paths
 from lifecycle.contract import Contract, load_contract
-from lifecycle.paths import Project, read_json, replace_file
+from lifecycle.data.catalog import describe_features
+from lifecycle.modeling.model import METADATA_FILE
+from lifecycle.modeling.releases import find_release, read_champion
+from lifecycle.paths import Project, read_json, replace_file, write_json
 from lifecycle.reporting.front import draw_drivers, draw_gain
 from lifecycle.reporting.html import render_page, render_part
+from lifecycle.reporting.registry import render_registry
 from lifecycle.reporting.wording import format_estimate, join_words
 from lifecycle.run import STAGES, list_links, list_reports
 from lifecycle.stages.evaluate import list_cards, tell_consequence
@@ -37,7 +41,10 @@ READS = {
 
 
 def write_report(project: Project) -> Path:
-    """Write the front page and give its path; raises ProjectError naming the file that a stage has yet to write."""
+    """Write the front page and the registry of features, and give the front page's path.
+
+    Raises ProjectError naming the file that a stage has yet to write.
+    """
     contract = load_contract(project.read(paths.CONTRACT))
     read = {name: read_json(project.read(path)) for name, path in READS.items()}
     verdict, evaluation = read["verdict"], read["evaluation"]
@@ -67,7 +74,48 @@ def write_report(project: Project) -> Path:
             f"{contract.name}: the model", body, project=contract.name, links=list_links(), current="index.html"
         )
         aside.write_text(text, encoding="utf-8")
+    write_registry(project, contract, read)
     return page
+
+
+def write_registry(project: Project, contract: Contract, read: dict[str, Record]) -> None:
+    """Write the registry of features, as JSON and as a page."""
+    models = list_models(project.root, read)
+    weights = {record["column"]: record["attribution"] for record in read["explanation"]["importance"]}
+    registry = {
+        "project": contract.name,
+        "models": models,
+        "features": [
+            {
+                **feature,
+                "importance": weights.get(feature["name"]),
+                "used_by": [model["model"] for model in models if feature["name"] in model["features"]],
+            }
+            for feature in describe_features(read["features"]["features"], contract, project.read(paths.TRAIN_TABLE))
+        ],
+    }
+    write_json(registry, project.write(paths.FEATURE_REGISTRY))
+    page = project.write(paths.FEATURE_PAGE)
+    with replace_file(page) as aside:
+        aside.write_text(render_registry(registry, list_links(), page.name), encoding="utf-8")
+
+
+def list_models(root: Path, read: dict[str, Record]) -> list[Record]:
+    """The champion and the candidate, which may be one: content hash, roles, family, bundle and the features that each reads."""
+    candidate = {**read["model"], "model": read["verdict"]["model"], "bundle": read["blessing"]["bundle"]}
+    champion = read_champion(root)
+    if champion["model"] == candidate["model"]:
+        return [describe_model(candidate, "champion", "candidate")]
+    models = [describe_model(candidate, "candidate")]
+    if champion["model"] is not None:
+        metadata = read_json(find_release(root, champion["model"]) / METADATA_FILE)
+        models = [describe_model({**metadata, **champion}, "champion"), *models]
+    return models
+
+
+def describe_model(model: Record, *roles: str) -> Record:
+    """A model as the registry of features knows it."""
+    return {**{key: model[key] for key in ("model", "bundle", "family", "features")}, "roles": roles}
 
 
 def tell_decisions(contract: Contract, read: dict[str, Record]) -> list[str]:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from lifecycle.serving import dashboard, openapi
 from lifecycle.serving import metrics as prometheus
+from lifecycle.serving.entities import FIELD, complete_rows, open_features, read_entities
 from lifecycle.serving.explain import explain_row
 from lifecycle.serving.findings import MonitorFile
 from lifecycle.serving.guards import CLOSE, PROBLEM, SECURITY, Headers, KeyRing, RateLimit
@@ -70,6 +71,7 @@ class Service:
         self.monitor = MonitorFile(root / settings.monitor_file)
         self.monitor.read()
         self.metrics = prometheus.Metrics(self.describe_state)
+        self.store = open_features(root, settings, self.metrics.registry)
         self.shadow = Shadow(self.log.append, lambda *told: self.metrics.shadowed.labels(*told[:2]).inc(told[2]))
         self.keys = KeyRing(tuple(key.get_secret_value() for key in settings.api_keys))
         self.limit = RateLimit(settings.rate_limit / settings.workers)
@@ -162,13 +164,14 @@ class Service:
         explain = bool(scope["query_string"]) and self.wants_explanation(scope["query_string"])
         body = await self.read_body(headers, receive)
         lineup = self.lineup  # one look: no answer mixes two versions
-        first = lineup.first
-        rows, listed = first.schema.parse(body) if first else self.parse_freely(body)
+        rows, listed, named = await self.read_rows(body, lineup)
         if explain and len(rows) > self.settings.max_explained:
             raise RequestError(413, f"At most {self.settings.max_explained} rows are explained at once.")
         answer = self.judge.answer(lineup, rows)
         at = now()
         told = self.tell_predictions(lineup, answer, rows, at)
+        if named:
+            told = [record | entity for record, entity in zip(told, named, strict=True)]
         if explain:
             await self.add_explanations(answer, rows, told)
         model = answer.bundle.name if answer.bundle else PRIOR
@@ -180,6 +183,20 @@ class Service:
         reply = {"predictions": told, **shared} if listed else {**told[0], **shared}
         await self.send(scope, send, 200, JSON, orjson.dumps(reply))
         self.metrics.latency.observe(time.perf_counter() - began)
+
+    async def read_rows(self, body: bytes, lineup: Lineup) -> tuple[list[Record], bool, list[Record]]:
+        """The rows of a body, whether it was a list, and what the answers say of the entities that rows named, if any did."""
+        schema = lineup.first.schema if lineup.first else None
+        if schema is None:
+            return *self.parse_freely(body), []
+        found = read_entities(body, schema)
+        if found is None:
+            return *schema.parse(body), []
+        if self.store is None:
+            raise RequestError(422, f"{FIELD}: rows name no entity here: LIFECYCLE_SERVE_STORE names no feature store.")
+        loop = asyncio.get_running_loop()  # the store may wait for another machine: other requests do not
+        rows, named = await loop.run_in_executor(None, complete_rows, *found, schema, self.store)
+        return rows, found[1], named
 
     def wants_explanation(self, query: bytes) -> bool:
         """Whether ?explain=true was asked for; raises RequestError for another query."""
@@ -394,6 +411,7 @@ class Service:
         lineup, reading = self.lineup, self.monitor.last
         at = lineup.since.get("at")
         return {
+            "store": None if self.store is None else self.store.describe(),
             "monitor": reading if reading and reading.findings.model == lineup.name else None,
             "model": lineup.name,
             "bundle": str(lineup.champion.get("bundle"))[:12],

@@ -110,6 +110,8 @@ class StateCollector:
         for model, (right, told) in self.count_truths().items():
             accuracy.add_metric([model], right / told)
         yield accuracy
+        if state["store"] is not None:
+            yield from collect_store(state["store"])
         if state["monitor"] is not None:
             yield from collect_drift(state["monitor"])
             yield from collect_performance(state["monitor"])
@@ -124,6 +126,16 @@ class StateCollector:
                     hit = sample.value if sample.labels["correct"] == "true" else 0.0
                     counts[sample.labels["model"]] = (right + hit, told + sample.value)
         return counts
+
+
+def collect_store(store: State) -> Iterable[Metric]:
+    """Gauges of how fresh the feature store's rows are."""
+    yield GaugeMetricFamily("feature_store_entities", "Entities that the feature store has rows of.", store["rows"])
+    yield GaugeMetricFamily(
+        "feature_store_materialized_timestamp_seconds", "When the rows were last materialised.", store["materialized"]
+    )
+    if store["newest"] is not None:
+        yield GaugeMetricFamily("feature_store_newest_timestamp_seconds", "The newest row's moment.", store["newest"])
 
 
 def collect_drift(reading: Reading) -> Iterable[Metric]:

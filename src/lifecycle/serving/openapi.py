@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle.serving.bundle import Bundle, encode_row
+from lifecycle.serving.entities import FIELD
 from lifecycle.serving.settings import Settings
 
 Record = dict[str, Any]
@@ -53,6 +54,15 @@ def read_page(path: str) -> tuple[bytes, bytes]:
     return kind + b"; charset=utf-8", (Path(spec.origin).parent / "resources" / Path(path).name).read_bytes()
 
 
+NAMED: Record = {  # what is told where a row named an entity
+    "entity_id": {"type": ["integer", "string"], "description": "As it was asked for."},
+    "features": {
+        "enum": ["cached", "computed", "direct"],
+        "description": "Where they come from: the cache, the entity's row, or its row because the cache does not answer.",
+    },
+}
+
+
 def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
     """The OpenAPI document; without a bundle rows are any objects."""
     row: Record = bundle.schema.to_json_schema() if bundle else {"type": "object", "example": {}}
@@ -62,13 +72,19 @@ def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
         **PREDICTION,
         "prediction": {**PREDICTION["prediction"], **({"enum": [*labels, None]} if labels else {})},
     }
-    rows: Record = {"type": "array", "items": refer("Row"), "minItems": 1, "maxItems": settings.max_rows}
+    named = bundle is not None and bool(settings.store.get_secret_value()) and FIELD not in bundle.schema.columns
+    kinds = [refer("Row"), *([refer("Entity")] if named else [])]
+    items = {"oneOf": kinds} if named else kinds[0]
+    rows: Record = {"type": "array", "items": items, "minItems": 1, "maxItems": settings.max_rows}
+    if named:
+        prediction |= NAMED
+    optional = ("explanation", *(NAMED if named else ()))
     truth = {"request_id": {"type": "string"}, "truth": {"enum": labels} if labels else {}}
     schemas: Record = {
         "Row": row,
-        "Prediction": describe_object({**prediction, **SHARED}, optional=("explanation",)),
+        "Prediction": describe_object({**prediction, **SHARED}, optional=optional),
         "Predictions": describe_object({
-            "predictions": {"type": "array", "items": describe_object(prediction, optional=("explanation",))}, **SHARED,
+            "predictions": {"type": "array", "items": describe_object(prediction, optional=optional)}, **SHARED,
         }),
         "Truth": {**describe_object(truth), "additionalProperties": False},
         "Problem": describe_object(
@@ -76,9 +92,16 @@ def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
              "detail": {"type": "string"}, "errors": {"type": "array", "items": {"type": "object"}}}, optional=("errors",),
         ),
     }  # fmt: skip
+    if named:
+        schemas["Entity"] = describe_entity(row)
     examples = {
         "one": {"summary": "One row", "value": example},
         "list": {"summary": "A list", "value": [example, example]},
+        **(
+            {"entity": {"summary": "An entity, whose columns the feature store has", "value": {FIELD: 1}}}
+            if named
+            else {}
+        ),
     }
     told = golden_example(bundle)
     predict = {
@@ -90,11 +113,12 @@ def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
              "description": f"Add what moved each prediction; at most {settings.max_explained} rows."}
         ],
         "requestBody": {"required": True, "content": {"application/json": {
-            "schema": {"oneOf": [refer("Row"), rows]}, "examples": examples,
+            "schema": {"oneOf": [*kinds, rows]}, "examples": examples,
         }}},
         "responses": {
             "200": describe_answer("The predictions", {"oneOf": [refer("Prediction"), refer("Predictions")]}, told),
-            **list_refusals("400", "401", "408", "413", "415", "422", "429"),
+            **list_refusals("400", "401", *(["404"] if named else []), "408", "413", "415", "422", "429"),
+            **(list_refusals("503") if named else {}),
         },
     }  # fmt: skip
     feedback = {
@@ -151,6 +175,19 @@ def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
         },
         "components": {"schemas": schemas, **({"securitySchemes": keys} if settings.api_keys else {})},
     }  # fmt: skip
+
+
+def describe_entity(row: Record) -> Record:
+    """The schema of a row that names an entity: any column may stand beside it, and goes before what the store has."""
+    return {
+        "type": "object",
+        "properties": {
+            FIELD: {"type": ["integer", "string"], "description": "Of the feature store."},
+            **row["properties"],
+        },
+        "required": [FIELD],
+        "additionalProperties": False,
+    }
 
 
 def golden_example(bundle: Bundle | None) -> Record | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
-from math import exp, isfinite, log, nan
+from math import exp, isfinite, log
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from lifecycle.expressions import Array, Expression, parse_expression
+from lifecycle.expressions import Array, Expression, parse_expression, to_array, to_value
 
 Record = dict[str, Any]
 Row = Mapping[str, Any]  # the values of its columns; absent or None where missing
@@ -221,24 +221,6 @@ def find_codes(feature: Record) -> dict[Any, float] | None:
 def to_level(value: Any) -> str | None:
     """A level as the encoder knows it: a string, or None where absent."""
     return value if value is None or type(value) is str else str(value)
-
-
-def to_array(values: Sequence[Any], dtype: str) -> Array:
-    """A column as an expression reads it: float64, datetime64 in UTC, or objects with None where absent."""
-    if dtype == "string":
-        array = np.empty(len(values), dtype=object)
-        array[:] = values
-        return array
-    if dtype == "datetime":
-        return np.array(values, dtype="datetime64[us]")
-    return np.array(values, dtype="float64")
-
-
-def to_value(value: Any, dtype: str) -> Any:
-    """A value as an expression reads it: a number is a float, NaN where absent."""
-    if dtype in ("string", "datetime"):
-        return value
-    return nan if value is None else float(value)
 
 
 def to_bounds(values: list[float | None], absent: float) -> Array:

@@ -113,7 +113,9 @@ def log_as_json() -> None:
     """Send this process's log to stderr as JSON lines."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name, level in (("lifecycle.serving", logging.INFO), ("uvicorn.error", logging.WARNING)):
+    for name, level in (
+        ("lifecycle.serving", logging.INFO), ("lifecycle.data", logging.INFO), ("uvicorn.error", logging.WARNING),
+    ):  # fmt: skip
         log = logging.getLogger(name)
         log.handlers, log.propagate = [handler], False
         log.setLevel(level)

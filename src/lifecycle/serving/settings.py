@@ -47,6 +47,11 @@ class Settings(BaseModel):
     flush_seconds: Positive = 0.5  # a crash loses at most what was answered in so long
     segment_bytes: Annotated[int, Field(ge=4096)] = 32 * 1024 * 1024
     segment_seconds: Positive = 600
+    store: SecretStr = SecretStr(
+        ""
+    )  # a feature store's address, as sqlite:///.lifecycle/features.db; empty: rows name no entity
+    store_ttl: Positive = 3600  # how old a cached feature may be
+    store_timeout: Positive = 0.1  # of a call to the store, which is then left alone for a while
     access_log: bool = False  # a line for every request; refused and failed ones have theirs anyway
 
 

@@ -1,0 +1,1 @@
+"""What a feature store costs, beside Feast and a bare Redis."""
