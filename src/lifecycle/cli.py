@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from lifecycle.contract import load_contract
 from lifecycle.paths import (
@@ -307,12 +308,14 @@ def tell_slowly(command: str, every: float = 5.0) -> Callable[[str], None]:
 
 def profile(chosen: argparse.Namespace) -> int:
     """lifecycle profile"""
-    from lifecycle.stages.validate import describe_reference, read_raw
+    from lifecycle.stages.validate import describe_reference
 
     project = open_project(write=True)
     contract = load_contract(project.read(CONTRACT))
-    raw = read_raw(project.read(RAW_TABLE), contract)
-    write_json(describe_reference(raw, contract), project.write(REFERENCE))
+    path = project.write(REFERENCE)
+    with TemporaryDirectory(dir=path.parent) as folder:
+        reference = describe_reference(project.read(RAW_TABLE), contract, Path(folder))
+    write_json(reference, path)
     print(f"profile: {REFERENCE} now holds the distributions of {RAW_TABLE}")
     return 0
 

@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lifecycle.data import conversion
+from lifecycle.data.tables import write_table
 from lifecycle.paths import ProjectError
 from lifecycle.stages import features
 from tests.contracts import make_contract
@@ -125,16 +129,71 @@ def test_one_class_alone_cannot_be_split(customers: pd.DataFrame) -> None:
         features.split_rows(customers.assign(left="no"), make_contract(), "stratified", 0.2, seed=1)
 
 
-def test_description_of_the_split_and_summary(customers: pd.DataFrame) -> None:
+def write_valid(frame: pd.DataFrame, folder: Path) -> Path:
+    write_table(frame, folder / "valid.parquet")
+    return folder / "valid.parquet"
+
+
+def test_both_sides_of_the_division_are_written_and_summed_up(customers: pd.DataFrame, tmp_path: Path) -> None:
     contract = make_contract()
-    declared = features.list_features(contract, list(customers.columns), {})
-    computed = features.compute_features(customers, declared)
-    table = features.assemble_table(customers, computed, contract)
-    assert list(table.columns[:2]) == ["id", "left"]
-    assert table["left"].dtype == "int8"
-    described = features.describe_split(table, np.arange(300) < 60, contract, "time")
+    path = write_valid(customers, tmp_path)
+    declared = features.list_features(contract, features.list_columns(path), {"rate": "spend / months"})
+    keys = features.read_keys(path, contract)
+    held_out = features.split_rows(keys, contract, "stratified", 0.2, seed=1)
+    np.testing.assert_array_equal(held_out, features.split_rows(customers, contract, "stratified", 0.2, seed=1))
+    train, test = tmp_path / "train.parquet", tmp_path / "test.parquet"
+    summary = features.write_features(path, declared, contract, held_out, train, test)
+    whole = features.assemble_table(customers, features.compute_features(customers, declared), contract)
+    for side, rows in ((train, ~held_out), (test, held_out)):
+        expected = tmp_path / "expected.parquet"
+        write_table(whole[rows], expected)
+        assert side.read_bytes() == expected.read_bytes()
+    assert list(whole.columns[:2]) == ["id", "left"]
+    assert whole["left"].dtype == "int8"
+    described = features.describe_split(keys, held_out, contract, "stratified")
     assert (described["train_rows"], described["test_rows"]) == (240, 60)
-    assert described["test_rate"] == (customers["left"][:60] == "yes").mean()
-    summary = features.summarise_features(computed)
+    assert described["test_rate"] == (customers["left"][held_out] == "yes").mean()
     assert summary.loc["plan", "commonest"] == customers["plan"].mode()[0]
-    assert summary.loc["months", "greatest"] == customers["months"].max()
+    assert summary.loc["plan", "distinct"] == 3
+    assert summary.loc["months", ["least", "median", "greatest"]].tolist() == [
+        customers["months"].min(), customers["months"].median(), customers["months"].max(),
+    ]  # fmt: skip
+    assert summary.loc["spend", "missing"] == f"{customers['spend'].isna().mean():.2%}"
+    assert summary.loc["spend", "distinct"] == customers["spend"].nunique()
+
+
+def test_parts_change_nothing(customers: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contract = make_contract(plan={"nullable": True}, at=TIME)
+    frame = customers.assign(
+        plan=customers["plan"].where(customers["id"] > 100), at=pd.date_range("2024-01-01", periods=300, freq="7h")
+    )
+    path = write_valid(frame, tmp_path)
+    declared = features.list_features(contract, list(frame), {})
+    written = []
+    for rows in (1000, 7):
+        monkeypatch.setattr(conversion, "size_part", lambda _, rows=rows: rows)
+        train, test = tmp_path / "train.parquet", tmp_path / "test.parquet"
+        summary = features.write_features(path, declared, contract, np.arange(300) > 200, train, test)
+        written.append((train.read_bytes(), test.read_bytes(), summary.to_csv(), features.read_keys(path, contract)))
+    assert written[0][:3] == written[1][:3]
+    pd.testing.assert_frame_equal(written[0][3], written[1][3])
+
+
+@pytest.mark.parametrize("strategy", ["stratified", "group"])
+def test_a_long_table_is_divided_by_hashes(
+    strategy: str, customers: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "ROWS", 100)
+    many = pd.concat([customers] * 20, ignore_index=True)
+    many = many.assign(id=["k" + str(row // 4) for row in range(len(many))])
+    contract = make_contract(id={"dtype": "string"})
+    keys = features.read_keys(write_valid(many, tmp_path), contract)
+    held_out = features.split_rows(keys, contract, strategy, 0.2, seed=1)
+    assert abs(held_out.mean() - 0.2) < 0.02
+    rates = (many["left"] == "yes").groupby(held_out).mean()
+    assert abs(rates[True] - rates[False]) < 0.05
+    assert (held_out != features.split_rows(keys, contract, strategy, 0.2, seed=2)).any()
+    if strategy == "group":
+        assert not set(many["id"][held_out]) & set(many["id"][~held_out])
+    else:
+        assert held_out.sum() == sum(round(count * 0.2) for count in many["left"].value_counts())

@@ -28,37 +28,41 @@ def walk(
     limit: float = 0.95,
 ) -> dict[str, Any]:
     """What the notebook does, up to the verdict."""
-    path = folder / "raw.parquet"
+    path, valid_path, quarantine_path = (folder / f"{name}.parquet" for name in ("raw", "valid", "quarantine"))
     pq.write_table(pa.Table.from_pandas(raw, preserve_index=False), path)
-    read = validate.read_raw(path, contract)
-    findings = validate.find_personal(read, contract.columns, policy)
+    findings = validate.search_personal(path, contract, policy)
     protection = validate.plan_protection(contract.columns, findings)
-    safe = validate.protect_table(read, protection)
     columns = validate.narrow_columns(contract.columns, protection)
-    typed, broken = validate.convert_columns(safe, columns)
-    fences = validate.measure_fences(typed, columns)
-    repeated, varied = validate.find_repeats(safe, columns)
-    breaches = validate.collect_breaches(typed, broken, repeated, fences, columns)
-    reasons = validate.count_reasons(breaches)
-    valid, quarantine = validate.split_rows(safe, typed, breaches, columns)
-    course = validate.trace_time(safe, typed, columns)
-    drift = validate.compare_reference(reference, valid, columns)
-    separation = validate.separate_classes(valid, columns, contract, 0)
-    associations = validate.associate_columns(valid, columns, separation, 0)
+    survey = validate.survey_rows(path, contract, protection, folder)
+    split = validate.split_rows(path, contract, protection, survey, reference, valid_path, quarantine_path)
+    drift = validate.compare_reference(reference, split.profile)
+    separation = validate.separate_classes(split.sample, columns, contract, 0)
+    associations = validate.associate_columns(split.sample, columns, separation, 0)
     checks = [
         *validate.check_personal(contract, findings, policy),
-        *validate.check_rows(safe, breaches, columns),
-        validate.check_classes(valid, contract),
-        validate.check_ids(varied, columns),
-        validate.check_duplicates(validate.find_duplicates(safe, columns)),
-        validate.check_outliers(fences),
-        *validate.check_time(course),
+        *validate.check_rows(split.reasons, split.broken, columns),
+        validate.check_classes(split.classes, contract),
+        validate.check_ids(survey.repeats.varied, columns),
+        validate.check_duplicates(survey.repeats.duplicated, survey.rows),
+        validate.check_outliers(split.fences),
+        *validate.check_time(survey.course),
         *validate.check_drift(drift, reference, 0.2),
         validate.check_association(associations, contract.target, limit),
         validate.check_leakage(separation, limit),
     ]
-    verdict = validate.judge_table(checks, contract, protection, reasons, len(valid), len(quarantine))
+    verdict = validate.judge_table(checks, contract, protection, split)
+    valid, quarantine = (pd.read_parquet(validate.hide_file(name)) for name in (valid_path, quarantine_path))
+    validate.release_tables(verdict, valid_path, quarantine_path)
+    assert valid_path.exists() == verdict["passed"]
+    assert not list(folder.glob(".*"))
+    valid_path.unlink(missing_ok=True)
     return {**locals(), "checks": {check["name"]: check for check in verdict["checks"]}}
+
+
+def make_folder(parent: Path) -> Path:
+    folder = parent / "reference"
+    folder.mkdir()
+    return folder
 
 
 def make_everything() -> Contract:
@@ -82,7 +86,7 @@ def clean(customers: pd.DataFrame) -> pd.DataFrame:
 def reference(clean: pd.DataFrame, tmp_path: Path) -> dict[str, Any]:
     pq.write_table(pa.Table.from_pandas(clean), tmp_path / "old.parquet")
     contract = make_everything()
-    return validate.describe_reference(validate.read_raw(tmp_path / "old.parquet", contract), contract)
+    return validate.describe_reference(tmp_path / "old.parquet", contract, make_folder(tmp_path))
 
 
 def change(frame: pd.DataFrame, column: str, values: dict[int, Any]) -> pd.DataFrame:
@@ -181,12 +185,12 @@ def test_nothing_personal_is_written(clean: pd.DataFrame, tmp_path: Path, monkey
     )
     contract = make_everything()
     made = walk(raw, contract, tmp_path, policy="pseudonymise")
-    written = f"{made['verdict']}{made['valid'].to_csv()}{made['quarantine'].to_csv()}{made['reasons'].to_csv()}"
+    written = f"{made['verdict']}{made['valid'].to_csv()}{made['quarantine'].to_csv()}{made['split']}"
     assert "@x.org" not in written
     assert "Ann" not in written
     assert made["verdict"]["pseudonymised"] == ["note"]
     assert made["quarantine"]["plan"][0] == "[e-mail]"
-    reference = validate.describe_reference(made["read"], contract)
+    reference = validate.describe_reference(tmp_path / "raw.parquet", contract, make_folder(tmp_path))
     assert "x.org" not in json.dumps(reference)
     assert "note" not in reference["columns"]
 
@@ -199,8 +203,8 @@ def test_a_check_that_does_not_apply_says_so(customers: pd.DataFrame, tmp_path: 
 
 
 def test_a_column_that_the_reference_lacks_is_named(customers: pd.DataFrame, tmp_path: Path) -> None:
-    reference = walk(customers, make_contract(), tmp_path)
-    old = validate.describe_reference(reference["read"], make_contract())
+    walk(customers, make_contract(), tmp_path)
+    old = validate.describe_reference(tmp_path / "raw.parquet", make_contract(), make_folder(tmp_path))
     del old["columns"]["spend"]
     made = walk(customers, make_contract(), tmp_path, reference=old)
     assert made["checks"]["drift"]["message"].endswith("The reference has no 'spend'.")
@@ -242,16 +246,15 @@ def test_tables_of_one_kind_and_wide_ones(role: str, tmp_path: Path, monkeypatch
 
 
 def draw_everything(made: dict[str, Any]) -> list[Any]:
-    shares = validate.share_missing(made["typed"], made["broken"])
-    course = made["course"]
+    split, course = made["split"], made["survey"].course
     figures = [
-        quality.draw_reasons(made["reasons"]),
-        quality.draw_missing(shares),
-        quality.draw_outliers(made["typed"], made["fences"]),
+        quality.draw_reasons(split.reasons),
+        quality.draw_missing(split.missing),
+        quality.draw_outliers(made["survey"].numbers, split.fences),
         quality.draw_separation(made["separation"], 0.95),
         quality.draw_associations(made["associations"]),
         quality.draw_drift(made["drift"], 0.2),
-        quality.draw_course(made["valid"][made["contract"].time], course.gaps) if course else None,
+        quality.draw_course(split.sample[made["contract"].time], course.gaps, split.valid) if course else None,
     ]
     for figure in figures:
         if figure is not None:
@@ -282,6 +285,6 @@ def test_there_is_nothing_to_draw_of_a_clean_table(
     clean: pd.DataFrame, reference: dict[str, Any], tmp_path: Path
 ) -> None:
     made = walk(clean, make_everything(), tmp_path, reference=reference)
-    assert quality.draw_reasons(made["reasons"]) is None
+    assert quality.draw_reasons(made["split"].reasons) is None
     assert quality.draw_drift(made["drift"], 0.2) is None
     assert quality.draw_missing(pd.Series({"a": 0.0})) is None

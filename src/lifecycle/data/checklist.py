@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 
 from lifecycle.contract import Column, Contract, Role
-from lifecycle.data.checks import Breach, Check, Course, Severity, count_reasons, name_keys, show_rows
+from lifecycle.data.checks import Check, Course, Severity, name_keys
 from lifecycle.data.conversion import list_names
 from lifecycle.data.privacy import Finding
+from lifecycle.data.repeats import Places
 from lifecycle.paths import REFERENCE
-
-Array = np.ndarray[Any, Any]
 
 # Every check: its title, and how bad it is when it fails.
 CHECKS: dict[str, tuple[str, Severity]] = {
@@ -82,14 +81,13 @@ def say_share(share: float) -> str:
     return f"{share:.1%}" if share >= 0.001 or share <= 0 else f"{100 * share:.1g}%"
 
 
-def number_rows(positions: Array) -> list[str]:
+def number_rows(places: Places) -> list[str]:
     """The first of some rows, counted from 1."""
-    return [f"row {position + 1}" for position in positions[:EXAMPLES]]
+    return [f"row {position + 1}" for position in places.first]
 
 
-def check_rows(safe: pd.DataFrame, breaches: list[Breach], columns: Mapping[str, Column]) -> list[Check]:
-    """The checks of single rows, by rule; those of the target are one of their own."""
-    target = next(name for name, column in columns.items() if column.role is Role.TARGET)
+def check_rows(reasons: pd.DataFrame, broken: Mapping[str, int], columns: Mapping[str, Column]) -> list[Check]:
+    """The checks of single rows, by rule, from the reasons and from the rows by check; the target's are one of their own."""
     rest = [column for column in columns.values() if column.role is not Role.TARGET]
     reach = {
         "types": len(rest),
@@ -102,54 +100,47 @@ def check_rows(safe: pd.DataFrame, breaches: list[Breach], columns: Mapping[str,
         "outlier_rows": sum(column.outliers == "quarantine" and column.role is Role.NUMERIC for column in rest),
         "window": sum(column.role is Role.TIME for column in rest),
     }
-    groups: dict[str, list[Breach]] = {name: [] for name in ROW_RULES}
-    for breach in breaches:
-        rule = "outlier_rows" if breach.rule == "outliers" else breach.rule
-        groups["target" if breach.column == target else rule].append(breach)
-    return [check_rule(name, safe, groups[name], reach[name]) for name in ROW_RULES]
+    return [check_rule(name, reasons[reasons["check"] == name], broken.get(name, 0), reach[name]) for name in ROW_RULES]
 
 
-def check_rule(name: str, safe: pd.DataFrame, breaches: list[Breach], reach: int) -> Check:
-    """One rule's check, which applies to `reach` columns."""
+def check_rule(name: str, reasons: pd.DataFrame, rows: int, reach: int) -> Check:
+    """One rule's check, which applies to `reach` columns; examples come in the order of the columns."""
     if not reach:
         return skip_check(name, "No column has this rule.")
-    rows = len(np.unique(np.concatenate([breach.rows for breach in breaches]))) if breaches else 0
     wrong, right = ROW_RULES[name]
-    failed = f"{count_things(rows, 'row')} {wrong} ({'; '.join(count_reasons(breaches)['reason'].head(2))})."
+    failed = f"{count_things(rows, 'row')} {wrong} ({'; '.join(reasons['reason'].head(2))})."
     passed = f"{right} ({reach:,} columns checked)." if reach > 1 else f"{right}."
-    return make_check(name, rows, failed, passed, [line for breach in breaches for line in show_rows(safe, breach, 1)])
+    return make_check(name, rows, failed, passed, reasons.sort_index()["example"])
 
 
-def check_classes(valid: pd.DataFrame, contract: Contract) -> Check:
-    """Whether valid rows of both classes are there to learn from."""
-    found = set(valid[contract.target].dropna().unique())
-    absent = [value for value in contract.columns[contract.target].values or () if value not in found]
-    rate = float((valid[contract.target] == contract.positive).mean()) if len(valid) else 0.0
+def check_classes(classes: Mapping[Any, int], contract: Contract) -> Check:
+    """Whether valid rows of both classes are there to learn from, by the rows of each class."""
+    absent = [value for value in contract.columns[contract.target].values or () if not classes.get(value)]
+    rate = classes.get(contract.positive, 0) / max(sum(classes.values()), 1)
     failed = f"No valid row has {contract.target} = {' or '.join(map(repr, absent))}: there is nothing to learn."
     passed = f"{contract.target} is {contract.positive!r} in {say_share(rate)} of the valid rows."
     return make_check("classes", len(absent), failed, passed)
 
 
-def check_ids(varied: Array, columns: Mapping[str, Column]) -> Check:
+def check_ids(varied: Places, columns: Mapping[str, Column]) -> Check:
     """Whether rows share an id and differ elsewhere: expected of grouped data, a slip in other tables."""
     keys = ", ".join(name_keys(columns))
     if not keys:
         return skip_check("ids", "No column has role id.")
-    count = int(varied.sum())
     failed = (
-        f"{count_things(count, 'row')} with the {keys} of an earlier one and other values: right when several rows "
+        f"{count_things(varied.count, 'row')} with the {keys} of an earlier one and other values: right when several rows "
         "belong to one thing, and then no split may part them."
     )
-    return make_check("ids", count, failed, f"No two rows share {keys}.", number_rows(np.flatnonzero(varied)))
+    return make_check("ids", varied.count, failed, f"No two rows share {keys}.", number_rows(varied))
 
 
-def check_duplicates(duplicated: Array) -> Check:
-    """Whether rows are alike in all but the ids."""
-    count = int(duplicated.sum())
-    rows = f"{count_things(count, 'row')} ({say_share(count / max(len(duplicated), 1))})"
-    failed = f"{rows} equal to an earlier one in all but the id: two of a kind, or one counted twice."
+def check_duplicates(duplicated: Places, rows: int) -> Check:
+    """Whether some of so many rows are alike in all but the ids."""
+    count = duplicated.count
+    share = f"{count_things(count, 'row')} ({say_share(count / max(rows, 1))})"
+    failed = f"{share} equal to an earlier one in all but the id: two of a kind, or one counted twice."
     passed = "No two rows are equal in all but the id."
-    return make_check("duplicates", count, failed, passed, number_rows(np.flatnonzero(duplicated)))
+    return make_check("duplicates", count, failed, passed, number_rows(duplicated))
 
 
 def check_outliers(fences: pd.DataFrame) -> Check:
@@ -171,7 +162,7 @@ def check_time(course: Course | None) -> list[Check]:
     """The checks of the time column as a whole: order, gaps and zones."""
     if course is None:
         return [skip_check(name, "The table has no time.") for name in ("order", "gaps", "zones")]
-    count, span = (len(course.backwards), f"from {course.first:%Y-%m-%d} to {course.last:%Y-%m-%d}")
+    count, span = (course.backwards.count, f"from {course.first:%Y-%m-%d} to {course.last:%Y-%m-%d}")
     back = f"{count_things(count, 'row')} older than the one before: the table is not in the order of time."
     gaps = [f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M}" for start, end in course.gaps]
     absent = f"{count_things(len(gaps), 'unusual gap')} {span}, counted by {course.period}."

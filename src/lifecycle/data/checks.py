@@ -1,16 +1,19 @@
-"""What the contract says of rows, checked with pandera, and what a whole table tells: fences, repeats, time."""
+"""What the contract says of rows, as a pandera schema and checked in parts of a table, and what the whole tells: fences, time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from lifecycle.contract import Column, Role
-from lifecycle.data.conversion import DTYPES, EXPECTED, count_zones, solidify
+from lifecycle.data.conversion import DTYPES, EXPECTED, convert_columns, count_zones, is_words
+from lifecycle.data.repeats import Places, Spool, gather_places, hash_rows, merge_places
+from lifecycle.data.samples import hash_values
 
 if TYPE_CHECKING:
     from pandera.pandas import DataFrameSchema
@@ -24,7 +27,9 @@ WINDOW = (pd.Timestamp(1900, 1, 1), pd.Timestamp(2100, 1, 1))  # moments outside
 SHOWN = 40  # characters of a value that a reason quotes
 OUTER = 3.0  # interquartile ranges from the quartiles to Tukey's outer fences
 HOUR = 3_600_000_000  # in microseconds
-PERIODS = {"hour": HOUR, "day": 24 * HOUR, "week": 168 * HOUR, "four weeks": 672 * HOUR}
+PERIODS = {"hour": 1, "day": 24, "week": 168, "four weeks": 672}  # in hours
+START = int(WINDOW[0].timestamp()) // 3600  # the window's first hour, since 1970
+NEVER = -(2**62)  # the stamp of a moment that is not there
 BUSY = 10  # rows in a mean period, from which an empty one is worth a word
 
 
@@ -94,32 +99,25 @@ def list_values(values: list[Any], most: int = 6) -> str:
     return f"one of {', '.join(map(repr, values[:most]))}{more}"
 
 
-def find_breaches(
-    typed: pd.DataFrame, broken: Mapping[str, Array], columns: Mapping[str, Column], schema: DataFrameSchema
-) -> list[Breach]:
-    """Every breach of the contract's rules in a typed frame (its index counts the rows from 0), rows independent.
+def find_breaches(typed: pd.DataFrame, broken: Mapping[str, Array], columns: Mapping[str, Column]) -> list[Breach]:
+    """Every breach of the contract's rules in a part of a typed table; rows do not depend on each other.
 
-    `broken` are the masks of cells that could not be converted: these are a breach of type, not of presence.
+    They are those that `build_schema` finds, without pandera's cost for each part. `broken` are the masks of cells that
+    could not be converted: these are a breach of type, not of presence.
     """
-    import pandera.pandas as pa
-
     breaches = [
         Breach(name, "types", EXPECTED[columns[name].dtype], np.flatnonzero(mask)) for name, mask in broken.items()
     ]
-    try:
-        schema.validate(typed, lazy=True)
-    except pa.errors.SchemaErrors as errors:
-        cases = errors.failure_cases
-        for (name, check), group in cases.groupby(["column", "check"], sort=False):
-            rows = group["index"].to_numpy(dtype=np.int64)
-            if check == "not_nullable":
-                rows = rows[~broken[name][rows]] if name in broken else rows
-                rule, expected = "missing", "a value"
-            else:
-                rule, _, expected = check.partition(": ")
-            if len(rows):
-                breaches.append(Breach(name, rule, expected, np.sort(rows)))
-    return breaches
+    for name, column in columns.items():
+        missing = typed[name].isna().to_numpy()
+        if not column.nullable and missing.any():
+            unsaid = missing & ~broken[name] if name in broken else missing
+            breaches.append(Breach(name, "missing", "a value", np.flatnonzero(unsaid)))
+        for rule, expected, test in list_tests(column):
+            kept = pd.Series(test(typed[name])).to_numpy(dtype=bool, na_value=True)
+            if not kept.all():
+                breaches.append(Breach(name, rule, expected, np.flatnonzero(~kept & ~missing)))
+    return [breach for breach in breaches if len(breach.rows)]
 
 
 def sort_breaches(breaches: list[Breach], columns: Mapping[str, Column]) -> list[Breach]:
@@ -133,23 +131,6 @@ def name_keys(columns: Mapping[str, Column]) -> list[str]:
     return [name for name, column in columns.items() if column.role is Role.ID]
 
 
-def find_repeats(safe: pd.DataFrame, columns: Mapping[str, Column]) -> tuple[Array, Array]:
-    """Rows whose id an earlier row has: masks of those like it in all columns, and of the others, each (rows,).
-
-    The first of several rows that are alike is kept. Without an id nothing is a repeat: two rows may well be alike.
-    """
-    keys = name_keys(columns)
-    repeated, varied = np.zeros((2, len(safe)), dtype=bool)
-    if keys:
-        shared = safe[keys].duplicated(keep=False) & safe[keys].notna().all(axis=1)
-        rows = np.flatnonzero(shared)
-        part = safe.iloc[rows]
-        alike = part.duplicated().to_numpy()
-        repeated[rows] = alike
-        varied[rows] = part[keys].duplicated().to_numpy() & ~alike
-    return repeated, varied
-
-
 def collect_breaches(
     typed: pd.DataFrame,
     broken: Mapping[str, Array],
@@ -157,31 +138,44 @@ def collect_breaches(
     fences: pd.DataFrame,
     columns: Mapping[str, Column],
 ) -> list[Breach]:
-    """All breaches of a table, in the order of the contract's columns: of its rules, of repeats, of fences."""
-    breaches = find_breaches(typed, broken, columns, build_schema(columns)) + find_outliers(typed, fences)
+    """All breaches of a part of a table, in the order of the contract's columns: of its rules, of repeats, of fences."""
+    breaches = find_breaches(typed, broken, columns) + find_outliers(typed, fences)
     if repeated.any():
         expected = "no repeat of an earlier row"
         breaches.append(Breach(name_keys(columns)[0], "repeats", expected, np.flatnonzero(repeated)))
     return sort_breaches(breaches, columns)
 
 
-def measure_fences(typed: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
+def read_numbers(typed: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
+    """The numeric columns as float64, missing values as NaN."""
+    numeric = [name for name, column in columns.items() if column.role is Role.NUMERIC]
+    return pd.DataFrame(
+        {name: typed[name].to_numpy(dtype="float64", na_value=np.nan) for name in numeric}, index=typed.index
+    )
+
+
+def measure_fences(numbers: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
     """Tukey's outer fences of every numeric column: one row a column, in the contract's order.
 
     Columns: column, lower, upper (3 interquartile ranges beyond the quartiles; Tukey 1977, Exploratory Data Analysis),
-    below, above (rows), policy (keep, clip, quarantine). A column with equal quartiles has no fences (NaN): there,
-    anything but the commonest value would lie outside.
+    policy (keep, clip, quarantine). A column with equal quartiles has no fences (NaN): there, anything but the commonest
+    value would lie outside.
     """
-    rows = []
-    for name, column in columns.items():
-        if column.role is not Role.NUMERIC:
-            continue
-        values = typed[name].to_numpy(dtype="float64", na_value=np.nan)
-        finite = values[np.isfinite(values)]
-        lower, upper = compute_fences(finite)
-        below, above = int((finite < lower).sum()), int((finite > upper).sum())
-        rows.append((name, lower, upper, below, above, column.outliers))
-    return pd.DataFrame(rows, columns=["column", "lower", "upper", "below", "above", "policy"])
+    rows = [
+        (name, *compute_fences(values[np.isfinite(values)]), columns[str(name)].outliers)
+        for name, values in ((name, numbers[name].to_numpy()) for name in numbers)
+    ]
+    return pd.DataFrame(rows, columns=["column", "lower", "upper", "policy"])
+
+
+def count_beyond(numbers: pd.DataFrame, fences: pd.DataFrame) -> Array:
+    """How many numbers of each column lie below and above its fences: int64 (columns, 2)."""
+    counts = np.zeros((len(fences), 2), dtype=np.int64)
+    for place, (name, lower, upper) in enumerate(zip(fences["column"], fences["lower"], fences["upper"], strict=True)):
+        values = numbers[name].to_numpy()
+        below, above = values < lower, values > upper
+        counts[place] = [(below & np.isfinite(values)).sum(), (above & np.isfinite(values)).sum()]
+    return counts
 
 
 def compute_fences(finite: Array) -> tuple[float, float]:
@@ -206,21 +200,6 @@ def find_outliers(typed: pd.DataFrame, fences: pd.DataFrame) -> list[Breach]:
     return breaches
 
 
-def split_rows(
-    safe: pd.DataFrame, typed: pd.DataFrame, breaches: list[Breach], columns: Mapping[str, Column]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The valid rows, in the contract's types, and the others as they came, with every reason; both in order.
-
-    No row is lost: each is in one of the two. Reasons stand in the last column, `reasons`, joined by "; ".
-    """
-    sound = np.ones(len(safe), dtype=bool)
-    for breach in breaches:
-        sound[breach.rows] = False
-    valid = solidify(typed[sound], columns).reset_index(drop=True)
-    quarantine = safe[~sound].reset_index(drop=True)
-    return valid, quarantine.assign(**{name_reasons(safe): join_reasons(safe, breaches, np.flatnonzero(~sound))})
-
-
 def name_reasons(safe: pd.DataFrame) -> str:
     """The name of the column of reasons: `reasons`, with underscores behind it where the table has such a column."""
     name = "reasons"
@@ -243,36 +222,55 @@ def explain_rows(safe: pd.DataFrame, breach: Breach) -> Series:
     """A breach's reason for each of its rows: `age: -3, expected at least 0`."""
     raw = safe[breach.column].iloc[breach.rows]
     shown = raw.astype("str").str.slice(0, SHOWN)
-    shown = ("'" + shown + "'" if raw.dtype == "str" else shown).fillna("missing")
+    shown = ("'" + shown + "'" if is_words(raw) else shown).fillna("missing")
     return f"{breach.column}: " + shown + f", expected {breach.expected}"
 
 
-def show_rows(safe: pd.DataFrame, breach: Breach, most: int = 3) -> list[str]:
-    """A breach's first rows, as examples; rows are counted from 1."""
-    few = Breach(breach.column, breach.rule, breach.expected, breach.rows[:most])
-    return [f"row {row + 1}: {text}" for row, text in zip(few.rows, explain_rows(safe, few), strict=True)]
+class BreachCounter:
+    """Takes the breaches of a table's parts; counts rows by reason and by check, and keeps the first of each reason."""
+
+    def __init__(self, columns: Mapping[str, Column]) -> None:
+        self.columns = columns
+        self.reasons: dict[tuple[str, str, str], tuple[int, str]] = {}  # column, rule, expected: rows, an example
+        self.rows: dict[str, int] = {}  # by check: a row that breaks several of its rules counts once
+
+    def add(self, safe: pd.DataFrame, breaches: list[Breach]) -> None:
+        """Count a part's breaches; examples count rows from 1 by the part's index."""
+        groups: dict[str, list[Array]] = {}
+        for breach in breaches:
+            key = (breach.column, breach.rule, breach.expected)
+            count, example = self.reasons.get(key) or (0, show_first(safe, breach))
+            self.reasons[key] = (count + len(breach.rows), example)
+            groups.setdefault(self.name_check(breach.column, breach.rule), []).append(breach.rows)
+        for name, rows in groups.items():
+            self.rows[name] = self.rows.get(name, 0) + len(np.unique(np.concatenate(rows)))
+
+    def name_check(self, column: str, rule: str) -> str:
+        """The check that a breach belongs to."""
+        if self.columns[column].role is Role.TARGET:
+            return "target"
+        return "outlier_rows" if rule == "outliers" else rule
+
+    def list_reasons(self) -> pd.DataFrame:
+        """Rows by reason, the commonest first: columns column, rule, reason, rows, example, check.
+
+        The index is their order by the contract's columns, then by rule.
+        """
+        place = {name: position for position, name in enumerate(self.columns)}
+        ordered = sorted(self.reasons, key=lambda key: (place[key[0]], RULES.index(key[1]), key[2]))
+        rows = [
+            (column, rule, f"{column}: expected {expected}", *self.reasons[column, rule, expected])
+            for column, rule, expected in ordered
+        ]
+        table = pd.DataFrame(rows, columns=["column", "rule", "reason", "rows", "example"])
+        table["check"] = [self.name_check(*key) for key in zip(table["column"], table["rule"], strict=True)]
+        return table.sort_values("rows", ascending=False, kind="stable")
 
 
-def count_reasons(breaches: list[Breach]) -> pd.DataFrame:
-    """Rows by reason, the commonest first: columns column, rule, reason, rows."""
-    rows = [
-        (breach.column, breach.rule, f"{breach.column}: expected {breach.expected}", len(breach.rows))
-        for breach in breaches
-    ]
-    counts = pd.DataFrame(rows, columns=["column", "rule", "reason", "rows"])
-    return counts.sort_values("rows", ascending=False, kind="stable", ignore_index=True)
-
-
-def share_missing(typed: pd.DataFrame, broken: Mapping[str, Array]) -> pd.Series[float]:
-    """The share of each column's cells that are missing; those that could not be converted are not."""
-    unread = pd.Series({name: float(mask.mean()) for name, mask in broken.items()}, dtype="float64")
-    return typed.isna().mean().sub(unread.reindex(typed.columns, fill_value=0.0))
-
-
-def find_duplicates(safe: pd.DataFrame, columns: Mapping[str, Column]) -> Array:
-    """Which rows are alike an earlier one in all but the ids: a mask of shape (rows,)."""
-    rest = safe.drop(columns=name_keys(columns))
-    return rest.duplicated().to_numpy() if rest.shape[1] else np.zeros(len(safe), dtype=bool)
+def show_first(safe: pd.DataFrame, breach: Breach) -> str:
+    """A breach's first row, as an example; rows are counted from 1."""
+    first = Breach(breach.column, breach.rule, breach.expected, breach.rows[:1])
+    return f"row {safe.index[first.rows[0]] + 1}: {explain_rows(safe, first).iloc[0]}"
 
 
 @dataclass(frozen=True)
@@ -283,48 +281,102 @@ class Course:
     last: pd.Timestamp
     aware: int  # cells that name their offset from UTC
     naive: int
-    backwards: Array  # positions of rows older than the row before (of the same id, where ids repeat)
+    backwards: Places  # rows older than the row before (of the same id, where ids repeat)
     period: str
     gaps: tuple[tuple[pd.Timestamp, pd.Timestamp], ...]  # the moments on both sides of each
 
 
-def trace_time(safe: pd.DataFrame, typed: pd.DataFrame, columns: Mapping[str, Column]) -> Course | None:
-    """The course of the time column, implausible moments left out; None without such a column, or any moment in it."""
-    name = next((name for name, column in columns.items() if column.role is Role.TIME), None)
-    if name is None:
-        return None
-    moments = typed[name][(typed[name] >= WINDOW[0]) & (typed[name] < WINDOW[1])]
-    if moments.empty:
-        return None
-    keys = name_keys(columns)
-    grouped = keys and typed[keys].duplicated().any()
-    steps = moments.groupby([typed.loc[moments.index, key] for key in keys]).diff() if grouped else moments.diff()
-    period, gaps = find_gaps(moments)
-    backwards = moments.index[steps < pd.Timedelta(0)].to_numpy(dtype=np.int64)
-    return Course(moments.min(), moments.max(), *count_zones(safe[name]), backwards, period, gaps)
+class CourseTracer:
+    """Takes a table in parts and follows its time column, implausible moments left out.
+
+    Order within each id is told from records in `folder` (`repeats.Spool`), which are gone with the block.
+    """
+
+    def __init__(self, columns: Mapping[str, Column], folder: Path, rows: int) -> None:
+        self.name = next((name for name, column in columns.items() if column.role is Role.TIME), None)
+        self.keys = name_keys(columns)
+        self.columns = {name: columns[name] for name in (self.name, *self.keys) if name is not None}
+        self.spool = Spool(folder, rows, 3)
+        self.hours = np.zeros(int((WINDOW[1] - WINDOW[0]) / pd.Timedelta("1h")), dtype=bool)  # that have rows
+        self.count, self.first, self.last = 0, -NEVER, NEVER
+        self.previous = START * HOUR
+        self.zones = np.zeros(2, dtype=np.int64)
+        self.backwards: list[Places] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.spool.__exit__()
+
+    def add(self, safe: pd.DataFrame) -> None:
+        """Take rows, whose index holds their positions in the table."""
+        if self.name is None:
+            return
+        self.zones += count_zones(safe[self.name])
+        typed, _ = convert_columns(safe, self.columns)
+        moments = typed[self.name]
+        plausible = ((moments >= WINDOW[0]) & (moments < WINDOW[1])).to_numpy()
+        stamps = moments.to_numpy(dtype="datetime64[us]").astype(np.int64)
+        places = safe.index.to_numpy(dtype=np.int64)
+        if self.keys:
+            known = typed[self.keys].notna().all(axis=1).to_numpy()
+            ids = hash_rows((hash_values(typed[name]) for name in self.keys), len(typed))
+            self.spool.add(ids, np.where(plausible & known, stamps, NEVER), places)
+        stamps, places = stamps[plausible], places[plausible]
+        if not len(stamps):
+            return
+        self.hours[np.unique(stamps // HOUR) - START] = True
+        self.backwards.append(gather_places([places[np.diff(stamps, prepend=self.previous) < 0]]))
+        self.previous = stamps[-1]
+        self.first, self.last = min(self.first, stamps.min()), max(self.last, stamps.max())
+        self.count += len(stamps)
+
+    def trace(self) -> Course | None:
+        """The course of all rows that were taken; None without a time column, or any moment in it."""
+        if not self.count:
+            return None
+        period, gaps = find_gaps(np.flatnonzero(self.hours) + START, self.count)
+        within = [list_backwards(records) for records in self.spool] if self.keys else []
+        grouped = any(repeat for repeat, _ in within)
+        backwards = [found for _, found in within] if grouped else self.backwards
+        first, last = (pd.Timestamp(int(stamp), unit="us") for stamp in (self.first, self.last))
+        aware, naive = map(int, self.zones)
+        return Course(first, last, aware, naive, merge_places(backwards), period, gaps)
 
 
-def choose_period(stamps: Array) -> str:
-    """The finest period of which the mean one that has rows has ten; `stamps` are microseconds, int64."""
-    fine = (name for name, width in PERIODS.items() if len(stamps) >= BUSY * len(np.unique(stamps // width)))
+def list_backwards(records: Array) -> tuple[bool, Places]:
+    """Whether ids of records (id, moment, position) repeat, and the rows older than the row before of the same id."""
+    grouped = bool(pd.Series(records[:, 0]).duplicated().any())
+    stamps = records[:, 1].view(np.int64)
+    order = np.argsort(records[:, 0], kind="stable")
+    order = order[stamps[order] != NEVER]
+    same = np.diff(records[order, 0]) == 0
+    back = order[1:][same & (np.diff(stamps[order]) < 0)]
+    return grouped, gather_places([records[back, 2].astype(np.int64)])
+
+
+def choose_period(hours: Array, count: int) -> str:
+    """The finest period of which the mean one that has rows has ten; `hours` that have rows are whole, since 1970."""
+    fine = (name for name, width in PERIODS.items() if count >= BUSY * len(np.unique(hours // width)))
     return next(fine, list(PERIODS)[-1])
 
 
-def find_gaps(moments: Series) -> tuple[str, tuple[tuple[pd.Timestamp, pd.Timestamp], ...]]:
+def find_gaps(hours: Array, count: int) -> tuple[str, tuple[tuple[pd.Timestamp, pd.Timestamp], ...]]:
     """Stretches without rows, longer than twice what is usual (the 95th percentile of steps between busy periods).
 
-    Returns the period they are counted in, and the moments on both sides of each.
+    `hours` are those since 1970 that have rows, int64, ascending; `count` are the rows. Returns the period they are counted
+    in, and the moments on both sides of each.
     """
-    stamps = moments.to_numpy(dtype="datetime64[us]").astype(np.int64)
-    period = choose_period(stamps)
+    period = choose_period(hours, count)
     width = PERIODS[period]
-    busy = np.unique(stamps // width)
+    busy = np.unique(hours // width)
     steps = np.diff(busy)
     if not len(steps):
         return period, ()
     after = np.flatnonzero(steps > 2 * np.quantile(steps, 0.95, method="lower"))
     ends = [
-        (pd.Timestamp(int(busy[i] + 1) * width, unit="us"), pd.Timestamp(int(busy[i + 1]) * width, unit="us"))
+        (pd.Timestamp(int(busy[i] + 1) * width, unit="h"), pd.Timestamp(int(busy[i + 1]) * width, unit="h"))
         for i in after
     ]
     return period, tuple(ends)

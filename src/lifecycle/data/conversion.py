@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lifecycle.contract import Column, Contract, Role
+from lifecycle.data.tables import open_parts, size_part
 from lifecycle.paths import CONTRACT, ProjectError
 
 Series: TypeAlias = "pd.Series[Any]"
@@ -25,6 +26,7 @@ EXPECTED = {
     "bool": "true or false",
     "datetime": "an ISO 8601 date or time",
 }
+PROBE = 1 << 13  # rows that tell how repetitive a column of text is
 EXACT = 2**53  # the whole numbers up to here are exact as float64
 WORDS = {"true": True, "yes": True, "1": True, "1.0": True, "false": False, "no": False, "0": False, "0.0": False}
 NUMBER = r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*"
@@ -33,17 +35,81 @@ MOMENT = r"[0-9]{4}-[0-9]{2}(-[0-9]{2}([T ].*)?)?"
 OFFSET = r"[0-9]{2}:?[0-9]{2}.*(?:Z|[+-][0-9]{2}:?[0-9]{2})\s*$"  # a time of day that says its distance from UTC
 
 
-def read_raw(path: Path, contract: Contract) -> pd.DataFrame:
-    """Read the raw table's columns, in the contract's order; those that the contract drops or ignores are never loaded.
+def read_raw(
+    path: Path, contract: Contract, without: Sequence[str] = (), rows: int | None = None
+) -> Iterator[pd.DataFrame]:
+    """Read the raw table in parts, in the contract's order of columns; what the contract drops or ignores is never loaded.
 
-    Whole numbers and booleans come with room for missing values (Int64, boolean), text as str, moments as
-    datetime64[us]; the index counts rows from 0. Raises ProjectError when table and contract do not have the same
-    columns, or for a column of lists or other values that are not plain.
+    A part has at most so many `rows` (`tables.size_part`), its index counts them from the table's first, 0; an empty
+    table is one empty part. Whole numbers and booleans come with room for missing values (Int64, boolean), text as str
+    or, where values repeat, as categories, moments as datetime64[us]. `without` names columns to leave out besides.
+    Raises ProjectError when table and contract do not have the same columns, or for a column of lists or other values
+    that are not plain.
     """
-    check_columns(pq.read_schema(path).names, contract)
-    names = [name for name, column in contract.columns.items() if not is_dropped(column)]
-    table = pq.read_table(path, columns=names)
-    return pd.DataFrame({name: read_plain(table[name], name) for name in names})
+    schema = pq.read_schema(path)
+    check_columns(schema.names, contract)
+    names = [name for name, column in contract.columns.items() if not is_dropped(column) and name not in without]
+    repetitive, start = find_repetitive(path, [name for name in names if is_text(schema.field(name).type)]), 0
+    with open_parts(path, repetitive) as file:
+        for batch in file.iter_batches(rows or size_part(len(names)), columns=names):
+            yield frame_batch(batch, names, repetitive, start)
+            start += len(batch)
+    if not start:
+        yield frame_batch(pa.RecordBatch.from_pylist([], schema), names, [], 0)
+
+
+def find_repetitive(path: Path, texts: list[str]) -> list[str]:
+    """The columns of text of whose first values at most half are distinct: there, one answer serves many rows."""
+    with open_parts(path, texts) as file:
+        first = next(file.iter_batches(PROBE, columns=texts), None) if texts else None
+    return [name for name in texts if first and 2 * len(first[name].unique()) <= len(first)]
+
+
+def read_frames(path: Path, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
+    """Read a table that validation stored in parts, as frames in the types that it wrote, repetitive text as categories.
+
+    The index counts the table's rows from 0; `columns` (all) come in that order.
+    """
+    schema, start = pq.read_schema(path), 0
+    names = schema.names if columns is None else list(columns)
+    repetitive = find_repetitive(path, [name for name in names if is_text(schema.field(name).type)])
+    plain = [name for name in names if name not in repetitive]
+    with open_parts(path, repetitive) as file:
+        for batch in file.iter_batches(size_part(len(names)), columns=names):
+            index = pd.RangeIndex(start, start + len(batch))
+            words = {name: read_categories(batch[name]) for name in repetitive}
+            yield batch.select(plain).to_pandas().assign(**words)[names].set_axis(index)
+            start += len(batch)
+
+
+def frame_batch(batch: pa.RecordBatch, names: list[str], repetitive: list[str], start: int) -> pd.DataFrame:
+    """A batch's columns as a frame of plain values whose index begins at `start`."""
+    index = pd.RangeIndex(start, start + len(batch))
+    return pd.DataFrame(
+        {
+            name: read_categories(batch[name])
+            if name in repetitive
+            else read_plain(pa.chunked_array([batch[name]]), name)
+            for name in names
+        }
+    ).set_axis(index)
+
+
+def read_categories(column: pa.DictionaryArray) -> Series:
+    """Text with its distinct values as categories."""
+    values = pd.Index(column.dictionary.to_pandas().astype("str"), dtype="str")
+    codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return pd.Series(pd.Categorical.from_codes(codes, values, validate=False))
+
+
+def list_wordless(path: Path) -> list[str]:
+    """The columns of a table that hold neither text nor whole numbers."""
+    kinds = pa.types
+    return [
+        field.name
+        for field in pq.read_schema(path)
+        if kinds.is_floating(field.type) or kinds.is_boolean(field.type) or kinds.is_temporal(field.type)
+    ]
 
 
 def is_dropped(column: Column) -> bool:
@@ -102,39 +168,67 @@ def is_text(kind: pa.DataType) -> bool:
 def convert_columns(raw: pd.DataFrame, columns: Mapping[str, Column]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Convert every column to its contract's type; rows do not depend on each other.
 
-    Returns the typed frame (dtypes as in `DTYPES`; what cannot be converted is missing there) and, for each column that
-    has such cells, a boolean mask of them, shape (rows,). Blank text is missing, not broken.
+    Returns the typed frame (dtypes as in `DTYPES`, or text as categories where it came so; what cannot be converted is
+    missing there) and, for each column that has such cells, a boolean mask of them, shape (rows,). Blank text is
+    missing, not broken.
     """
     typed, broken = {}, {}
     for name, column in columns.items():
         present = drop_blanks(raw[name])
         typed[name] = convert_column(present, column.dtype)
+        if typed[name] is present:
+            continue
         unread = (present.notna() & typed[name].isna()).to_numpy()
         if unread.any():
             broken[name] = unread
     return pd.DataFrame(typed, index=raw.index), broken
 
 
+def is_words(raw: Series) -> bool:
+    """Whether a raw column is text, as str or as categories of str."""
+    return raw.dtype == "str" or isinstance(raw.dtype, pd.CategoricalDtype)
+
+
 def drop_blanks(raw: Series) -> Series:
     """The column with text of spaces alone as missing."""
-    if raw.dtype != "str":
+    if not is_words(raw):
         return raw
-    return map_distinct(raw, lambda values: values.mask(values.str.strip() == ""))
+    if isinstance(raw.dtype, pd.CategoricalDtype):
+        values = raw.cat.categories
+        blank = values[values.str.strip() == ""]
+        return raw.cat.remove_categories(blank) if len(blank) else raw
+    empty = raw.str.strip() == ""
+    return raw.mask(empty) if empty.any() else raw
 
 
 def map_distinct(raw: Series, function: Callable[[Series], Series]) -> Series:
     """Apply a function of a series to the distinct values alone, and spread its answer over the rows."""
-    codes, values = pd.factorize(raw)
-    answer = function(pd.Series(values, dtype=raw.dtype)).array
+    if isinstance(raw.dtype, pd.CategoricalDtype):
+        codes, values = raw.cat.codes.to_numpy(), raw.cat.categories
+        answer = function(pd.Series(values)).array
+    else:
+        codes, values = pd.factorize(raw)
+        answer = function(pd.Series(values, dtype=raw.dtype)).array
     taken = pd.api.extensions.take(answer, codes, allow_fill=True)
-    return pd.Series(taken, index=raw.index)
+    return pd.Series(taken, index=raw.index, dtype=answer.dtype)
+
+
+def spell_out(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with its categories as text: what is stored."""
+    return frame.assign(
+        **{
+            str(name): map_distinct(frame[name], lambda values: values)
+            for name in frame
+            if isinstance(frame[name].dtype, pd.CategoricalDtype)
+        }
+    )
 
 
 def convert_column(raw: Series, dtype: str) -> Series:
     """Convert a plain column to a contract's dtype; what would lose something, or makes no sense, is missing."""
     if dtype == "string":
         return to_text(raw)
-    if raw.dtype == "str":
+    if is_words(raw):
         parse = {"int64": parse_whole, "float64": parse_number, "bool": parse_truth, "datetime": parse_moment}[dtype]
         return map_distinct(raw, parse)
     if dtype == "datetime":
@@ -144,7 +238,7 @@ def convert_column(raw: Series, dtype: str) -> Series:
     if dtype == "float64":
         return to_number(raw)
     if dtype == "int64":
-        return raw.astype("Int64") if raw.dtype != "float64" else to_whole(raw)
+        return to_whole(raw) if raw.dtype == "float64" else raw if raw.dtype == "Int64" else raw.astype("Int64")
     numbers = to_number(raw)
     return (numbers == 1).astype("boolean").mask(~numbers.isin([0, 1]))
 
@@ -155,8 +249,8 @@ def make_missing(raw: Series, dtype: str) -> Series:
 
 
 def to_text(raw: Series) -> Series:
-    """Any column as text: moments in ISO 8601, numbers as Python writes them."""
-    if raw.dtype == "str":
+    """Any column as text: moments in ISO 8601, numbers as Python writes them; categories stay what they are."""
+    if is_words(raw):
         return raw
     if pd.api.types.is_datetime64_any_dtype(raw):
         return map_distinct(raw, lambda values: pd.Series([value.isoformat() for value in values], dtype="str"))
@@ -183,7 +277,7 @@ def to_moment(raw: Series) -> Series:
         return make_missing(raw, "datetime64[us]")
     if isinstance(raw.dtype, pd.DatetimeTZDtype):
         raw = raw.dt.tz_convert("UTC").dt.tz_localize(None)
-    return raw.astype("datetime64[us]")
+    return raw if raw.dtype == "datetime64[us]" else raw.astype("datetime64[us]")
 
 
 def parse_number(text: Series) -> Series:
@@ -216,14 +310,14 @@ def count_zones(raw: Series) -> tuple[int, int]:
     present = int(raw.notna().sum())
     if isinstance(raw.dtype, pd.DatetimeTZDtype):
         return present, 0
-    if raw.dtype != "str":
+    if not is_words(raw):
         return 0, present
-    aware = int(raw.str.contains(OFFSET, regex=True).fillna(False).sum())
+    aware = int(map_distinct(raw.dropna(), lambda texts: texts.str.contains(OFFSET, regex=True)).sum())
     return aware, present - aware
 
 
 def solidify(typed: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
-    """The frame as it is stored: int64 and bool where the contract allows no missing values."""
+    """The frame in the types it is stored in: int64 and bool where the contract allows no missing values."""
     solid = {name: SOLID[DTYPES[column.dtype]] for name, column in columns.items() if is_solid(column)}
     return typed.astype(solid)
 

@@ -170,9 +170,10 @@ class Landing:
         assert schema is not None
         with write_durably(self.folder, path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
             table = TableWriter(writer, schema)
-            for batch in read_files(self.folder, group, schema):
-                table.write(batch)
-            table.flush()
+            with table.thread:
+                for batch in read_files(self.folder, group, schema):
+                    table.write(batch)
+                table.flush()
         return self.describe(path, table.rows)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lifecycle.contract import Column, Role
-from lifecycle.data.conversion import map_distinct
+from lifecycle.data.conversion import is_words, map_distinct
+from lifecycle.data.samples import Tally, count_distinct
 from lifecycle.paths import ProjectError
 
 Series: TypeAlias = "pd.Series[Any]"
@@ -53,6 +54,8 @@ FORMS = {
     r"|(?:1[-. ])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[-. ])[2-9]\d{2}[-. ]\d{4}"
     r"|0[1-9]\d{1,3}[ /-]\d{3,4}[ -]?\d{3,5}|0[1-9](?:[ .]\d{2}){4}",
 }
+BARE_FORMS = FORMS | {"e-mail": "@"}
+ANY_FORM = "|".join(f"(?:{form})" for form in BARE_FORMS.values())
 
 
 @dataclass(frozen=True)
@@ -77,47 +80,90 @@ class Protection:
     blotted: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
-def find_personal(raw: pd.DataFrame, columns: Mapping[str, Column], policy: Policy = "drop") -> list[Finding]:
+def find_personal(
+    parts: Iterable[pd.DataFrame], columns: Mapping[str, Column], policy: Policy = "drop"
+) -> list[Finding]:
     """Look for personal data in the columns of text that the contract does not declare as such (and cards in integers).
 
-    A column of which 1 % of the cells or five different values look personal is dropped or pseudonymised, as `policy`
-    says; a column of numbers, which a pseudonym is not, is dropped. Elsewhere, and where the contract lists a column's
-    values, the cells themselves are blotted out.
+    The raw table comes in parts. A column of which 1 % of the cells or five different values look personal is dropped or
+    pseudonymised, as `policy` says; a column of numbers, which a pseudonym is not, is dropped. Elsewhere, and where the
+    contract lists a column's values, the cells themselves are blotted out.
     """
-    findings = []
-    for name, column in columns.items():
-        if name not in raw or column.role in (Role.PII, Role.IGNORED):
-            continue
-        counts = count_distinct(raw[name], column)
-        least = 0.0 if raw[name].dtype == "str" else 0.5  # a number has no form that tells a card from a serial number
+    searches: dict[str, Search] = {}
+    for part in parts:
+        for name, column in columns.items():
+            if name in part and column.role not in (Role.PII, Role.IGNORED):
+                searches.setdefault(name, Search(column)).add(part[name])
+    return [
+        finding
+        for name, column in columns.items()
+        if name in searches
+        for finding in searches[name].list_findings(name, column, policy)
+    ]
+
+
+class Search:
+    """Takes a raw column in parts and counts what in it looks personal, by kind."""
+
+    def __init__(self, column: Column) -> None:
+        self.listed = [str(value) for value in column.values or ()]  # by the contract itself
+        self.cells = 0
+        self.least = 0.0
+        self.personal = dict.fromkeys(FORMS, 0)  # cells
+        self.formed = {kind: Tally() for kind in FORMS}
+        self.valid = {kind: Tally() for kind in FORMS}
+        self.examples: dict[str, str] = {}
+
+    def add(self, raw: Series) -> None:
+        """Look at a part's distinct values, where these are known, or at each cell."""
+        if is_words(raw):
+            texts, counts = count_texts(raw)
+            open_to = ~texts.isin(self.listed).to_numpy()
+            texts, counts = texts[open_to], counts[open_to]
+            self.cells += int(counts.sum())
+        elif raw.dtype == "Int64":
+            self.least = 0.5  # a number has no form that tells a card from a serial number
+            self.cells += int(raw.notna().sum())
+            texts, counts = count_texts(raw[(raw >= LEAST_CARD).fillna(False)].astype("str"))
+        else:
+            return
+        near = np.asarray(pc.match_substring_regex(to_arrow(texts), ANY_FORM))
+        if near.any():
+            self.count(texts[near], counts[near], raw)
+
+    def count(self, texts: Series, counts: Array, raw: Series) -> None:
+        """Count the texts of a part, each so often, that are personal."""
         for kind in FORMS:
-            finding = describe_kind(name, column, counts, kind, policy)
-            if finding is not None and finding.share >= least:
-                findings.append(finding)
-    return findings
+            formed, valid = match_forms(texts, kind)
+            self.formed[kind].add(texts[formed], counts[formed])
+            self.valid[kind].add(texts[valid], counts[valid])
+            self.personal[kind] += int(counts[valid].sum())
+            if valid.any() and kind not in self.examples:
+                first = raw[raw.astype("str").isin(texts[valid])].astype("str").iloc[:1]
+                self.examples[kind] = mask_text(find_pieces(to_arrow(first), kind)[0].as_py())
+
+    def list_findings(self, name: str, column: Column, policy: Policy) -> list[Finding]:
+        """What was found in the column of this name, by kind."""
+        findings = []
+        for kind, cells in self.personal.items():
+            share, distinct = cells / max(self.cells, 1), self.valid[kind].distinct
+            if cells and share >= self.least and not is_chance(kind, distinct, self.formed[kind].distinct):
+                decision = decide(column, share, distinct, policy)
+                findings.append(Finding(name, kind, cells, distinct, share, self.examples[kind], decision))
+        return findings
 
 
-def count_distinct(raw: Series, column: Column) -> Series:
-    """The cells to look at: how often each distinct text occurs, less what the contract itself lists."""
-    if raw.dtype == "str":
-        counts = raw.value_counts(sort=False)
-        listed = [str(value) for value in column.values or ()]
-        return counts[~counts.index.isin(listed)]
-    if raw.dtype == "Int64" and raw.notna().any() and int(raw.max()) >= LEAST_CARD:
-        counts = raw.dropna().value_counts(sort=False)
-        return counts.set_axis(counts.index.astype("str"))
-    return pd.Series([], index=pd.Index([], dtype="str"), dtype="int64")
+def count_texts(raw: Series) -> tuple[Series, Array]:
+    """A column's texts and how often each is there, int64: the distinct ones of categories, else those of all cells."""
+    if isinstance(raw.dtype, pd.CategoricalDtype):
+        return count_distinct(raw)
+    present = raw.dropna()
+    return present, np.ones(len(present), dtype=np.int64)
 
 
-def describe_kind(name: str, column: Column, counts: Series, kind: str, policy: Policy) -> Finding | None:
-    """What of one kind is in a column, if anything is."""
-    personal = recognise(counts.index, kind)
-    if not personal.any():
-        return None
-    cells = int(counts[personal].sum())
-    share, distinct = cells / int(counts.sum()), int(personal.sum())
-    piece = find_pieces(to_arrow(counts.index[personal][:1]), kind)[0].as_py()
-    return Finding(name, kind, cells, distinct, share, mask_text(piece), decide(column, share, distinct, policy))
+def is_chance(kind: str, valid: int, formed: int) -> bool:
+    """Whether too few of a form's bearers pass its checksum for the others to mean something."""
+    return kind in ("card", "IBAN") and 2 * valid < formed
 
 
 def decide(column: Column, share: float, distinct: int, policy: Policy) -> Decision:
@@ -150,11 +196,16 @@ def recognise(values: Any, kind: str) -> Array:
     A form with a checksum counts only where at least half of its bearers pass: of other long numbers, one in ten passes
     Luhn's by chance, and one in a hundred the IBAN's.
     """
+    formed, valid = match_forms(values, kind)
+    return np.zeros_like(valid) if is_chance(kind, valid.sum(), formed.sum()) else valid
+
+
+def match_forms(values: Any, kind: str) -> tuple[Array, Array]:
+    """Which texts hold a piece of the kind's form, and which one that is also valid: booleans, shape (values,)."""
     text = to_arrow(values)
     formed, valid = np.zeros((2, len(text)), dtype=bool)
-    bare = "@" if kind == "e-mail" else FORMS[kind]
-    if not pc.any(pc.match_substring_regex(text, bare)).as_py():  # most columns: spares them the slower framed pattern
-        return valid
+    if not pc.any(pc.match_substring_regex(text, BARE_FORMS[kind])).as_py():  # spares most the slower framed pattern
+        return formed, valid
     places = np.arange(len(text))
     for _ in range(PIECES):
         pieces = find_pieces(text, kind)
@@ -165,9 +216,7 @@ def recognise(values: Any, kind: str) -> Array:
         formed[places] = True
         valid[places] |= check_pieces(pieces, kind)
         text = pc.replace_substring_regex(text, frame_form(kind), " ", max_replacements=1)
-    if kind in ("card", "IBAN") and 2 * valid.sum() < formed.sum():
-        return np.zeros(len(valid), dtype=bool)
-    return valid
+    return formed, valid
 
 
 def check_pieces(pieces: pa.Array, kind: str) -> Array:
@@ -250,12 +299,12 @@ def read_key() -> bytes:
 
 
 def protect_table(raw: pd.DataFrame, protection: Protection) -> pd.DataFrame:
-    """The raw table without personal data: what every later step reads.
+    """A part of the raw table without personal data: what every later step reads.
 
     Raises ProjectError when a column is to be pseudonymised and the key is not in the environment.
     """
     safe = raw.drop(columns=[name for name in protection.dropped if name in raw])
-    changed = {name: blot_out(safe[name], kinds) for name, kinds in protection.blotted if safe[name].dtype == "str"}
+    changed = {name: blot_out(safe[name], kinds) for name, kinds in protection.blotted if is_words(safe[name])}
     if protection.pseudonymised:
         key = read_key()
         changed |= {name: pseudonymise(safe[name], key) for name in protection.pseudonymised}

@@ -98,7 +98,7 @@ def say_top(shown: int, whole: int) -> str:
 
 
 def draw_reasons(reasons: pd.DataFrame) -> Figure | None:
-    """Rows in quarantine by reason (`checks.count_reasons`); None where there are none."""
+    """Rows in quarantine by reason (`BreachCounter.list_reasons`); None where there are none."""
     if reasons.empty:
         return None
     part = reasons.head(BARS)
@@ -122,10 +122,11 @@ def draw_missing(shares: pd.Series[Any]) -> Figure | None:
     return figure
 
 
-def draw_outliers(frame: pd.DataFrame, fences: pd.DataFrame) -> Figure | None:
+def draw_outliers(numbers: pd.DataFrame, fences: pd.DataFrame) -> Figure | None:
     """A box for each numeric column, its outer fences dashed, what lies beyond as dots; None without numeric columns.
 
-    `fences` are those of `checks.measure_fences`; the columns with the most outliers come first.
+    `numbers` are the numeric columns as float64, those of a sample where rows are many; `fences` count all rows `below` and
+    `above` them. The columns with the most outliers come first.
     """
     if fences.empty:
         return None
@@ -135,7 +136,7 @@ def draw_outliers(frame: pd.DataFrame, fences: pd.DataFrame) -> Figure | None:
     for axes, name, lower, upper, count in zip(
         grid, part["column"], part["lower"], part["upper"], part["count"], strict=True
     ):
-        values = frame[name].to_numpy(dtype="float64", na_value=np.nan)
+        values = numbers[name].to_numpy()
         box = sketch_box(values[np.isfinite(values)], lower, upper)
         axes.bxp([box], orientation="horizontal", widths=0.5, medianprops=MEDIAN, flierprops=BEYOND)
         low, high = axes.get_xlim()
@@ -230,13 +231,18 @@ def draw_limit(figure: Figure, limit: float, label: str) -> None:
     axes.annotate(f"{label} ", (limit, foot), color=POSITIVE, fontsize=8, ha="right", va="bottom")
 
 
-def draw_course(moments: pd.Series[Any], gaps: tuple[tuple[pd.Timestamp, pd.Timestamp], ...]) -> Figure | None:
-    """Rows over time in sixty bins, gaps shaded; None where no moment is there or all are one."""
+def draw_course(
+    moments: pd.Series[Any], gaps: tuple[tuple[pd.Timestamp, pd.Timestamp], ...], rows: int
+) -> Figure | None:
+    """Rows over time in sixty bins, gaps shaded, from the moments of all `rows` or of a sample of them.
+
+    None where no moment is there or all are one.
+    """
     present = moments.dropna()
     if present.nunique() < 2:
         return None
     figure, (axes,) = new_grid(1, columns=1, height=2.4)
-    axes.hist(present.to_numpy(), bins=60, color=NEGATIVE)
+    axes.hist(present.to_numpy(), bins=60, color=NEGATIVE, weights=np.full(len(present), rows / len(moments)))
     for start, end in gaps:
         axes.axvspan(start, end, color=ACCENT, alpha=0.35)  # type: ignore[arg-type]
     axes.set(title="Rows over time (gaps shaded)" if gaps else "Rows over time", ylabel="rows")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from lifecycle.contract import Column, Contract, Role
-from lifecycle.data.tables import write_table
+from lifecycle.data.conversion import map_distinct, read_frames, spell_out
+from lifecycle.data.samples import ROWS, Tally, choose_rows, find_span, hash_values, limit_distinct, limit_rows
+from lifecycle.data.tables import TableWriter, count_rows, open_table, tell_progress, write_table
 from lifecycle.expressions import parse_expression
 from lifecycle.modeling.inputs import to_array
 from lifecycle.paths import PARAMS, ProjectError
@@ -97,11 +103,35 @@ def compute_features(frame: pd.DataFrame, features: list[dict[str, Any]]) -> pd.
 def convert_column(column: pd.Series, feature: dict[str, Any]) -> pd.Series:
     """A contract's column as a model reads it; of a boolean column's two `values`, the second one is 1."""
     if feature["kind"] == "categorical":
-        return column.astype(str).astype(object).where(column.notna(), None)
+        words = map_distinct(column, lambda values: values.astype(str).astype(object))
+        return words.where(column.notna(), None)
     if feature["kind"] == "boolean" and feature["values"]:
         codes = {value: float(position) for position, value in enumerate(feature["values"])}
-        return column.astype(object).map(codes).astype("float64")
+        return map_distinct(column, lambda values: values.astype(object).map(codes).astype("float64"))
     return column.astype("float64")
+
+
+def list_columns(path: Path) -> list[str]:
+    """The columns of a table."""
+    return list(pq.read_schema(path).names)
+
+
+def read_keys(path: Path, contract: Contract) -> pd.DataFrame:
+    """What rows are divided by: target, ids and time of every row, the target as a category.
+
+    Of more than `ROWS` rows an id is its hash, which takes 8 bytes whatever it is.
+    """
+    names = [name for name in contract.names(Role.TARGET, Role.ID, Role.TIME) if name in list_columns(path)]
+    classes = pd.CategoricalDtype(list(contract.columns[contract.target].values or ()))
+    hashed = contract.names(Role.ID) if count_rows(path) > ROWS else []
+    parts = [
+        part.assign(
+            **{contract.target: part[contract.target].astype(object).astype(classes)},
+            **{name: hash_values(part[name]) for name in hashed},
+        )
+        for part in map(spell_out, read_frames(path, names))
+    ]
+    return pd.concat(parts)
 
 
 def encode_target(column: pd.Series, contract: Contract) -> pd.Series:
@@ -132,7 +162,8 @@ def split_rows(
     """Which rows are held out: a mask of shape (rows,).
 
     By time: the newest rows, no moment on both sides. By group: whole groups. Stratified: at random, the target's rate
-    kept. By order: the last rows, of a table that grew. Raises ProjectError when a side would lack one of the classes.
+    kept. By order: the last rows, of a table that grew. Of more than `ROWS` rows a hash chooses, of the group or of the row's
+    position: that takes little memory, and so many keep the rate. Raises ProjectError when a side would lack one of the classes.
     """
     target = encode_target(frame[contract.target], contract)
     if strategy == "time":
@@ -140,6 +171,8 @@ def split_rows(
         held_out = (moments > moments.quantile(1 - test_share, interpolation="lower")).to_numpy()
     elif strategy == "order":
         held_out = np.arange(len(frame)) >= len(frame) - round(len(frame) * test_share)
+    elif strategy == "group" and len(frame) > ROWS:
+        held_out = hash_values(frame[contract.names(Role.ID)[0]], seed) < np.uint64(int(test_share * 2**64))
     elif strategy == "group":
         groups = frame[contract.names(Role.ID)[0]]
         folds = StratifiedGroupKFold(max(2, round(1 / test_share)), shuffle=True, random_state=seed)
@@ -148,9 +181,17 @@ def split_rows(
     else:
         if target.value_counts().min() < 2 or target.nunique() < 2:
             raise ProjectError(f"column {contract.target!r} needs at least two rows of each class to be split.")
-        _, chosen = train_test_split(np.arange(len(frame)), test_size=test_share, stratify=target, random_state=seed)
         held_out = np.zeros(len(frame), dtype=bool)
-        held_out[chosen] = True
+        if len(frame) > ROWS:
+            for level in (0, 1):
+                places = np.flatnonzero(target == level)
+                size = round(len(places) * test_share)
+                held_out[places[np.argpartition(hash_values(pd.Series(places), seed), size)[:size]]] = True
+        else:
+            _, chosen = train_test_split(
+                np.arange(len(frame)), test_size=test_share, stratify=target, random_state=seed
+            )
+            held_out[chosen] = True
     for side, rows in (("training part", ~held_out), ("hold-out", held_out)):
         if target[rows].nunique() < 2:
             raise ProjectError(f"the {side} of the {strategy} split has only one class of {contract.target!r}.")
@@ -165,10 +206,10 @@ def assemble_table(frame: pd.DataFrame, computed: pd.DataFrame, contract: Contra
 
 
 def describe_split(
-    table: pd.DataFrame, held_out: np.ndarray[Any, Any], contract: Contract, strategy: str
+    frame: pd.DataFrame, held_out: np.ndarray[Any, Any], contract: Contract, strategy: str
 ) -> dict[str, Any]:
-    """Rows and positive rate of both sides."""
-    target = table[contract.target]
+    """Rows and positive rate of both sides, of a frame that holds the target."""
+    target = encode_target(frame[contract.target], contract)
     return {
         "strategy": strategy,
         "train_rows": int((~held_out).sum()),
@@ -178,12 +219,71 @@ def describe_split(
     }
 
 
-def summarise_features(computed: pd.DataFrame) -> pd.DataFrame:
-    """Each feature's missing share, distinct values, and least, middle and greatest value (or its commonest level)."""
-    numbers = computed.select_dtypes("number")
-    summary = pd.DataFrame({"missing": computed.isna().mean(), "distinct": computed.nunique()})
-    for name, value in (("least", numbers.min()), ("median", numbers.median()), ("greatest", numbers.max())):
-        summary[name] = value.round(3).astype(object)
-    levels = computed.select_dtypes("object")
-    summary["commonest"] = levels.mode().iloc[0] if levels.shape[1] else None
-    return summary.assign(missing=summary["missing"].map("{:.2%}".format)).fillna("")
+def write_features(
+    path: Path,
+    features: list[dict[str, Any]],
+    contract: Contract,
+    held_out: np.ndarray[Any, np.dtype[np.bool_]],
+    train: Path,
+    test: Path,
+) -> pd.DataFrame:
+    """Compute the features of a validated table and write both sides of its division; returns their summary."""
+    rows = len(held_out)
+    summary = Summary(features, rows)
+    with ExitStack() as stack:
+        writers: list[TableWriter] = []
+        for part in tell_progress(read_frames(path), rows, "features"):
+            computed = compute_features(part, features)
+            table = spell_out(assemble_table(part, computed, contract))
+            schema = find_schema(table, features)
+            writers = writers or [stack.enter_context(open_table(side, schema)) for side in (train, test)]
+            chosen = held_out[part.index.to_numpy()]
+            writers[0].write(table[~chosen])
+            writers[1].write(table[chosen])
+            summary.add(computed)
+    return summary.tabulate()
+
+
+def find_schema(table: pd.DataFrame, features: list[dict[str, Any]]) -> pa.Schema:
+    """The table's schema; categorical features are text, also where every value is missing."""
+    words = {feature["name"]: "" for feature in features if feature["kind"] == "categorical"}
+    return pa.Schema.from_pandas(
+        table.head(1).assign(**words).astype(dict.fromkeys(words, object)), preserve_index=False
+    )
+
+
+class Summary:
+    """Takes computed features in parts; distinct values and medians are exact up to a bound (see `data.samples`)."""
+
+    def __init__(self, features: list[dict[str, Any]], rows: int) -> None:
+        self.rows = rows
+        self.names = [feature["name"] for feature in features]
+        self.numeric = [feature["name"] for feature in features if feature["kind"] != "categorical"]
+        self.missing = np.zeros(len(self.names), dtype=np.int64)
+        self.tallies = {name: Tally(limit_distinct(len(features))) for name in self.names}
+        self.ends: list[pd.DataFrame] = []
+        self.sample: list[pd.DataFrame] = []
+
+    def add(self, computed: pd.DataFrame) -> None:
+        """Take rows, whose index holds their positions in the table."""
+        self.missing += computed.isna().sum().to_numpy()
+        for name, tally in self.tallies.items():
+            tally.add(computed[name])
+        numbers = computed[self.numeric]
+        self.ends.append(pd.DataFrame({"least": numbers.min(), "greatest": numbers.max()}))
+        self.sample.append(numbers[choose_rows(find_span(computed), limit_rows(len(self.numeric)), self.rows)])
+
+    def tabulate(self) -> pd.DataFrame:
+        """Each feature's missing share, distinct values, and least, middle and greatest value (or its commonest level)."""
+        shares = pd.Series(self.missing / self.rows, index=self.names)
+        distinct = pd.Series({name: tally.distinct for name, tally in self.tallies.items()})
+        summary = pd.DataFrame({"missing": shares.map("{:.2%}".format), "distinct": distinct})
+        ends = pd.concat(self.ends)
+        for name, value in (
+            ("least", ends["least"].groupby(level=0).min()),
+            ("median", pd.concat(self.sample).median()),
+            ("greatest", ends["greatest"].groupby(level=0).max()),
+        ):
+            summary[name] = value.reindex(self.numeric).round(3).astype(object)
+        common = {name: tally.find_commonest() for name, tally in self.tallies.items() if name not in self.numeric}
+        return summary.assign(commonest=pd.Series(common, dtype=object)).fillna("")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,21 +26,14 @@ from lifecycle.data.checklist import (
     count_things,
     say_share,
 )
-from lifecycle.data.checks import (
-    Check,
-    collect_breaches,
-    count_reasons,
-    find_duplicates,
-    find_repeats,
-    measure_fences,
-    share_missing,
-    split_rows,
-    trace_time,
-)
-from lifecycle.data.conversion import convert_columns, read_raw
-from lifecycle.data.privacy import Protection, find_personal, narrow_columns, plan_protection, protect_table
-from lifecycle.data.profile import compare_profiles, load_profile, profile_table
-from lifecycle.data.tables import write_table
+from lifecycle.data.checks import Check
+from lifecycle.data.conversion import list_wordless, read_frames, read_raw
+from lifecycle.data.passes import Split, Survey, read_safe, survey_table
+from lifecycle.data.passes import split_table as split_parts
+from lifecycle.data.privacy import Finding, Policy, Protection, find_personal, narrow_columns, plan_protection
+from lifecycle.data.profile import Profiler, compare_profiles, cut_edges, load_profile
+from lifecycle.data.samples import choose_rows, find_span, limit_rows
+from lifecycle.data.tables import count_rows, tell_progress
 from lifecycle.modeling.association import Kind, associate
 from lifecycle.modeling.separation import measure_separation
 from lifecycle.paths import QUARANTINE_TABLE, VALIDATED_TABLE, VALIDATION, ProjectError
@@ -56,23 +50,12 @@ __all__ = [
     "check_personal",
     "check_rows",
     "check_time",
-    "collect_breaches",
-    "convert_columns",
-    "count_reasons",
-    "find_duplicates",
-    "find_personal",
-    "find_repeats",
     "load_profile",
-    "measure_fences",
     "narrow_columns",
     "plan_protection",
-    "protect_table",
-    "read_raw",
-    "share_missing",
-    "split_rows",
-    "trace_time",
-    "write_table",
 ]
+
+Array = np.ndarray[Any, Any]
 
 KINDS: dict[Role, Kind] = {Role.NUMERIC: "numeric", Role.CATEGORICAL: "categorical", Role.BOOLEAN: "categorical"}
 TABLE_ERRORS = ("personal", "classes")  # of these no row is guilty: failing, they stop the pipeline by themselves
@@ -82,13 +65,52 @@ WORK = 5 * 10**8  # rows times pairs of columns at most
 MOST = 150  # columns whose pairs are compared where some are categories, for which each pair costs a count
 
 
-def compare_reference(
-    reference: dict[str, Any] | None, valid: pd.DataFrame, columns: Mapping[str, Column]
-) -> pd.DataFrame:
+def search_personal(path: Path, contract: Contract, policy: Policy) -> list[Finding]:
+    """The first pass over the raw table: what looks personal in it (see `privacy.find_personal`)."""
+    parts = read_raw(path, contract, list_wordless(path))
+    return find_personal(tell_progress(parts, count_rows(path), "personal data"), contract.columns, policy)
+
+
+def survey_rows(path: Path, contract: Contract, protection: Protection, folder: Path) -> Survey:
+    """The second pass: the table as a whole, personal data left out; files in `folder` hold what memory need not."""
+    columns = narrow_columns(contract.columns, protection)
+    return survey_table(read_safe(path, contract, protection), columns, folder, count_rows(path))
+
+
+def split_rows(
+    path: Path,
+    contract: Contract,
+    protection: Protection,
+    survey: Survey,
+    reference: dict[str, Any] | None,
+    valid: Path,
+    quarantine: Path,
+) -> Split:
+    """The third pass: valid rows and quarantine, which wait beside their places until `release_tables`."""
+    columns = narrow_columns(contract.columns, protection)
+    aside = (hide_file(valid), hide_file(quarantine))
+    return split_parts(read_safe(path, contract, protection), survey, columns, reference, aside, SAMPLE)
+
+
+def hide_file(path: Path) -> Path:
+    """Where a table waits for the verdict."""
+    return path.with_name(f".{path.name}")
+
+
+def release_tables(verdict: dict[str, Any], valid: Path, quarantine: Path) -> None:
+    """Put the quarantine in its place, and the valid rows where the table passed; else the former ones stay there."""
+    hide_file(quarantine).replace(quarantine)
+    if verdict["passed"]:
+        hide_file(valid).replace(valid)
+    else:
+        hide_file(valid).unlink()
+
+
+def compare_reference(reference: dict[str, Any] | None, profile: dict[str, Any]) -> pd.DataFrame:
     """How far each column has moved from the reference profile (see `profile.compare_profiles`); empty without one."""
     if reference is None:
         return compare_profiles({"rows": 0, "columns": {}}, {"rows": 0, "columns": {}})
-    return compare_profiles(reference, profile_table(valid, columns, like=reference))
+    return compare_profiles(reference, profile)
 
 
 def list_kinds(columns: Mapping[str, Column]) -> dict[str, Kind]:
@@ -128,14 +150,12 @@ def separate_classes(valid: pd.DataFrame, columns: Mapping[str, Column], contrac
     return measure_separation(sample, kinds, target, seed)
 
 
-def judge_table(
-    checks: list[Check], contract: Contract, protection: Protection, reasons: pd.DataFrame, valid: int, quarantined: int
-) -> dict[str, Any]:
+def judge_table(checks: list[Check], contract: Contract, protection: Protection, split: Split) -> dict[str, Any]:
     """The verdict, with all checks in the order of `CHECKS`: what checks.json holds.
 
     The table passes when no more rows broke the contract than it tolerates and nothing is wrong with the whole.
-    `reasons` are those of `count_reasons`; `valid` and `quarantined` are rows.
     """
+    valid, quarantined, reasons = split.valid, split.quarantined, split.reasons
     rows, limit = valid + quarantined, contract.tolerance.quarantined
     share = quarantined / max(rows, 1)
     broke = f"{quarantined:,} ({say_share(share)})" if quarantined else "None"
@@ -189,16 +209,33 @@ def require_passed(verdict: dict[str, Any]) -> None:
         )
 
 
-def describe_reference(raw: pd.DataFrame, contract: Contract) -> dict[str, Any]:
+def describe_reference(path: Path, contract: Contract, folder: Path) -> dict[str, Any]:
     """The reference profile of a raw table's valid rows, against which later tables are held.
 
-    Nothing personal is in it: what would be pseudonymised is left out.
+    Nothing personal is in it: what would be pseudonymised is left out. Tables are written to `folder` on the way.
     """
-    plan = plan_protection(contract.columns, find_personal(raw, contract.columns))
+    plan = plan_protection(contract.columns, search_personal(path, contract, "drop"))
     protection = Protection((*plan.dropped, *plan.pseudonymised), (), plan.blotted)
-    safe, columns = (protect_table(raw, protection), narrow_columns(contract.columns, protection))
-    typed, broken = convert_columns(safe, columns)
-    repeated, _ = find_repeats(safe, columns)
-    breaches = collect_breaches(typed, broken, repeated, measure_fences(typed, columns), columns)
-    valid, _ = split_rows(safe, typed, breaches, columns)
-    return {"table": contract.name, **profile_table(valid, columns)}
+    survey = survey_rows(path, contract, protection, folder)
+    valid, quarantine = folder / "valid.parquet", folder / "quarantine.parquet"
+    split_rows(path, contract, protection, survey, None, valid, quarantine)
+    return {"table": contract.name, **profile_file(hide_file(valid), narrow_columns(contract.columns, protection))}
+
+
+def profile_file(path: Path, columns: Mapping[str, Column]) -> dict[str, Any]:
+    """The profile of a table of valid rows; the bins are cut from a sample where rows are many."""
+    numeric = [name for name, column in columns.items() if column.role is Role.NUMERIC]
+    chosen: dict[str, list[Array]] = {name: [] for name in numeric}
+    ends = dict.fromkeys(numeric, (np.inf, -np.inf))
+    for part in read_frames(path, numeric):
+        some = choose_rows(find_span(part), limit_rows(len(numeric)), count_rows(path))
+        for name in numeric:
+            values = part[name].to_numpy(dtype="float64", na_value=np.nan)
+            finite = values[np.isfinite(values)]
+            ends[name] = (finite.min(initial=ends[name][0]), finite.max(initial=ends[name][1]))
+            chosen[name].append(values[some])
+    edges = {name: cut_edges(np.concatenate(parts), *ends[name]) for name, parts in chosen.items() if parts}
+    profiler = Profiler(columns, None, edges)
+    for part in read_frames(path):
+        profiler.add(part)
+    return profiler.make_profile()
