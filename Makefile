@@ -89,8 +89,9 @@ lock: $(STAMP) ## resolve requirements.txt anew from pyproject.toml
 	@uv pip compile --quiet --upgrade --universal --fork-strategy fewest --generate-hashes --python-version 3.11 \
 		--no-header --no-annotate --group airflow --output-file ops/airflow/requirements.txt
 
-clean: ## remove what can be rebuilt; the champion, its history, mlflow.db and DVC's cache stay
+clean: ## remove what can be rebuilt; the champion, its history, what `adopt --undo` needs, mlflow.db and DVC's cache stay
 	rm -rf data/raw data/validated data/features models/tuned models/candidate models/verdict.json models/blessing.json
 	rm -rf data/simulated data/retraining reports/*.html reports/notebooks reports/plots reports/live reports/explain.json
-	rm -rf reports/monitor.json reports/play.json .lifecycle
+	rm -rf reports/monitor.json reports/play.json
+	test ! -d .lifecycle || find .lifecycle -mindepth 1 -maxdepth 1 ! -name adopted -exec rm -rf {} +
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* dvc_plots

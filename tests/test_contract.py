@@ -49,6 +49,13 @@ def test_the_projects_contract_is_good(checkout: Path) -> None:
         ("role: target", "role: categorical", "`positive` belongs to the target alone"),
         (', positive: "Yes"', "", "a target needs `positive`"),
         ('["No", "Yes"]', '["No", "Yes", "Maybe"]', "exactly its two classes"),
+        (
+            'positive: "Yes"',
+            'positive: "Yes", others: ["No"]',
+            "`others` need a target of dtype string, and none of them",
+        ),
+        ("unit: euros", "others: [a]", "`others` belong to the target alone"),
+        ("unit: euros", "format: '%d/%m/%Y'", "format needs dtype datetime"),
         ('["No", "Yes"], positive: "Yes"', "[0, 1], positive: 1", r"values \[0, 1\] are not of dtype string"),
         (
             'dtype: string, values: ["No", "Yes"], positive: "Yes"',

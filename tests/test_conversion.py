@@ -25,10 +25,34 @@ from lifecycle.paths import ProjectError
 from tests.contracts import make_contract
 
 
-def convert(values: list[Any], dtype: str, raw: str = "str") -> list[Any]:
-    column = convert_column(pd.Series(values, dtype=raw), dtype)
+def convert(values: list[Any], dtype: str, raw: str = "str", form: str = "") -> list[Any]:
+    column = convert_column(pd.Series(values, dtype=raw), dtype, form)
     assert column.dtype == DTYPES[dtype]
     return [None if pd.isna(value) else value for value in column]
+
+
+@pytest.mark.parametrize(
+    ("form", "raw", "values", "days"),
+    [
+        (
+            "%d/%m/%Y",
+            "str",
+            ["31/12/2024", " 01/02/2024 ", "12/31/2024", None],
+            ["2024-12-31", "2024-02-01", None, None],
+        ),
+        ("%m/%d/%Y", "str", ["12/31/2024", "01/02/2024", "31/12/2024"], ["2024-12-31", "2024-01-02", None]),
+        ("%d/%m/%Y", "str", ["31/12/2024", "2024-12-30T00:00:00"], ["2024-12-31", "2024-12-30"]),  # as a log has them
+        ("%Y%m%d", "Int64", [20241231, 20241331, None], ["2024-12-31", None, None]),
+        ("%Y-%m-%d %H:%M:%S %z", "str", ["2024-12-31 01:00:00 +0100"], ["2024-12-31"]),
+        ("epoch seconds", "Int64", [1735603200, None], ["2024-12-31", None]),
+        ("epoch milliseconds", "str", ["1735603200000", "soon"], ["2024-12-31", None]),
+        ("epoch seconds", "float64", [1735603200.0, float("inf")], ["2024-12-31", None]),
+    ],
+)
+def test_moments_are_read_as_the_contract_says_they_are_written(
+    form: str, raw: str, values: list[Any], days: list[str | None]
+) -> None:
+    assert convert(values, "datetime", raw, form) == [None if day is None else pd.Timestamp(day) for day in days]
 
 
 @settings(deadline=None, max_examples=50)

@@ -19,7 +19,7 @@ SOURCE = "src/lifecycle"
 GROUND = {"paths", "params", "contract", "expressions"}
 WINGS = {"data", "modeling", "reporting", "serving", "monitoring"}
 ARROWS = {("monitoring", "data"), ("monitoring", "modeling"), ("serving", "data")}  # which wing may import which other
-DOORS = {"run", "ingest", "report", "roots", "live", "retraining", "play", "score", "materialize", "cli"}
+DOORS = {"run", "ingest", "report", "roots", "live", "retraining", "play", "score", "materialize", "adopt", "cli"}
 BANNED_NAMES = {"utils", "helpers", "common", "misc", "tools"}
 
 

@@ -93,6 +93,24 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument(
         "--least", type=float, metavar="N", help="exit status 1 where the least of the four sums is below N"
     )
+    adopt = commands.add_parser(
+        "adopt", help="make the project one about your own table: contract and parameters from it"
+    )
+    adopt.add_argument("source", nargs="?", metavar="FILE_OR_ADDRESS", help="what `collect.source` takes")
+    adopt.add_argument("--target", metavar="COLUMN", help="the column to predict, of two classes")
+    adopt.add_argument("--time", metavar="COLUMN", help="when a row came to be: the newest rows are held out")
+    adopt.add_argument("--id", metavar="COLUMN", help="whose row it is: rows of one stay together")
+    adopt.add_argument("--positive", metavar="VALUE", help="the class that a probability speaks of (the rarer one)")
+    adopt.add_argument("--name", metavar="NAME", help="what the project is called (the file's name)")
+    adopt.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one of `collect.options`, as in table=visits",
+    )
+    adopt.add_argument("--force", action="store_true", help="write over a contract that was adopted and edited since")
+    adopt.add_argument("--undo", action="store_true", help="bring the former project back")
     commands.add_parser(
         "profile", help="take the raw table's distributions as the reference that validation compares with"
     )
@@ -306,6 +324,29 @@ def tell_slowly(command: str, every: float = 5.0) -> Callable[[str], None]:
     return tell
 
 
+def adopt(chosen: argparse.Namespace) -> int:
+    """lifecycle adopt FILE_OR_ADDRESS --target COLUMN [...] | --undo"""
+    from lifecycle.adopt import adopt_table, undo_adoption
+
+    project = open_project(write=True)
+    if chosen.undo:
+        lines = undo_adoption(project)
+    elif not chosen.source or not chosen.target:
+        raise ProjectError("expected FILE_OR_ADDRESS and --target COLUMN, or --undo.")
+    else:
+        from ruamel.yaml import YAML
+
+        if wrong := [option for option in chosen.option if "=" not in option]:
+            raise ProjectError(f"--option {wrong[0]}: expected KEY=VALUE.")
+        pairs = [option.split("=", 1) for option in chosen.option]
+        lines = adopt_table(
+            project, chosen.source, target=chosen.target, time=chosen.time, identity=chosen.id, positive=chosen.positive,
+            name=chosen.name, options={key: YAML(typ="safe", pure=True).load(value) for key, value in pairs}, force=chosen.force,
+        )  # fmt: skip
+    print(*(f"adopt: {line}" for line in lines), sep="\n")
+    return 0
+
+
 def profile(chosen: argparse.Namespace) -> int:
     """lifecycle profile"""
     from lifecycle.stages.validate import describe_reference
@@ -323,7 +364,7 @@ def profile(chosen: argparse.Namespace) -> int:
 COMMANDS = {
     "run": run, "ingest": ingest, "report": report, "promote": promote, "rollback": rollback, "shadow": shadow, "history": history,
     "compact": compact, "monitor": monitor, "retrain": retrain, "play": play, "profile": profile, "serve": serve,
-    "score": score, "materialize": materialize,
+    "score": score, "materialize": materialize, "adopt": adopt,
 }  # fmt: skip
 
 

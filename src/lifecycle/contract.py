@@ -33,8 +33,10 @@ class Column(Strict):
     `values` lists all that may occur; `min` and `max` are inclusive, in `unit`. `missing` says what a model gets where
     the value is absent (`impute`: median or most frequent value of the training part; `level`: a level of its own;
     `keep`: left absent), `outliers` what happens beyond Tukey's outer fences (3 IQR; fitted on the training part).
-    `duration` marks time since a start (such as the age of an account), `pii` what becomes of an identifying column, `owner`
-    who answers for it, in place of the contract's.
+    `format` is how a datetime column is written where it is not ISO 8601: in strftime's letters (`%d/%m/%Y`), or
+    `epoch seconds` or `epoch milliseconds`. `duration` marks time since a start (such as the age of an account), `pii` what
+    becomes of an identifying column, `owner` who answers for it, in place of the contract's. `others` are a target's further
+    classes, which count as the one of its two `values` that is not `positive`.
     """
 
     role: Role
@@ -45,18 +47,27 @@ class Column(Strict):
     min: float | None = None
     max: float | None = None
     unit: str = ""
+    format: str = ""
     missing: Literal["impute", "level", "keep"] = "impute"
     outliers: Literal["keep", "clip", "quarantine"] = "keep"
     duration: bool = False
     positive: Scalar | None = None
+    others: tuple[str, ...] = ()
     pii: Literal["pseudonymise", "drop"] = "drop"
     owner: str = ""
+
+    @property
+    def negative(self) -> Scalar:
+        """The class of a target that is not the positive one."""
+        return next(value for value in self.values or () if value != self.positive)
 
     @model_validator(mode="after")
     def check_agreement(self) -> Self:
         """Refuse what contradicts itself."""
         if (self.min is not None or self.max is not None) and self.dtype not in ("int64", "float64"):
             raise ValueError("min and max need dtype int64 or float64")
+        if self.format and self.dtype != "datetime":
+            raise ValueError("format needs dtype datetime")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min {self.min:g} is above max {self.max:g}")
         if self.role is Role.NUMERIC and self.dtype not in ("int64", "float64"):
@@ -66,6 +77,13 @@ class Column(Strict):
         wrong = [value for value in self.values or () if type(value) not in KINDS[self.dtype]]
         if wrong:
             raise ValueError(f"values {wrong} are not of dtype {self.dtype}")
+        if self.duration and self.role is not Role.NUMERIC:
+            raise ValueError("`duration` needs role numeric")
+        return self
+
+    @model_validator(mode="after")
+    def check_target(self) -> Self:
+        """Refuse a target without two classes, and a target's keys elsewhere."""
         if self.role is Role.TARGET:
             if self.values is None or len(self.values) != 2:
                 raise ValueError("a target needs `values` with exactly its two classes")
@@ -73,10 +91,12 @@ class Column(Strict):
                 raise ValueError(f"a target needs `positive`, one of its values {list(self.values)}")
             if self.nullable:
                 raise ValueError("a target cannot be nullable")
+            if self.others and (self.dtype != "string" or set(self.others) & set(self.values)):
+                raise ValueError("`others` need a target of dtype string, and none of them among its values")
         elif self.positive is not None:
             raise ValueError("`positive` belongs to the target alone")
-        if self.duration and self.role is not Role.NUMERIC:
-            raise ValueError("`duration` needs role numeric")
+        elif self.others:
+            raise ValueError("`others` belong to the target alone")
         return self
 
 

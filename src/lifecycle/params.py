@@ -79,11 +79,12 @@ class Range(Strict):
 
 
 class Tune(Strict):
-    """The study: trials, folds, what the pruner waits for, each family's search space, and settings to try first."""
+    """The study: trials, folds, what the pruner waits for, the most rows, search spaces, and settings to try first."""
 
     trials: Count
     folds: Annotated[int, Field(ge=2)]
     startup_trials: Count
+    max_rows: Annotated[int, Field(ge=50)]
     storage: str
     families: dict[str, dict[str, Range | list[Scalar]]]
     first: dict[str, dict[str, Scalar]]

@@ -31,6 +31,18 @@ def run(study: optuna.Study, prepared: tune.Prepared, trials: int, *, stop_after
     return tune.tabulate_trials(tune.finished_trials(study))
 
 
+def test_a_long_table_is_judged_on_a_sample_that_keeps_the_classes_shares(customers: pd.DataFrame) -> None:
+    table, declaration = make_table(customers, make_contract())
+    sample = tune.sample_rows(table, declaration, 100, seed=0)
+    assert len(sample) == 100
+    assert sample["left"].mean() == pytest.approx(table["left"].mean(), abs=0.01)
+    assert sample["id"].is_monotonic_increasing and sample["id"].is_unique, "in the table's order, no row twice"
+    pd.testing.assert_frame_equal(sample, tune.sample_rows(table, declaration, 100, seed=0))
+    assert not sample.equals(tune.sample_rows(table, declaration, 100, seed=1))
+    assert tune.sample_rows(table, declaration, 300, seed=0) is table
+    assert len(tune.sample_rows(table, declaration, 299, seed=0)) == pytest.approx(299, abs=1)
+
+
 def test_an_interrupted_study_ends_like_an_uninterrupted_one(prepared: tune.Prepared, tmp_path: Path) -> None:
     whole = run(tune.open_study("whole", "", tmp_path, 4), prepared, 10)
     study = tune.open_study("cut", "", tmp_path, 4)

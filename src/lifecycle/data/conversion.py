@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,7 +29,9 @@ EXPECTED = {
 }
 PROBE = 1 << 13  # rows that tell how repetitive a column of text is
 EXACT = 2**53  # the whole numbers up to here are exact as float64
-WORDS = {"true": True, "yes": True, "1": True, "1.0": True, "false": False, "no": False, "0": False, "0.0": False}
+WORDS = {"true": True, "yes": True, "1": True, "1.0": True, "t": True, "y": True,
+         "false": False, "no": False, "0": False, "0.0": False, "f": False, "n": False}  # fmt: skip
+EPOCHS = {"epoch seconds": "s", "epoch milliseconds": "ms"}  # formats of numbers: since 1970, in UTC
 NUMBER = r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*"
 WHOLE = r"\s*[+-]?[0-9]{1,18}\s*"
 MOMENT = r"[0-9]{4}-[0-9]{2}(-[0-9]{2}([T ].*)?)?"
@@ -175,7 +178,9 @@ def convert_columns(raw: pd.DataFrame, columns: Mapping[str, Column]) -> tuple[p
     typed, broken = {}, {}
     for name, column in columns.items():
         present = drop_blanks(raw[name])
-        typed[name] = convert_column(present, column.dtype)
+        typed[name] = convert_column(present, column.dtype, column.format)
+        if column.others:
+            typed[name] = map_distinct(typed[name], partial(join_classes, column=column))
         if typed[name] is present:
             continue
         unread = (present.notna() & typed[name].isna()).to_numpy()
@@ -187,6 +192,11 @@ def convert_columns(raw: pd.DataFrame, columns: Mapping[str, Column]) -> tuple[p
 def is_words(raw: Series) -> bool:
     """Whether a raw column is text, as str or as categories of str."""
     return raw.dtype == "str" or isinstance(raw.dtype, pd.CategoricalDtype)
+
+
+def join_classes(values: Series, column: Column) -> Series:
+    """A target's values, its further classes as the negative one."""
+    return values.mask(values.isin(column.others), str(column.negative))
 
 
 def drop_blanks(raw: Series) -> Series:
@@ -224,10 +234,15 @@ def spell_out(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def convert_column(raw: Series, dtype: str) -> Series:
-    """Convert a plain column to a contract's dtype; what would lose something, or makes no sense, is missing."""
+def convert_column(raw: Series, dtype: str, form: str = "") -> Series:
+    """Convert a plain column to a contract's dtype; what would lose something, or makes no sense, is missing.
+
+    `form` is how a datetime column writes its moments (the contract's `format`).
+    """
     if dtype == "string":
         return to_text(raw)
+    if form and dtype == "datetime" and not pd.api.types.is_datetime64_any_dtype(raw):
+        return map_distinct(raw, lambda values: parse_format(values, form))
     if is_words(raw):
         parse = {"int64": parse_whole, "float64": parse_number, "bool": parse_truth, "datetime": parse_moment}[dtype]
         return map_distinct(raw, parse)
@@ -293,7 +308,7 @@ def parse_whole(text: Series) -> Series:
 
 
 def parse_truth(text: Series) -> Series:
-    """true, yes, 1 and false, no, 0, in any case, as boolean."""
+    """true, yes, t, y, 1 and false, no, f, n, 0, in any case, as boolean."""
     return text.str.strip().str.lower().map(WORDS).astype("boolean")
 
 
@@ -303,6 +318,23 @@ def parse_moment(text: Series) -> Series:
     iso = text.where(text.str.fullmatch(MOMENT)).str.replace(r"(\.\d{6})\d+", r"\1", regex=True)
     moments = pd.to_datetime(iso, errors="coerce", utc=True, format="ISO8601")
     return moments.dt.tz_localize(None).astype("datetime64[us]")
+
+
+def parse_format(values: Series, form: str) -> Series:
+    """Moments as datetime64[us] in UTC, written in strftime's `form` or numbers since 1970; ISO 8601 is read beside it.
+
+    The log of a server has moments in ISO 8601, whatever the source writes.
+    """
+    if form in EPOCHS:
+        numbers = parse_number(values) if values.dtype == "str" else to_number(values)
+        read = pd.to_datetime(numbers, unit=EPOCHS[form], errors="coerce")  # type: ignore[call-overload]
+    else:
+        written = pd.to_datetime(to_text(values).str.strip(), format=form, errors="coerce", utc=True)
+        read = written.dt.tz_localize(None)
+    moments: Series = read.astype("datetime64[us]")
+    if values.dtype == "str" and moments.isna().any():
+        moments = moments.where(moments.notna(), parse_moment(values))
+    return moments
 
 
 def count_zones(raw: Series) -> tuple[int, int]:

@@ -223,12 +223,12 @@ def read_commits(folder: Path) -> list[Commit]:
         commits: list[Commit] = []
         try:
             for path in sorted((folder / COMMITS).glob("*.json"), reverse=True):
-                commits.insert(0, parse_commit(path))
-                if commits[0].whole:
+                commits.append(parse_commit(path))
+                if commits[-1].whole:
                     break
         except FileNotFoundError:  # compacted between the look and the reading: look again
             continue
-        return commits
+        return commits[::-1]
 
 
 def parse_commit(path: Path) -> Commit:

@@ -17,6 +17,7 @@ Array = np.ndarray[Any, Any]
 Predict = Callable[[pd.DataFrame], Array]
 
 BATCH = 100_000  # rows that a model is asked for at once
+CELLS = 4_000_000  # and cells: of a wide table fewer rows
 EVALUATIONS = 400_000  # rows that one method may ask a model for; a wide table is explained on fewer rows
 
 
@@ -60,13 +61,19 @@ def choose_background(predict: Predict, table: pd.DataFrame, rows: int, seed: in
     return table.iloc[np.sort(order[places])]
 
 
+def limit_batch(columns: int) -> int:
+    """How many rows of so many columns a model is asked for at once."""
+    return min(BATCH, max(1, CELLS // max(columns, 1)))
+
+
 def predict_mixed(predict: Predict, table: pd.DataFrame, sources: Array) -> Array:
     """Predict rows whose columns come from different rows: `sources` (rows, columns) are positions in `table`."""
+    step = limit_batch(sources.shape[1])
     parts = [
         predict(pd.DataFrame(
             {name: table[name].take(chunk[:, place]).array for place, name in enumerate(table.columns)}, copy=False
         ))
-        for chunk in np.split(sources, range(BATCH, len(sources), BATCH))
+        for chunk in np.split(sources, range(step, len(sources), step))
     ]  # fmt: skip
     return np.concatenate(parts)
 
@@ -81,12 +88,15 @@ def permute_columns(predict: Predict, table: pd.DataFrame, target: Array, repeat
     rows = len(table)
     shuffles = np.random.default_rng(seed).permuted(np.tile(np.arange(rows), (repeats, 1)), axis=1)
     base = measure_area(predict(table)[None, :], target)[0]
-    drops = np.empty((table.shape[1], repeats))
-    for place in range(table.shape[1]):
-        sources = np.broadcast_to(np.arange(rows)[None, :, None], (repeats, rows, table.shape[1])).copy()
-        sources[:, :, place] = shuffles
-        shuffled = predict_mixed(predict, table, sources.reshape(-1, table.shape[1])).reshape(repeats, rows)
-        drops[place] = base - measure_area(shuffled, target)
+    columns = table.shape[1]
+    drops = np.empty((columns, repeats))
+    size = max(1, limit_batch(columns) // (repeats * rows))  # columns at once: each call costs a wide table dear
+    for begin in range(0, columns, size):
+        places = np.arange(begin, min(begin + size, columns))
+        sources = np.broadcast_to(np.arange(rows)[:, None], (len(places), repeats, rows, columns)).copy()
+        sources[np.arange(len(places)), :, :, places] = shuffles
+        shuffled = predict_mixed(predict, table, sources.reshape(-1, columns)).reshape(-1, rows)
+        drops[places] = base - measure_area(shuffled, target).reshape(-1, repeats)
     error = drops.std(axis=1, ddof=1) / np.sqrt(repeats) if repeats > 1 else np.zeros(len(drops))
     return pd.DataFrame({"column": list(table.columns), "importance": drops.mean(axis=1), "error": error})
 
@@ -113,7 +123,7 @@ def attribute_rows(predict: Predict, rows: pd.DataFrame, background: pd.DataFram
     both = pd.concat([rows[names], background], ignore_index=True)
     ends = predict(both)
     own, other = np.repeat(np.arange(explained), behind), explained + np.tile(np.arange(behind), explained)
-    size = max(1, BATCH // max(columns - 1, 1))
+    size = max(1, limit_batch(columns) // max(columns - 1, 1))
     parts = [
         walk_orders(predict, both, ends, own[begin : begin + size], other[begin : begin + size], order)
         for begin in range(0, len(ranks), size)

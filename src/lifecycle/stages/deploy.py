@@ -104,13 +104,12 @@ def choose_golden(requests: list[Record], probability: Array, rows: int) -> list
 def describe_bundle(model: Model, contract: Contract, prior: float) -> Record:
     """The facts of a bundle's manifest."""
     metadata = model.metadata
-    classes = contract.columns[contract.target].values or ()
     return {
         "model": model.sha256,
         "family": metadata["family"],
         "target": contract.target,
         "positive": contract.positive,
-        "negative": next(value for value in classes if value != contract.positive),
+        "negative": contract.columns[contract.target].negative,
         "threshold": metadata["threshold"],
         "prior": prior,
         "hashes": {key.removesuffix("_sha256"): metadata[key] for key in metadata if key.endswith("_sha256")},

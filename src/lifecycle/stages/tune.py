@@ -80,6 +80,16 @@ def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=FINISHED)
 
 
+def sample_rows(table: pd.DataFrame, declaration: dict[str, Any], most: int, seed: int) -> pd.DataFrame:
+    """At most so many rows of a feature table, at random and in its order; of each class as large a share as it has."""
+    if len(table) <= most:
+        return table
+    generator = np.random.default_rng(seed)
+    places = table.groupby(declaration["target"], sort=True).indices.values()
+    chosen = [generator.choice(rows, round(most * len(rows) / len(table)), replace=False) for rows in places]
+    return table.iloc[np.sort(np.concatenate(chosen))].reset_index(drop=True)
+
+
 def prepare_folds(table: pd.DataFrame, declaration: dict[str, Any], folds: Folds, families: Spaces) -> Prepared:
     """Each fold's matrices, (X fit, y fit, X judge, y judge), for every family: made once, not once a trial.
 
