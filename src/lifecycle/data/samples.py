@@ -103,7 +103,7 @@ class Tally:
 
     def add(self, values: Series, counts: Array | None = None) -> None:
         """Count values, missing ones aside; with `counts`, int64, each so often."""
-        if isinstance(values.dtype, pd.CategoricalDtype):
+        if counts is None and values.dtype.kind == "O":  # a text is hashed slowly: each but once
             values, counts = count_distinct(values)
         elif values.hasnans:
             values = values.dropna()

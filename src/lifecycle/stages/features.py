@@ -273,6 +273,10 @@ class Summary:
         self.ends.append(pd.DataFrame({"least": numbers.min(), "greatest": numbers.max()}))
         self.sample.append(numbers[choose_rows(find_span(computed), limit_rows(len(self.numeric)), self.rows)])
 
+    def find_median(self, name: str) -> float:
+        """The middle of a feature's sample; a column at a time, for together they are large."""
+        return float(pd.concat([part[name] for part in self.sample]).median())
+
     def tabulate(self) -> pd.DataFrame:
         """Each feature's missing share, distinct values, and least, middle and greatest value (or its commonest level)."""
         shares = pd.Series(self.missing / self.rows, index=self.names)
@@ -281,7 +285,7 @@ class Summary:
         ends = pd.concat(self.ends)
         for name, value in (
             ("least", ends["least"].groupby(level=0).min()),
-            ("median", pd.concat(self.sample).median()),
+            ("median", pd.Series({name: self.find_median(name) for name in self.numeric}, dtype="float64")),
             ("greatest", ends["greatest"].groupby(level=0).max()),
         ):
             summary[name] = value.reindex(self.numeric).round(3).astype(object)
