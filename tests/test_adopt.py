@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -433,6 +435,23 @@ def test_the_readmes_example_is_adopted_and_undone(project: Path, capsys: pytest
     assert "target: survived" in capsys.readouterr().out
     assert main(["adopt", "--undo"]) == 0
     assert read_state(project) == before
+
+
+def test_a_source_that_grows_is_landed_and_watched(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(sqlite3.connect(project / "shop.db")) as connection:
+        make_frame().assign(number=range(ROWS)).to_sql("visits", connection, index=False)
+    words = ["sqlite:///shop.db", "--target", "left", "--option", "table=visits", "--option", "watermark=number"]
+    assert main(["adopt", *words]) == 0
+    assert f"{ROWS} rows of the table visits landed" in capsys.readouterr().out
+    collect = load_params(project / paths.PARAMS).collect
+    assert collect.watch == paths.LANDED and collect.options == {"table": "visits", "watermark": "number"}
+    assert read_source(collect.source, project, collect.options)[0].num_rows == ROWS
+
+
+def test_a_secret_is_named_by_its_variable(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["postgresql://me:${LIFECYCLE_NO_SUCH}@127.0.0.1:1/shop", "--target", "left", "--option", "table=visits"]
+    assert main(["adopt", *words]) == 1
+    assert "no variable LIFECYCLE_NO_SUCH" in capsys.readouterr().err
 
 
 def test_undo_brings_every_byte_back_however_often_was_adopted(

@@ -24,10 +24,11 @@ from lifecycle.contract import Contract, Role
 from lifecycle.data.conversion import convert_columns, is_dropped, read_plain
 from lifecycle.data.inference import Guess, infer_columns, suspect_leaks, to_columns
 from lifecycle.data.sources import find_local, hide_secrets, is_growing, open_source, read_scheme
+from lifecycle.ingest import ingest
 from lifecycle.modeling.association import Kind
 from lifecycle.modeling.releases import hold_lock
 from lifecycle.modeling.separation import measure_separation
-from lifecycle.params import Params, parse_strictly
+from lifecycle.params import Collect, Params, parse_strictly
 from lifecycle.paths import Project, ProjectError, hash_file, read_json, write_json
 
 Record = dict[str, Any]
@@ -49,6 +50,7 @@ MOVED = (
     paths.HISTORY, paths.SHADOW, paths.RETRAININGS, paths.RELEASES, paths.PREDICTIONS, "dvc.lock", paths.TRAIN_METRICS,
     paths.EVALUATION, paths.VERDICT, paths.BLESSING, paths.METRICS, paths.ONLINE_ROWS,
 )  # fmt: skip
+VARIABLE = re.compile(r"\$\{\w+\}")  # of the environment, in place of what is secret
 TRUTHS = {"yes", "no", "y", "n", "on", "off"}  # words that YAML 1.1 takes for truth: quoted, for those who read it so
 COSTS = {"false_positive": "a false alarm", "false_negative": "a missed positive: say what each costs you"}
 KINDS: dict[Role, Kind] = {Role.NUMERIC: "numeric", Role.CATEGORICAL: "categorical", Role.BOOLEAN: "categorical"}
@@ -60,12 +62,14 @@ def adopt_table(
 ) -> list[str]:  # fmt: skip
     """Make the project one about another table; gives what was guessed and what to look at, a line each.
 
-    Contract, parameters, champion and reference are written anew; the former project goes to .lifecycle/adopted, whole and
-    once, however often a table is adopted. Raises ProjectError, with nothing changed, for a table that cannot be read or
+    A source that grows is landed first. Contract, parameters, champion and reference are written anew; the former project
+    goes to .lifecycle/adopted, whole and once, however often a table is adopted. Raises ProjectError, with nothing changed, for a table that cannot be read or
     is not supported, or where the adopted contract or parameters were edited since and `force` is not set.
     """
     check_edits(project.root, force)
     address = place_source(project.root, source)
+    collect = collect_from(address, options or {})
+    landed = list(ingest(project, Collect.model_validate(collect))) if collect["watch"] == paths.LANDED else []
     shown, rows = read_rows(address, project.root, options or {})
     guesses = infer_columns(shown, target=target, time=time, identity=identity, positive=positive)
     raw = pd.DataFrame(
@@ -80,7 +84,7 @@ def adopt_table(
     contract = parse_strictly(Contract, YAML(typ="safe", pure=True).load(contract_text), Path(paths.CONTRACT))
     facts = measure_facts(typed, contract, areas, round(rows * (1 - unread)))
     before = next(path for path in (project.root / BACKUP / paths.PARAMS, project.read(paths.PARAMS)) if path.exists())
-    changes = {"collect": collect_from(address, options or {}), **fit_params(facts, contract, typed)}
+    changes = {"collect": collect, **fit_params(facts, contract, typed)}
     params_text = change_params(before.read_text(encoding="utf-8"), changes)
     parse_strictly(Params, YAML(typ="safe", pure=True).load(params_text), Path(paths.PARAMS))
     with hold_lock(project.output):
@@ -88,7 +92,7 @@ def adopt_table(
         swap_in(project.output, {
             paths.CONTRACT: contract_text, paths.PARAMS: params_text, paths.CHAMPION: '{\n  "model": null\n}\n', paths.REFERENCE: "{}\n"
         })  # fmt: skip
-    return tell_guesses(told, guesses, rows, len(shown), unread, facts)
+    return [*landed[-1:], *tell_guesses(told, guesses, rows, len(shown), unread, facts)]
 
 
 # Reading.
@@ -97,8 +101,11 @@ def adopt_table(
 def place_source(root: Path, source: str) -> str:
     """The source as params.yaml names it: a path below the project from there, another whole; an address as it is."""
     if read_scheme(source):
-        if urlsplit(source).password:
-            raise ProjectError("The address holds a password, which would go into a file: leave it to the environment.")
+        password = urlsplit(source).password
+        if password and not VARIABLE.fullmatch(password):
+            raise ProjectError(
+                "The address holds a password, which would go into a file: name a variable, as in ${PGPASSWORD}."
+            )
         return source
     path = Path(os.path.normpath(Path.cwd() / source))  # a link stays the link: DVC watches what it points to
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()

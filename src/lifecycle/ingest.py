@@ -19,13 +19,16 @@ PAUSE = 1.0  # seconds between two looks at a source that is followed
 Land = Callable[[Landing], Iterator[Commit]]
 
 
-def ingest(project: Project, *, accept_loss: bool = False, compact: bool = False) -> Iterator[str]:
-    """Land what `collect.source` has that is not landed yet; gives a line for each batch as it is durable, then a sum.
+def ingest(
+    project: Project, collect: Collect | None = None, *, accept_loss: bool = False, compact: bool = False
+) -> Iterator[str]:
+    """Land what a source has that is not landed yet; gives a line for each batch as it is durable, then a sum.
 
-    With `compact`, small files are joined afterwards. Raises ProjectError for a source that does not grow, or that has lost
+    `collect` says which source; by default the section of params.yaml. With `compact`, small files are joined afterwards. Raises ProjectError for a source that does not grow, or that has lost
     what was not landed (`accept_loss` goes on); UnavailableError where it does not answer.
     """
-    name, land = find_source(project.root, load_params(project.root / PARAMS).collect, accept_loss=accept_loss)
+    collect = collect or load_params(project.root / PARAMS).collect
+    name, land = find_source(project.root, collect, accept_loss=accept_loss)
     with open_landing(project.root / LANDED, name) as landing:
         yield from land_new(landing, land)
         if compact:
