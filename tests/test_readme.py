@@ -97,7 +97,9 @@ def test_targets_and_files_named_in_prose_exist(checkout: Path, readme: str) -> 
         assert command in COMMANDS
     for name in re.findall(r"`((?:src|tests|docs|notebooks|data|benchmarks)/[\w/.]+)`", prose):
         built = (
-            name.startswith(("data/validated", "data/raw", "data/features", "data/predictions"))
+            name.startswith(
+                tuple(f"data/{each}" for each in ("landed", "online", "validated", "raw", "features", "predictions"))
+            )
             or "NAME" in name
             or "NN_" in name
         )
