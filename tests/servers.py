@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +45,18 @@ class S3:
         }
 
 
+def find_ports(count: int) -> list[int]:
+    """Free ports of the loopback address, all different."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
 def find_port() -> int:
     """A free port of the loopback address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return find_ports(1)[0]
 
 
 @contextmanager
@@ -99,8 +105,8 @@ def start_s3(folder: Path) -> Iterator[S3]:
     credentials = [{"accessKey": key, "secretKey": secret}]
     identity = {"name": "test", "credentials": credentials, "actions": ["Admin", "Read", "List", "Tagging", "Write"]}
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    ports = {name: find_port() for name in ("master.port", "volume.port", "filer.port", "s3.port")}
-    ports |= {f"{name.split('.')[0]}.port.grpc": find_port() for name in list(ports)}
+    names = [f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")]
+    ports = dict(zip(names, find_ports(len(names)), strict=True))
     words = [
         str(PROGRAMS / "weed"), "-logtostderr", "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
         "-filer", "-s3", f"-s3.config={folder / 's3.json'}", "-master.telemetry=false", "-volume.max=20",
