@@ -106,8 +106,8 @@ def start_s3(folder: Path) -> Iterator[S3]:
     identity = {"name": "test", "credentials": credentials, "actions": ["Admin", "Read", "List", "Tagging", "Write"]}
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     names = [f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")]
-    names += ["s3.port.iceberg", "s3.port.lance"]  # fixed ones else: two servers would not run side by side
     ports = dict(zip(names, find_ports(len(names)), strict=True))
+    ports |= {"s3.port.iceberg": 0, "s3.port.lance": 0}  # none: theirs are fixed, and two servers would meet there
     words = [
         str(PROGRAMS / "weed"), "-logtostderr", "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
         "-filer", "-s3", f"-s3.config={folder / 's3.json'}", "-master.telemetry=false", "-volume.max=20",
