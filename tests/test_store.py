@@ -430,5 +430,5 @@ def test_what_is_no_address_is_refused_without_its_secrets(url: str, tmp_path: P
 
 
 def test_an_embedded_store_is_below_the_project_or_where_it_is_said(tmp_path: Path) -> None:
-    assert open_cache("sqlite:///a/b.db", Path("/root")).path == Path("/root/a/b.db")
-    assert open_cache(f"sqlite:///{tmp_path}/b.db", Path("/root")).path == tmp_path / "b.db"
+    assert open_cache("sqlite:///a/b.db", Path("/project")).path == Path("/project/a/b.db")
+    assert open_cache(f"sqlite:///{tmp_path}/b.db", Path("/project")).path == tmp_path / "b.db"
