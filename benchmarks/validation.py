@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -31,6 +30,7 @@ import pandas as pd
 import pyarrow as pa
 
 from benchmarks.environments import FOLDER
+from benchmarks.limits import tell_limits
 from benchmarks.project import CHECKOUT
 from lifecycle.contract import Column, Contract, Role
 from lifecycle.data.checks import OUTER, WINDOW, build_schema
@@ -278,10 +278,7 @@ def main() -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         limits = compare(chosen.rows, chosen.pandera, Path(folder))
-    print(f"load average {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores")
-    for kept, text in limits:
-        print(f"{'kept' if kept else 'missed':7s} {text}")
-    return int(not all(kept for kept, _ in limits))
+    return tell_limits(limits)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ import numpy as np
 
 from benchmarks.drift.trials import THREADS
 from benchmarks.environments import FOLDER, make_environment
+from benchmarks.limits import tell_limits
 from benchmarks.project import CHECKOUT
 from lifecycle.paths import ProjectError
 
@@ -171,10 +172,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    print(f"load average {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores")
-    for kept, text in limits:
-        print(f"{'kept' if kept else 'missed':7s} {text}")
-    return int(not all(kept for kept, _ in limits))
+    return tell_limits(limits)
 
 
 if __name__ == "__main__":
