@@ -34,6 +34,7 @@ import pandas as pd
 from benchmarks.drift.results import Found, Match, Results
 from benchmarks.drift.rules import OURS, list_rules
 from benchmarks.drift.trials import Setting, run_trials
+from benchmarks.limits import tell_limits
 from benchmarks.project import CHECKOUT
 from lifecycle import paths
 from lifecycle.contract import load_contract
@@ -228,9 +229,7 @@ def measure(options: argparse.Namespace) -> bool:
                     f"quicker than {rules[rival].title}, {match.where}, by {-later:.2f} ± {chance:.2f} windows",
                 )
             )
-    for kept, text in limits:
-        print(f"{'kept' if kept else 'missed':7s} {text}")
-    return all(kept for kept, _ in limits)
+    return not tell_limits(limits)
 
 
 def main() -> int:

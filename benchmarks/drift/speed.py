@@ -172,6 +172,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    print(f"load average {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores")
     return tell_limits(limits)
 
 

@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.environments import FOLDER, make_environment
+from benchmarks.limits import tell_limits
 from lifecycle.data.caches import open_cache
 from lifecycle.data.store import FeatureStore, pack, write_rows
 from lifecycle.paths import ProjectError
@@ -237,10 +238,7 @@ def main() -> int:
         print(f"store: {error}", file=sys.stderr)
         return 1
     show(one, many)
-    limits = judge(one)
-    for kept, text in limits:
-        print(f"{'kept' if kept else 'missed':7s} {text}")
-    return int(not all(kept for kept, _ in limits))
+    return tell_limits(judge(one))
 
 
 if __name__ == "__main__":
