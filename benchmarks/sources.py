@@ -38,8 +38,8 @@ import pyarrow.dataset
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from lifecycle.data.sources import open_source
-from lifecycle.data.tables import GROUP, write_batches
+from lifecycle.core.tables import GROUP, write_batches
+from lifecycle.sources.dispatch import open_source
 
 PART = 100_000  # rows that are made, and written, at once
 PAGE = 1_000  # records of an API's page

@@ -9,8 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from lifecycle import paths
-from lifecycle.paths import hash_file, read_json, write_json
+from lifecycle.core import paths
+from lifecycle.core.files import hash_file, read_json, write_json
 from lifecycle.serving.bundle import MANIFEST, PLAN, write_bundle
 
 ROW: dict[str, Any] = {"months": 12, "spend": 40.5, "plan": "basic", "senior": 0}

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from lifecycle import paths
-from lifecycle.contract import Contract, load_contract
-from lifecycle.data.sources import read_source
-from lifecycle.params import Params, load_params
-from lifecycle.paths import read_json
+from lifecycle.core import paths
+from lifecycle.core.contract import Contract, load_contract
+from lifecycle.core.files import read_json
+from lifecycle.core.params import Params, load_params
 from lifecycle.serving.bundle import Bundle, load_bundle, to_request
+from lifecycle.sources.dispatch import read_source
 
 HERE = Path(__file__).resolve().parent.parent
 Record = dict[str, Any]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from lifecycle.contract import Contract
+from lifecycle.core.contract import Contract
 from lifecycle.stages import features
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from lifecycle.paths import EVIDENCE, write_json
+from lifecycle.core.files import write_json
+from lifecycle.core.paths import EVIDENCE
 
 GRAVITY = ("passed", "skipped", "failed")  # of a test's phases and parameters the gravest outcome counts
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lifecycle.paths import write_json
+from lifecycle.core.files import write_json
 
 Record = dict[str, Any]
 WEIGHTS = {"months": 0.2, "spend": 0.1, "plan": 0.65, "senior": 0.05}

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import strategies as st
 
-from lifecycle.monitoring.sketches import Counts, Kind, Numbers
+from lifecycle.monitoring.reference import Counts, Kind, Numbers
 
 KINDS: dict[str, Kind] = {
     "wide": "numeric", "whole": "numeric", "flag": "numeric", "maybe": "numeric", "text": "numeric", "gone": "numeric",

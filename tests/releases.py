@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
-from lifecycle import paths
+from lifecycle.core import paths
+from lifecycle.core.files import hash_file, write_json
+from lifecycle.core.paths import Project
 from lifecycle.modeling.model import save_model
-from lifecycle.paths import Project, hash_file, write_json
 
 
 @cache

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lifecycle import paths
-from lifecycle.data.store import pack, write_rows
-from lifecycle.paths import replace_file
+from lifecycle.core import paths
+from lifecycle.core.files import replace_file
+from lifecycle.features.store import pack, write_rows
 
 Record = dict[str, Any]
 DTYPES = {"months": "int64", "spend": "float64", "plan": "string", "senior": "int64"}

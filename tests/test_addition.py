@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lifecycle import paths
-from lifecycle.contract import load_contract
-from lifecycle.params import load_params
-from lifecycle.score import load_rubric
-from lifecycle.serving.compile import compile_model
+from lifecycle.cli.readiness import load_rubric
+from lifecycle.core import paths
+from lifecycle.core.contract import load_contract
+from lifecycle.core.params import load_params
+from lifecycle.serving.compiler import compile_model
 from lifecycle.serving.scorer import Scorer
 from lifecycle.stages import features, train
 from tests.champion import read_table, to_requests

@@ -17,16 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from lifecycle import adopt, paths
-from lifecycle.cli import main
-from lifecycle.contract import Contract, Role, load_contract
-from lifecycle.data.checks import find_breaches
-from lifecycle.data.conversion import convert_columns, is_dropped, read_plain, read_raw
-from lifecycle.data.inference import infer_columns, to_columns
-from lifecycle.data.sources import read_source
-from lifecycle.data.tables import write_table
-from lifecycle.params import Range, load_params, read_yaml
-from lifecycle.stages.simulate import check_scenario
+from lifecycle.adoption import adopt
+from lifecycle.adoption.inference import infer_columns, to_columns
+from lifecycle.cli.main import main
+from lifecycle.core import paths
+from lifecycle.core.contract import Contract, Role, load_contract
+from lifecycle.core.params import Range, load_params, read_yaml
+from lifecycle.core.tables import write_table
+from lifecycle.monitoring.scenarios import check_scenario
+from lifecycle.sources.dispatch import read_source
+from lifecycle.validation.conversion import convert_columns, is_dropped, read_plain, read_raw
+from lifecycle.validation.rules import find_breaches
 
 ROWS = 200
 Change = dict[str, Any]

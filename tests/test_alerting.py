@@ -21,11 +21,11 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from lifecycle import paths
-from lifecycle.data.store import StoreMetrics
-from lifecycle.serving.findings import read_findings
+from lifecycle.core import paths
+from lifecycle.features.store import StoreMetrics
+from lifecycle.serving.acceptance import ServerProcess, start_server
 from lifecycle.serving.metrics import Metrics
-from lifecycle.serving.probe import ServerProcess, start_server
+from lifecycle.serving.monitor_report import read_findings
 from tests.bundles import ROW, make_champion, write_release
 from tests.findings import make_findings, write_findings
 from tests.stores import write_small_rows

@@ -22,7 +22,7 @@ from lifecycle.monitoring.alerts import (
     tell_volume,
 )
 from lifecycle.monitoring.drift import MULTIVARIATE, PREDICTION, judge_windows
-from lifecycle.monitoring.sketches import Kind, count_window, sketch_reference
+from lifecycle.monitoring.reference import Kind, count_window, sketch_reference
 
 Array = np.ndarray[Any, Any]
 Record = dict[str, Any]

@@ -26,10 +26,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from lifecycle import paths
-from lifecycle.serving.archive import read_predictions
-from lifecycle.serving.identity import Signer, now
-from lifecycle.serving.probe import Reply, ServerProcess, ask, list_children, start_server
+from lifecycle.core import paths
+from lifecycle.prediction_log.reader import read_predictions
+from lifecycle.serving.acceptance import Reply, ServerProcess, ask, list_children, start_server
+from lifecycle.serving.request_ids import Signer, now
 from tests.bundles import COLUMNS, ROW, compute_probability, make_champion, write_release
 from tests.findings import make_findings, write_findings
 
@@ -1111,7 +1111,7 @@ def test_a_server_that_cannot_start_says_so_in_a_sentence(
 ) -> None:
     port, variables = (server.port, {}) if wrong == "port" else (0, {"LIFECYCLE_SERVE_PROT": "80"})
     end = subprocess.run(
-        [sys.executable, "-m", "lifecycle.cli", "serve", "--port", str(port)],
+        [sys.executable, "-m", "lifecycle.cli.main", "serve", "--port", str(port)],
         env={**os.environ, **variables, paths.ROOT_VARIABLE: str(project[0])},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip

@@ -18,10 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.cli import main
-from lifecycle.paths import PREDICTIONS, ProjectError
-from lifecycle.serving.archive import Compaction, compact_segments, prune_log, read_predictions, read_segment
-from lifecycle.serving.log import PredictionLog
+from lifecycle.cli.main import main
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.paths import PREDICTIONS
+from lifecycle.prediction_log.compaction import Compaction, compact_segments, prune_log
+from lifecycle.prediction_log.reader import read_predictions, read_segment
+from lifecycle.prediction_log.writer import PredictionLog
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 VALUES = st.one_of(
@@ -266,7 +268,7 @@ def test_a_dead_writers_segment_is_compacted_with_its_torn_tail_put_aside(tmp_pa
     code = """
 import os, signal, sys
 from pathlib import Path
-from lifecycle.serving.log import PredictionLog
+from lifecycle.prediction_log.writer import PredictionLog
 log = PredictionLog(Path(sys.argv[1]), flush_seconds=0.01)
 log.append({"kind": "feedback", "id": "a", "at": 1, "truth": "yes"})
 while not log.written:

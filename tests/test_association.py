@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lifecycle.modeling import association
-from lifecycle.modeling.association import associate, associate_with
-from lifecycle.paths import ProjectError
+from lifecycle.core.errors import ProjectError
+from lifecycle.exploration import association
+from lifecycle.exploration.association import associate, associate_with
 
 
 def draw(rows: int = 400, seed: int = 0) -> pd.DataFrame:

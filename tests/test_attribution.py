@@ -11,7 +11,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from lifecycle.modeling import attribution, inputs
+from lifecycle.features import inputs
+from lifecycle.modeling import attribution
 from lifecycle.modeling.model import Model
 from lifecycle.stages import features
 from tests.contracts import make_contract, make_table

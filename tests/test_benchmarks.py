@@ -17,11 +17,11 @@ from benchmarks.drift.rules import OURS, list_rules, move_limit
 from benchmarks.drift.tables import make_table, write_table
 from benchmarks.drift.trials import QUIET, Setting, find_changed, run_trial
 from benchmarks.store import __main__ as store
+from lifecycle.core.errors import ProjectError
 from lifecycle.monitoring.drift import MULTIVARIATE, judge_windows
-from lifecycle.monitoring.sketches import Kind, count_window, sketch_reference
-from lifecycle.paths import ProjectError
+from lifecycle.monitoring.reference import Kind, count_window, sketch_reference
+from lifecycle.monitoring.scenarios import draw_month
 from lifecycle.stages.deploy import choose_kinds
-from lifecycle.stages.simulate import draw_month
 from tests.contracts import make_contract
 from tests.servers import start_redis
 

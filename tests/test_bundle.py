@@ -19,7 +19,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from lifecycle.paths import RELEASES, ProjectError, hash_file, read_json
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import hash_file, read_json
+from lifecycle.core.paths import RELEASES
 from lifecycle.serving.bundle import Bundle, hash_bundle, load_bundle, to_request, write_bundle
 from tests.bundles import COLUMNS, ROW, compute_probability, write_release
 

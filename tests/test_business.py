@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from lifecycle import paths
+from lifecycle.cli.readiness import load_rubric
+from lifecycle.core import paths
 from lifecycle.modeling.attribution import measure_area
 from lifecycle.modeling.metrics import lose_rows
-from lifecycle.score import load_rubric
 from tests.champion import load_champion, read_settings, read_table, to_requests
 
 

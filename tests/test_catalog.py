@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lifecycle import paths, report
-from lifecycle.contract import Contract
-from lifecycle.data.catalog import describe_features
-from lifecycle.paths import Project, write_json
-from lifecycle.reporting.registry import render_registry
+from lifecycle.core import paths
+from lifecycle.core.contract import Contract
+from lifecycle.core.files import write_json
+from lifecycle.core.paths import Project
+from lifecycle.features.catalog import describe_features
+from lifecycle.reporting.feature_catalog import render_registry
+from lifecycle.stages import report
 from tests.contracts import make_contract, make_table
 
 Record = dict[str, Any]

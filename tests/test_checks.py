@@ -10,19 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.contract import Column, Contract
-from lifecycle.data import samples
-from lifecycle.data.checks import (
-    build_schema,
-    compute_fences,
-    find_breaches,
-    find_gaps,
-    list_values,
-    name_reasons,
-)
-from lifecycle.data.conversion import convert_columns
-from lifecycle.data.passes import Split, Survey, split_table, survey_table
-from lifecycle.data.repeats import RepeatFinder
+from lifecycle.core.contract import Column, Contract
+from lifecycle.validation import sampling as samples
+from lifecycle.validation.chronology import find_gaps
+from lifecycle.validation.conversion import convert_columns
+from lifecycle.validation.duplicates import RepeatFinder
+from lifecycle.validation.outliers import compute_fences
+from lifecycle.validation.passes import Split, Survey, split_table, survey_table
+from lifecycle.validation.rules import build_schema, find_breaches, list_values, name_reasons
 from tests.contracts import make_contract
 
 GOOD: dict[str, Any] = {"id": "1", "months": "3", "spend": "9.5", "plan": "pro", "senior": "0", "left": "no"}

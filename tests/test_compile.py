@@ -14,16 +14,16 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OrdinalEncoder, PolynomialFeatures, RobustScaler, StandardScaler
 from sklearn.svm import LinearSVC
 
-from lifecycle.contract import Contract
-from lifecycle.data.conversion import DTYPES
+from lifecycle.core.contract import Contract
+from lifecycle.core.errors import ProjectError
 from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
 from lifecycle.modeling.pipelines import FAMILIES, build_pipeline
-from lifecycle.paths import ProjectError
-from lifecycle.serving.compile import compile_model
+from lifecycle.serving.compiler import compile_model
 from lifecycle.serving.schema import Schema
 from lifecycle.serving.scorer import Scorer
 from lifecycle.stages import deploy
 from lifecycle.stages.features import compute_features, list_features
+from lifecycle.validation.conversion import DTYPES
 from tests.contracts import make_contract
 
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lifecycle.monitoring import sketches
+from lifecycle.monitoring import reference as sketches
 from lifecycle.monitoring.drift import MULTIVARIATE, compare_window
-from lifecycle.monitoring.sketches import Kind, count_window, sketch_reference
+from lifecycle.monitoring.reference import Kind, count_window, sketch_reference
 
 
 def draw_rows(rows: int, columns: int, seed: int, mixing: float = 0.5) -> pd.DataFrame:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle.contract import Contract, Role, load_contract
-from lifecycle.paths import ProjectError
+from lifecycle.core.contract import Contract, Role, load_contract
+from lifecycle.core.errors import ProjectError
 
 GOOD = """
 name: shop

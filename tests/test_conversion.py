@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.data import conversion
-from lifecycle.data.conversion import (
+from lifecycle.core.errors import ProjectError
+from lifecycle.validation import conversion
+from lifecycle.validation.conversion import (
     DTYPES,
     convert_column,
     convert_columns,
@@ -21,7 +22,6 @@ from lifecycle.data.conversion import (
     solidify,
     spell_out,
 )
-from lifecycle.paths import ProjectError
 from tests.contracts import make_contract
 
 

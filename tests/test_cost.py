@@ -9,9 +9,9 @@ from timeit import Timer
 
 import pytest
 
-from lifecycle import paths
-from lifecycle.expressions import Expression, parse_expression, to_value
-from lifecycle.score import load_rubric
+from lifecycle.cli.readiness import load_rubric
+from lifecycle.core import paths
+from lifecycle.core.expressions import Expression, parse_expression, to_value
 from lifecycle.serving.bundle import encode_row
 from tests.champion import Record, load_champion
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from lifecycle.cli import build_parser
+from lifecycle.cli.main import build_parser
 from tests.dags import DAG_FILE, Airflow
 
 STAND_IN = """#!/bin/sh

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from lifecycle.data.databases import land_rows, name_rows, open_query, read_options
-from lifecycle.data.landing import UnavailableError, open_landed, open_landing
-from lifecycle.paths import ProjectError
+from lifecycle.core.errors import ProjectError
+from lifecycle.sources.landing import UnavailableError, open_landed, open_landing
+from lifecycle.sources.sql import name_rows, open_query, read_options
+from lifecycle.sources.sql_landing import land_rows
 from tests.servers import find_port, start_postgresql
 
 SOURCE = "sqlite:///shop.db"

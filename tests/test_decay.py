@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from lifecycle.monitoring.decay import (
+from lifecycle.monitoring.degradation import (
     METRICS,
     describe_performance,
     detect_changes,

@@ -23,7 +23,7 @@ from lifecycle.monitoring.drift import (
     judge_windows,
     measure_js,
 )
-from lifecycle.monitoring.sketches import Counts, Kind, Levels, count_window, sketch_reference
+from lifecycle.monitoring.reference import Counts, Kind, Levels, count_window, sketch_reference
 from tests.frames import KINDS, frames
 
 Array = np.ndarray[Any, Any]

@@ -13,11 +13,11 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
-from lifecycle import paths
-from lifecycle.paths import ProjectError
-from lifecycle.serving.archive import read_predictions
+from lifecycle.core import paths
+from lifecycle.core.errors import ProjectError
+from lifecycle.prediction_log.reader import read_predictions
+from lifecycle.serving.acceptance import ServerProcess, start_server
 from lifecycle.serving.entities import read_entities
-from lifecycle.serving.probe import ServerProcess, start_server
 from lifecycle.serving.schema import Schema
 from lifecycle.serving.settings import read_settings
 from tests.bundles import COLUMNS, ROW, compute_probability, make_champion, write_release

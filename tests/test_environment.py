@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from lifecycle.params import read_yaml
+from lifecycle.core.params import read_yaml
 
 
 @pytest.fixture(scope="module")

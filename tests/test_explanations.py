@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifecycle.serving.bundle import Bundle, Manifest
-from lifecycle.serving.explain import SHOWN, explain_row
+from lifecycle.serving.explanations import SHOWN, explain_row
 from lifecycle.serving.schema import Schema
 from lifecycle.serving.scorer import Scorer
 from tests.bundles import COLUMNS, ROW, compute_probability

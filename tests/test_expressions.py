@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifecycle import paths
-from lifecycle.contract import load_contract
-from lifecycle.data.sources import read_source
-from lifecycle.expressions import ARRAYS, FUNCTIONS, VALUES, parse_expression
-from lifecycle.params import load_params
-from lifecycle.paths import ProjectError
+from lifecycle.core import paths
+from lifecycle.core.contract import load_contract
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.expressions import ARRAYS, FUNCTIONS, VALUES, parse_expression
+from lifecycle.core.params import load_params
+from lifecycle.sources.dispatch import read_source
 from lifecycle.stages import features
 
 NUMBERS = st.floats(-1e6, 1e6) | st.just(float("nan"))

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifecycle.data import files
-from lifecycle.data.sources import open_source, read_source
-from lifecycle.data.tables import write_batches
-from lifecycle.paths import ProjectError
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.tables import write_batches
+from lifecycle.sources import files
+from lifecycle.sources.dispatch import open_source, read_source
 
 TEXT = b"a,b\n1,x\n2,\n"
 LINES = b'{"a": 1, "b": "x"}\n{"a": 2}\n'

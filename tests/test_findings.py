@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from lifecycle import paths
-from lifecycle.paths import ProjectError
+from lifecycle.core import paths
+from lifecycle.core.errors import ProjectError
 from lifecycle.serving import dashboard
-from lifecycle.serving.findings import COLUMNS, LARGEST, read_findings
+from lifecycle.serving.acceptance import ServerProcess, start_server
 from lifecycle.serving.metrics import Metrics
-from lifecycle.serving.probe import ServerProcess, start_server
+from lifecycle.serving.monitor_report import COLUMNS, LARGEST, read_findings
 from tests.bundles import ROW, make_champion, write_release
 from tests.findings import MARKUP, PSI, WEIGHTS, make_findings, write_findings
 

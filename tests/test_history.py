@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.data.history import join_as_of
-from lifecycle.paths import ProjectError
+from lifecycle.core.errors import ProjectError
+from lifecycle.features.point_in_time import join_as_of
 
 START = datetime(2026, 1, 1)  # noqa: DTZ001 - in UTC, without a zone
 KEYS = {"entity": "shop", "moment": "asked", "event": "happened"}

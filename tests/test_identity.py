@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.serving.identity import Prediction, Signer, find_key, now
+from lifecycle.serving.request_ids import Prediction, Signer, find_key, now
 
 MODEL = "0123456789ab"
 SIGNER = Signer(b"secret")
@@ -103,7 +103,7 @@ def test_the_key_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
 def test_processes_that_race_for_the_key_agree(tmp_path: Path) -> None:
     """Each waits at a gate, so that all look for the key at once."""
     code = (
-        "import sys; from pathlib import Path; from lifecycle.serving.identity import find_key; "
+        "import sys; from pathlib import Path; from lifecycle.serving.request_ids import find_key; "
         "print('here', flush=True); sys.stdin.readline(); print(find_key(Path(sys.argv[1])).hex())"
     )
     processes = [

@@ -19,18 +19,18 @@ import pyarrow as pa
 import pytest
 
 from benchmarks import kills
-from lifecycle.cli import main
-from lifecycle.data import topics
-from lifecycle.data.landing import open_landed, open_landing
-from lifecycle.ingest import find_source, follow
-from lifecycle.params import Collect, read_yaml
-from lifecycle.paths import LANDED, open_project
-from lifecycle.roots import write_yaml
+from lifecycle.cli.main import main
+from lifecycle.core.params import Collect, read_yaml
+from lifecycle.core.paths import LANDED, open_project
+from lifecycle.pipeline.workspaces import write_yaml
+from lifecycle.sources import kafka as topics
+from lifecycle.sources.ingest import find_source, follow
+from lifecycle.sources.landing import open_landed, open_landing
 from tests.test_topics import open_cluster
 
 STEPS = ("fsync", "replace", "mkdir", "unlink", "rmdir")  # what changes the disk
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.test_ingest", "lifecycle.ingest", "sqlalchemy.dialects.sqlite"])
+FORKS.set_forkserver_preload(["tests.test_ingest", "lifecycle.sources.ingest", "sqlalchemy.dialects.sqlite"])
 
 
 def set_source(root: Path, source: str, **options: Any) -> None:
@@ -101,7 +101,7 @@ def test_a_second_ingest_says_that_there_is_one(growing: Path, capsys: pytest.Ca
 
 
 def test_following_goes_on_through_trouble_until_it_is_told_to_end(growing: Path) -> None:
-    words = [sys.executable, "-m", "lifecycle.cli", "ingest", "--follow"]
+    words = [sys.executable, "-m", "lifecycle.cli.main", "ingest", "--follow"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stderr is not None
         lines = iter(process.stdout.readline, "")

@@ -4,8 +4,8 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
-from lifecycle.modeling.interactions import correct_tails, find_interactions, tabulate_pair
-from lifecycle.modeling.levels import Levels, cut_categories
+from lifecycle.exploration.binning import Levels, cut_categories
+from lifecycle.exploration.interactions import correct_tails, find_interactions, tabulate_pair
 
 
 def draw(rows: int, seed: int, interaction: float) -> tuple[dict[str, Levels], np.ndarray]:

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.data.arrays import convert_values, infer_type
-from lifecycle.data.landing import Landing, Rejected, find_dates, open_landed, open_landing
-from lifecycle.paths import ProjectError
+from lifecycle.core.errors import ProjectError
+from lifecycle.sources.landing import Landing, Rejected, find_dates, open_landed, open_landing
+from lifecycle.sources.typing import convert_values, infer_type
 
 
 def read(folder: Path) -> pa.Table:

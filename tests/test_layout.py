@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from lifecycle.params import Params, read_yaml
-from lifecycle.run import STAGES, name_notebook
+from lifecycle.core.params import Params, read_yaml
+from lifecycle.pipeline.runner import STAGES, name_notebook
 
 SOURCE = "src/lifecycle"
 GROUND = {"paths", "params", "contract", "expressions"}
@@ -91,10 +91,10 @@ def test_deps_cover_what_a_stage_imports(checkout: Path, stage: str) -> None:
     deps = set(read_yaml(checkout / "dvc.yaml")["stages"][stage]["deps"])
     ours = {dep for dep in deps if dep.startswith(SOURCE) and dep.endswith(".py")}
     if stage == "report":
-        imported = follow_imports("import lifecycle.report", checkout)
+        imported = follow_imports("import lifecycle.stages.report", checkout)
     else:
         imported = follow_imports(read_code(read_notebook(checkout, stage)), checkout)
-        imported |= follow_imports("import lifecycle.run", checkout)
+        imported |= follow_imports("import lifecycle.pipeline.runner", checkout)
         assert f"notebooks/{name_notebook(stage)}.ipynb" in deps
     if stage == "deploy":  # it starts the server in a process of its own
         imported |= follow_imports("import lifecycle.serving.server", checkout)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.modeling.levels import Levels, cut_categories, cut_durations, cut_numbers, cut_periods, label_value
+from lifecycle.exploration.binning import Levels, cut_categories, cut_durations, cut_numbers, cut_periods, label_value
 
 
 def count(levels: Levels) -> dict[str, int]:

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from lifecycle import paths
-from lifecycle.paths import ProjectError, read_json, write_json
+from lifecycle.core import paths
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import read_json, write_json
 from lifecycle.serving.bundle import hash_bundle
-from lifecycle.serving.lineup import Budget, Judge, ScorerTimeoutError, find_release, read_lineup
+from lifecycle.serving.fallback import Budget, Judge, ScorerTimeoutError, find_release, read_lineup
 from tests.bundles import ROW, compute_probability, make_champion, make_hole, rewrite_plan, write_release
 
 Record = dict[str, Any]

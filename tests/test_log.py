@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.serving.archive import read_segment
-from lifecycle.serving.log import PredictionLog
+from lifecycle.prediction_log.reader import read_segment
+from lifecycle.prediction_log.writer import PredictionLog
 
 VALUES = st.one_of(
     st.none(),
@@ -360,7 +360,7 @@ def run(code: str, *arguments: object) -> subprocess.Popen[str]:
 BEGIN = """
 import json, resource, sys, time
 from pathlib import Path
-from lifecycle.serving.log import PredictionLog
+from lifecycle.prediction_log.writer import PredictionLog
 def tell(number):
     return {"kind": "feedback", "id": str(number), "at": number, "truth": "yes"}
 """

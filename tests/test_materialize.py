@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from lifecycle import paths
-from lifecycle.cli import main
-from lifecycle.data.store import UnknownEntityError
-from lifecycle.materialize import compare_stores, open_store
-from lifecycle.paths import Project
+from lifecycle.cli.main import main
+from lifecycle.core import paths
+from lifecycle.core.paths import Project
+from lifecycle.features.materialize import compare_stores, open_store
+from lifecycle.features.store import UnknownEntityError
 from lifecycle.stages.features import list_features
 from tests.contracts import make_contract
 from tests.servers import start_redis

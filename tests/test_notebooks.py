@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle.data.sources import read_source
-from lifecycle.data.tables import write_table
-from lifecycle.run import ENVIRONMENT, STAGES, name_notebook
+from lifecycle.core.tables import write_table
+from lifecycle.pipeline.runner import ENVIRONMENT, STAGES, name_notebook
+from lifecycle.sources.dispatch import read_source
 from tests.conftest import copy_project
 
 SAMPLE = "data/sample.parquet"

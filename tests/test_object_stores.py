@@ -13,8 +13,8 @@ import pytest
 import s3fs
 from deltalake import write_deltalake
 
-from lifecycle.data.sources import open_source, read_source
-from lifecycle.paths import ProjectError
+from lifecycle.core.errors import ProjectError
+from lifecycle.sources.dispatch import open_source, read_source
 from tests.servers import S3, start_s3
 
 ROWS = 20_000

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lifecycle import paths
-from lifecycle.cli import main
-from lifecycle.params import load_params, read_yaml
-from lifecycle.paths import Project, read_json
-from lifecycle.report import write_report
-from lifecycle.roots import use_root, write_yaml
-from lifecycle.run import STAGES, run_stage
-from lifecycle.serving.probe import prepare_root, start_server
+from lifecycle.cli.main import main
+from lifecycle.core import paths
+from lifecycle.core.files import read_json
+from lifecycle.core.params import load_params, read_yaml
+from lifecycle.core.paths import Project
+from lifecycle.pipeline.runner import STAGES, run_stage
+from lifecycle.pipeline.workspaces import use_root, write_yaml
+from lifecycle.serving.acceptance import prepare_root, start_server
 from lifecycle.stages.deploy import describe_champion, load_bundle
+from lifecycle.stages.report import write_report
 from tests.odd_tables import TABLES, make_table
 
 pytestmark = pytest.mark.integration  # minutes: every stage, in a kernel each

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from lifecycle.paths import RELEASES
+from lifecycle.core.paths import RELEASES
 from lifecycle.serving import dashboard
 from lifecycle.serving.app import Service
 from lifecycle.serving.bundle import Bundle, load_bundle

@@ -18,8 +18,8 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from schemathesis import Case, GenerationMode
 
-from lifecycle import paths
-from lifecycle.serving.probe import ServerProcess, start_server
+from lifecycle.core import paths
+from lifecycle.serving.acceptance import ServerProcess, start_server
 from tests.bundles import make_champion, write_release
 
 MODES = {"allowed": GenerationMode.POSITIVE, "forbidden": GenerationMode.NEGATIVE}

@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
-from lifecycle.paths import ONLINE_ROWS
+from lifecycle.core.paths import ONLINE_ROWS
 from lifecycle.serving.app import OPEN
 from lifecycle.serving.settings import PREFIX, Settings
 
@@ -45,7 +45,7 @@ class Without:
 
 
 sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
-from lifecycle.cli import build_parser
+from lifecycle.cli.main import build_parser
 import lifecycle.serving.app, lifecycle.serving.server
 from lifecycle.serving.scorer import import_treelite
 

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from lifecycle.params import load_params
-from lifecycle.paths import ProjectError
-from lifecycle.run import STAGES
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.params import load_params
+from lifecycle.pipeline.runner import STAGES
 
 
 @pytest.fixture

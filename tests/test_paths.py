@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle import paths
-from lifecycle.paths import Project, ProjectError, find_root, open_project, read_json, replace_file, write_json
+from lifecycle.core import paths
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import read_json, replace_file, write_json
+from lifecycle.core.paths import Project, find_root, open_project
 
 
 def test_root_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

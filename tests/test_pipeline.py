@@ -14,13 +14,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lifecycle import paths
-from lifecycle.contract import load_contract
-from lifecycle.data.sources import read_source
-from lifecycle.data.tables import write_table
-from lifecycle.params import Scenario
-from lifecycle.run import STAGES
+from lifecycle.core import paths
+from lifecycle.core.contract import load_contract
+from lifecycle.core.params import Scenario
+from lifecycle.core.tables import write_table
+from lifecycle.pipeline.runner import STAGES
 from lifecycle.serving.bundle import load_bundle
+from lifecycle.sources.dispatch import read_source
 from lifecycle.stages import simulate
 from tests.dags import Airflow
 

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lifecycle.core.errors import ProjectError
 from lifecycle.modeling.pipelines import FAMILIES, FenceClipper, SplineAppender, build_pipeline, split_folds
-from lifecycle.paths import ProjectError
 from tests.contracts import make_contract, make_table
 
 SETTINGS = {"logistic": {"C": 1.0, "knots": 4}, "forest": {"n_estimators": 20}, "hist_boosting": {"max_iter": 20}}

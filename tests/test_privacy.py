@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.contract import Column, load_contract
-from lifecycle.data import privacy
-from lifecycle.data.privacy import (
+from lifecycle.core.contract import Column, load_contract
+from lifecycle.core.errors import ProjectError
+from lifecycle.validation import pii as privacy
+from lifecycle.validation.pii import (
     KEY_VARIABLE,
     check_iban,
     check_luhn,
@@ -17,7 +18,6 @@ from lifecycle.data.privacy import (
     protect_table,
     recognise,
 )
-from lifecycle.paths import ProjectError
 from tests.contracts import make_contract
 
 KEY = "a secret of some length"

@@ -9,17 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from lifecycle.contract import load_contract
-from lifecycle.data.profile import (
-    align_counts,
-    bound_psi,
-    compare_profiles,
-    load_profile,
-    measure_psi,
-    merge_profiles,
-    profile_table,
-)
-from lifecycle.paths import ProjectError, write_json
+from lifecycle.core.contract import load_contract
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import write_json
+from lifecycle.core.histograms import bound_psi, measure_psi
+from lifecycle.validation.profile import align_counts, compare_profiles, load_profile, merge_profiles, profile_table
 from tests.contracts import make_contract
 
 counts = st.lists(st.integers(0, 1000), min_size=2, max_size=12)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lifecycle.cli import COMMANDS, build_parser
-from lifecycle.serving.probe import start_server
+from lifecycle.cli.main import COMMANDS, build_parser
+from lifecycle.serving.acceptance import start_server
 
 RUN_ELSEWHERE = {
     "make repro": ".ci/run, on a clean clone",

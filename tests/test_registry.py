@@ -12,14 +12,16 @@ import mlflow
 import pandas as pd
 import pytest
 
-from lifecycle import paths
-from lifecycle.cli import main
-from lifecycle.modeling import registry
+from lifecycle.cli.main import main
+from lifecycle.core import paths
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import hash_file, read_json, write_json
+from lifecycle.core.paths import Project
 from lifecycle.modeling.model import hash_model, load_model
-from lifecycle.modeling.registry import promote_candidate, promote_version, put_in_shadow, rollback
-from lifecycle.modeling.releases import find_release, hold_lock, read_champion, read_history
 from lifecycle.modeling.tracking import log_serving, open_tracking
-from lifecycle.paths import Project, ProjectError, read_json, write_json
+from lifecycle.promotion import registry
+from lifecycle.promotion.registry import promote_candidate, promote_version, put_in_shadow, rollback
+from lifecycle.promotion.releases import find_release, hold_lock, read_champion, read_history
 from tests.conftest import HERE, copy_project
 from tests.releases import build, bundle_model, fit
 
@@ -113,7 +115,7 @@ def test_a_release_is_all_that_a_server_needs_and_the_champion_names_it(empty: P
     assert folder == empty.root / "models/releases" / model[:12]
     release = read_json(folder / "release.json")
     assert list(release) == ["model", "bundle", "family", "prior", "positive", "metrics", "verdict", "blessing"]
-    assert release["bundle"] == paths.hash_file(folder / "bundle/manifest.json")
+    assert release["bundle"] == hash_file(folder / "bundle/manifest.json")
     assert (release["prior"], release["positive"], release["metrics"]) == (0.25, "yes", {"roc_auc": 0.8})
     assert release["blessing"] == read_json(empty.root / paths.BLESSING)
     assert read_champion(empty.root) == {**release, "previous": None}
@@ -201,7 +203,7 @@ def test_the_same_model_in_a_new_bundle_moves_and_leaves_the_way_back(past: tupl
     assert (done.moved, done.because) == (True, "it is the champion already, in a new serving bundle")
     check_agreement(project, second)
     champion = read_champion(project.root)
-    assert champion["bundle"] == paths.hash_file(find_release(project.root, second) / "bundle/manifest.json")
+    assert champion["bundle"] == hash_file(find_release(project.root, second) / "bundle/manifest.json")
     assert champion["previous"] == first
     assert rollback(project, "shop").model == first
 
@@ -355,7 +357,7 @@ def test_a_new_bundle_of_the_champion_is_undone_too(
 
 def check_champions_bundle(project: Project, model: str) -> None:
     manifest = find_release(project.root, model) / "bundle/manifest.json"
-    assert read_champion(project.root)["bundle"] == paths.hash_file(manifest)
+    assert read_champion(project.root)["bundle"] == hash_file(manifest)
 
 
 def test_an_undo_that_fails_is_made_up_for(past: tuple[Project, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,7 +384,7 @@ KILL = """
 import os, signal, sys
 from pathlib import Path
 from lifecycle.modeling import registry
-from lifecycle.paths import Project
+from lifecycle.core.paths import Project
 root, step, command, *arguments = sys.argv[1:]
 original = getattr(registry, step)
 def die(*arguments):
@@ -469,7 +471,7 @@ def test_the_commands(
     past: tuple[Project, list[str]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project, (first, second, third) = past
-    monkeypatch.setattr("lifecycle.cli.load_contract", lambda _: type("Contract", (), {"name": "shop"}))
+    monkeypatch.setattr("lifecycle.cli.main.load_contract", lambda _: type("Contract", (), {"name": "shop"}))
     monkeypatch.setenv("LOGNAME", "ada")
     for words, said in (
         (["promote"], "promote: version 3 of 'shop' is registered, the champion stays: blessed, but not better"),

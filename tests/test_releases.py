@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifecycle import paths
-from lifecycle.modeling import releases
-from lifecycle.paths import ProjectError, write_json
+from lifecycle.core import paths
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import write_json
+from lifecycle.promotion import releases
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lifecycle import paths
-from lifecycle.params import load_params, read_yaml
-from lifecycle.paths import Project, ProjectError, find_root, open_project
-from lifecycle.roots import link_path, start_root, use_root, write_yaml
-from lifecycle.run import STAGES, name_notebook
+from lifecycle.core import paths
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.params import load_params, read_yaml
+from lifecycle.core.paths import Project, find_root, open_project
+from lifecycle.pipeline.runner import STAGES, name_notebook
+from lifecycle.pipeline.workspaces import link_path, start_root, use_root, write_yaml
 
 NAME = ".lifecycle/elsewhere"
 WORDS = ["Yes", "no", "on", "Off", "null", "~", "", "2026-01", "2026-01-31", "1e3", "1_000", "012", "0x1f", "1:30", ".5",

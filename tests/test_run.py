@@ -14,8 +14,8 @@ from typing import Any
 import nbformat
 import pytest
 
-from lifecycle.cli import main
-from lifecycle.run import check_parameters, normalise
+from lifecycle.cli.main import main
+from lifecycle.pipeline.runner import check_parameters, normalise
 
 PARAMETERS = 'write = False\nseed = 1\nthreads = 1\nsource = ""\noptions = {}\nwatch = ""'
 
@@ -112,7 +112,7 @@ def test_parameters_must_agree(
 
 
 def test_one_parameters_cell(tmp_path: Path) -> None:
-    from lifecycle.paths import ProjectError
+    from lifecycle.core.errors import ProjectError
 
     with pytest.raises(ProjectError, match="exactly one cell tagged `parameters`, it has 0"):
         check_parameters(tmp_path / "x.ipynb", nbformat.v4.new_notebook(), {})
@@ -136,7 +136,7 @@ def test_normalising_leaves_only_what_inputs_decide() -> None:
 
 def start(project: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "lifecycle.cli", *words], env={**os.environ, "LIFECYCLE_ROOT": str(project)},
+        [sys.executable, "-m", "lifecycle.cli.main", *words], env={**os.environ, "LIFECYCLE_ROOT": str(project)},
         stderr=subprocess.PIPE, text=True, start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - a background job would ignore it
     )  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.data.samples import Tally, choose_rows, hash_values
+from lifecycle.validation.sampling import Tally, choose_rows, hash_values
 
 VALUES = st.sampled_from([None, "a", "b", "ä", "", "c", "d", "e", "f", "g"])
 

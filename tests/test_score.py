@@ -13,11 +13,8 @@ from typing import Any
 
 import pytest
 
-from lifecycle import paths
-from lifecycle.cli import main
-from lifecycle.params import read_yaml
-from lifecycle.paths import ProjectError, read_json, write_json
-from lifecycle.score import (
+from lifecycle.cli.main import main
+from lifecycle.cli.readiness import (
     IDS,
     SECTIONS,
     Rubric,
@@ -29,6 +26,10 @@ from lifecycle.score import (
     score_project,
     sum_sections,
 )
+from lifecycle.core import paths
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import read_json, write_json
+from lifecycle.core.params import read_yaml
 
 NOW = datetime.now(UTC)
 Record = dict[str, Any]

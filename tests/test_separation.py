@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from lifecycle.modeling.separation import measure_auc, measure_separation
+from lifecycle.exploration.univariate import measure_auc, measure_separation
 
 
 @settings(deadline=None, max_examples=50)

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from lifecycle import paths
-from lifecycle.paths import read_json, write_json
-from lifecycle.serving.archive import read_segment
-from lifecycle.serving.lineup import find_release
-from lifecycle.serving.log import SEGMENTS
-from lifecycle.serving.probe import Load, ServerProcess, list_children, put_under_load, start_server
+from lifecycle.core import paths
+from lifecycle.core.files import hash_file, read_json, write_json
+from lifecycle.prediction_log.reader import read_segment
+from lifecycle.prediction_log.writer import SEGMENTS
+from lifecycle.serving.acceptance import Load, ServerProcess, list_children, put_under_load, start_server
+from lifecycle.serving.fallback import find_release
 from tests.bundles import (
     ROW,
     compute_probability,
@@ -147,7 +147,7 @@ def test_what_cannot_be_served_is_a_sentence(
 ) -> None:
     spoil(root)
     done = subprocess.run(
-        [sys.executable, "-m", "lifecycle.cli", "serve", "--port", "0", "--workers", workers],
+        [sys.executable, "-m", "lifecycle.cli.main", "serve", "--port", "0", "--workers", workers],
         env={**os.environ, paths.ROOT_VARIABLE: str(root)}, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
@@ -192,8 +192,8 @@ def test_twenty_swaps_under_load_lose_and_mix_nothing(tmp_path: Path, workers: i
 @pytest.mark.integration  # MLflow moves twenty-one times
 def test_promotions_and_a_rollback_reach_a_server_under_load(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands' own functions, on a registry of its own, while clients ask."""
-    from lifecycle.modeling.registry import promote_candidate, promote_version, rollback
-    from lifecycle.paths import open_project
+    from lifecycle.core.paths import open_project
+    from lifecycle.promotion.registry import promote_candidate, promote_version, rollback
     from tests.releases import build
 
     write_json({"model": None}, project / paths.CHAMPION)
@@ -292,7 +292,7 @@ def test_a_model_that_is_too_slow_is_given_up_rests_and_is_asked_again(root: Pat
     champion = read_json(root / paths.CHAMPION)
     folder = find_release(root, champion["model"])
     rewrite_plan(folder, burden)
-    write_json({**champion, "bundle": paths.hash_file(folder / "manifest.json")}, root / paths.CHAMPION)
+    write_json({**champion, "bundle": hash_file(folder / "manifest.json")}, root / paths.CHAMPION)
     name, before = champion["model"][:12], champion["previous"][:12]
     with start_server(root, budget_seconds=0.002, rest_seconds=3) as server:
         reply = predict(server)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from lifecycle.paths import ProjectError
+from lifecycle.core.errors import ProjectError
 from lifecycle.serving.settings import PREFIX, Settings, read_settings
 
 FRACTIONS = ("rate_limit", "budget_seconds", "rest_seconds", "body_seconds", "drain_seconds", "watch_seconds",

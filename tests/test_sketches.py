@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifecycle.monitoring.drift import compare_window
-from lifecycle.monitoring.sketches import (
+from lifecycle.monitoring.reference import (
     BINS,
     LEVELS,
     Kind,

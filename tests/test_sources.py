@@ -4,8 +4,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from lifecycle.data.sources import find_local, hide_secrets, is_growing, is_local, open_source, read_source
-from lifecycle.paths import ProjectError
+from lifecycle.core.errors import ProjectError
+from lifecycle.sources.addresses import find_local, hide_secrets, is_local
+from lifecycle.sources.dispatch import is_growing, open_source, read_source
 
 
 def save(frame: pd.DataFrame, path: Path) -> Path:

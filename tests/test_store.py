@@ -21,9 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from lifecycle.data.caches import RedisCache, SQLiteCache, hide_password, open_cache
-from lifecycle.data.store import FeatureStore, StoreMetrics, UnknownEntityError, hash_feature, pack, unpack
-from lifecycle.paths import ProjectError
+from lifecycle.core.errors import ProjectError
+from lifecycle.features.cache import RedisCache, SQLiteCache, hide_password, open_cache
+from lifecycle.features.store import FeatureStore, StoreMetrics, UnknownEntityError, hash_feature, pack, unpack
 from tests.servers import find_port, start_redis
 from tests.stores import DTYPES, ROWS, declare, declare_all, write_small_rows
 
@@ -202,7 +202,7 @@ def test_another_language_is_another_definition(monkeypatch: pytest.MonkeyPatch)
     feature = declare_all()[-1]
     assert hash_feature(feature) == hash_feature({**feature, "description": "said otherwise", "unit": "s"})
     hashes = {hash_feature(feature), hash_feature({**feature, "expression": 'plan == "basic"'}), hash_feature({**feature, "values": [0]})}  # fmt: skip
-    monkeypatch.setattr("lifecycle.data.store.hash_language", lambda: "another")
+    monkeypatch.setattr("lifecycle.features.store.hash_language", lambda: "another")
     assert len({*hashes, hash_feature(feature)}) == 4
 
 
@@ -330,7 +330,7 @@ def test_threads_share_a_store(tmp_path: Path, url: str) -> None:
 def test_a_redis_that_is_killed_and_comes_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_small_rows(tmp_path)
     port, registry = find_port(), CollectorRegistry()
-    caplog.set_level(logging.INFO, "lifecycle.data.store")
+    caplog.set_level(logging.INFO, "lifecycle.features.store")
     up = lambda: registry.get_sample_value("feature_store_up")  # noqa: E731
     with start_redis(tmp_path / "redis", port) as url:
         store = open_small(tmp_path, url, metrics=StoreMetrics(registry), rest=0.2)

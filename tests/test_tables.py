@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lifecycle.data import tables
-from lifecycle.data.tables import count_rows, open_table, read_batches, size_part, tell_progress, write_batches
+from lifecycle.core import tables
+from lifecycle.core.tables import count_rows, open_table, read_batches, size_part, tell_progress, write_batches
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
-from lifecycle.data import topics
-from lifecycle.data.landing import UnavailableError, open_landed, open_landing
-from lifecycle.data.topics import land_topic, name_topic, read_options
-from lifecycle.paths import ProjectError
+from lifecycle.core.errors import ProjectError
+from lifecycle.sources import kafka as topics
+from lifecycle.sources.kafka import land_topic, name_topic, read_options
+from lifecycle.sources.landing import UnavailableError, open_landed, open_landing
 from tests.servers import find_port, install_kafka, start_kafka
 
 QUIET = {"log_level": 0}

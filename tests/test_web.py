@@ -15,9 +15,9 @@ from urllib.parse import parse_qs, urlsplit
 import pandas as pd
 import pytest
 
-from lifecycle.data import web
-from lifecycle.data.sources import read_source
-from lifecycle.paths import ProjectError
+from lifecycle.core.errors import ProjectError
+from lifecycle.sources import web
+from lifecycle.sources.dispatch import read_source
 
 ROWS = 40_000
 CSV = b"a,b\n" + b"".join(b"%d,x\n" % number for number in range(ROWS))

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lifecycle.core.files import hash_file, read_json, write_json
 from lifecycle.modeling.model import Model
-from lifecycle.paths import hash_file, read_json, write_json
+from lifecycle.prediction_log.writer import PredictionLog
 from lifecycle.serving.bundle import MANIFEST, REFERENCE, Bundle, load_bundle, to_request
-from lifecycle.serving.log import PredictionLog
 from lifecycle.stages import deploy
 from tests.bundles import COLUMNS, write_small_bundle
 from tests.contracts import make_contract

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lifecycle.core.errors import ProjectError
 from lifecycle.modeling.model import Model, load_model
-from lifecycle.paths import ProjectError
+from lifecycle.serving.acceptance import put_under_load, start_server
 from lifecycle.serving.bundle import Bundle
-from lifecycle.serving.probe import put_under_load, start_server
 from lifecycle.stages import deploy, train
 from tests.contracts import make_contract, make_table
 

@@ -10,10 +10,11 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import write_json
 from lifecycle.modeling.model import Model, save_model
 from lifecycle.modeling.pipelines import build_pipeline
-from lifecycle.paths import ProjectError, write_json
-from lifecycle.reporting import html
+from lifecycle.reporting import pages as html
 from lifecycle.stages import evaluate
 from tests.contracts import make_contract, make_table
 

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import write_json
 from lifecycle.modeling.model import Model
 from lifecycle.modeling.pipelines import build_pipeline
-from lifecycle.paths import ProjectError, write_json
 from lifecycle.reporting import curves, plots
 from lifecycle.stages import explain, features
 from tests.contracts import make_contract

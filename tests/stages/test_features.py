@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.data import conversion
-from lifecycle.data.tables import write_table
-from lifecycle.paths import ProjectError
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.tables import write_table
 from lifecycle.stages import features
+from lifecycle.validation import conversion
 from tests.contracts import make_contract
 
 TIME = {"role": "time", "dtype": "datetime"}

@@ -12,10 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lifecycle import paths
+from lifecycle.core import paths
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import hash_file, read_json, write_json
 from lifecycle.monitoring.drift import MULTIVARIATE, PREDICTION
-from lifecycle.paths import ProjectError, hash_file, read_json, write_json
-from lifecycle.serving.archive import compact_segments
+from lifecycle.prediction_log.compaction import compact_segments
+from lifecycle.prediction_log.writer import PredictionLog
+from lifecycle.serving.acceptance import start_server
 from lifecycle.serving.bundle import (
     BACKGROUND,
     GOLDEN,
@@ -27,8 +30,6 @@ from lifecycle.serving.bundle import (
     load_bundle,
     to_request,
 )
-from lifecycle.serving.log import PredictionLog
-from lifecycle.serving.probe import start_server
 from lifecycle.stages import monitor, simulate
 from tests.bundles import make_champion, make_hole, rewrite_plan
 from tests.frames import agree

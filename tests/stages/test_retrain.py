@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lifecycle.paths import ProjectError
+from lifecycle.core.errors import ProjectError
 from lifecycle.serving.bundle import Bundle, load_bundle
 from lifecycle.stages import retrain
 from lifecycle.stages.features import split_rows

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from lifecycle.params import Scenario, load_params, parse_strictly
-from lifecycle.paths import ProjectError
-from lifecycle.serving.archive import read_predictions
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.params import Scenario, load_params, parse_strictly
+from lifecycle.prediction_log.reader import read_predictions
 from lifecycle.serving.bundle import Bundle
 from lifecycle.stages import simulate
 from tests.bundles import COLUMNS

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import cross_validate
 
+from lifecycle.core.errors import ProjectError
 from lifecycle.modeling.model import hash_model, load_model, save_model
 from lifecycle.modeling.pipelines import build_pipeline
-from lifecycle.paths import ProjectError
 from lifecycle.stages import train
 from tests.contracts import make_contract, make_table
 

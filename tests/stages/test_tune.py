@@ -6,8 +6,8 @@ import optuna
 import pandas as pd
 import pytest
 
+from lifecycle.core.errors import ProjectError
 from lifecycle.modeling.tracking import open_tracking
-from lifecycle.paths import ProjectError
 from lifecycle.stages import tune
 from tests.contracts import make_contract, make_table
 

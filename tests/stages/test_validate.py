@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lifecycle.contract import Contract
-from lifecycle.data.checklist import CHECKS
-from lifecycle.data.privacy import KEY_VARIABLE
-from lifecycle.paths import ProjectError, write_json
+from lifecycle.core.contract import Contract
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import write_json
 from lifecycle.reporting import quality
 from lifecycle.stages import validate
+from lifecycle.validation.checks import CHECKS
+from lifecycle.validation.pii import KEY_VARIABLE
 from tests.contracts import make_contract
 
 

@@ -16,16 +16,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lifecycle.contract import Contract, Role
+from lifecycle.core.contract import Contract, Role
+from lifecycle.core.files import hash_file
 from lifecycle.modeling.model import Model, load_model
 from lifecycle.modeling.tracking import log_serving, open_tracking
-from lifecycle.monitoring.decay import describe_performance
+from lifecycle.monitoring.degradation import describe_performance
 from lifecycle.monitoring.drift import PREDICTION
-from lifecycle.monitoring.sketches import Kind, sketch_column, sketch_reference
-from lifecycle.paths import hash_file
+from lifecycle.monitoring.reference import Kind, sketch_column, sketch_reference
 from lifecycle.reporting.serving import draw_latency, write_serving
 from lifecycle.serving import bundle as bundles
-from lifecycle.serving.bundle import (
+from lifecycle.serving.acceptance import (
+    Load,
+    ServerProcess,
+    ask,
+    count_crashes,
+    prepare_root,
+    put_under_load,
+    start_server,
+)
+from lifecycle.serving.bundle import (  # fmt: skip
     BACKGROUND,
     GOLDEN,
     MANIFEST,
@@ -38,9 +47,8 @@ from lifecycle.serving.bundle import (
     load_bundle,
     to_request,
     write_bundle,
-)  # fmt: skip
-from lifecycle.serving.compile import compile_model
-from lifecycle.serving.probe import Load, ServerProcess, ask, count_crashes, prepare_root, put_under_load, start_server
+)
+from lifecycle.serving.compiler import compile_model
 
 __all__ = [
     "compile_model", "count_crashes", "draw_latency", "hash_file", "load_bundle", "load_model", "log_serving",

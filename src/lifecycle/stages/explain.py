@@ -10,7 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lifecycle.contract import Contract, Role
+from lifecycle.core.contract import Contract, Role
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import replace_file
+from lifecycle.core.paths import EVALUATION, MODEL_CARD, VERDICT
+from lifecycle.features.inputs import Inputs, find_inputs
 from lifecycle.modeling.attribution import (
     Array,
     Attribution,
@@ -26,11 +30,9 @@ from lifecycle.modeling.attribution import (
     trace_effect,
     trace_observed,
 )
-from lifecycle.modeling.inputs import Inputs, find_inputs
 from lifecycle.modeling.metrics import TITLES
 from lifecycle.modeling.model import Model, load_model
-from lifecycle.paths import EVALUATION, MODEL_CARD, VERDICT, ProjectError, replace_file
-from lifecycle.reporting.html import render_page, render_part
+from lifecycle.reporting.pages import render_page, render_part
 from lifecycle.reporting.wording import format_estimate, join_words, quote
 
 __all__ = [

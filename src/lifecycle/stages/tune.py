@@ -18,11 +18,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
-from lifecycle.data.tables import write_table
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import hash_file
+from lifecycle.core.tables import write_table
 from lifecycle.modeling import pipelines
 from lifecycle.modeling.pipelines import FeatureRecord, Settings, build_preparation, find_family, split_folds
 from lifecycle.modeling.tracking import TAG, find_run, log_run, open_tracking
-from lifecycle.paths import ProjectError, hash_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
