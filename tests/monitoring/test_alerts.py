@@ -232,10 +232,10 @@ def test_another_mix_of_levels_is_told_with_its_distance() -> None:
 
 @pytest.mark.parametrize("name", ["monthly charges", "größe ☃", "a.b", "100%", "{x}", "it's", "名前", "x" * 300])
 @pytest.mark.parametrize("category", ["ü ☃", "a, b", "line\nbreak", "'quoted'", "", "None"])
-def test_odd_names_stay_in_their_sentence(name: str, level: str) -> None:
-    alert = ring_once(["a"] * 900, ["a"] * 400 + [level] * 300, "categories", name=name)
+def test_odd_names_stay_in_their_sentence(name: str, category: str) -> None:
+    alert = ring_once(["a"] * 900, ["a"] * 400 + [category] * 300, "categories", name=name)
     assert alert["column"] == name and alert["message"].startswith(f"{name} has levels")
-    assert repr(level) in alert["message"] and "\n" not in alert["message"] and alert["message"].endswith(".")
+    assert repr(category) in alert["message"] and "\n" not in alert["message"] and alert["message"].endswith(".")
 
 
 # --- all together

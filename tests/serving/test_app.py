@@ -311,26 +311,26 @@ def test_a_truth_is_taken_and_counted_once(
         ({"request_id": "é" * 40, "label": "no"}, ["is no id that this service gave"]),
         ({"request_id": "A" * 40, "label": "no"}, ["is no id that this service gave"]),
         ({"request_id": "A" * 101, "label": "no"}, ["request_id: got 'AAA", "expected"]),
-        ({"label": "maybe"}, ["truth: got 'maybe', expected one of 'no', 'yes'"]),
-        ({"label": True}, ["truth: got true, expected one of 'no', 'yes'"]),
-        ({"label": 1}, ["truth: got 1, expected one of"]),
-        ({"label": float("nan")}, ["truth: got NaN, expected one of"]),
-        ({"label": "y" * 5000}, ["truth: got 'yyy", "expected one of"]),
-        ({"label": 10**4000}, ["truth: got 1000", "expected one of"]),
-        ({"label": None}, ["truth: got null, expected"]),
-        ({"label": ["no"]}, ["truth: got list of 1, expected"]),
+        ({"label": "maybe"}, ["label: got 'maybe', expected one of 'no', 'yes'"]),
+        ({"label": True}, ["label: got true, expected one of 'no', 'yes'"]),
+        ({"label": 1}, ["label: got 1, expected one of"]),
+        ({"label": float("nan")}, ["label: got NaN, expected one of"]),
+        ({"label": "y" * 5000}, ["label: got 'yyy", "expected one of"]),
+        ({"label": 10**4000}, ["label: got 1000", "expected one of"]),
+        ({"label": None}, ["label: got null, expected"]),
+        ({"label": ["no"]}, ["label: got list of 1, expected"]),
         ({"request_id": 7, "label": "no"}, ["request_id: got 7, expected"]),
-        ({"request_id": "A" * 40}, ["truth: got nothing, expected"]),
+        ({"request_id": "A" * 40}, ["label: got nothing, expected"]),
         ({"label": "no", "when": "now"}, ["when: got 'now', expected no such field"]),
     ],
     ids=lambda value: repr(value)[:30],
 )
 def test_a_wrong_truth_is_refused_and_counts_nothing(
-    server: ServerProcess, champion: Record, count: Callable[..., float], truth: Record, words: list[str]
+    server: ServerProcess, champion: Record, count: Callable[..., float], label: Record, words: list[str]
 ) -> None:
     """Alone, or in a list: all of its truths are taken or none."""
     good = {"request_id": predict(server)["request_id"], "label": "no"}
-    wrong = truth if "request_id" in truth else {"request_id": good["request_id"], **truth}
+    wrong = label if "request_id" in label else {"request_id": good["request_id"], **label}
     check_problem(tell(server, wrong, "/feedback"), 422, *words)
     check_problem(tell(server, [good, wrong], "/feedback"), 422, *words)
     assert count("model_feedback_total", "false", champion["model"][:12]) == 0
