@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.files import sync_folder
+from lifecycle.core.files import lock_file, replace_file, sync_folder
 from lifecycle.prediction_log.reader import (
     FEATURES,
     KINDS,
@@ -82,14 +81,9 @@ def prune_log(folder: Path, days: int) -> int:
 @contextmanager
 def hold_segment(path: Path) -> Iterator[IO[bytes] | None]:
     """Open a segment for this process alone; None where its writer lives, or somebody else has compacted it."""
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        yield None
-        return
-    with file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file = stack.enter_context(lock_file(path, mode="rb", blocking=False))
             held = os.path.samestat(os.fstat(file.fileno()), path.stat())
         except (BlockingIOError, FileNotFoundError):
             held = False
@@ -123,15 +117,9 @@ def put_file(root: Path, folder: str, name: str, write: Callable[[IO[bytes]], An
         (target / part).mkdir(mode=0o700, exist_ok=True)
         sync_folder(target)
         target /= part
-    aside = target / f".{name}.aside"  # always the same: what a crash leaves is written over
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(target / name)
-        sync_folder(target)
-    finally:
-        with suppress(OSError):
-            aside.unlink()
+    fixed = target / f".{name}.aside"  # readers ignore it, and the next attempt overwrites what a crash leaves
+    with (
+        replace_file(target / name, mode=0o600, durable=True, temporary=fixed) as temporary,
+        temporary.open("wb") as file,
+    ):
+        write(file)

@@ -6,7 +6,6 @@ lives, which holds an flock on it, and NAME.sealed afterwards; `lifecycle.predic
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import threading
@@ -20,7 +19,7 @@ from zlib import crc32
 
 import orjson
 
-from lifecycle.core.files import sync_folder
+from lifecycle.core.files import lock_handle, sync_folder
 
 SEGMENTS = "segments"
 OPEN, SEALED = ".open", ".sealed"
@@ -212,7 +211,7 @@ class Segment:
         aside = folder / f".{name}"  # locked before anybody sees it, or it would be taken for a dead writer's
         self.handle = os.open(aside, NEWS, 0o600)
         try:
-            fcntl.flock(self.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_handle(self.handle, blocking=False)
             aside.rename(self.path)
             sync_folder(folder)
         except OSError:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from lifecycle.core import paths
 from lifecycle.core.contract import load_contract
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.files import read_json, write_json
+from lifecycle.core.files import lock_file, read_json, write_json
 from lifecycle.core.params import load_params, read_yaml
 from lifecycle.core.paths import Project
 from lifecycle.monitoring.live import ROOT as LIVE
 from lifecycle.monitoring.live import describe_alerts, monitor_live
 from lifecycle.pipeline.runner import run_stage
 from lifecycle.pipeline.workspaces import create_workspace, enter_workspace, link_path, write_yaml
+from lifecycle.promotion.records import Blessing, Verdict
 from lifecycle.retraining.rules import NOBODY, list_calls
 
 Record = dict[str, Any]
@@ -51,10 +51,9 @@ def retrain(project: Project, log: Path, step: str | None = None) -> int:
 @contextmanager
 def hold_lock(project: Project) -> Iterator[None]:
     """Be the only one to retrain; raises ProjectError where somebody else is at it."""
-    path = project.write(LOCK)
-    with path.open("a") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system frees it, however the process ends
+            stack.enter_context(lock_file(project.write(LOCK), blocking=False))
         except BlockingIOError:
             raise ProjectError(
                 "Another `lifecycle retrain` is at work in this project: wait until it has ended."
@@ -158,12 +157,12 @@ def judge(project: Project, log: Path) -> bool:
     """The gate and the blessing; whether the challenger may and should be champion."""
     run_notebooks(project, "judge")
     root = open_challenger(project)
-    verdict, blessing = read_json(root / paths.VERDICT), read_json(root / paths.BLESSING)
-    for judged in (verdict, blessing):
-        if not judged["blessed"]:
-            return keep(project, root, judged["because"])
-    if not verdict["better"]:
-        return keep(project, root, "The challenger is blessed, but not shown to be better than the champion.")
+    verdict, blessing = Verdict.read(root / paths.VERDICT), Blessing.read(root / paths.BLESSING)
+    for blessed, because in ((verdict.blessed, verdict.because), (blessing.blessed, blessing.because)):
+        if not blessed:
+            return keep(project, root, because)
+    if not verdict.better:
+        return keep(project, root, f"The challenger passed the quality gate. {verdict.because}")
     return True
 
 
