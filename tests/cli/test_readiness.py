@@ -181,7 +181,7 @@ def test_the_least_of_the_four_sums_is_the_score(
         assert "\nModel           5 of 7\n" in told.out
         assert told.out.endswith(f"The ML Test Score is the lowest of the four: 5 (Model). {_describe_score(5)}\n")
         assert (told.err != "") == bool(status)
-    assert told.err == "lifecycle readiness: the lowest of the four sums is 5; at least 5.5 was asked for.\n"
+    assert told.err == "lifecycle readiness: the lowest of the four sums is 5; at least 5.5 is required.\n"
 
 
 def test_levels_are_those_of_the_paper() -> None:
