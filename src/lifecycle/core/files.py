@@ -75,7 +75,7 @@ def lock_handle(handle: int, *, blocking: bool = True) -> None:
 
 
 def write_json(value: Any, path: Path) -> None:
-    """Write `value` as JSON, the same bytes for the same value; NaN and infinities are refused (ValueError)."""
+    """Write `value` as JSON, the same bytes for the same value; raise ValueError for NaN and infinities."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     with replace_file(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
