@@ -41,7 +41,7 @@ from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import read_json, write_json
 from lifecycle.serving.bundle import TOLERANCE
-from lifecycle.serving.fallback import find_release
+from lifecycle.serving.bundle import find_bundle_folder
 
 Record = dict[str, Any]
 OURS, ECHO = "ours", "echo"
@@ -215,7 +215,7 @@ def judge_loads(loads: dict[str, list[Load]], servers: dict[str, Server]) -> Ite
 def measure(options: argparse.Namespace, folder: Path) -> list[Limit]:
     """Measure and print; the limits."""
     cores = choose_cores()
-    release = find_release(CHECKOUT, read_json(CHECKOUT / paths.CHAMPION)["model"]).parent
+    release = find_bundle_folder(CHECKOUT, read_json(CHECKOUT / paths.CHAMPION)["model"]).parent
     golden = read_json(release / "bundle/golden.json")
 
     def run(peer: Peer) -> Any:

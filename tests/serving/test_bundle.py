@@ -192,7 +192,7 @@ def test_a_manifest_that_is_wrong_is_refused(folder: Path, change: Change, said:
     ("name", "change", "said"),
     [
         *(("plan.json", drop(key), key) for key in ("features", "numbers", "categories", "order", "model", "calibration")),
-        *(("plan.json", drop("numbers", key), key) for key in ("names", "low", "high", "fill", "mean", "scale", "marks")),
+        *(("plan.json", drop("numbers", key), key) for key in ("names", "low", "high", "fill", "mean", "scale", "missing_indicators")),
         ("plan.json", put([]), "TypeError"),
         ("plan.json", put([1.0, 2.0], "model", "coefficients"), "ValueError"),
         ("plan.json", put(["much"] * 6, "model", "coefficients"), "ValueError"),
@@ -221,7 +221,7 @@ def test_what_is_wrong_in_a_file_that_has_its_hash_is_told_in_a_sentence(
 
 
 def test_trees_that_are_none_are_told_in_a_sentence(folder: Path, tmp_path: Path) -> None:
-    plan = {"kind": "trees", "inputs": "float64", "gives": "log-odds"}
+    plan = {"kind": "trees", "inputs": "float64", "output": "log-odds"}
     content = read_content(folder)
     write_bundle(tmp_path / "trees", **{**content, "plan": {**content["plan"], "model": plan}, "trees": b"no trees"})
     assert str(tmp_path / "trees") in refuse(tmp_path / "trees")
@@ -376,7 +376,7 @@ def test_a_bundle_of_trees_needs_no_training_package_and_unpickles_nothing(folde
         builder.end_node()
     builder.end_tree()
     content = read_content(folder)
-    content["plan"]["model"] = {"kind": "trees", "inputs": "float64", "gives": "log-odds"}
+    content["plan"]["model"] = {"kind": "trees", "inputs": "float64", "output": "log-odds"}
     for record in content["golden"]:
         record["probability"] = 0.5 if record["request"]["months"] <= 15 else 0.75
     write_bundle(tmp_path / "trees", **{**content, "trees": builder.commit().serialize_bytes()})

@@ -97,7 +97,7 @@ def test_every_treatment_of_a_column_is_compiled(customers: pd.DataFrame, family
     odd += [{name: value} for name in made if contract[name]["dtype"] == "float64" for value in (-1e30, 1e30, -0.0)]
     plan = compare(frame, described, family, odd)
     assert sorted(plan["order"]) == list(range(len(plan["order"]))) != plan["order"]
-    marked = {plan["numbers"]["names"][mark["column"]] for mark in plan["numbers"]["marks"]}
+    marked = {plan["numbers"]["names"][mark["column"]] for mark in plan["numbers"]["missing_indicators"]}
     assert marked == {name for name in made if re.match("(number|clipped|constant|flag)_level_(some|only)", name)}
 
 

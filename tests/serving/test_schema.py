@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from lifecycle.serving.schema import CUT, SHOWN, RequestError, Schema
+from lifecycle.serving.schema import MAX_SHOWN_LETTERS, MAX_SHOWN_PROBLEMS, RequestError, Schema
 
 
 def make_column(name: str, dtype: str, **rules: Any) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def test_what_is_not_is_refused_and_named(name: str, text: str) -> None:
     error = refuse(body)
     assert error.status == 422
     (told,) = error.errors
-    assert told["field"] == name and len(told["got"]) <= CUT + 1
+    assert told["field"] == name and len(told["got"]) <= MAX_SHOWN_LETTERS + 1
     assert error.detail == f"{name}: got {told['got']}, expected {told['expected']}."
 
 
@@ -150,7 +150,7 @@ def test_what_is_not_is_refused_and_named(name: str, text: str) -> None:
         ("active", "3", "3", "true or false"),
         ("since", '"x"', "'x'", "a moment such as 2026-01-31T12:00:00Z or null"),
         ("note", "{}", "object of 0", "a string or null"),
-        ("plan", '"' + "x" * 5000 + '"', "'" + "x" * (CUT - 1) + "…", "one of 'basic', 'plus'"),
+        ("plan", '"' + "x" * 5000 + '"', "'" + "x" * (MAX_SHOWN_LETTERS - 1) + "…", "one of 'basic', 'plus'"),
     ],
 )
 def test_a_message_says_what_came_and_what_was_expected(name: str, text: str, got: str, expected: str) -> None:
@@ -166,7 +166,7 @@ def test_a_missing_and_an_unknown_column_are_named() -> None:
         {"field": "agee", "got": "3", "expected": f"no such column; there are {', '.join(SCHEMA.names)}"}
     ]
     (told,) = refuse(json.dumps({**ROW, "k" * 5000: "v" * 5000})).errors
-    assert len(told["field"]) <= CUT and len(told["got"]) <= CUT + 1
+    assert len(told["field"]) <= MAX_SHOWN_LETTERS and len(told["got"]) <= MAX_SHOWN_LETTERS + 1
 
 
 def test_what_may_be_absent_may_be_left_out() -> None:
@@ -207,7 +207,7 @@ def test_a_list_that_is_too_long_or_empty_is_refused() -> None:
 
 def test_only_so_many_problems_are_told() -> None:
     error = refuse(json.dumps({**ROW, **{f"unknown {number}": 1 for number in range(1000)}}))
-    assert len(error.errors) == SHOWN and "(999 more problems)" in error.detail
+    assert len(error.errors) == MAX_SHOWN_PROBLEMS and "(999 more problems)" in error.detail
 
 
 @pytest.mark.parametrize("body", ["null", "true", "5", '"x"', "[1]", "[null]", "[[]]", '[{"age": 1}, 2]', '"{}"'])

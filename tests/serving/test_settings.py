@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from lifecycle.core.errors import ProjectError
 from lifecycle.serving.settings import PREFIX, Settings, read_settings
 
-FRACTIONS = ("rate_limit", "budget_seconds", "rest_seconds", "body_seconds", "drain_seconds", "watch_seconds",
+FRACTIONS = ("rate_limit", "budget_seconds", "cooldown_seconds", "body_seconds", "drain_seconds", "watch_seconds",
              "flush_seconds", "segment_seconds")  # fmt: skip
 
 

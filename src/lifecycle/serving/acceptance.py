@@ -22,7 +22,7 @@ from typing import Any
 from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
 from lifecycle.promotion.records import Champion
-from lifecycle.serving.settings import PREFIX
+from lifecycle.serving.settings import PREFIX, name_variable
 
 Record = dict[str, Any]
 Reply = tuple[int, dict[str, str], bytes]
@@ -80,10 +80,14 @@ def ask(
 def start_server(root: Path, *, ready: bool = True, workers: int = 1, **settings: Any) -> Iterator[ServerProcess]:
     """Start `lifecycle serve` for the project in `root` on a free loopback port; stop it when the block ends.
 
-    settings become LIFECYCLE_SERVE_ variables. Raises ProjectError with the server's output when it does not start.
+    settings become environment variables; those of this process are not passed on. Raises ProjectError with the server's output when it does not start.
     """
-    named = {f"{PREFIX}{key.upper()}": str(value) for key, value in settings.items()}
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
+    named = {name_variable(key): str(value) for key, value in settings.items()}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(PREFIX) and key != paths.FEATURE_STORE_VARIABLE
+    }
     began = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "lifecycle.cli.main", "serve", "--port", "0", "--workers", str(workers)],

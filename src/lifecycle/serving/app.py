@@ -325,6 +325,7 @@ class Service:
         """Load another chain and another monitoring report when their files change, and update the gauges."""
         loop = asyncio.get_running_loop()
         checked, seen = 0.0, self.chain.stamp
+        self.traffic.record()
         while True:
             await asyncio.sleep(min(_TICK_SECONDS, self.settings.watch_seconds))
             self.update_gauges()

@@ -9,7 +9,7 @@ import numpy as np
 from lifecycle.serving.bundle import Bundle
 
 Record = dict[str, Any]
-_SHOWN = 5  # contributions of a row, the strongest first
+SHOWN = 5  # contributions of a row, the strongest first
 _SEED = 0  # the same request has the same explanation
 
 
@@ -40,7 +40,7 @@ def explain_row(bundle: Bundle, row: Record) -> Record:
     for order, step in zip(orders, steps, strict=True):
         shares[order] += step  # a step belongs to the column that changed
     shares /= len(orders)
-    strongest = np.argsort(-np.abs(shares), kind="stable")[:_SHOWN]
+    strongest = np.argsort(-np.abs(shares), kind="stable")[:SHOWN]
     return {
         "base": float(probability[:, 0].mean()),
         "contributions": [

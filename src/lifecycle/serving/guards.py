@@ -15,7 +15,7 @@ SECURITY: Headers = [
 ]
 PROBLEM: Headers = [(b"content-type", b"application/problem+json"), *SECURITY]
 CLOSE = (b"connection", b"close")
-_CLIENTS = 10_000  # whose rates are kept; the one that was not seen for the longest time is dropped
+MAX_CLIENTS = 10_000  # whose rates are kept; the one that was not seen for the longest time is dropped
 
 
 class KeyRing:
@@ -54,6 +54,6 @@ class RateLimit:
         tokens = min(self.size, tokens + (now - at) * self.rate)
         wait = 0.0 if tokens >= 1 else (1 - tokens) / self.rate
         self.buckets[client] = (tokens - 1 if tokens >= 1 else tokens, now)
-        if len(self.buckets) > _CLIENTS:
+        if len(self.buckets) > MAX_CLIENTS:
             self.buckets.popitem(last=False)
         return wait

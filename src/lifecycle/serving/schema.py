@@ -14,7 +14,7 @@ from pydantic_core import SchemaValidator
 
 Record = dict[str, Any]
 Row = dict[str, Any]
-_MAX_SHOWN_PROBLEMS = 20  # of a request; further ones are only counted
+MAX_SHOWN_PROBLEMS = 20  # of a request; further ones are only counted
 MAX_SHOWN_LETTERS = 80  # of a wrong value
 _NUMBERS: dict[str, Callable[[Any], Any]] = {"bool": bool, "float64": float, "int64": int}
 _MAX_INTEGER = 2**53 - 1  # beyond it two integers may be the same float64 (RFC 8259, section 6)
@@ -74,7 +74,7 @@ class Schema:
             return refusal
         width = 1 + listed  # a column may have tried a value in two ways
         problems = list({problem["loc"][:width]: problem for problem in reversed(problems)}.values())[::-1]
-        shown = [self.describe(problem, listed) for problem in problems[:_MAX_SHOWN_PROBLEMS]]
+        shown = [self.describe(problem, listed) for problem in problems[:MAX_SHOWN_PROBLEMS]]
         more = f" ({len(problems) - 1} more problem{'s' * (len(problems) > 2)})" if len(problems) > 1 else ""
         return RequestError(422, "{field}: got {got}, expected {expected}".format(**shown[0]) + f"{more}.", shown)
 

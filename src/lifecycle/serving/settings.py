@@ -61,6 +61,11 @@ class Settings(BaseModel):
     access_log: bool = False  # a line for every request; refused and failed requests always have one
 
 
+def name_variable(setting: str) -> str:
+    """Return the environment variable of a setting."""
+    return FEATURE_STORE_VARIABLE if setting == _FEATURE_STORE else f"{PREFIX}{setting.upper()}"
+
+
 def read_settings(environment: Mapping[str, str], **given: Any) -> Settings:
     """Read the settings of an environment; those in `given` take precedence unless they are None.
 
@@ -78,5 +83,4 @@ def read_settings(environment: Mapping[str, str], **given: Any) -> Settings:
         first = error.errors(include_input=False)[0]
         name = str(first["loc"][0])
         problem = "is not a setting" if first["type"] == "extra_forbidden" else first["msg"]
-        variable = FEATURE_STORE_VARIABLE if name == _FEATURE_STORE else f"{PREFIX}{name.upper()}"
-        raise ProjectError(f"{variable}: {problem}.") from None
+        raise ProjectError(f"{name_variable(name)}: {problem}.") from None
