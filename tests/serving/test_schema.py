@@ -148,7 +148,7 @@ def test_what_is_not_is_refused_and_named(name: str, text: str) -> None:
         ("share", "[1, 2]", "list of 2", "a finite number from -1.5 to 1.5"),
         ("plan", '"pro"', "'pro'", "one of 'basic', 'plus'"),
         ("active", "3", "3", "true or false"),
-        ("since", '"x"', "'x'", "a moment such as 2026-01-31T12:00:00Z or null"),
+        ("since", '"x"', "'x'", "a time such as 2026-01-31T12:00:00Z or null"),
         ("note", "{}", "object of 0", "a string or null"),
         ("plan", '"' + "x" * 5000 + '"', "'" + "x" * (MAX_SHOWN_LETTERS - 1) + "…", "one of 'basic', 'plus'"),
     ],
@@ -163,7 +163,7 @@ def test_a_missing_and_an_unknown_column_are_named() -> None:
     assert error.errors == [{"field": "age", "got": "nothing", "expected": "a whole number from 0 to 120 years"}]
     error = refuse(json.dumps({**ROW, "agee": 3}))
     assert error.errors == [
-        {"field": "agee", "got": "3", "expected": f"no such column; there are {', '.join(SCHEMA.names)}"}
+        {"field": "agee", "got": "3", "expected": f"no such column; the columns are {', '.join(SCHEMA.names)}"}
     ]
     (told,) = refuse(json.dumps({**ROW, "k" * 5000: "v" * 5000})).errors
     assert len(told["field"]) <= MAX_SHOWN_LETTERS and len(told["got"]) <= MAX_SHOWN_LETTERS + 1
@@ -202,7 +202,7 @@ def test_a_list_that_is_too_long_or_empty_is_refused() -> None:
     error = refuse(json.dumps([ROW] * 4))
     assert (error.status, error.detail) == (413, "A request may hold at most 3 rows.")
     error = refuse("[]")
-    assert (error.status, error.detail) == (422, "The list holds no row.")
+    assert (error.status, error.detail) == (422, "The list has no row.")
 
 
 def test_only_so_many_problems_are_told() -> None:
@@ -314,8 +314,8 @@ def test_the_json_schema_describes_every_column() -> None:
 def test_rows_of_other_columns_are_told_apart() -> None:
     (row,), _ = SCHEMA.parse(json.dumps(ROW).encode())
     fewer = Schema(COLUMNS[1:], 1)
-    assert SCHEMA.takes([row]) and not fewer.takes([row]) and not SCHEMA.takes([{**row, "other": 1}])
+    assert SCHEMA.accepts([row]) and not fewer.accepts([row]) and not SCHEMA.accepts([{**row, "other": 1}])
     del row["note"]
-    assert SCHEMA.takes([row])
+    assert SCHEMA.accepts([row])
     del row["age"]
-    assert not SCHEMA.takes([row]) and fewer.takes([row])
+    assert not SCHEMA.accepts([row]) and fewer.accepts([row])

@@ -263,8 +263,8 @@ def test_log_odds_beyond_exp_are_sure(log_odds: float, probability: float, curve
     assert found == pytest.approx([probability] * 3, abs=1e-299)
 
 
-def test_what_cannot_be_told_is_no_number_either_way() -> None:
-    """Two huge values that cancel: the chain lets a stand-in answer where a probability is NaN, and must see that it is."""
+def test_an_undefined_probability_is_nan_in_both_ways() -> None:
+    """Two huge values that cancel: a fallback answers when a probability is NaN, so a NaN must stay one."""
     numbers = {
         "names": ["age", "count"],
         "fill": [0.0] * 2,
@@ -274,7 +274,7 @@ def test_what_cannot_be_told_is_no_number_either_way() -> None:
     }
     plan = make_plan(
         features=[describe("age"), describe("count")], numbers=numbers | {"low": [None] * 2, "high": [None] * 2},
-        levels=[], order=[0, 1], model={"kind": "linear", "intercept": 0.0, "coefficients": [1.0, -1.0]},
+        categories=[], order=[0, 1], model={"kind": "linear", "intercept": 0.0, "coefficients": [1.0, -1.0]},
     )  # fmt: skip
     scorer = Scorer(plan, DTYPES, None)
     row = {"age": 1e300, "count": 2**52}

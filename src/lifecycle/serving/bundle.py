@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import ValidationError
 
 from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
@@ -192,7 +193,11 @@ def read_manifest(folder: Path) -> Manifest:
     found = record.get("format") if isinstance(record, dict) else None
     if found != FORMAT:
         raise ProjectError(f"{path} has the format {found!r}, expected {FORMAT}: run `lifecycle upgrade`.")
-    manifest = Manifest.parse(record, path)
+    try:
+        manifest = Manifest.model_validate(record)  # strict: a number in quotes is not a number
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ProjectError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
     if missing := {PLAN, SCHEMA, GOLDEN, BACKGROUND} - manifest.files.keys():
         raise ProjectError(f"{path} lacks {', '.join(sorted(missing))}.")
     return manifest
