@@ -214,7 +214,7 @@ def test_findings_come_change_and_go_and_damage_leaves_the_last(
     server: ServerProcess, monitor: Path, model: str
 ) -> None:
     wait(lambda: ask(server)[0] == 404)
-    assert ask(server)[1]["detail"] == "There are no findings yet: `lifecycle monitor` writes them."
+    assert ask(server)[1]["detail"] == "There is no monitoring report yet: `lifecycle monitor` writes it."
     assert gauge(server) == {}
 
     findings = make_findings(model)
@@ -229,7 +229,7 @@ def test_findings_come_change_and_go_and_damage_leaves_the_last(
     monitor.write_text('{"format": 1, "model"')  # in place, as nobody should
     wait(lambda: any("stays as it was" in line for line in server.errors[warned:]))
     (record,) = [json.loads(line) for line in server.errors[warned:] if "stays as it was" in line]
-    assert record["category"] == "warning" and f"{monitor} is not JSON" in record["message"]
+    assert record["level"] == "warning" and f"{monitor} is not JSON" in record["message"]
     assert gauge(server) == gauges and ask(server) == (200, findings)
 
     write_findings(make_findings(model, severity="quiet", alerts=[]), monitor)
@@ -369,5 +369,5 @@ def test_the_page_says_that_there_are_no_findings_yet(
 ) -> None:
     wait(lambda: ask(server)[0] == 404)
     texts = Texts(open_page(server)).texts
-    assert "There are no findings yet: `lifecycle monitor` writes them." in texts["findings"][0]
+    assert "There is no monitoring report yet: `lifecycle monitor` writes it." in texts["findings"][0]
     assert "td" not in texts and "figure" not in texts

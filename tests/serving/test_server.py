@@ -421,6 +421,6 @@ def test_a_log_that_cannot_be_written_is_told_of_and_no_prediction_fails(root: P
         wait(lambda: read_metric(server, "prediction_log_healthy") == 0)
         told = {"request_id": reply["request_id"], "label": "yes"}
         assert server.ask("/feedback", json.dumps(told).encode())[0] == 200
-        assert any("only this process will know the request ids" in line for line in server.errors)
+        assert any("only this process will recognise its request ids" in line for line in server.errors)
         assert not any("Traceback" in line for line in server.errors)
     assert blocked.read_text() == "where a folder was wanted"
