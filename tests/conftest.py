@@ -15,21 +15,14 @@ import pytest
 
 from tests.dags import Airflow, install_airflow
 from tests.evidence import keep_evidence
-
-HERE = Path(__file__).resolve().parent.parent
-INPUTS = (
-    "params.yaml",
-    "dvc.yaml",
-    "data/contract.yaml",
-    "data/reference.json",
-    "models/champion.json",
-    "requirements.txt",
-)
+from tests.support.example import leave_out_example
+from tests.support.small import HERE, copy_project
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let `lifecycle score` know what each test comes to."""
     keep_evidence(config)
+    leave_out_example(config)
 
 
 @pytest.fixture(scope="session")
@@ -38,21 +31,9 @@ def checkout() -> Path:
     return HERE
 
 
-def copy_project(root: Path) -> Path:
-    """A project's inputs, without anything built, in `root`."""
-    for name in INPUTS:
-        target = root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(HERE / name, target)
-    if (HERE / "models/releases").is_dir():
-        shutil.copytree(HERE / "models/releases", root / "models/releases")
-    shutil.copytree(HERE / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".*"))
-    return root
-
-
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The root of a project of its own, with nothing built, which LIFECYCLE_ROOT names."""
+    """The root of a small project of its own, with nothing built, which LIFECYCLE_ROOT names."""
     root = copy_project(tmp_path / "project")
     monkeypatch.setenv("LIFECYCLE_ROOT", str(root))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

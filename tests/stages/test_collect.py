@@ -12,11 +12,12 @@ from lifecycle.contract import Contract, load_contract
 from lifecycle.data.tables import write_table
 from lifecycle.paths import ProjectError, hash_file
 from lifecycle.stages import collect
+from tests.support.small import SMALL
 
 
 @pytest.fixture
-def contract(checkout: Path) -> Contract:
-    return load_contract(checkout / "data/contract.yaml")
+def contract() -> Contract:
+    return load_contract(SMALL / "data/contract.yaml")
 
 
 @pytest.mark.parametrize(
