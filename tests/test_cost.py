@@ -60,4 +60,4 @@ def test_features_come_from_the_row_alone() -> None:
     numbers = {name for place, (name, _) in enumerate(inputs.numbers) if place not in inputs.derived}
     read = {*numbers, *inputs.read, *(name for name, *_ in inputs.levels)}
     assert read <= bundle.schema.columns.keys()
-    assert bundle.schema.columns.keys() - read <= {"senior"}, "only the small bundle that stands in for a champion has it"
+    assert bundle.schema.columns.keys() - read <= {"senior"}  # of the bundle that stands in for a missing champion
