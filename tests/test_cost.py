@@ -33,6 +33,7 @@ def time_expression(expression: Expression, row: Record) -> float:
     return time_call(partial(expression.compute_one, values))
 
 
+@pytest.mark.example  # a spline through each number, or few columns and many trees, take longer
 def test_no_feature_costs_a_request_more_than_its_bound(bound: float) -> None:
     """A derived feature by its expression; a column by its part of reading, checking and scoring a whole row."""
     bundle = load_champion()
