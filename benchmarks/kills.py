@@ -25,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.project import CHECKOUT
-from lifecycle.data.landing import open_landed
-from lifecycle.params import read_yaml
-from lifecycle.paths import LANDED, ProjectError
-from lifecycle.roots import write_yaml
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.params import read_yaml
+from lifecycle.core.paths import LANDED
+from lifecycle.pipeline.workspaces import write_yaml
+from lifecycle.sources.landing import open_landed
 
 SPAN = 0.5, 2.0  # when a kill comes, in times of a run that has nothing to land: starting takes the most of that
 PAUSE = 0.02  # seconds between two drops
@@ -38,7 +39,7 @@ Collect = dict[str, Any]
 Send = Callable[[int], None]
 
 
-def tell_row(number: int) -> tuple[int, str, float]:
+def describe_row_text(number: int) -> tuple[int, str, float]:
     """A row's identifier, its event time, of which every seventh is late by days, and a measure."""
     day = number // 400 % 28 - (3 if number % 7 == 0 else 0)
     return number, f"2026-11-{max(day, 0) + 1:02d}T{number % 24:02d}:00:00", number / 3
@@ -53,7 +54,7 @@ def open_sqlite(root: Path) -> Iterator[tuple[Collect, Send]]:
         connection.execute("create index by_step on visits (step)")
 
         def send(first: int) -> None:
-            rows = [tell_row(number) for number in range(first, first + DROP)]
+            rows = [describe_row_text(number) for number in range(first, first + DROP)]
             with connection:
                 connection.executemany(
                     "insert into visits values (?, ?, ?, ?)", [(row[0], row[0] // 50, *row[1:]) for row in rows]
@@ -76,7 +77,7 @@ def open_kafka(broker: str | None) -> Iterator[tuple[Collect, Send]]:
 
     def send(first: int) -> None:
         for number in range(first, first + DROP):
-            row = dict(zip(("id", "at", "size"), tell_row(number), strict=True))
+            row = dict(zip(("id", "at", "size"), describe_row_text(number), strict=True))
             producer.produce(topic, json.dumps(row), partition=number // DROP % partitions)
         if producer.flush(60):
             raise OSError("the broker does not take messages")
@@ -96,7 +97,7 @@ def run_kills(
     params = read_yaml(CHECKOUT / "params.yaml")
     write_yaml({**params, "collect": {**collect, "watch": LANDED}}, root / "params.yaml")
     (root / "dvc.yaml").touch()
-    words = [sys.executable, "-m", "lifecycle.cli", "ingest"]
+    words = [sys.executable, "-m", "lifecycle.cli.main", "ingest"]
     environment = {**os.environ, "LIFECYCLE_ROOT": str(root)}
     sent, ended = DROP, threading.Event()
     if "sqlite" in collect["source"]:

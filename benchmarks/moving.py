@@ -26,11 +26,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.project import CHECKOUT
-from lifecycle.data.databases import open_query
-from lifecycle.data.landing import open_landing
-from lifecycle.data.tables import write_batches
-from lifecycle.data.topics import land_topic, name_topic, read_options, split_address
-from tests.servers import install_kafka, start_kafka, start_postgresql
+from lifecycle.core.tables import write_batches
+from lifecycle.sources.kafka import land_topic, name_topic, read_options, split_address
+from lifecycle.sources.landing import open_landing
+from lifecycle.sources.sql import open_query
+from tests.support.servers import install_kafka, start_kafka, start_postgresql
 
 SIZES = (1_000_000, 10_000_000)
 BATCH = 50_000  # rows of a file, and of the bare loop's
@@ -38,7 +38,7 @@ FETCH = 10_000  # rows a round trip
 PARTITIONS = 3
 
 
-def tell_row(number: int) -> tuple[Any, ...]:
+def describe_row_text(number: int) -> tuple[Any, ...]:
     """A row of ten columns: identifiers, numbers, words, a truth, a time."""
     minute = f"2026-{number // 1440 // 28 % 12 + 1:02d}-{number // 1440 % 28 + 1:02d} {number // 60 % 24:02d}:{number % 60:02d}:00"
     return (
@@ -79,7 +79,9 @@ def insert_rows(engine: Any, rows: int) -> None:
         connection.exec_driver_sql(CREATE)
         for first in range(0, rows, FETCH):
             numbers = range(first, min(rows, first + FETCH))
-            connection.execute(statement, [dict(zip(COLUMNS, tell_row(number), strict=True)) for number in numbers])
+            connection.execute(
+                statement, [dict(zip(COLUMNS, describe_row_text(number), strict=True)) for number in numbers]
+            )
     engine.dispose()
 
 
@@ -97,7 +99,7 @@ def fill_topic(folder: Path, rows: int) -> Iterator[str]:
         admin.create_topics([NewTopic("visits", PARTITIONS, 1)])["visits"].result(60)
         producer = Producer({"bootstrap.servers": address, "linger.ms": 50, "compression.type": "lz4"})
         for number in range(rows):
-            value = json.dumps(dict(zip(COLUMNS, tell_row(number), strict=True)))
+            value = json.dumps(dict(zip(COLUMNS, describe_row_text(number), strict=True)))
             while True:
                 try:
                     producer.produce("visits", value, partition=number % PARTITIONS)

@@ -31,14 +31,15 @@ import pandas as pd
 import pyarrow as pa
 
 from benchmarks.environments import FOLDER
-from benchmarks.limits import tell_limits
+from benchmarks.limits import describe_limits_text
 from benchmarks.project import CHECKOUT
-from lifecycle.contract import Column, Contract, Role
-from lifecycle.data.checks import OUTER, WINDOW, build_schema
-from lifecycle.data.conversion import convert_columns, read_raw
-from lifecycle.data.privacy import BARE_FORMS
-from lifecycle.data.tables import GROUP, write_batches
+from lifecycle.core.contract import Column, Contract, Role
+from lifecycle.core.tables import GROUP, write_batches
 from lifecycle.stages import validate
+from lifecycle.validation.conversion import convert_columns, read_raw
+from lifecycle.validation.outliers import OUTER
+from lifecycle.validation.pii import BARE_FORMS, narrow_columns, plan_protection
+from lifecycle.validation.rules import WINDOW, build_schema
 
 ODD = 0.0005  # of the rows break one rule, for each rule
 LEVELS = 6
@@ -111,8 +112,8 @@ def run_ours(path: Path, folder: Path) -> dict[str, int]:
     """What the notebook calls, without the pictures."""
     contract = make_contract()
     findings = validate.search_personal(path, contract, "drop")
-    protection = validate.plan_protection(contract.columns, findings)
-    columns = validate.narrow_columns(contract.columns, protection)
+    protection = plan_protection(contract.columns, findings)
+    columns = narrow_columns(contract.columns, protection)
     survey = validate.survey_rows(path, contract, protection, folder)
     tables = folder / "valid.parquet", folder / "quarantine.parquet"
     split = validate.split_rows(path, contract, protection, survey, None, *tables)
@@ -237,7 +238,7 @@ def measure(name: str, path: Path, folder: Path) -> dict[str, Any]:
     return cost
 
 
-def tell_cost(name: str, rows: int, cost: dict[str, Any]) -> str:
+def describe_cost(name: str, rows: int, cost: dict[str, Any]) -> str:
     """A contender's cost in a line."""
     taken = f"{cost['seconds']:7.1f} s ({cost['processor']:.1f} s of the processor), peak {cost['megabytes']:,.0f} MB"
     return f"{name:8s}{rows:>11,} rows {taken}"
@@ -251,7 +252,7 @@ def compare(rows: int, most: int, folder: Path) -> list[tuple[bool, str]]:
         write_made(size, path)
         costs = {name: measure(name, path, folder) for name in CONTENDERS if name != "pandera" or size <= most}
         for name, cost in costs.items():
-            print(tell_cost(name, size, cost), flush=True)
+            print(describe_cost(name, size, cost), flush=True)
         ours, peer = costs["ours"], costs["DuckDB"]
         if ours["found"] != peer["found"]:
             print(f"they differ: ours {ours['found']}, DuckDB {peer['found']}")
@@ -280,7 +281,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         limits = compare(chosen.rows, chosen.pandera, Path(folder))
     print(f"load average {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores")
-    return tell_limits(limits)
+    return describe_limits_text(limits)
 
 
 if __name__ == "__main__":

@@ -31,11 +31,11 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.environments import FOLDER, make_environment
-from benchmarks.limits import tell_limits
-from lifecycle.data.caches import open_cache
-from lifecycle.data.store import FeatureStore, pack, write_rows
-from lifecycle.paths import ProjectError
-from tests.servers import start_redis
+from benchmarks.limits import describe_limits_text
+from lifecycle.core.errors import ProjectError
+from lifecycle.features.cache import open_cache
+from lifecycle.features.store import FeatureStore, pack, write_rows
+from tests.support.servers import start_redis
 
 HERE = Path(__file__).parent
 ENTITIES, TOGETHER = 10_000, 1000
@@ -238,7 +238,7 @@ def main() -> int:
         print(f"store: {error}", file=sys.stderr)
         return 1
     show(one, many)
-    return tell_limits(judge(one))
+    return describe_limits_text(judge(one))
 
 
 if __name__ == "__main__":

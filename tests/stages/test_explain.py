@@ -8,13 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import write_json
+from lifecycle.features.inputs import find_inputs
+from lifecycle.modeling.attribution import attribute_rows, choose_background, permute_columns, sample_rows
 from lifecycle.modeling.model import Model
 from lifecycle.modeling.pipelines import build_pipeline
-from lifecycle.paths import ProjectError, write_json
 from lifecycle.reporting import curves, plots
 from lifecycle.stages import explain, features
-from tests.contracts import make_contract
 from tests.stages.test_evaluate import COST, evaluate_all
+from tests.support.contracts import make_contract
 
 MANIFEST = {"source": "shop.csv", "version": "1", "sha256": "a" * 64}
 
@@ -49,19 +52,19 @@ def explain_all(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> dict[str, Any
     """What the notebook does, in its order."""
     train, test, declaration = parts
     model = make_model(train, declaration)
-    inputs = explain.find_inputs(test, declaration["features"], model.metadata["features"])
+    inputs = find_inputs(test, declaration["features"], model.metadata["features"])
     predict = inputs.wrap(model.predict)
     target = test["left"].to_numpy()
-    permuted = explain.permute_columns(predict, test[inputs.names], target, 3, seed=0)
-    behind = explain.choose_background(predict, train[inputs.names], 20, seed=0)
-    rows = explain.sample_rows(test[inputs.names], 20, seed=0)
-    attribution = explain.attribute_rows(predict, rows, behind, seed=0)
+    permuted = permute_columns(predict, test[inputs.names], target, 3, seed=0)
+    behind = choose_background(predict, train[inputs.names], 20, seed=0)
+    rows = sample_rows(test[inputs.names], 20, seed=0)
+    attribution = attribute_rows(predict, rows, behind, seed=0)
     importance = explain.rank_inputs(attribution, rows, permuted)
     names = importance["column"].tolist()
     effects = explain.trace_effects(predict, rows, train, test, names, inputs)
     chosen = explain.choose_cases(target, predict(test[inputs.names]), model.threshold)
     asked = test[inputs.names].iloc[list(chosen.values())]
-    single = explain.attribute_rows(predict, asked, behind, seed=0)
+    single = attribute_rows(predict, asked, behind, seed=0)
     cases = explain.describe_cases(chosen, asked, test, single, declaration)
     return {
         "model": model, "inputs": inputs, "attribution": attribution, "importance": importance, "effects": effects,
@@ -75,7 +78,7 @@ def test_derived_features_and_time_parts_are_counted_with_their_columns(
     found = explain_all(parts)
     assert set(found["importance"]["column"]) == {"when", "months", "spend", "plan", "senior"}
     assert found["importance"]["column"].iloc[0] in ("months", "plan")
-    assert "`young` (from `months`)" in explain.tell_derived(found["inputs"])
+    assert "`young` (from `months`)" in explain.describe_derived(found["inputs"])
     assert set(found["effects"]) == {"months", "spend", "plan", "senior"}  # a time has no effect of its own
 
 
@@ -126,19 +129,19 @@ def test_effects_in_words(values: list, mean: list[float], words: str) -> None:
 
 
 def test_values_as_a_reader_wants_them() -> None:
-    assert explain.tell_value("months", 7.0, {"kind": "numeric", "unit": "months"}) == "months = 7 months"
-    assert explain.tell_value("senior", 1.0, {"kind": "boolean", "values": ["young", "old"]}) == "senior = old"
-    assert explain.tell_value("plan", None, {"kind": "categorical"}) == "plan missing"
-    assert explain.tell_value("plan", "ü", None) == "plan = ü"
+    assert explain.format_value("months", 7.0, {"kind": "numeric", "unit": "months"}) == "months = 7 months"
+    assert explain.format_value("senior", 1.0, {"kind": "boolean", "values": ["young", "old"]}) == "senior = old"
+    assert explain.format_value("plan", None, {"kind": "categorical"}) == "plan missing"
+    assert explain.format_value("plan", "ü", None) == "plan = ü"
 
 
 def test_a_column_that_the_others_give_away_is_warned_of() -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.normal(size=500), "b": rng.normal(size=500), "c": rng.choice(["x", "y"], 500)})
     frame["sum"] = frame["a"] + frame["b"]
-    told = explain.tell_redundancy(["sum", "c"], frame, seed=0)
+    told = explain.describe_redundancy(["sum", "c"], frame, seed=0)
     assert "`sum` (100.0%)" in told and "`a`" not in told
-    assert explain.tell_redundancy(["a"], frame.drop(columns="sum"), seed=0) == ""
+    assert explain.describe_redundancy(["a"], frame.drop(columns="sum"), seed=0) == ""
 
 
 def test_another_models_evaluation_is_refused(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
@@ -160,7 +163,7 @@ def test_the_numbers_are_json_and_the_same_twice(
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     record = json.loads((tmp_path / "a").read_text())
     assert record["model"] == "c" * 64 and len(record["cases"]) == 3
-    assert "the two rankings agree" in explain.tell_agreement(found["importance"]).lower()
+    assert "the two rankings agree" in explain.describe_agreement(found["importance"]).lower()
     assert explain.tabulate_effects(found["effects"]).shape == (4, 2)
 
 

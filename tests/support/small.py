@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from lifecycle.data.sources import read_source
-from lifecycle.data.tables import write_table
+from lifecycle.core.tables import write_table
+from lifecycle.sources.dispatch import read_source
 from tests.support.example import SOURCE
 
 HERE = Path(__file__).resolve().parent.parent.parent

@@ -14,8 +14,10 @@ import pandas as pd
 from scipy.special import ndtri
 from sklearn.dummy import DummyClassifier
 
-from lifecycle.contract import Contract
-from lifecycle.modeling.gate import give_verdict, judge_candidate, tell_p
+from lifecycle.core.contract import Contract
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import replace_file
+from lifecycle.core.paths import CANDIDATE, CHAMPION, PARAMS, RELEASES, TEST_TABLE, TRAIN_METRICS
 from lifecycle.modeling.metrics import (
     LEVEL,
     TITLES,
@@ -26,34 +28,15 @@ from lifecycle.modeling.metrics import (
     bound_share,
     compare_auc,
     compare_means,
-    count_decisions,
     estimate_delong,
     expect_ece,
     lose_rows,
     measure_slices,
-    trace_calibration,
-    trace_gain,
-    trace_pr,
-    trace_roc,
 )
 from lifecycle.modeling.model import Model, load_model
 from lifecycle.modeling.pipelines import FeatureRecord, build_pipeline
-from lifecycle.paths import (
-    CANDIDATE,
-    CHAMPION,
-    PARAMS,
-    RELEASES,
-    TEST_TABLE,
-    TRAIN_METRICS,
-    ProjectError,
-    replace_file,
-)
+from lifecycle.promotion.gate import format_p
 from lifecycle.reporting.wording import format_estimate
-
-__all__ = [
-    "count_decisions", "give_verdict", "judge_candidate", "load_model", "trace_calibration", "trace_gain", "trace_pr",
-    "trace_roc",
-]  # fmt: skip
 
 Record = dict[str, Any]
 PAIRED = ("brier", "log_loss", "cost")  # compared row by row
@@ -271,12 +254,12 @@ def band_numbers(column: pd.Series, train: pd.Series) -> pd.Series:
     return name_ordered(np.where(column.isna(), len(names), codes), [*names, "(missing)"], column.index)
 
 
-def choose_slices(test: pd.DataFrame, declaration: Record, max_levels: int) -> dict[str, pd.Series]:
-    """The levels of every column of the contract that has at least two and at most `max_levels` in the hold-out."""
+def choose_slices(test: pd.DataFrame, declaration: Record, max_categories: int) -> dict[str, pd.Series]:
+    """The levels of every column of the contract that has at least two and at most `max_categories` in the hold-out."""
     return {
         feature["name"]: name_levels(test[feature["name"]], feature)
         for feature in declaration["features"]
-        if feature["source"] == "column" and 2 <= test[feature["name"]].nunique(dropna=False) <= max_levels
+        if feature["source"] == "column" and 2 <= test[feature["name"]].nunique(dropna=False) <= max_categories
     }
 
 
@@ -307,7 +290,7 @@ def measure_columns(
 
 
 def choose_groups(
-    train: pd.DataFrame, test: pd.DataFrame, declaration: Record, contract: Contract, max_levels: int
+    train: pd.DataFrame, test: pd.DataFrame, declaration: Record, contract: Contract, max_categories: int
 ) -> dict[str, pd.Series | None]:
     """The groups of each column that the contract names for fairness; numbers of many values in quartile bands.
 
@@ -318,7 +301,7 @@ def choose_groups(
     for name in contract.fairness:
         if name not in known or name not in test:
             groups[name] = None
-        elif known[name]["kind"] == "numeric" and test[name].nunique() > max_levels:
+        elif known[name]["kind"] == "numeric" and test[name].nunique() > max_categories:
             groups[name] = band_numbers(test[name], train[name])
         else:
             groups[name] = name_levels(test[name], known[name])
@@ -340,7 +323,7 @@ def compare_groups(
     everyone = np.ones(len(truth), dtype=bool)
     counted = {  # whom a rate is of, and whom it counts
         "rate": (everyone, truth), "recall": (truth, called), "false_alarms": (~truth, called),
-        "called": (everyone, called),
+        "predicted_positive": (everyone, called),
     }  # fmt: skip
     records: list[Record] = []
     for column, levels in groups.items():
@@ -381,7 +364,7 @@ def compare_protected(
             positives = int(truth[member].sum())
             if min(positives, int(member.sum()) - positives) >= min_class:
                 difference = compare_means(losses[0][member], losses[1][member], replicates, seed)
-                records.append({"column": column, "level": level, "rows": int(member.sum()), "brier": difference})
+                records.append({"column": column, "category": level, "rows": int(member.sum()), "brier": difference})
     return records
 
 
@@ -394,7 +377,14 @@ def compare_rates(hits: pd.Series, rows: pd.Series, min_class: int) -> Record:
     """The groups' rates with Wilson's intervals, and the gap between the extreme ones of enough rows."""
     low, high = bound_share(hits.to_numpy(), rows.to_numpy())
     groups = [
-        {"level": str(level), "rows": int(row), "hits": int(hit), "value": hit / row, "low": float(a), "high": float(b)}
+        {
+            "category": str(level),
+            "rows": int(row),
+            "hits": int(hit),
+            "value": hit / row,
+            "low": float(a),
+            "high": float(b),
+        }
         for level, row, hit, a, b in zip(rows.index, rows, hits, low, high, strict=True)
         if row > 0
     ]
@@ -405,7 +395,7 @@ def compare_rates(hits: pd.Series, rows: pd.Series, min_class: int) -> Record:
     least = ordered[0]
     pairs = len(judged) * (len(judged) - 1) // 2
     gap = bound_gap((most["hits"], least["hits"]), (most["rows"], least["rows"]), pairs)
-    return {"groups": groups, "gap": {**gap, "most": most["level"], "least": least["level"]}}
+    return {"groups": groups, "gap": {**gap, "most": most["category"], "least": least["category"]}}
 
 
 # What is written and shown.
@@ -449,7 +439,7 @@ def list_slices(table: pd.DataFrame) -> list[Record]:
     metrics = [name for name in table.columns if f"{name}_low" in table.columns]
     return [
         {
-            **{name: row[name] for name in ("column", "level", "rows", "positives", "judged")},
+            **{name: row[name] for name in ("column", "category", "rows", "positives", "judged")},
             **{name: {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]} for name in metrics},
         }
         for row in table.to_dict("records")
@@ -485,9 +475,9 @@ def tabulate_models(records: Sequence[Record], titles: Mapping[str, str]) -> pd.
             "ROC AUC": format_estimate(record["metrics"]["roc_auc"]),
             "Brier": f"{record['metrics']['brier']['value']:.4f}",
             "Cost per row": format_estimate(record["metrics"]["cost"]),
-            "Difference in ROC AUC": f"{differences['roc_auc']['value']:+.3f}, {tell_p(differences['roc_auc']['p'])}"
+            "Difference in ROC AUC": f"{differences['roc_auc']['value']:+.3f}, {format_p(differences['roc_auc']['p'])}"
             if differences else "",
-            "Difference in cost": f"{differences['cost']['value']:+.3f}, {tell_p(differences['cost']['p'])}"
+            "Difference in cost": f"{differences['cost']['value']:+.3f}, {format_p(differences['cost']['p'])}"
             if differences else "",
         }  # fmt: skip
     return pd.DataFrame(rows).T
@@ -497,7 +487,7 @@ def tabulate_slices(slices: Sequence[Record]) -> pd.DataFrame:
     """Every slice in a row, as text: its size, rate and metrics with intervals."""
     rows = [
         {
-            "group": f"{record['column']} = {record['level']}",
+            "group": f"{record['column']} = {record['category']}",
             "rows": f"{record['rows']:,}",
             "positive": f"{record['rate']['value']:.1%}",
             "ROC AUC": format_estimate(record["roc_auc"]),
@@ -512,51 +502,21 @@ def tabulate_slices(slices: Sequence[Record]) -> pd.DataFrame:
 
 def tabulate_gaps(fairness: Sequence[Record]) -> pd.DataFrame:
     """The gap between the groups of each fairness column, a column a rate, as text; empty without such columns."""
-    titles = {"rate": "Truly positive", "recall": "Caught", "false_alarms": "False alarms", "called": "Called positive"}
-    cells = {(record["column"], titles[record["metric"]]): tell_gap(record["gap"]) for record in fairness}
+    titles = {
+        "rate": "Truly positive",
+        "recall": "Caught",
+        "false_alarms": "False alarms",
+        "predicted_positive": "Called positive",
+    }
+    cells = {(record["column"], titles[record["metric"]]): format_gap(record["gap"]) for record in fairness}
     columns = list(dict.fromkeys(column for column, _ in cells))
     rows = [[cells.get((column, title), "\u2013") for title in titles.values()] for column in columns]
     return pd.DataFrame(rows, index=columns, columns=list(titles.values()))
 
 
-def tell_gap(gap: Mapping[str, Any] | None) -> str:
+def format_gap(gap: Mapping[str, Any] | None) -> str:
     """A gap in percentage points, and between whom."""
     if gap is None:
         return "cannot be told"
     numbers = [100 * gap[key] for key in ("value", "low", "high")]
     return f"{numbers[0]:.1f} points ({numbers[1]:.1f} to {numbers[2]:.1f}), most for {gap['most']}"
-
-
-def tell_consequence(verdict: Record, champion: Record) -> str:
-    """What follows from the verdict; `champion` is the evaluation's record of it."""
-    if not verdict["blessed"]:
-        return "Nothing is promoted: the champion, if there is one, stays."
-    if champion["relation"] == "same":
-        return "It stays the champion."
-    if not verdict["better"]:
-        return "It may be registered, but it is not shown to be better than the champion, which stays."
-    return "`lifecycle promote --if-blessed` makes it the champion."
-
-
-def list_cards(evaluation: Record) -> list[dict[str, str]]:
-    """The few numbers at the top of the report."""
-    metrics, confusion = evaluation["metrics"], evaluation["confusion"]
-    prior = next(record for record in evaluation["baselines"] if record["name"] == "prior")
-    found, called = confusion["tp"], confusion["tp"] + confusion["fp"]
-    gain = next(point for point in evaluation["gain"] if abs(point["called"] - 0.2) < 1e-9)
-    return [
-        {"label": "ROC AUC", "value": f"{metrics['roc_auc']['value']:.3f}", "note": tell_range(metrics["roc_auc"])},
-        {"label": "Positives caught", "value": f"{metrics['recall']['value']:.0%}",
-         "note": f"{found:,} of {found + confusion['fn']:,}, calling {called:,} of {evaluation['rows']:,} rows"},
-        {"label": "Calls that are right", "value": "\u2013" if not called else f"{found / called:.0%}",
-         "note": f"at the threshold {evaluation['threshold']:.2f}"},
-        {"label": "Found in the top fifth", "value": f"{gain['gain']:.0%}",
-         "note": f"{gain['lift']:.1f} times as many as at random"},
-        {"label": "Cost per row", "value": f"{metrics['cost']['value']:.2f}",
-         "note": f"{prior['metrics']['cost']['value']:.2f} without a model"},
-    ]  # fmt: skip
-
-
-def tell_range(estimate: Mapping[str, float]) -> str:
-    """An interval in a card's words."""
-    return f"{estimate['low']:.3f} to {estimate['high']:.3f} with {LEVEL:.0%} confidence"

@@ -18,16 +18,14 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
-from lifecycle.data.tables import write_table
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import hash_file
 from lifecycle.modeling import pipelines
-from lifecycle.modeling.pipelines import FeatureRecord, Settings, build_preparation, find_family, split_folds
-from lifecycle.modeling.tracking import TAG, find_run, log_run, open_tracking
-from lifecycle.paths import ProjectError, hash_file
+from lifecycle.modeling.pipelines import FeatureRecord, Settings, build_preparation, find_family
+from lifecycle.modeling.tracking import TAG, find_run, log_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-__all__ = ["open_tracking", "split_folds", "write_table"]
 
 Folds = list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
 Matrices = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]
@@ -274,6 +272,6 @@ def score_of(trial: FrozenTrial) -> float:
     return trial.value if trial.state == TrialState.COMPLETE and trial.value is not None else float("-inf")
 
 
-def tell_families(best: dict[str, Any]) -> str:
+def describe_families(best: dict[str, Any]) -> str:
     """Each family's best score in a sentence."""
     return "Best of each family: " + ", ".join(f"{name} {score:.4f}" for name, score in best["families"].items()) + "."
