@@ -18,7 +18,7 @@ from lifecycle.core.files import read_json
 from lifecycle.core.params import load_params, read_yaml
 from lifecycle.pipeline.runner import ENVIRONMENT, STAGES, name_notebook
 from lifecycle.pipeline.workspaces import write_yaml
-from tests.project.test_odd_tables import QUICK
+from tests.adoption.test_odd_tables import QUICK
 from tests.support.odd_tables import make_table
 from tests.support.small import SAMPLE, copy_project
 
