@@ -20,7 +20,7 @@ from tests.support.small import HERE, copy_project
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let `lifecycle score` know what each test comes to."""
+    """Let `lifecycle readiness` know what each test comes to."""
     keep_evidence(config)
     leave_out_example(config)
 
