@@ -15,8 +15,8 @@ from benchmarks.drift import detectors, speed
 from benchmarks.drift.results import Results
 from benchmarks.drift.rules import OURS, list_rules, move_limit
 from benchmarks.drift.tables import make_table, write_table
-from benchmarks.drift.trials import QUIET, Setting, find_changed, run_trial
-from benchmarks.store import __main__ as store
+from benchmarks.drift.runs import QUIET, Setting, find_changed, run_trial
+from benchmarks.feature_store import __main__ as store
 from lifecycle.core.errors import ProjectError
 from lifecycle.monitoring.drift import MULTIVARIATE, judge_windows
 from lifecycle.monitoring.reference import Kind, count_window, sketch_reference

@@ -33,7 +33,7 @@ import pandas as pd
 
 from benchmarks.drift.results import Found, Match, Results
 from benchmarks.drift.rules import OURS, list_rules
-from benchmarks.drift.trials import Setting, run_trials
+from benchmarks.drift.runs import Setting, run_trials
 from benchmarks.limits import tell_limits
 from benchmarks.project import CHECKOUT
 from lifecycle.core import paths

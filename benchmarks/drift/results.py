@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from benchmarks.drift.rules import OURS, Rule, move_limit
-from benchmarks.drift.trials import Trial
+from benchmarks.drift.runs import Trial
 from lifecycle.modeling.metrics import bound_share
 
 Array = np.ndarray[Any, Any]

@@ -32,7 +32,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.drift.trials import THREADS
+from benchmarks.drift.runs import THREADS
 from benchmarks.environments import FOLDER, make_environment
 from benchmarks.limits import tell_limits
 from benchmarks.project import CHECKOUT

@@ -1,6 +1,6 @@
 """Rows a second and memory of databases and topics, each against the bare library's own loop.
 
-    python -m benchmarks.moving [--rows N ...] [--source sqlite|postgresql|kafka ...]
+    python -m benchmarks.databases [--rows N ...] [--source sqlite|postgresql|kafka ...]
 
 Each measurement runs in a process of its own. `open_query` into Parquet stands against SQLAlchemy's streamed rows into
 Parquet; `lifecycle ingest` of a topic stands against a loop of confluent-kafka, json and pyarrow that writes the same number of
@@ -182,7 +182,7 @@ DOERS: dict[str, Callable[[str, Path], int]] = {
 def measure(name: str, source: str) -> dict[str, float]:
     """Rows, seconds and peak megabytes of one of the doers, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        words = [sys.executable, "-m", "benchmarks.moving", "--do", name, source, folder]
+        words = [sys.executable, "-m", "benchmarks.databases", "--do", name, source, folder]
         done = subprocess.run(words, cwd=CHECKOUT, check=True, capture_output=True, text=True)
         found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
         return found
@@ -218,7 +218,7 @@ def compare(name: str, rows: int) -> None:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.moving")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.databases")
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES)
     parser.add_argument(
         "--source", nargs="+", choices=("sqlite", "postgresql", "kafka"), default=["sqlite", "postgresql", "kafka"]

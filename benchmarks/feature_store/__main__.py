@@ -1,6 +1,6 @@
 """What a lookup of features costs: our store on Redis and on SQLite, beside Feast and a bare HMGET on the same Redis.
 
-    python -m benchmarks.store [--calls 400] [--rounds 5] [--skip-feast]
+    python -m benchmarks.feature_store [--calls 400] [--rounds 5] [--skip-feast]
 
 10 features (6 floats, 2 whole numbers, 2 strings) of 10,000 entities, all cached beforehand. One entity a call: the seconds of
 each call, of all rounds, p50 and p99. 1,000 entities a call: entities a second, the rounds' median; a bare HMGET is pipelined
@@ -8,7 +8,7 @@ then. In every round each is asked in turn, for the same entities; the first rou
 table's values. Feast comes as it is (with hiredis, which we do not have), in an environment of its own.
 
 Limits, one entity a call: a fifth of Feast's p50 and p99 on Redis, twice the p50 of a bare HMGET. Each call waits once for Redis,
-and so for a core: where others use them all, p99 is theirs, unless root asks with `chrt -f 10 python -m benchmarks.store`.
+and so for a core: where others use them all, p99 is theirs, unless root asks with `chrt -f 10 python -m benchmarks.feature_store`.
 
 Needs redis-server, and for Feast's environment a package index, once.
 """
@@ -213,7 +213,7 @@ def judge(one: dict[str, np.ndarray]) -> Sequence[tuple[bool, str]]:
 
 def main() -> int:
     """Measure and print; the exit status says whether the limits hold."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.store", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.feature_store", description=__doc__.partition("\n")[0])
     parser.add_argument("--calls", type=int, default=400, help="of one entity, in a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--skip-feast", action="store_true")

@@ -1,6 +1,6 @@
 """Kills during ingestion: a hundred SIGKILLs of `lifecycle ingest --follow` while a producer goes on; no row lost, none twice.
 
-    python -m benchmarks.kills [--kills N] [--source kafka|sqlite] [--broker HOST:PORT] [--seed N]
+    python -m benchmarks.crash_recovery [--kills N] [--source kafka|sqlite] [--broker HOST:PORT] [--seed N]
 
 Kafka is librdkafka's mock cluster, or the broker that is named. The producer stops after the last kill; a last run lands the
 rest, and the landed identifiers are held against those that were produced.
@@ -145,7 +145,7 @@ def run_kills(
 
 def main() -> None:
     """Kill and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.kills")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.crash_recovery")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--source", choices=("kafka", "sqlite"))
     parser.add_argument("--broker", help="host:port of a broker (a mock cluster)")
