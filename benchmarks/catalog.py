@@ -30,7 +30,7 @@ BENCHMARKS = {
     "ablation": Entry(3, project=True),
     "adoption": Entry(20),
     "notebook_tax": Entry(4),
-    "scale": Entry(8),
+    "scale": Entry(5),
     "validation": Entry(6),
     "sources": Entry(3),
     "databases": Entry(30, needs=("initdb", "java", "mvn")),
