@@ -30,7 +30,7 @@ from lifecycle.core.tables import write_batches
 from lifecycle.sources.kafka import land_topic, name_topic, read_options, split_address
 from lifecycle.sources.landing import open_landing
 from lifecycle.sources.sql import open_query
-from tests.servers import install_kafka, start_kafka, start_postgresql
+from tests.support.servers import install_kafka, start_kafka, start_postgresql
 
 SIZES = (1_000_000, 10_000_000)
 BATCH = 50_000  # rows of a file, and of the bare loop's

@@ -35,7 +35,7 @@ from benchmarks.limits import tell_limits
 from lifecycle.core.errors import ProjectError
 from lifecycle.features.cache import open_cache
 from lifecycle.features.store import FeatureStore, pack, write_rows
-from tests.servers import start_redis
+from tests.support.servers import start_redis
 
 HERE = Path(__file__).parent
 ENTITIES, TOGETHER = 10_000, 1000

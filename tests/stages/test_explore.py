@@ -16,7 +16,7 @@ from lifecycle.core.contract import Contract
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.tables import write_table
 from lifecycle.stages import explore
-from tests.contracts import make_contract
+from tests.support.contracts import make_contract
 
 
 def read_rates(customers: pd.DataFrame, **changes: dict[str, Any]) -> tuple[pd.DataFrame, np.ndarray]:

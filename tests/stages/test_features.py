@@ -10,7 +10,7 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.tables import write_table
 from lifecycle.stages import features
 from lifecycle.validation import conversion
-from tests.contracts import make_contract
+from tests.support.contracts import make_contract
 
 TIME = {"role": "time", "dtype": "datetime"}
 

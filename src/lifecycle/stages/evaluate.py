@@ -28,26 +28,15 @@ from lifecycle.modeling.metrics import (
     bound_share,
     compare_auc,
     compare_means,
-    count_decisions,
     estimate_delong,
     expect_ece,
     lose_rows,
     measure_slices,
-    trace_calibration,
-    trace_gain,
-    trace_pr,
-    trace_roc,
 )
 from lifecycle.modeling.model import Model, load_model
 from lifecycle.modeling.pipelines import FeatureRecord, build_pipeline
-from lifecycle.promotion.gate import judge_candidate, tell_p
-from lifecycle.promotion.verdict import give_verdict
+from lifecycle.promotion.gate import tell_p
 from lifecycle.reporting.wording import format_estimate
-
-__all__ = [
-    "count_decisions", "give_verdict", "judge_candidate", "load_model", "trace_calibration", "trace_gain", "trace_pr",
-    "trace_roc",
-]  # fmt: skip
 
 Record = dict[str, Any]
 PAIRED = ("brier", "log_loss", "cost")  # compared row by row

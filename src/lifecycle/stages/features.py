@@ -16,12 +16,10 @@ from lifecycle.core.contract import Column, Contract, Role
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.expressions import parse_expression
 from lifecycle.core.paths import PARAMS
-from lifecycle.core.tables import TableWriter, count_rows, open_table, tell_progress, write_table
+from lifecycle.core.tables import TableWriter, count_rows, open_table, tell_progress
 from lifecycle.features.inputs import to_array
 from lifecycle.validation.conversion import map_distinct, read_frames, spell_out
 from lifecycle.validation.sampling import ROWS, Tally, choose_rows, find_span, hash_values, limit_distinct, limit_rows
-
-__all__ = ["write_table"]
 
 TIME_PARTS = {
     "hour": "hour(col({name}))",

@@ -20,7 +20,6 @@ from lifecycle.modeling.metrics import TITLES, bound_share, measure_slices
 from lifecycle.monitoring import alerts as words
 from lifecycle.monitoring.degradation import (
     METRICS,
-    detect_changes,
     expect_performance,
     has_classes,
     judge_decay,
@@ -30,9 +29,7 @@ from lifecycle.monitoring.degradation import (
 from lifecycle.monitoring.drift import PREDICTION, judge_windows, test_cells
 from lifecycle.monitoring.reference import Counts, count_window, name_level
 from lifecycle.prediction_log.reader import find_span, frame_features, read_predictions
-from lifecycle.serving.bundle import REFERENCE, Bundle, load_bundle
-
-__all__ = ["detect_changes", "load_bundle"]
+from lifecycle.serving.bundle import REFERENCE, Bundle
 
 Array = np.ndarray[Any, Any]
 Record = dict[str, Any]

@@ -10,11 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lifecycle.core.tables import write_table
-from lifecycle.serving.bundle import load_bundle
-
-__all__ = ["load_bundle", "write_table"]
-
 Array = np.ndarray[Any, Any]
 Record = dict[str, Any]
 

@@ -13,9 +13,6 @@ import pandas as pd
 
 from lifecycle.monitoring.scenarios import NAME, begin_month
 from lifecycle.prediction_log.compaction import write_partitions
-from lifecycle.serving.bundle import load_bundle
-
-__all__ = ["load_bundle"]
 
 Array = np.ndarray[Any, Any]
 Record = dict[str, Any]

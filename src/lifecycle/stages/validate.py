@@ -20,16 +20,6 @@ from lifecycle.reporting.wording import format_percent, join_words, quote
 from lifecycle.validation.checks import (
     CHECKS,
     Check,
-    check_association,
-    check_classes,
-    check_drift,
-    check_duplicates,
-    check_ids,
-    check_leakage,
-    check_outliers,
-    check_personal,
-    check_rows,
-    check_time,
     count_things,
     say_share,
 )
@@ -37,24 +27,8 @@ from lifecycle.validation.conversion import list_wordless, read_frames, read_raw
 from lifecycle.validation.passes import Split, Survey, read_safe, survey_table
 from lifecycle.validation.passes import split_table as split_parts
 from lifecycle.validation.pii import Finding, Policy, Protection, find_personal, narrow_columns, plan_protection
-from lifecycle.validation.profile import Profiler, compare_profiles, cut_edges, load_profile
+from lifecycle.validation.profile import Profiler, compare_profiles, cut_edges
 from lifecycle.validation.sampling import choose_rows, find_span, limit_rows
-
-__all__ = [
-    "check_association",
-    "check_classes",
-    "check_drift",
-    "check_duplicates",
-    "check_ids",
-    "check_leakage",
-    "check_outliers",
-    "check_personal",
-    "check_rows",
-    "check_time",
-    "load_profile",
-    "narrow_columns",
-    "plan_protection",
-]
 
 Array = np.ndarray[Any, Any]
 
