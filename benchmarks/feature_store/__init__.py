@@ -1,1 +1,1 @@
-"""What a feature store costs, beside Feast and a bare Redis."""
+"""What a lookup of features costs: `python -m benchmarks.feature_store`."""
