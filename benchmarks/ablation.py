@@ -52,7 +52,9 @@ def predict_held_back(
 def list_reduced(features: list[Record]) -> dict[str, list[Record]]:
     """Return, for each feature, the features that remain without it."""
     return {
-        feature["name"]: [other for other in features if other is not feature and feature["name"] not in other["columns"]]
+        feature["name"]: [
+            other for other in features if other is not feature and feature["name"] not in other["columns"]
+        ]
         for feature in features
     }
 

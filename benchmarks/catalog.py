@@ -13,22 +13,22 @@ HERE = Path(__file__).resolve().parent
 class Entry:
     """What a benchmark takes and needs.
 
-    minutes: roughly, at full size on two cores. project: it measures a built project. needs: programs of the system.
-    peers: those that an option chooses among. environments: those of them that run in an environment of their own, which
+    minutes: roughly, at full size on two cores. small_project: with `--small` it measures a small built project; without, a
+    built checkout. needs: programs of the system. peers: those that an option chooses among. environments: those of them that run in an environment of their own, which
     is made from a package index the first time.
     """
 
     minutes: float
-    project: bool = False
+    small_project: bool = False
     needs: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
     environments: tuple[str, ...] = ()
 
 
 BENCHMARKS = {
-    "quality": Entry(1, project=True),
-    "ablation": Entry(3, project=True),
-    "adoption": Entry(20),
+    "quality": Entry(1, small_project=True),
+    "ablation": Entry(3, small_project=True),
+    "adoption": Entry(20, small_project=True),
     "notebook_tax": Entry(4),
     "scale": Entry(5),
     "validation": Entry(6),
@@ -37,9 +37,13 @@ BENCHMARKS = {
     "crash_recovery": Entry(15),
     "feature_store": Entry(2, needs=("redis-server",), peers=("feast",), environments=("feast",)),
     "serving": Entry(
-        4, needs=("wrk", "taskset"), peers=("flask", "gunicorn", "mlflow", "bentoml"), environments=("bentoml",)
+        4,
+        small_project=True,
+        needs=("wrk", "taskset"),
+        peers=("flask", "gunicorn", "mlflow", "bentoml"),
+        environments=("bentoml",),
     ),
-    "drift": Entry(12, project=True),
+    "drift": Entry(12, small_project=True),
     "drift.speed": Entry(12, peers=("scipy", "evidently", "nannyml"), environments=("evidently", "nannyml")),
 }
 

@@ -69,16 +69,32 @@ def write_scripts(root: Path, stages: Sequence[str], **changes: Any) -> list[Pat
 
 
 def run_scripts(
-    root: Path, environment: Mapping[str, str], scripts: Sequence[Path], *, draw: bool = True, preload: Sequence[str] = ()
+    root: Path,
+    environment: Mapping[str, str],
+    scripts: Sequence[Path],
+    *,
+    draw: bool = True,
+    preload: Sequence[str] = (),
 ) -> Times:
     """Run scripts one after another in one new process whose working directory is `root`.
 
     draw: every figure that is left open is drawn, as a notebook would. preload: modules that are imported before the clock
     starts. Raises OSError with the end of what the process wrote when a script fails.
     """
-    words = [sys.executable, "-P", str(RUN_SCRIPTS), *(["--draw"] if draw else []), *(f"--preload={name}" for name in preload)]
+    words = [
+        sys.executable,
+        "-P",
+        str(RUN_SCRIPTS),
+        *(["--draw"] if draw else []),
+        *(f"--preload={name}" for name in preload),
+    ]
     done = subprocess.run(
-        [*words, *map(str, scripts)], cwd=root, env={**environment, "MPLBACKEND": "agg"}, capture_output=True, text=True, check=False
+        [*words, *map(str, scripts)],
+        cwd=root,
+        env={**environment, "MPLBACKEND": "agg"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise OSError(f"The code cells failed: {done.stderr[-2000:].strip()}")

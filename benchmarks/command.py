@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import shlex
 import signal
 import sys
@@ -53,7 +51,7 @@ def run_benchmark(benchmark: Benchmark, words: Sequence[str] | None = None) -> i
     interval = 0.1 if options.small else 1.0
     try:
         with ExitStack() as stack:
-            if benchmark.entry.project and options.small:
+            if benchmark.entry.small_project and options.small:
                 stack.enter_context(open_small_project())
             use = measure_use(interval)
             machine = describe_machine(use)
@@ -69,7 +67,9 @@ def run_benchmark(benchmark: Benchmark, words: Sequence[str] | None = None) -> i
     path = write_results(benchmark, options, machine, figures, sys.argv[1:] if words is None else words)
     print(format_figures(figures))
     if machine["busy"]:
-        print(f"other programs used {machine['used_by_others_percent']:.0f} % of the processors: the seconds are not a quiet machine's")
+        print(
+            f"other programs used {machine['used_by_others_percent']:.0f} % of the processors: the seconds are not a quiet machine's"
+        )
     print(f"written to {path}")
     return MISSED if any(figure.kept is False for figure in figures) else KEPT
 
@@ -81,14 +81,27 @@ def _describe_use(use: float, machine: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_options(benchmark: Benchmark, words: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the options of a command line, with the small defaults where it says `--small`."""
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{benchmark.name}", description=read_title(benchmark.name))
-    parser.add_argument("--small", action="store_true", help="a size that takes seconds; limits on time and memory do not apply")
-    parser.add_argument("--output", type=Path, help=f"the folder for the figures ({RESULTS}; with --small {SMALL_RESULTS})")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{benchmark.name}", description=read_title(benchmark.name)
+    )
+    parser.add_argument(
+        "--small", action="store_true", help="a size that takes seconds; limits on time and memory do not apply"
+    )
+    parser.add_argument(
+        "--output", type=Path, help=f"the folder for the figures ({RESULTS}; with --small {SMALL_RESULTS})"
+    )
     entry = benchmark.entry
     if entry.peers:
-        parser.add_argument("--peers", type=_split_names, default=list(entry.peers), help=f"some of {','.join(entry.peers)}; '' for none")
+        parser.add_argument(
+            "--peers",
+            type=_split_names,
+            default=list(entry.peers),
+            help=f"some of {','.join(entry.peers)}; '' for none",
+        )
     if entry.environments:
-        parser.add_argument("--no-environments", action="store_true", help="leave out peers that need an environment of their own")
+        parser.add_argument(
+            "--no-environments", action="store_true", help="leave out peers that need an environment of their own"
+        )
     benchmark.add_options(parser)
     if parser.parse_known_args(words)[0].small:
         parser.set_defaults(**benchmark.small)
@@ -109,7 +122,11 @@ def _split_names(text: str) -> list[str]:
 
 
 def write_results(
-    benchmark: Benchmark, options: argparse.Namespace, machine: Mapping[str, Any], figures: Sequence[Figure], words: Sequence[str]
+    benchmark: Benchmark,
+    options: argparse.Namespace,
+    machine: Mapping[str, Any],
+    figures: Sequence[Figure],
+    words: Sequence[str],
 ) -> Path:
     """Write the figures as JSON and return the file's path."""
     folder = options.output or CHECKOUT / (SMALL_RESULTS if options.small else RESULTS)

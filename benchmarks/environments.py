@@ -22,5 +22,7 @@ def make_environment(name: str, pins: Path, *more: str) -> Path:
     for words in (["venv", "--allow-existing", "--python", sys.executable, str(home)], install):
         done = subprocess.run([*uv, *words], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise ProjectError(f"{name}'s environment cannot be made (--no-environments leaves it out): {done.stderr.strip()}")
+            raise ProjectError(
+                f"{name}'s environment cannot be made (--no-environments leaves it out): {done.stderr.strip()}"
+            )
     return home / "bin"

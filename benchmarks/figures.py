@@ -94,7 +94,9 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return rows of text as a table with aligned columns."""
     widths = [max(len(line[place]) for line in [header, *rows]) for place in range(len(header))]
     lines = [header, ["-" * width for width in widths], *rows]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
 
 
 def format_figures(figures: Sequence[Figure]) -> str:

@@ -31,7 +31,11 @@ class Cost:
 
 
 def measure_apart(
-    function: str, *values: Any, apart: bool = True, python: str = sys.executable, environment: Mapping[str, str] | None = None
+    function: str,
+    *values: Any,
+    apart: bool = True,
+    python: str = sys.executable,
+    environment: Mapping[str, str] | None = None,
 ) -> Cost:
     """Call `function` ("module:name") with values that JSON can carry; importing its module is not measured.
 

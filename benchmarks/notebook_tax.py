@@ -19,7 +19,7 @@ import time
 from benchmarks.cells import run_scripts, write_scripts
 from benchmarks.command import Benchmark, announce, run_benchmark
 from benchmarks.figures import Figure, at_most
-from benchmarks.project import copy_project
+from benchmarks.project import copy_example
 from lifecycle.pipeline.runner import STAGES
 
 MOST_TIMES = 2.0
@@ -28,7 +28,7 @@ PEER = "code cells in one process"
 
 def time_cells(stages: tuple[str, ...]) -> tuple[float, float]:
     """Return the seconds of the code cells of stages in one process, its start included, and of those the seconds of drawing."""
-    with copy_project() as (root, environment):
+    with copy_example() as (root, environment):
         scripts = write_scripts(root, stages)
         begun = time.perf_counter()
         times = run_scripts(root, environment, scripts)
@@ -39,7 +39,7 @@ def time_cells(stages: tuple[str, ...]) -> tuple[float, float]:
 
 def time_pipeline(last: str) -> float:
     """Return the seconds of `dvc repro -f` up to a stage."""
-    with copy_project() as (root, environment):
+    with copy_example() as (root, environment):
         begun = time.perf_counter()
         words = ["dvc", "repro", "-f", *([] if last == STAGES[-1] else [last])]
         done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, check=False)

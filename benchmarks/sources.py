@@ -237,11 +237,15 @@ def compare(name: str, options: argparse.Namespace) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder, case.prepare(Path(folder), options.rows) as place:
         values = name, place.source, place.options, place.variables
         ours, peer = (
-            measure_apart(f"benchmarks.sources:{function}", *values, f"{folder}/{function}.parquet", apart=not options.small)
+            measure_apart(
+                f"benchmarks.sources:{function}", *values, f"{folder}/{function}.parquet", apart=not options.small
+            )
             for function in ("run_ours", "run_peer")
         )
     if not ours.result == peer.result == options.rows:
-        raise ProjectError(f"{name}: ours read {ours.result:,} rows, the peer {peer.result:,}, expected {options.rows:,}.")
+        raise ProjectError(
+            f"{name}: ours read {ours.result:,} rows, the peer {peer.result:,}, expected {options.rows:,}."
+        )
     ratio = peer.seconds / ours.seconds
     title = f"{name}, {options.rows:,} rows"
     rates = options.rows / ours.seconds, options.rows / peer.seconds
