@@ -47,7 +47,8 @@ class Benchmark:
 def run_benchmark(benchmark: Benchmark, words: Sequence[str] | None = None) -> int:
     """Run a benchmark for a command line; returns 0, 1 where a limit was missed, or 2 where it could not be measured."""
     options = read_options(benchmark, words)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers are stopped and folders removed
+    if words is None:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers are stopped and folders removed
     interval = 0.1 if options.small else 1.0
     try:
         with ExitStack() as stack:

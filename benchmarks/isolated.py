@@ -43,7 +43,12 @@ def measure_apart(
     OSError with the end of what the process wrote when it fails.
     """
     if not apart:
-        return _measure(function, list(values))
+        before = dict(os.environ)
+        try:
+            return _measure(function, list(values))
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
     root = Path(__file__).resolve().parent.parent
     found = {**os.environ, **(environment or {})}
     found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), found.get("PYTHONPATH", "")]))
