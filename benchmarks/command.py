@@ -23,7 +23,7 @@ from lifecycle.core.files import write_json
 
 SMALL_RESULTS = ".lifecycle/benchmarks/small"  # figures of small sizes are not kept with the code
 Measure = Callable[[argparse.Namespace], Sequence[Figure]]
-KEPT, MISSED, FAILED = 0, 1, 2  # exit statuses
+KEPT, FAILED, MISSED = 0, 2, 3  # exit statuses; a traceback ends with 1
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Benchmark:
 
 
 def run_benchmark(benchmark: Benchmark, words: Sequence[str] | None = None) -> int:
-    """Run a benchmark for a command line; returns 0, 1 where a limit was missed, or 2 where it could not be measured."""
+    """Run a benchmark for a command line; returns 0, 3 where a limit was missed, or 2 where it could not be measured."""
     options = read_options(benchmark, words)
     if words is None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers are stopped and folders removed
