@@ -1,1 +1,1 @@
-"""Benchmarks: `python -m benchmarks --list` names them, and README.md says what each measures and against whom."""
+"""Benchmarks: `python -m benchmarks --list` names them, and README.md describes what each measures."""

@@ -6,7 +6,7 @@ Each column is left out in turn, together with the features derived from it, and
 training rows that were held back, each predicted by the mean of the shuffles; p-values come from DeLong's paired test. A derived
 feature's cost is the time of its expression for one row.
 
-There is no limit: the figures support the decision about each feature. Run `make repro` first. About three minutes.
+There is no limit: the figures support the decision about each feature. Run `make repro` first.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Each table is adopted in a copy of the project with `lifecycle adopt SOURCE --ta
 The candidate is compared with scikit-learn's `HistGradientBoostingClassifier` with default hyperparameters, on the same split and
 columns. The difference of the areas comes with its paired 95 % interval (DeLong).
 
-Limits: every stage runs, and no candidate is worse by more than the interval. About 20 minutes.
+Limits: every stage runs, and no candidate is worse by more than the interval.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ BENCHMARKS = {
     "scale": Entry(5),
     "validation": Entry(6),
     "sources": Entry(3),
-    "databases": Entry(30, needs=("initdb", "java", "mvn")),
-    "crash_recovery": Entry(15),
+    "databases": Entry(45, needs=("initdb", "java", "mvn")),
+    "crash_recovery": Entry(8),
     "feature_store": Entry(2, needs=("redis-server",), peers=("feast",), environments=("feast",)),
     "serving": Entry(
         4,

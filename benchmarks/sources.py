@@ -7,7 +7,7 @@ streams it through `open_source` into one Parquet file; the peer reads it whole 
 notebook, and writes the same Parquet file. Each runs in a process of its own; the seconds run from the first request to the end
 of the file.
 
-Limit: ours reads at least 0.6 times the rows a second of the peer. Needs 5 GB of disk for ten million rows. About three minutes.
+Limit: ours reads at least 0.6 times the rows a second of the peer. Needs 5 GB of disk for ten million rows.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
-    """Serve the files of a folder and give the address."""
+    """Serve the files of a folder and yield the address."""
     handler = functools.partial(Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()

@@ -9,7 +9,7 @@ rows and measures associations and the univariate ROC AUC of each column; the ot
 memory and checks no duplicates and no personal data; it gets at most `--pandera-rows` rows.
 
 Limits: ours counts exactly what DuckDB counts; it takes at most 3 times the seconds of DuckDB; and ten times the rows take at most
-2 times the memory. About six minutes.
+2 times the memory.
 """
 
 from __future__ import annotations
@@ -149,20 +149,20 @@ def run_duckdb(source: str, scratch: str) -> dict[str, int]:
     base = duckdb.connect(config={"threads": 2, "temp_directory": scratch})
     base.execute(f"CREATE VIEW made AS SELECT *, try_cast(count_1 AS DOUBLE) AS number_1 FROM read_parquet('{source}')")
 
-    def ask(query: str) -> tuple[Any, ...]:
-        answer: tuple[Any, ...] = base.execute(query).fetchone() or ()
+    def query(statement: str) -> tuple[Any, ...]:
+        answer: tuple[Any, ...] = base.execute(statement).fetchone() or ()
         return answer
 
     counts = {key: part for name, column in contract.columns.items() for key, part in list_counts(name, column).items()}
-    found = dict(zip(counts, ask(f"SELECT {', '.join(counts.values())} FROM made"), strict=True))
+    found = dict(zip(counts, query(f"SELECT {', '.join(counts.values())} FROM made"), strict=True))
     numbers = [name.replace("count_1", "number_1") for name in contract.names(Role.NUMERIC)]
-    quartiles = ask(f"SELECT {', '.join(f'quantile_cont({name}, [0.25, 0.75])' for name in numbers)} FROM made")
+    quartiles = query(f"SELECT {', '.join(f'quantile_cont({name}, [0.25, 0.75])' for name in numbers)} FROM made")
     bins = []
     for name, (first, third) in zip(numbers, quartiles, strict=True):
         lower, upper = first - OUTER * (third - first), third + OUTER * (third - first)
         edges = ["'-inf'::DOUBLE", *np.linspace(lower, upper, 10), "'inf'::DOUBLE"]
         bins += [f"count(*) FILTER (WHERE {name} >= {low} AND {name} < {high})" for low, high in pairwise(edges)]
-    ask(f"SELECT {', '.join(bins)} FROM made")
+    query(f"SELECT {', '.join(bins)} FROM made")
     for name in contract.names(Role.CATEGORICAL, Role.BOOLEAN, Role.TARGET):
         base.execute(f"SELECT {name}, count(*) FROM made GROUP BY 1").fetchall()
     forms = " OR ".join(f"regexp_matches(text, '{form}')" for form in BARE_FORMS.values())
@@ -170,12 +170,12 @@ def run_duckdb(source: str, scratch: str) -> dict[str, int]:
     found["personal"] = 0
     for name in texts:  # each distinct text is looked at once
         grouped = f"SELECT {name} AS text, count(*) AS rows FROM made GROUP BY 1"
-        found["personal"] += int(ask(f"SELECT coalesce(sum(rows), 0) FROM ({grouped}) WHERE {forms}")[0])
+        found["personal"] += int(query(f"SELECT coalesce(sum(rows), 0) FROM ({grouped}) WHERE {forms}")[0])
     rest = ", ".join(name for name in contract.columns if name != "id")
-    ask("SELECT count(*) - count(DISTINCT id) FROM made")
-    ask("SELECT min(moment), max(moment), count(DISTINCT date_trunc('hour', moment)) FROM made")
+    query("SELECT count(*) - count(DISTINCT id) FROM made")
+    query("SELECT min(moment), max(moment), count(DISTINCT date_trunc('hour', moment)) FROM made")
     for key, names in (("duplicates", rest), ("id: repeats", f"id, {rest}")):
-        found[key] = ask(f"SELECT (SELECT count(*) FROM made) - count(*) FROM (SELECT DISTINCT {names} FROM made)")[0]
+        found[key] = query(f"SELECT (SELECT count(*) FROM made) - count(*) FROM (SELECT DISTINCT {names} FROM made)")[0]
     return {key: int(count) for key, count in found.items() if count}
 
 

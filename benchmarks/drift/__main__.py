@@ -15,10 +15,10 @@ of one rule is moved until it fires in no more quiet windows than the other does
 
 Limits: ours fires in no more quiet windows than `monitor.false_alarms`; and at equal false alarms it names a change sooner than each
 other rule in the mean of all scenarios, by more than chance explains (95 %, paired by run). Every scenario in which another rule is
-sooner is printed. Moving a limit takes thousands of windows that are known to be quiet, so that
-it serves a comparison and is no advice.
+sooner is printed. Equal false alarms make the comparison fair; in practice nothing can be tuned like this, because
+it takes thousands of windows that are known to be quiet.
 
-Run `make repro` first. About twelve minutes on two cores.
+Run `make repro` first.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ and with more columns (100,000 rows).
 
 Limits: ours takes at most a 25th of Evidently's seconds, and its seconds grow no faster than rows or columns to the power 1.1.
 
-Needs Linux, 4 GB of disk, and for the environments of peers a package index, once. About twelve minutes.
+Needs Linux, 4 GB of disk, and for the environments of peers a package index, once.
 """
 
 from __future__ import annotations

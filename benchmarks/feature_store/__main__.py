@@ -11,7 +11,7 @@ we do not have), in an environment of its own.
 Limits, one entity a call: at most a fifth of Feast's p50 and p99, and at most twice the p50 of a bare HMGET. Each call waits once
 for Redis and so for a core: on a busy machine p99 measures the scheduler, unless root runs this with `chrt -f 10`.
 
-Needs redis-server, and for Feast's environment a package index, once. About two minutes.
+Needs redis-server, and for Feast's environment a package index, once.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def make_table(entities: int) -> pd.DataFrame:
     return pd.DataFrame({"id": np.arange(entities), **floats, **wholes, **words})
 
 
-def clock(ask: Callable[[list[int]], Any], read: Callable[[int], dict[str, Any]]) -> Contender:
-    """Return a contender of this process; `ask` looks up one entity or many."""
+def clock(look_up: Callable[[list[int]], Any], read: Callable[[int], dict[str, Any]]) -> Contender:
+    """Return a contender of this process; `look_up` looks up one entity or many."""
 
     def answer(word: str, ids: list[int]) -> Any:
         if word == "read":
@@ -65,7 +65,7 @@ def clock(ask: Callable[[list[int]], Any], read: Callable[[int], dict[str, Any]]
         seconds = []
         for part in [ids] if word == "many" else [[identity] for identity in ids]:
             began = time.perf_counter()
-            ask(part)
+            look_up(part)
             seconds.append(time.perf_counter() - began)
         return seconds[0] if word == "many" else seconds
 
@@ -89,14 +89,14 @@ def open_ours(table: pd.DataFrame, folder: Path, url: str) -> Contender:
     for _ in store.fill():
         pass
 
-    def ask(ids: list[int]) -> Any:
+    def look_up(ids: list[int]) -> Any:
         if len(ids) == 1:
             return store.get_features(ids[0], names)
         return store.get_many(ids, names)
 
     if store.get_features(1, names).origin != "cached":
         raise ProjectError(f"{url}: entity 1 was not cached")
-    return clock(ask, lambda identity: dict(store.get_features(identity, names)))
+    return clock(look_up, lambda identity: dict(store.get_features(identity, names)))
 
 
 def open_bare(table: pd.DataFrame, url: str) -> Contender:
@@ -109,7 +109,7 @@ def open_bare(table: pd.DataFrame, url: str) -> Contender:
         filling.hset(f"bare:{row['id']}", mapping={name: row[name] for name in names})
     filling.execute()
 
-    def ask(ids: list[int]) -> Any:
+    def look_up(ids: list[int]) -> Any:
         if len(ids) == 1:
             return client.hmget(f"bare:{ids[0]}", names)
         pipeline = client.pipeline(transaction=False)
@@ -118,15 +118,15 @@ def open_bare(table: pd.DataFrame, url: str) -> Contender:
         return pipeline.execute()
 
     def read(identity: int) -> dict[str, Any]:
-        texts = [value.decode() for value in ask([identity])]
+        texts = [value.decode() for value in look_up([identity])]
         return {name: text if name.startswith("word") else float(text) for name, text in zip(names, texts, strict=True)}
 
-    return clock(ask, read)
+    return clock(look_up, read)
 
 
 @contextmanager
 def open_feast(table: pd.DataFrame, folder: Path, url: str) -> Iterator[Contender]:
-    """Start Feast in a process of its own environment, fill it, and give it as a contender."""
+    """Start Feast in a process of its own environment, fill it, and yield it as a contender."""
     programs = make_environment("Feast", HERE / "feast.txt")
     table.assign(at=pd.Timestamp.now("UTC").floor("s")).to_parquet(folder / "table.parquet")
     words = [f"{programs}/python", str(HERE / "feast_worker.py"), str(folder), url.partition("//")[2].partition("/")[0]]
@@ -162,11 +162,11 @@ def open_feast(table: pd.DataFrame, folder: Path, url: str) -> Iterator[Contende
 def check_values(name: str, contender: Contender, table: pd.DataFrame) -> None:
     """Raise ProjectError unless a contender returns the table's values."""
     for identity in (0, 17, len(table) - 1):
-        given = contender("read", [identity])
+        found = contender("read", [identity])
         for column in table.columns.drop("id"):
             expected = table[column].iloc[identity]
-            if given[column] != expected:
-                raise ProjectError(f"{name}: {column} of {identity} is {given[column]!r}, expected {expected!r}.")
+            if found[column] != expected:
+                raise ProjectError(f"{name}: {column} of {identity} is {found[column]!r}, expected {expected!r}.")
 
 
 def compare(

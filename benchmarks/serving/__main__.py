@@ -16,8 +16,7 @@ Limits: at least 40 times the requests a second of Flask's own server and of MLf
 of the requests a second of the bare application; in bulk at least as fast as in process; no record dropped by the prediction
 log, which would be work left out; ready within 2 s; at most 150 MB.
 
-Needs Linux, two cores, wrk and taskset (Debian: wrk, util-linux), and for BentoML's environment a package index, once. About four
-minutes.
+Needs Linux, two cores, wrk and taskset (Debian: wrk, util-linux), and for BentoML's environment a package index, once.
 """
 
 from __future__ import annotations
@@ -103,10 +102,10 @@ def check_answers(server: Server, golden: list[Record]) -> None:
     """Raise ProjectError unless a server returns the fitted model's probability for every row."""
     assert server.peer.read is not None
     for number, record in enumerate(golden):
-        given = server.peer.read(json.loads(server.ask(server.peer.wrap(record["request"]))))
-        if not abs(given - record["probability"]) <= TOLERANCE:
+        found = server.peer.read(json.loads(server.post(server.peer.wrap(record["request"]))))
+        if not abs(found - record["probability"]) <= TOLERANCE:
             raise ProjectError(
-                f"{server.peer.title}: row {number} has the probability {given!r}, expected {record['probability']!r}."
+                f"{server.peer.title}: row {number} has the probability {found!r}, expected {record['probability']!r}."
             )
 
 
@@ -141,7 +140,7 @@ def compare_bulk(
     """Return the rows a second of our server and of the classifier in process, for each round."""
     records = [golden[number % len(golden)] for number in range(ROWS)]
     rows = [record["request"] for record in records]
-    answers = json.loads(ours.ask(rows))["predictions"]
+    answers = json.loads(ours.post(rows))["predictions"]
     for number, (answer, record) in enumerate(zip(answers, records, strict=True)):
         if not abs(answer["probability"] - record["probability"]) <= TOLERANCE:
             raise ProjectError(f"Row {number} of a list has another probability than alone.")
@@ -204,13 +203,13 @@ def list_load_figures(loads: dict[str, list[Load]], servers: dict[str, Server]) 
 
 
 def find_champion() -> tuple[Path, Record]:
-    """Return the folder of the champion's release and what champion.json says of it."""
+    """Return the folder of the champion's release and its record in champion.json."""
     champion = read_json(CHECKOUT / paths.CHAMPION)
     return find_release(CHECKOUT, champion["model"]).parent, {**champion, "previous": None}
 
 
 def find_candidate() -> tuple[Path, Record]:
-    """Return the folder of the current project's candidate and what champion.json would say of it."""
+    """Return the folder of the current project's candidate and the record that champion.json would have."""
     folder = paths.open_project().read(paths.CANDIDATE)
     return folder, describe_champion(load_bundle(folder / "bundle"))
 
@@ -221,7 +220,7 @@ def compare_single(
     """Start the peers, send single rows to all of them, and return the figures."""
     with ExitStack() as stack:
         servers = {OURS: ours}
-        size = round(median(len(ours.ask(record["request"])) for record in golden))
+        size = round(median(len(ours.post(record["request"])) for record in golden))
         peers = {**{name: PEERS[name](release, folder) for name in options.peers}, ECHO: describe_echo(size)}
         for name, peer in peers.items():
             servers[name] = stack.enter_context(start(peer, golden[0]["request"], cores[0], folder))

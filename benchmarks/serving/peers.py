@@ -71,7 +71,7 @@ class Server:
         """The resident bytes of the largest of its processes."""
         return max(map(read_memory, list_tree(self.pid)))
 
-    def ask(self, content: Any) -> bytes:
+    def post(self, content: Any) -> bytes:
         """Return the answer to a request; raises ProjectError unless its status is 200."""
         status, _, body = request(self.port, self.peer.path, json.dumps(content).encode())
         if status != 200:
