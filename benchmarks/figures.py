@@ -82,7 +82,7 @@ def format_number(value: float | None) -> str:
     """Return a number as people read it: `12,345`, `3.21`, `0.0042`."""
     if value is None:
         return ""
-    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"
 
 
 def format_verdict(kept: bool | None) -> str:
