@@ -18,7 +18,7 @@ from lifecycle.core.contract import load_contract
 from lifecycle.core.params import read_yaml
 from lifecycle.core.paths import CONTRACT, PARAMS, ROOT_VARIABLE
 from lifecycle.pipeline.runner import ENVIRONMENT
-from lifecycle.pipeline.workspaces import use_root, write_yaml
+from lifecycle.pipeline.workspaces import enter_workspace, write_yaml
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 LIFECYCLE = [sys.executable, "-m", "lifecycle.cli.main"]
@@ -103,5 +103,5 @@ def open_small_project() -> Iterator[Path]:
     with ExitStack() as stack:
         built = os.environ.get(SMALL_VARIABLE)
         root = Path(built) if built else stack.enter_context(build_small_project())
-        stack.enter_context(use_root(root))
+        stack.enter_context(enter_workspace(root))
         yield root

@@ -50,9 +50,9 @@ REFERENCE_ROWS, ROWS = 1409, 500
 WINDOWS, BEGIN = 12, 6
 SHIFTS: dict[str, tuple[str, str, tuple[float, ...], Record]] = {  # the change in words, what is varied, its sizes
     "scale": ("monthly_charges ×", "factor", (1.02, 1.05, 1.1, 1.2), {"column": "monthly_charges"}),
-    "mix": ("month-to-month ×", "factor", (1.25, 1.5, 2, 3), {"column": "contract", "level": "Month-to-month"}),
+    "mix": ("month-to-month ×", "factor", (1.25, 1.5, 2, 3), {"column": "contract", "category": "Month-to-month"}),
     "prior": ("churn rate ×", "factor", (1.25, 1.5, 2), {}),
-    "level": ("new payment method", "share", (0.01, 0.02, 0.05), {"column": "payment_method", "level": "Wallet"}),
+    "category": ("new payment method", "share", (0.01, 0.02, 0.05), {"column": "payment_method", "category": "Wallet"}),
     "missing": ("tenure missing", "share", (0.02, 0.05, 0.2), {"column": "tenure"}),
     "reverse": ("total_charges reversed", "share", (0.25, 0.5, 1), {"column": "total_charges"}),
 }

@@ -51,7 +51,7 @@ def measure_ours(folder: Path, seconds: Seconds) -> int:
     numbers, categories = split_columns(frame)
     with clock(seconds, "reference"):
         reference = sketch_reference(
-            frame, {**dict.fromkeys(numbers, "numeric"), **dict.fromkeys(categories, "levels")}
+            frame, {**dict.fromkeys(numbers, "numeric"), **dict.fromkeys(categories, "categories")}
         )
     counts: Any = None
     for path in list_windows(folder):

@@ -22,7 +22,7 @@ from benchmarks.environments import make_environment
 from benchmarks.project import CHECKOUT, LIFECYCLE
 from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
-from lifecycle.serving.acceptance import Reply, ask, list_children, prepare_root, read_memory
+from lifecycle.serving.acceptance import Reply, ask, list_children, prepare_workspace, read_memory
 
 Record = dict[str, Any]
 HERE = Path(__file__).parent
@@ -81,7 +81,7 @@ class Server:
 
 def describe_ours(release: Path, champion: Record, folder: Path) -> Peer:
     """Describe `lifecycle serve` with default settings, in a project that has nothing but the champion."""
-    root = prepare_root(folder / "root", release / "bundle", champion)
+    root = prepare_workspace(folder / "root", release / "bundle", champion)
     return Peer(
         "lifecycle serve", lambda port: [*LIFECYCLE, "serve", "--port", str(port)], "/predict",
         lambda row: row, lambda answer: answer["probability"], {paths.ROOT_VARIABLE: str(root)}, "/ready",
