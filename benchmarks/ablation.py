@@ -80,6 +80,7 @@ def measure(options: argparse.Namespace) -> list[Figure]:
     project = paths.open_project()
     table = pd.read_parquet(project.read(paths.TRAIN_TABLE))
     declaration, best = (read_json(project.read(name)) for name in (paths.FEATURES, paths.TUNED))
+    row = read_row(project)
     target, features = table[declaration["target"]].to_numpy(), declaration["features"]
     predict = partial(predict_held_back, table, target, best=best, options=options)
     reduced = dict(list(list_reduced(features).items())[-options.most :])
@@ -97,7 +98,7 @@ def measure(options: argparse.Namespace) -> list[Figure]:
     useful = [feature for feature in features if feature["name"] not in compared or compared[feature["name"]][1] > 0]
     figures = [figure for figure, _ in compared.values()]
     figures.append(compare(f"with the {len(useful)} features without which it falls", useful)[0])
-    return [*figures, *time_expressions(features, read_row(project))]
+    return [*figures, *time_expressions(features, row)]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -205,6 +205,8 @@ def list_load_figures(loads: dict[str, list[Load]], servers: dict[str, Server]) 
 def find_champion() -> tuple[Path, Record]:
     """Return the folder of the champion's release and its record in champion.json."""
     champion = read_json(CHECKOUT / paths.CHAMPION)
+    if not champion.get("model"):
+        raise ProjectError(f"{paths.CHAMPION} names no model: promote one, or measure the candidate with --candidate.")
     return find_release(CHECKOUT, champion["model"]).parent, {**champion, "previous": None}
 
 
