@@ -6,7 +6,6 @@ import argparse
 import shlex
 import signal
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from benchmarks.machine import RESULTS, describe_machine, measure_use, read_comm
 from benchmarks.project import CHECKOUT, open_small_project
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import write_json
+from lifecycle.core.progress import report_slowly
 
 SMALL_RESULTS = ".lifecycle/benchmarks/small"  # figures of small sizes are not kept with the code
 Measure = Callable[[argparse.Namespace], Sequence[Figure]]
@@ -148,19 +148,15 @@ def write_results(
 
 
 class Progress:
-    """Counts finished parts on stderr: on a terminal in one line, elsewhere a line for each tenth."""
+    """Counts finished parts, and reports them on stderr every few seconds."""
 
     def __init__(self, total: int, unit: str) -> None:
-        self.total, self.unit, self.done, self.begun = total, unit, 0, time.monotonic()
+        self._total, self._done, self._report = total, 0, report_slowly(unit)
 
     def advance(self) -> None:
         """Count one more part."""
-        self.done += 1
-        text = f"{self.done:,} of {self.total:,} {self.unit}, {time.monotonic() - self.begun:.0f} s"
-        if sys.stderr.isatty():
-            print(f"\r{text}", end="\n" if self.done == self.total else "", file=sys.stderr, flush=True)
-        elif self.done == self.total or self.done * 10 // self.total > (self.done - 1) * 10 // self.total:
-            print(text, file=sys.stderr, flush=True)
+        self._done += 1
+        self._report(f"{self._done:,} of {self._total:,}")
 
 
 def announce(text: str) -> None:
