@@ -27,7 +27,7 @@ from lifecycle.validation.checks import (
     check_rows,
     check_time,
 )
-from lifecycle.validation.pii import KEY_VARIABLE, narrow_columns, plan_protection
+from lifecycle.validation.pii import _KEY_VARIABLE, narrow_columns, plan_protection
 from tests.support.contracts import make_contract
 
 
@@ -120,7 +120,7 @@ def test_a_clean_table_passes_every_check(clean: pd.DataFrame, reference: dict[s
     assert made["verdict"]["dropped"] == ["name"]
     assert "name" not in made["valid"]
     validate.require_passed(made["verdict"])
-    assert validate.describe_quarantine(made["verdict"]) == "Every row keeps the contract: the quarantine is empty."
+    assert validate.describe_quarantine(made["verdict"]) == "Every row satisfies the contract: the quarantine is empty."
     assert validate.describe_outcome_text(made["verdict"]).startswith(
         "**300 valid rows** without `name` went to `data/validated/table"
     )
@@ -192,7 +192,7 @@ def test_one_class_and_forbidden_personal_data_stop_it(clean: pd.DataFrame, tmp_
 
 
 def test_nothing_personal_is_written(clean: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(KEY_VARIABLE, "a secret of some length")
+    monkeypatch.setenv(_KEY_VARIABLE, "a secret of some length")
     raw = change(clean, "months", {3: -1}).assign(
         name="Ann Example", note=[f"u{place}@x.org" for place in range(300)], plan=["ann@x.org", *clean["plan"][1:]]
     )
