@@ -175,7 +175,7 @@ def test_the_verdict_stops_past_the_tolerance(clean: pd.DataFrame, tmp_path: Pat
         ProjectError, match=r"4 \(1\.3%\) of 300 rows.*tolerates 1\.0%: months: expected at least 0 \(3 rows\)"
     ):
         validate.require_passed(verdict)
-    assert "nothing went on" in validate.describe_outcome_text(verdict)
+    assert "the next stage does not run" in validate.describe_outcome_text(verdict)
     assert "**4 rows" in validate.describe_quarantine(verdict)
 
 
@@ -220,7 +220,7 @@ def test_a_column_that_the_reference_lacks_is_named(customers: pd.DataFrame, tmp
     old = validate.describe_reference(tmp_path / "raw.parquet", make_contract(), make_folder(tmp_path))
     del old["columns"]["spend"]
     made = walk(customers, make_contract(), tmp_path, reference=old)
-    assert made["checks"]["drift"]["message"].endswith("The reference has no 'spend'.")
+    assert made["checks"]["drift"]["message"].endswith("The profile lacks 'spend'.")
 
 
 def test_many_rows_are_sampled_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,9 +128,9 @@ def test_a_column_is_judged_by_its_share() -> None:
     findings = find_personal([raw], columns)
     assert [(f.column, f.kind, f.cells, f.distinct, f.decision) for f in findings] == [
         ("mail", "e-mail", 400, 400, "drop"),
-        ("note", "e-mail", 1, 1, "blot out"),
-        ("note", "phone", 1, 1, "blot out"),
-        ("listed", "e-mail", 1, 1, "blot out"),
+        ("note", "e-mail", 1, 1, "redact"),
+        ("note", "phone", 1, 1, "redact"),
+        ("listed", "e-mail", 1, 1, "redact"),
     ]
     assert findings[0].example == "x9@x.xxx"
     parts = [raw[start : start + 9] for start in range(0, len(raw), 9)]
@@ -146,7 +146,7 @@ def test_a_column_is_judged_by_its_share() -> None:
 def test_five_different_values_are_enough() -> None:
     columns = make_columns(note={"role": "text"})
     raw = make_frame(note=["fine"] * 10_000 + [f"u{i}@x.org" for i in range(4)])
-    assert find_personal([raw], columns)[0].decision == "blot out"
+    assert find_personal([raw], columns)[0].decision == "redact"
     raw = make_frame(note=["fine"] * 10_000 + [f"u{i}@x.org" for i in range(5)])
     assert find_personal([raw], columns)[0].decision == "drop"
 

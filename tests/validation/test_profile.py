@@ -105,7 +105,7 @@ def test_profiles_of_parts_add_up(cut: int, seed: int) -> None:
 def test_profiles_that_do_not_fit_are_not_merged(customers: pd.DataFrame) -> None:
     columns = make_contract().columns
     whole = _profile_table(customers, columns)
-    with pytest.raises(ValueError, match="'months' was sketched in two ways"):
+    with pytest.raises(ValueError, match="'months' was profiled in two ways"):
         _merge_profiles(whole, _profile_table(customers[customers["months"] > 30], columns))
     with pytest.raises(ValueError, match="same columns"):
         _merge_profiles(whole, _profile_table(customers[["id"]], columns))
