@@ -83,7 +83,7 @@ airflow: $(AIRFLOW)/.installed ## make Airflow's own environment in .lifecycle/a
 
 lock: $(STAMP) ## resolve requirements.txt anew from pyproject.toml
 	@uv pip compile --quiet --upgrade --universal --fork-strategy fewest --generate-hashes --python-version 3.11 \
-		--no-header --no-annotate --all-extras --group dev pyproject.toml --output-file requirements.txt
+		--no-header --no-annotate --all-extras --group dev --group docs pyproject.toml --output-file requirements.txt
 	@printf 'scipy\nfastapi\n' | uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --python-version 3.11 \
 		--no-header --no-annotate --group serve --constraints requirements.txt --excludes - --output-file ops/requirements.txt
 	@uv pip compile --quiet --upgrade --universal --fork-strategy fewest --generate-hashes --python-version 3.11 \
