@@ -1,7 +1,8 @@
 # Everything that one types. `make help` lists the targets.
 
-PYTHON ?= $(firstword $(foreach version,python3 python3.13 python3.12 python3.11,$(if $(shell $(version) -c \
-	'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo yes),$(version))))
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
+PYTHON ?= $(firstword $(foreach version,python3 python3.14 python3.13 python3.12 python3.11,$(if $(shell $(version) -c \
+	'$(SUPPORTED)' 2>/dev/null && echo yes),$(version))))
 VENV := .venv
 STAMP := $(VENV)/.installed
 AIRFLOW := .lifecycle/airflow/venv
@@ -20,11 +21,11 @@ help: ## list the targets
 
 $(STAMP): requirements.txt pyproject.toml
 ifeq ($(PYTHON),)
-	$(error Python 3.11, 3.12 or 3.13 is needed; none was found as python3 or python3.1x. Name one: make PYTHON=/path/to/python)
+	$(error Python 3.11 to 3.14 is needed, and none was found as python3 or python3.1x. Name one: make PYTHON=/path/to/python)
 endif
 	@echo "env: making $(VENV) from requirements.txt"
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
-		{ echo "env: Python 3.11, 3.12 or 3.13 is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1)"; exit 1; }
+	@$(PYTHON) -c '$(SUPPORTED)' || \
+		{ echo "env: Python 3.11 to 3.14 is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 		{ echo "env: $(PYTHON) cannot make an environment: on Debian and Ubuntu, apt-get install python3-venv"; exit 1; }
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
