@@ -17,7 +17,6 @@ from lifecycle.modeling.metrics import TITLES, bound_share, measure_slices
 from lifecycle.monitoring import alerts as words
 from lifecycle.monitoring.decay import (
     METRICS,
-    detect_changes,
     expect_performance,
     has_classes,
     judge_decay,
@@ -30,7 +29,7 @@ from lifecycle.paths import PARAMS, ProjectError, read_json
 from lifecycle.serving.archive import find_span, frame_features, read_predictions
 from lifecycle.serving.bundle import REFERENCE, Bundle, load_bundle
 
-__all__ = ["detect_changes", "load_bundle"]
+__all__ = ["load_bundle"]
 
 Array = np.ndarray[Any, Any]
 Record = dict[str, Any]
@@ -475,18 +474,6 @@ def choose_moved(table: pd.DataFrame | None, reference: Record, most: int = 4) -
         return []
     moved = table[table["drifted"] & table["column"].isin(reference["columns"])]
     return [str(name) for name in moved.sort_values("psi", ascending=False, kind="stable")["column"].head(most)]
-
-
-def tell_changes(losses: pd.DataFrame, found: Mapping[str, int | None]) -> str:
-    """When the streaming detectors noticed a change of the loss, in a sentence."""
-    told = [
-        f"{name.replace('_', '-')} on {losses['told_at'].iloc[place]:%Y-%m-%d}, after {place + 1:,} truths"
-        for name, place in found.items()
-        if place is not None
-    ]
-    if not told:
-        return f"The streaming detectors noticed no change of the loss in {len(losses):,} truths."
-    return f"The streaming detectors noticed a change of the loss: {'; '.join(told)}."
 
 
 def tabulate_groups(groups: pd.DataFrame) -> pd.DataFrame:
