@@ -6,6 +6,7 @@ PYTHON ?= $(firstword $(foreach version,python3 python3.14 python3.13 python3.12
 VENV := .venv
 STAMP := $(VENV)/.installed
 AIRFLOW := .lifecycle/airflow/venv
+RESOLVE = uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --python-version 3.11 --no-header --no-annotate
 UV_VERSION = $(shell sed -n 's/^uv==\([^ ;]*\).*/\1/p' requirements.txt)
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -82,13 +83,11 @@ $(AIRFLOW)/.installed: ops/airflow/requirements.txt | $(STAMP)
 
 airflow: $(AIRFLOW)/.installed ## make Airflow's own environment in .lifecycle/airflow/venv, for the DAG in dags/
 
-lock: $(STAMP) ## resolve requirements.txt anew from pyproject.toml
-	@uv pip compile --quiet --upgrade --universal --fork-strategy fewest --generate-hashes --python-version 3.11 \
-		--no-header --no-annotate --all-extras --group dev --group docs pyproject.toml --output-file requirements.txt
-	@printf 'scipy\nfastapi\n' | uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --python-version 3.11 \
-		--no-header --no-annotate --group serve --constraints requirements.txt --excludes - --output-file ops/requirements.txt
-	@uv pip compile --quiet --upgrade --universal --fork-strategy fewest --generate-hashes --python-version 3.11 \
-		--no-header --no-annotate --group airflow --output-file ops/airflow/requirements.txt
+lock: $(STAMP) ## resolve the locks from pyproject.toml; versions stay unless UPGRADE=--upgrade is given
+	@$(RESOLVE) $(UPGRADE) --all-extras --group dev --group docs pyproject.toml --output-file requirements.txt
+	@printf 'scipy\nfastapi\n' | $(RESOLVE) --group serve --constraints requirements.txt --excludes - \
+		--output-file ops/requirements.txt
+	@$(RESOLVE) $(UPGRADE) --group airflow --output-file ops/airflow/requirements.txt
 
 clean: ## remove what can be rebuilt; the champion, its history, what `adopt --undo` needs, mlflow.db and DVC's cache stay
 	rm -rf data/raw data/validated data/features models/tuned models/candidate models/verdict.json models/blessing.json
