@@ -36,6 +36,7 @@ unshare --mount --propagation private bash -euc '
   root=$1; shift
   mount --rbind /proc "$root/proc"
   mount --rbind /dev "$root/dev"
+  mount --rbind /sys "$root/sys"
   exec env -i "$@" chroot "$root" bash -euc "
     cd /root/lifecycle
     python3 --version
