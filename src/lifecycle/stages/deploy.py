@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import reduce
+from operator import add
 from pathlib import Path
 from time import sleep as wait
 from typing import Any
@@ -129,7 +131,7 @@ def describe_reference(
     reference["columns"][PREDICTION] = sketch_column(pd.Series(probability), "numeric")
     truth = (held_out[contract.target] == contract.positive).to_numpy()
     moved = {record["column"]: record["attribution"] for record in importance}
-    total = sum(moved.values()) or 1.0
+    total = reduce(add, moved.values(), 0.0) or 1.0  # since Python 3.12 `sum` compensates its rounding, with another last bit
     cost = model.metadata["cost"]
     return {
         **reference,
