@@ -131,7 +131,8 @@ def describe_reference(
     reference["columns"][PREDICTION] = sketch_column(pd.Series(probability), "numeric")
     truth = (held_out[contract.target] == contract.positive).to_numpy()
     moved = {record["column"]: record["attribution"] for record in importance}
-    total = reduce(add, moved.values(), 0.0) or 1.0  # since Python 3.12 `sum` compensates its rounding, with another last bit
+    # not `sum`, which compensates rounding errors since Python 3.12, and so gives another last digit there
+    total = reduce(add, moved.values(), 0.0) or 1.0
     cost = model.metadata["cost"]
     return {
         **reference,
