@@ -24,7 +24,7 @@ from lifecycle.paths import (
     open_project,
     write_json,
 )
-from lifecycle.run import ENVIRONMENT, STAGES, StageError, run_stage
+from lifecycle.run import ENVIRONMENT, STAGES, StageError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -132,6 +132,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(chosen: argparse.Namespace) -> int:
     """lifecycle run STAGE"""
+    from lifecycle.forkserver import run_stage
+
     run_stage(chosen.stage)
     return 0
 
