@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: threads that wait for one another take minutes
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lifecycle.forkserver import start_parent
 from tests.dags import Airflow, install_airflow
 from tests.evidence import keep_evidence
 
@@ -57,6 +58,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LIFECYCLE_ROOT", str(root))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return root
+
+
+@pytest.fixture(scope="session")
+def warm_parent() -> Iterator[dict[str, str]]:
+    """A warm parent for all tests of this process that name it; the environment variable by which it is found."""
+    with start_parent() as variable:
+        yield variable
 
 
 @pytest.fixture

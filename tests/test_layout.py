@@ -19,7 +19,21 @@ SOURCE = "src/lifecycle"
 GROUND = {"paths", "params", "contract", "expressions"}
 WINGS = {"data", "modeling", "reporting", "serving", "monitoring"}
 ARROWS = {("monitoring", "data"), ("monitoring", "modeling"), ("serving", "data")}  # which wing may import which other
-DOORS = {"run", "ingest", "report", "roots", "live", "retraining", "play", "score", "materialize", "adopt", "cli"}
+DOORS = {
+    "run",
+    "ingest",
+    "report",
+    "roots",
+    "live",
+    "retraining",
+    "play",
+    "score",
+    "materialize",
+    "adopt",
+    "cli",
+    "forkserver",
+    "__main__",
+}
 BANNED_NAMES = {"utils", "helpers", "common", "misc", "tools"}
 
 

@@ -10,11 +10,12 @@ import pytest
 
 from lifecycle import paths
 from lifecycle.cli import main
+from lifecycle.forkserver import run_stage
 from lifecycle.params import load_params, read_yaml
 from lifecycle.paths import Project, read_json
 from lifecycle.report import write_report
 from lifecycle.roots import use_root, write_yaml
-from lifecycle.run import STAGES, run_stage
+from lifecycle.run import STAGES
 from lifecycle.serving.probe import prepare_root, start_server
 from lifecycle.stages.deploy import describe_champion, load_bundle
 from tests.odd_tables import TABLES, make_table

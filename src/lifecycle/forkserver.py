@@ -19,6 +19,7 @@ import importlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -72,22 +73,22 @@ def run_stage(stage: str, links: Links | None = None) -> Path:
 
     global _provision
     provision, _provision = _provision, None
-    answer = None if provision else _ask("run_stage", stage, links)
+    answer = None if provision else _ask(f"{__name__}:run_stage", stage, links)
     if answer is None:
         return run.run_stage(stage, links, provision)
     if "error" in answer:
-        raise {"ProjectError": ProjectError, "StageError": run.StageError}.get(answer["error"], RuntimeError)(
-            answer["text"]
-        )
+        kinds = {"ProjectError": ProjectError, "StageError": run.StageError}
+        raise kinds.get(answer["error"], RuntimeError)(answer["text"])
     return Path(answer["result"])
 
 
 def run_command(arguments: list[str]) -> int | None:
     """Run the command `lifecycle` with these arguments by the warm parent and return its exit status; None without one."""
-    answer = _ask("main", arguments)
+    answer = _ask("lifecycle.cli:main", arguments)
     if answer and "error" in answer:
-        raise RuntimeError(answer["text"])
-    return None if answer is None else int(answer["result"])
+        print(f"lifecycle {arguments[0]}: {answer['text']}", file=sys.stderr)
+        return 1
+    return answer and answer["result"]  # type: ignore[return-value]
 
 
 def _ask(function: str, *arguments: Any) -> dict[str, Any] | None:
@@ -109,7 +110,7 @@ def _ask(function: str, *arguments: Any) -> dict[str, Any] | None:
         except KeyboardInterrupt:
             connection.shutdown(socket.SHUT_WR)  # interrupts the runner
             line = answers.readline()
-            if function == "run_stage":
+            if not line or "error" in json.loads(line):
                 raise
     answer: dict[str, Any] = json.loads(
         line or '{"error": "StageError", "text": "The process of the stage was killed."}'
@@ -149,7 +150,7 @@ def start_parent() -> Iterator[dict[str, str]]:
 
 
 def serve(descriptor: int) -> None:
-    """Be the parent: import, and fork a runner for each connection, until stdin is closed."""
+    """Be the parent: import, and fork a runner for each connection, until the launcher is gone, which closes stdin."""
     sys.path.remove("")  # which `python -c` adds; a kernel looks in its own folder instead
     sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment] # see run.execute
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # runners leave no zombies
@@ -160,7 +161,8 @@ def serve(descriptor: int) -> None:
         while True:
             sources = [sys.stdin, listener] if len(waiting) <= len(_REST) else [sys.stdin]
             ready = select.select(sources, [], [], 0 if waiting else None)[0]
-            if sys.stdin in ready:
+            if sys.stdin in ready:  # the launcher was killed: it does not remove its folder itself
+                shutil.rmtree(Path(listener.getsockname()).parent, ignore_errors=True)
                 return
             if listener in ready:
                 _fork_runner(listener, stamps)
@@ -220,7 +222,7 @@ def _attend(connection: socket.socket, stamps: dict[str, int]) -> None:
     threading.Thread(target=_watch, args=(connection,), daemon=True).start()
     answer = _call(request)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    connection.sendall(json.dumps(answer).encode() + b"\n")
+    connection.sendall(json.dumps(answer, default=str).encode() + b"\n")
 
 
 def _may_run(request: dict[str, Any], stamps: dict[str, int]) -> bool:
@@ -242,15 +244,14 @@ def _move(request: dict[str, Any]) -> None:
 
 def _call(request: dict[str, Any]) -> dict[str, Any]:
     """Call the function that a request names; the answer is its result or the error that it raised."""
-    from lifecycle import cli, run
+    from lifecycle.run import StageError
 
+    module, name = request["function"].split(":")
     try:
-        if request["function"] == "main":
-            return {"result": cli.main(*request["arguments"])}
-        return {"result": str(run_stage(*request["arguments"]))}
+        return {"result": getattr(importlib.import_module(module), name)(*request["arguments"])}
     except SystemExit as end:  # argparse's
         return {"result": end.code}
-    except (ProjectError, run.StageError) as error:
+    except (ProjectError, StageError) as error:
         return {"error": type(error).__name__, "text": str(error)}
     except (KeyboardInterrupt, Exception):  # noqa: BLE001 - the client raises it
         return {"error": "RuntimeError", "text": traceback.format_exc()}

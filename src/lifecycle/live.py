@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle import paths
+from lifecycle.forkserver import run_stage
 from lifecycle.modeling.releases import find_release, read_champion, read_release
 from lifecycle.paths import Project, ProjectError, read_json, replace_file
 from lifecycle.roots import link_path, start_root, use_root
-from lifecycle.run import run_stage
 
 Record = dict[str, Any]
 ROOT = ".lifecycle/live"

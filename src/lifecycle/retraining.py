@@ -13,12 +13,12 @@ from typing import Any
 
 from lifecycle import paths
 from lifecycle.contract import load_contract
+from lifecycle.forkserver import run_stage
 from lifecycle.live import ROOT as LIVE
 from lifecycle.live import monitor_live, tell_alerts
 from lifecycle.params import load_params, read_yaml
 from lifecycle.paths import Project, ProjectError, read_json, write_json
 from lifecycle.roots import link_path, start_root, use_root, write_yaml
-from lifecycle.run import run_stage
 from lifecycle.stages.retrain import NOBODY, list_calls
 
 Record = dict[str, Any]
