@@ -11,7 +11,7 @@ from lifecycle.forkserver import VARIABLE, run_command
 def main() -> int:
     """Run the command line's command and return its exit status."""
     arguments = sys.argv[1:]
-    if VARIABLE in os.environ and arguments[:1] in (["run"], ["promote"]):
+    if VARIABLE in os.environ and arguments[:1] in (["run"], ["report"], ["promote"]):
         status = run_command(arguments)
         if status is not None:
             return status

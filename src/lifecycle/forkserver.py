@@ -56,7 +56,7 @@ _REST = (
     *("mlflow", "lifecycle.reporting.fitting", "lifecycle.stages.train", "lifecycle.stages.evaluate"),
     *("lifecycle.reporting.curves", "lifecycle.stages.explain", "lifecycle.stages.deploy", "lifecycle.stages.simulate"),
     *("lifecycle.reporting.monitoring", "lifecycle.stages.monitor", "lifecycle.stages.retrain"),
-    *("lifecycle.modeling.registry", "mlflow.sklearn"),
+    *("lifecycle.report", "lifecycle.modeling.registry", "mlflow.sklearn"),
 )
 # Libraries read these when they are loaded: a client in which one differs from the parent's is refused.
 _READ_ON_IMPORT = ("ARROW_", "GOMP_", "LD_", "MKL_", "NPY_", "OMP_", "OPENBLAS_", "PANDAS_", "PYTHON", "SKLEARN_")
