@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: threads that wait for one another take minutes
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # or, where a test wants several, spin while they wait
 
 import numpy as np
 import pandas as pd
