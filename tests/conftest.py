@@ -68,6 +68,15 @@ def warm_parent() -> Iterator[dict[str, str]]:
         yield variable
 
 
+@pytest.fixture(scope="module")
+def warm(warm_parent: dict[str, str]) -> Iterator[None]:
+    """All stages of a module's tests run by a warm parent; what they print is not seen by `capsys`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in warm_parent.items():
+            patch.setenv(name, value)
+        yield
+
+
 @pytest.fixture
 def customers() -> pd.DataFrame:
     """Three hundred made-up rows with every kind of column; `left` depends on `plan` and `months`."""

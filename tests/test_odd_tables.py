@@ -20,7 +20,7 @@ from lifecycle.serving.probe import prepare_root, start_server
 from lifecycle.stages.deploy import describe_champion, load_bundle
 from tests.odd_tables import TABLES, make_table
 
-pytestmark = pytest.mark.integration  # minutes: every stage, in a kernel each
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("warm")]  # minutes: every stage, in a kernel each
 
 QUICK: dict[str, dict[str, Any]] = {
     "tune": {"trials": 3, "startup_trials": 3},
