@@ -225,7 +225,10 @@ def run(case: str, side: str, place: Place, path: Path) -> dict[str, float]:
 
 
 def read_peak() -> float:
-    """The peak of this process's resident memory, in megabytes; `getrusage` would count the parent's before the start."""
+    """The peak of this process's resident memory, in megabytes.
+
+    psutil does not give a peak, and `getrusage` would count the parent's before the start.
+    """
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
     assert found is not None
     return int(found[1]) / 1024

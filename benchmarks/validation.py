@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 
 from benchmarks.environments import FOLDER
@@ -280,7 +280,7 @@ def main() -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         limits = compare(chosen.rows, chosen.pandera, Path(folder))
-    print(f"load average {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores")
+    print(f"load average {psutil.getloadavg()[0]:.1f} on {len(psutil.Process().cpu_affinity())} cores")
     return describe_limits_text(limits)
 
 

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from benchmarks.drift.trials import THREADS
 from benchmarks.environments import FOLDER, make_environment
@@ -172,7 +173,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    print(f"load average {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores")
+    print(f"load average {psutil.getloadavg()[0]:.1f} on {len(psutil.Process().cpu_affinity())} cores")
     return describe_limits_text(limits)
 
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -33,6 +32,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+import psutil
 
 from benchmarks.environments import FOLDER
 from benchmarks.project import CHECKOUT
@@ -92,7 +93,7 @@ def choose_cores() -> tuple[int, int]:
     for program in ("wrk", "taskset"):
         if shutil.which(program) is None:
             raise ProjectError(f"{program} is not installed; Debian has it (wrk, util-linux).")
-    cores = sorted(os.sched_getaffinity(0))
+    cores = sorted(psutil.Process().cpu_affinity())
     if len(cores) < 2:
         raise ProjectError("one core is not enough: the server and who asks it need one each.")
     return cores[0], cores[1]
