@@ -31,7 +31,7 @@ endif
 		{ echo "env: $(PYTHON) cannot make an environment: on Debian and Ubuntu, apt-get install python3-venv"; exit 1; }
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
-	@$(VENV)/bin/uv pip sync --quiet --python $(VENV)/bin/python --require-hashes --compile-bytecode requirements.txt
+	@$(VENV)/bin/uv pip sync --quiet --python $(VENV)/bin/python --require-hashes requirements.txt
 	@$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -39,8 +39,7 @@ env: $(STAMP) ## make the environment in .venv from the hashed lock
 
 repro: $(STAMP) ## rebuild what is not up to date, then promote the model if it is blessed
 	@echo "repro: dvc repro runs the stages whose inputs changed"
-	@dvc repro
-	@lifecycle promote --if-blessed
+	@python -m lifecycle.pipeline.forkserver sh -c 'dvc repro && lifecycle promote --if-blessed'
 	@echo "repro: done; open reports/index.html"
 
 test: $(STAMP) ## the quick tests: need nothing but this checkout
@@ -78,7 +77,7 @@ container: ## build the image on a base made here, and try it (Debian, as root)
 $(AIRFLOW)/.installed: ops/airflow/requirements.txt | $(STAMP)
 	@echo "airflow: making $(AIRFLOW) from ops/airflow/requirements.txt"
 	@test -x $(AIRFLOW)/bin/python || uv venv --quiet --clear --no-project --python "$(PYTHON)" $(AIRFLOW)
-	@uv pip sync --quiet --python $(AIRFLOW)/bin/python --require-hashes --compile-bytecode $<
+	@uv pip sync --quiet --python $(AIRFLOW)/bin/python --require-hashes $<
 	@touch $@
 
 airflow: $(AIRFLOW)/.installed ## make Airflow's own environment in .lifecycle/airflow/venv, for the DAG in dags/
