@@ -372,7 +372,7 @@ def test_a_project_without_a_champion_is_not_delivered(checkout: Path, tmp_path:
     assert "deliver: stopped: there is no champion to deliver" in done.stderr
 
 
-@pytest.mark.parametrize("script", ["deliver.sh", "smoke_container.sh", "try_container.sh"])
+@pytest.mark.parametrize("script", ["deliver.sh", "smoke_container.sh", "try_container.sh", "try_python.sh"])
 def test_scripts_are_whole(checkout: Path, script: str) -> None:
     path = checkout / "ops" / script
     assert os.access(path, os.X_OK)

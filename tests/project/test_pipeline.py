@@ -25,7 +25,8 @@ from lifecycle.stages import simulate
 from tests.support.dags import Airflow
 from tests.support.small import copy_inputs, read_sample
 
-pytestmark = pytest.mark.integration  # minutes, not a package: the whole pipeline several times over
+# minutes, not a package: the whole pipeline several times over
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("warm")]
 
 
 def clone(checkout: Path, root: Path) -> Path:

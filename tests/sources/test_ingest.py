@@ -18,7 +18,6 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from benchmarks import kills
 from lifecycle.cli.main import main
 from lifecycle.core.params import Collect, read_yaml
 from lifecycle.core.paths import LANDED, open_project
@@ -213,12 +212,3 @@ def test_a_kill_between_any_two_steps_of_a_topic_loses_and_doubles_nothing(tmp_p
         assert count_quarantined(tmp_path) == 1
 
     assert kill_at_every_step(tmp_path, check) > 15
-
-
-@pytest.mark.parametrize("name", ["kafka", pytest.param("sqlite", marks=pytest.mark.integration)])
-def test_random_kills_lose_and_double_nothing(tmp_path: Path, name: str) -> None:
-    opened = kills.open_kafka(None) if name == "kafka" else kills.open_sqlite(tmp_path)
-    with opened as (collect, send):
-        results = kills.run_kills(tmp_path, collect, send, 2, 0, idle=1.5)
-    assert results["rows"] > kills.DROP
-    assert results["lost"] == results["twice"] == results["unknown"] == 0
