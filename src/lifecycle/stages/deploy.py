@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +116,8 @@ def describe_reference(
     reference["columns"][PREDICTION] = sketch_column(pd.Series(probability), "numeric")
     label = (held_out[contract.target] == contract.positive).to_numpy()
     attributions = {record["column"]: record["attribution"] for record in importance}
-    total = sum(attributions.values()) or 1.0
+    # not `sum`, which compensates rounding errors since Python 3.12 and so has another last digit there
+    total = reduce(add, attributions.values(), 0.0) or 1.0
     cost = model.metadata["cost"]
     return {
         **reference,
