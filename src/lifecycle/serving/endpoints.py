@@ -4,22 +4,46 @@ from __future__ import annotations
 
 import asyncio
 from email.utils import formatdate
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
+from lifecycle.prediction_log.writer import PredictionLog
 from lifecycle.serving import dashboard, metrics, openapi
-from lifecycle.serving.fallback import PRIOR
+from lifecycle.serving.fallback import PRIOR, FallbackChain
+from lifecycle.serving.feedback import FeedbackReader
 from lifecycle.serving.guards import SECURITY, Headers
 from lifecycle.serving.http import JSON, read_body
+from lifecycle.serving.monitor_report import MonitorFile
 from lifecycle.serving.request_ids import now
 from lifecycle.serving.schema import RequestError
+from lifecycle.serving.settings import Settings
+from lifecycle.serving.traffic import TrafficHistory
 
-if TYPE_CHECKING:
-    from lifecycle.serving.app import Service
+
+class Service(Protocol):
+    """What the endpoints use of `serving.app.Service`."""
+
+    settings: Settings
+    chain: FallbackChain
+    log: PredictionLog
+    metrics: metrics.Metrics
+    feedback: FeedbackReader
+    monitor: MonitorFile
+    traffic: TrafficHistory
+    draining: bool
+
+    def find_faults(self) -> list[str]:
+        """Return the faults of the champion."""
+        ...
+
+    def update_gauges(self) -> None:
+        """Update the sampled metrics."""
+        ...
+
 
 # Probes, scrapes and pages need no key: they hold totals and aggregates, and no row.
 OPEN_PATHS = {
