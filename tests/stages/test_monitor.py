@@ -223,7 +223,7 @@ def test_a_log_that_holds_nothing_is_refused_in_a_sentence(tmp_path: Path, bundl
     with pytest.raises(ProjectError, match="has no predictions: expected a prediction log"):
         monitor.list_windows(tmp_path, "month")
     write_segment(tmp_path, [{"kind": "feedback", "id": "x", "at": to_micros(NEW_YEAR), "label": "yes"}])
-    with pytest.raises(ProjectError, match="holds no predictions"):
+    with pytest.raises(ProjectError, match="has no predictions"):
         Watch(tmp_path, bundle, reference)
 
 

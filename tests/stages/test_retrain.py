@@ -135,7 +135,7 @@ def test_rows_of_every_model_count_and_the_first_truth_stands(tmp_path: Path, bu
 def test_a_log_without_a_truth_has_no_labelled_row_and_one_without_a_prediction_is_refused(
     tmp_path: Path, bundle: Bundle
 ) -> None:
-    with pytest.raises(ProjectError, match="holds no predictions: expected a prediction log"):
+    with pytest.raises(ProjectError, match="has no predictions: expected a prediction log"):
         read_labelled(tmp_path, CONTRACT, NAMES)
     write_segment(tmp_path, make_records(bundle, draw_rows(20, 0), NEW_YEAR, wait=None))
     assert read_labelled(tmp_path, CONTRACT, NAMES).empty
