@@ -51,14 +51,12 @@ def read_window(folder: Path) -> pd.DataFrame:
 def measure_ours(folder: Path, seconds: Seconds) -> int:
     """The reference in counts, once; then each part of the window in counts, added up, and compared."""
     from lifecycle.monitoring.drift import compare_window
-    from lifecycle.monitoring.reference import count_window, sketch_reference
+    from lifecycle.monitoring.reference import build_reference, count_window
 
     frame = pd.read_parquet(folder / "reference.parquet")
     numbers, levels = split_columns(frame)
     with clock(seconds, "reference"):
-        reference = sketch_reference(
-            frame, {**dict.fromkeys(numbers, "numeric"), **dict.fromkeys(levels, "categories")}
-        )
+        reference = build_reference(frame, {**dict.fromkeys(numbers, "numeric"), **dict.fromkeys(levels, "categories")})
     counts: Any = None
     for path in list_windows(folder):
         frame = pd.read_parquet(path)

@@ -17,7 +17,7 @@ import pandas as pd
 from benchmarks.drift.rules import Rule
 from lifecycle.core.contract import Contract
 from lifecycle.monitoring.drift import LOOKS, MULTIVARIATE, judge_windows
-from lifecycle.monitoring.reference import Kind, count_window, sketch_reference
+from lifecycle.monitoring.reference import Kind, build_reference, count_window
 from lifecycle.monitoring.scenarios import check_scenario, draw_month, weigh_rows
 
 Array = np.ndarray[Any, Any]
@@ -83,7 +83,7 @@ def run_trial(rules: Mapping[str, Rule], changed: Mapping[str, set[str]], settin
     def draw(scenario: Record, month: int, rows: int) -> pd.DataFrame:
         return draw_month(setting.table, scenario, setting.contract, month=month, rows=rows, seed=seed)
 
-    reference = sketch_reference(draw(QUIET, 0, setting.reference_rows), setting.kinds)
+    reference = build_reference(draw(QUIET, 0, setting.reference_rows), setting.kinds)
 
     def judge(counts: Sequence[Any]) -> list[pd.DataFrame]:
         tables = judge_windows(reference, counts, false_alarms=1.0, min_rows=setting.min_rows, min_psi=setting.min_psi)

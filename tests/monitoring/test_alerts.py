@@ -22,7 +22,7 @@ from lifecycle.monitoring.alerts import (
     sort_alerts,
 )
 from lifecycle.monitoring.drift import MULTIVARIATE, PREDICTION, judge_windows
-from lifecycle.monitoring.reference import Kind, count_window, sketch_reference
+from lifecycle.monitoring.reference import Kind, build_reference, count_window
 
 Array = np.ndarray[Any, Any]
 Record = dict[str, Any]
@@ -39,7 +39,7 @@ def ring(
     weights: Mapping[str, float] | None = None, units: Mapping[str, str] | None = None, min_psi: float = 0.01,
 ) -> list[list[Record]]:  # fmt: skip
     """The alerts of each window, named w0, w1, ..., as monitoring comes to them."""
-    reference = sketch_reference(pd.DataFrame(before), kinds)
+    reference = build_reference(pd.DataFrame(before), kinds)
     counted = [count_window(pd.DataFrame(window), reference) for window in windows]
     tables = judge_windows(reference, counted, false_alarms=0.01, min_rows=100, min_psi=min_psi)
     names = [f"w{number}" for number in range(len(windows))]

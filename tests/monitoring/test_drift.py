@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
+from lifecycle.core.histograms import CategoryCounts
 from lifecycle.monitoring import drift  # its `test_` functions must not be taken for tests
 from lifecycle.monitoring.drift import (
     EXACT,
@@ -23,7 +24,7 @@ from lifecycle.monitoring.drift import (
     judge_windows,
     measure_js,
 )
-from lifecycle.monitoring.reference import Counts, Kind, Levels, count_window, sketch_reference
+from lifecycle.monitoring.reference import Kind, WindowCounts, build_reference, count_window
 from tests.support.frames import KINDS, frames
 
 Array = np.ndarray[Any, Any]
@@ -32,7 +33,7 @@ Draw = Callable[[np.random.Generator, int], Array]
 
 def compare(before: Any, now: Any, kind: Kind = "numeric") -> pd.Series:
     """The drift table's row of one column, then and now."""
-    reference = sketch_reference(pd.DataFrame({"x": before}), {"x": kind})
+    reference = build_reference(pd.DataFrame({"x": before}), {"x": kind})
     return compare_window(reference, count_window(pd.DataFrame({"x": now}), reference)).iloc[0]
 
 
@@ -40,7 +41,7 @@ def judge(
     before: pd.DataFrame, windows: Sequence[pd.DataFrame], kinds: dict[str, Kind], *, false_alarms: float = 0.01,
     min_rows: int = 100, min_psi: float = 0.01,
 ) -> list[pd.DataFrame | None]:  # fmt: skip
-    reference = sketch_reference(before, kinds)
+    reference = build_reference(before, kinds)
     counted = [count_window(window, reference) for window in windows]
     tables = judge_windows(reference, counted, false_alarms=false_alarms, min_rows=min_rows, min_psi=min_psi)
     return [None if table is None else table.set_index("column") for table in tables]
@@ -173,7 +174,7 @@ def test_means_are_compared_by_welch() -> None:
 @settings(max_examples=12, deadline=None)
 @given(frames(), frames())
 def test_no_input_gives_a_warning_or_a_number_that_is_none(before: pd.DataFrame, now: pd.DataFrame) -> None:
-    reference = sketch_reference(before, KINDS)
+    reference = build_reference(before, KINDS)
     table = compare_window(reference, count_window(now, reference))
     for name in ("p", "ks_p", "missing", "missing_before"):
         values = table[name].dropna()
@@ -304,7 +305,7 @@ def list_p(draw: Draw, rows: int, later: int, kind: Kind, columns: int, seed: in
     rng = np.random.default_rng(seed)
     names = [f"c{number}" for number in range(columns)]
     before, now = (pd.DataFrame({name: draw(rng, size) for name in names}) for size in (rows, later))
-    reference = sketch_reference(before, dict.fromkeys(names, kind)) | {"components": None}
+    reference = build_reference(before, dict.fromkeys(names, kind)) | {"components": None}
     return compare_window(reference, count_window(now, reference))["p"].to_numpy(dtype=float)
 
 
@@ -349,7 +350,7 @@ def test_columns_without_any_relation_do_not_seem_to_have_lost_one(columns: int)
     for seed in range(12):
         rng = np.random.default_rng(seed)
         before, now = (pd.DataFrame(rng.normal(size=(rows, columns)), columns=names) for rows in (1000, 600))
-        reference = sketch_reference(before, dict.fromkeys(names, "numeric"))
+        reference = build_reference(before, dict.fromkeys(names, "numeric"))
         rung += compare_errors(reference["components"], count_window(now, reference).errors)["p"] <= 0.01
     assert rung <= 1
 
@@ -374,7 +375,7 @@ def test_quiet_windows_ring_as_seldom_as_promised() -> None:
     windows = rung = 0
     for seed in range(9):
         rng = np.random.default_rng(seed)
-        reference = sketch_reference(draw_columns(rng, 1200), COLUMNS) | {"components": None}
+        reference = build_reference(draw_columns(rng, 1200), COLUMNS) | {"components": None}
         counted = [count_window(draw_columns(rng, 400), reference) for _ in range(6)]
         for table in judge_windows(reference, counted, false_alarms=0.05, min_rows=100, min_psi=0.0):
             assert table is not None
@@ -461,7 +462,9 @@ def test_levels_come_and_go() -> None:
 def test_sketched_levels_are_judged_as_counted_ones() -> None:
     reference = {"rows": 100, "columns": {"x": {"kind": "categories", "missing": 0, "categories": {"a": 50, "b": 50}, "other": 0}},
                  "components": None}  # fmt: skip
-    row = compare_window(reference, Counts(100, {"x": Levels({"a": 50, "b": 50}, 0)}, (0, 0.0, 0.0))).iloc[0]
+    row = compare_window(
+        reference, WindowCounts(100, {"x": CategoryCounts({"a": 50, "b": 50}, 0)}, (0, 0.0, 0.0))
+    ).iloc[0]
     assert row["psi"] == 0 and row["p"] > 0.9
 
 

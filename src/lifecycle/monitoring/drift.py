@@ -14,8 +14,8 @@ import pandas as pd
 from scipy.special import chdtrc, gammaln, kolmogorov, ndtr
 from scipy.stats import false_discovery_control, kstwo, wasserstein_distance
 
-from lifecycle.core.histograms import measure_psi
-from lifecycle.monitoring.reference import Array, Counts, Levels, Numbers, Record
+from lifecycle.core.histograms import CategoryCounts, measure_psi
+from lifecycle.monitoring.reference import Array, NumericSummary, Record, WindowCounts
 
 GROUPS = 10  # of a number's bins, of about equal size, for PSI and chi-squared
 LEAST = 5.0  # rows expected of a cell of a chi-squared test; smaller ones are joined (Cochran 1954, Biometrics 10)
@@ -28,7 +28,7 @@ NOTABLE = 10  # rows expected of a level, from which its absence is told
 PREDICTION, MULTIVARIATE = "(prediction)", "(multivariate)"  # rows of a drift table that are no columns
 
 
-def compare_window(reference: Record, counts: Counts) -> pd.DataFrame:
+def compare_window(reference: Record, counts: WindowCounts) -> pd.DataFrame:
     """How a window's columns differ from the reference's: a row a column, and one for all together.
 
     Columns: column, kind, rows (values present), p (of no difference, all of the column's tests combined), psi (ten bins or the levels,
@@ -40,12 +40,12 @@ def compare_window(reference: Record, counts: Counts) -> pd.DataFrame:
     return pd.DataFrame(compare_columns(reference, counts))
 
 
-def compare_columns(reference: Record, counts: Counts) -> list[Record]:
+def compare_columns(reference: Record, counts: WindowCounts) -> list[Record]:
     """The rows of `compare_window`."""
     rows = []
     for name, sketch in reference["columns"].items():
         counted = counts.columns[name]
-        if isinstance(counted, Numbers):
+        if isinstance(counted, NumericSummary):
             row = compare_numbers(sketch, counted)
         else:
             row = compare_levels(sketch, counted)
@@ -70,7 +70,7 @@ def count_present(sketch: Record) -> int:
     )
 
 
-def compare_numbers(sketch: Record, now: Numbers) -> Record:
+def compare_numbers(sketch: Record, now: NumericSummary) -> Record:
     """A number's tests and effects: Kolmogorov-Smirnov for the shape, Welch for the mean, chi-squared for the bins."""
     before, sums = np.array(sketch["counts"], dtype=np.float64), np.array(sketch["sums"])
     n, m = float(before.sum()), float(now.present)
@@ -181,7 +181,7 @@ def missing_pvalue(missing: int, present: int, missing_now: int, present_now: in
     return cells_pvalue(table[0], table[1])
 
 
-def measure_distance(before: Array, sums: Array, now: Numbers, sd: float, apart: float) -> float:
+def measure_distance(before: Array, sums: Array, now: NumericSummary, sd: float, apart: float) -> float:
     """The first Wasserstein distance of two samples in bins, each at its bin's mean, in standard deviations."""
     if sd <= 0:
         return 0.0 if apart < 1e-12 else float("inf")
@@ -194,7 +194,7 @@ def measure_distance(before: Array, sums: Array, now: Numbers, sd: float, apart:
     )
 
 
-def compare_levels(sketch: Record, now: Levels) -> Record:
+def compare_levels(sketch: Record, now: CategoryCounts) -> Record:
     """A category's tests and effects: chi-squared over the levels, and the chance that rows of new levels came only now."""
     known = list(sketch["categories"])
     fresh = {name: count for name, count in now.counts.items() if name not in sketch["categories"]}
@@ -271,7 +271,7 @@ def combine_p(values: Sequence[float]) -> float:
 
 
 def judge_windows(
-    reference: Record, windows: Sequence[Counts], *, false_alarms: float, min_rows: int, min_psi: float
+    reference: Record, windows: Sequence[WindowCounts], *, false_alarms: float, min_rows: int, min_psi: float
 ) -> list[pd.DataFrame | None]:
     """Judge every window in its turn, as one would who knows none of the later ones.
 

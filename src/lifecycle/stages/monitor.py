@@ -18,6 +18,7 @@ from lifecycle.core.files import read_json
 from lifecycle.core.paths import PARAMS
 from lifecycle.modeling.metrics import TITLES, bound_share, measure_slices
 from lifecycle.monitoring import alerts as words
+from lifecycle.monitoring.components import name_category
 from lifecycle.monitoring.degradation import (
     METRICS,
     expect_performance,
@@ -27,7 +28,7 @@ from lifecycle.monitoring.degradation import (
     measure_performance,
 )
 from lifecycle.monitoring.drift import PREDICTION, cells_pvalue, judge_windows
-from lifecycle.monitoring.reference import Counts, count_window, name_level
+from lifecycle.monitoring.reference import WindowCounts, count_window
 from lifecycle.prediction_log.reader import find_span, frame_features, read_predictions
 from lifecycle.serving.bundle import REFERENCE, Bundle
 
@@ -58,7 +59,7 @@ class Traffic:
     """
 
     window: Window
-    counts: Counts
+    counts: WindowCounts
     probability: Array
     told: pd.DataFrame
     groups: pd.DataFrame
@@ -282,7 +283,7 @@ def measure_groups(traffic: Sequence[Traffic], keep: Sequence[str], threshold: f
         return pd.DataFrame()
     truth, p = told["label"].to_numpy(), told["probability"].to_numpy(dtype=np.float64)
     tables = [
-        measure_slices(truth, p, groups[name].map(name_level).astype(str), threshold).assign(column=name)
+        measure_slices(truth, p, groups[name].map(name_category).astype(str), threshold).assign(column=name)
         for name in keep
     ]
     return pd.concat(tables, ignore_index=True)
