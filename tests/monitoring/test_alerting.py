@@ -25,9 +25,9 @@ from lifecycle.core import paths
 from lifecycle.features.store import StoreMetrics
 from lifecycle.serving.acceptance import ServerProcess, start_server
 from lifecycle.serving.metrics import Metrics
-from lifecycle.serving.monitor_report import read_findings
+from lifecycle.serving.monitor_report import load_report
 from tests.support.bundles import ROW, make_champion, write_release
-from tests.support.findings import make_findings, write_findings
+from tests.support.monitor_reports import make_report, write_report
 from tests.support.stores import write_small_rows
 
 Record = dict[str, Any]
@@ -72,7 +72,7 @@ def find_names(expression: str) -> set[str]:
 @pytest.fixture
 def known(checkout: Path, tmp_path: Path) -> set[str]:
     """The names of all series: what a server tells, what the rules record, and Prometheus' own."""
-    reading = read_findings(write_findings(make_findings("a" * 12), tmp_path / "monitor.json"))
+    reading = load_report(write_report(make_report("a" * 12), tmp_path / "monitor.json"))
     state = {
         "model": "a", "bundle": "b", "family": "c", "ready": 1.0, "prior": 0.5, "since": 0.0, "monitor": reading,
         "store": {"materialized": 1.0, "newest": 1.0, "rows": 3},
@@ -270,13 +270,13 @@ def listen() -> Iterator[tuple[str, list[tuple[str, Record]]]]:
 
 
 @contextmanager
-def serve_findings(root: Path) -> Iterator[ServerProcess]:
-    """The real server, with a model that is a day old and findings of severity act."""
+def serve_report(root: Path) -> Iterator[ServerProcess]:
+    """The real server, with a model that is a day old and a report of severity critical."""
     champion = write_release(root)
     make_champion(root, champion)
     line = {"at": datetime.now(UTC).isoformat(), "model": champion["model"]}
     (root / paths.HISTORY).write_text(json.dumps(line) + "\n")
-    write_findings(make_findings(champion["model"]), root / paths.LIVE_MONITORING)
+    write_report(make_report(champion["model"]), root / paths.LIVE_MONITORING)
     write_small_rows(root)
     with start_server(root, drain_seconds=0, store="sqlite:///.lifecycle/features.db") as server:
         yield server
@@ -346,7 +346,7 @@ def test_drift_reaches_somebody_and_so_does_a_server_that_is_gone(
     alertmanager = require_program("prometheus-alertmanager", "prometheus-alertmanager")
     with ExitStack() as stack:
         webhook, came = stack.enter_context(listen())
-        server = stack.enter_context(serve_findings(tmp_path / "project"))
+        server = stack.enter_context(serve_report(tmp_path / "project"))
         manager = stack.enter_context(start_alertmanager(checkout, tmp_path / "alertmanager", alertmanager, webhook))
         stack.enter_context(start_prometheus(checkout, tmp_path / "prometheus", prometheus, server.port, manager))
 
@@ -362,8 +362,8 @@ def test_drift_reaches_somebody_and_so_does_a_server_that_is_gone(
             alerts = fetch(f"http://127.0.0.1:{manager}/api/v2/alerts")
             return next((alert["status"]["state"] for alert in alerts if alert["labels"]["alertname"] == name), None)
 
-        wait(lambda: find_message("/ticket", "DriftActs: 1 of the monitor's alerts ask to act"), "drift reaches nobody")
-        wait(lambda: find_message("/ticket", "roc_auc is 0.720", "brier is 0.200"), "decay reaches nobody")
+        wait(lambda: find_message("/ticket", "DriftCritical: 1 critical monitoring alerts"), "drift reaches nobody")
+        wait(lambda: find_message("/ticket", "roc_auc is 0.720", "brier is 0.200"), "degradation reaches nobody")
         wait(lambda: find_state("DriftLook") == "suppressed", "DriftLook is not silenced by DriftActs")
         assert not find_message("/ticket", "DriftLook") and not find_message("/page", "DriftActs")
         assert server.stop() == 0
@@ -379,7 +379,7 @@ def test_every_panel_of_the_dashboard_has_numbers(
     prometheus = require_program("prometheus", "prometheus")
     panels = [panel for panel in list_panels(checkout) if panel["type"] != "row"]
     with (
-        serve_findings(tmp_path / "project") as server,
+        serve_report(tmp_path / "project") as server,
         start_prometheus(checkout, tmp_path / "prometheus", prometheus, server.port, find_port()) as port,
     ):
 

@@ -416,7 +416,7 @@ class Service:
         at = lineup.since.get("at")
         return {
             "store": None if self.store is None else self.store.describe(),
-            "monitor": reading if reading and reading.findings.model == lineup.name else None,
+            "monitor": reading if reading and reading.report.model == lineup.name else None,
             "model": lineup.name,
             "bundle": str(lineup.champion.get("bundle"))[:12],
             "family": str(lineup.champion.get("family")),
@@ -429,7 +429,7 @@ class Service:
         """GET /monitor: the findings of the last monitoring that could be read, of whichever model they are."""
         reading = self.monitor.last
         if reading is None:
-            raise RequestError(404, "There are no findings yet: `lifecycle monitor` writes them.")
+            raise RequestError(404, "There is no report yet: `lifecycle monitor` writes it.")
         written = formatdate(reading.written, usegmt=True).encode()
         await self.send(scope, send, 200, [(b"last-modified", written), *JSON], reading.body)
 
