@@ -16,7 +16,7 @@ import pandas as pd
 
 from benchmarks.drift.rules import Rule
 from lifecycle.core.contract import Contract
-from lifecycle.monitoring.drift import LOOKS, MULTIVARIATE, judge_windows
+from lifecycle.monitoring.drift import POOLED_WINDOWS, MULTIVARIATE, judge_windows
 from lifecycle.monitoring.reference import Kind, build_reference, count_window
 from lifecycle.monitoring.scenarios import check_scenario, draw_month, weigh_rows
 
@@ -99,7 +99,7 @@ def run_trial(rules: Mapping[str, Rule], changed: Mapping[str, set[str]], settin
         return loudest, named
 
     quiet = [count_window(draw(QUIET, month, setting.rows), reference) for month in range(1, setting.windows + 1)]
-    before = quiet[setting.begin - LOOKS : setting.begin - 1]  # the same in every scenario, and what a longer look sees
+    before = quiet[setting.begin - POOLED_WINDOWS : setting.begin - 1]  # the same in every scenario, and what a longer look sees
     loudest, named = {}, {}
     for name, scenario in setting.scenarios.items():
         months = range(setting.begin, setting.windows + 1)

@@ -221,7 +221,7 @@ def read_champion(root: Path) -> str:
 
 
 def turn(root: Path) -> str:
-    return str(root / "data/simulated/logs/relation_turns")
+    return str(root / "data/simulated/logs/concept_drift")
 
 
 def test_monitor_tells_what_stands_and_ends_as_schedulers_like(live: Path) -> None:

@@ -17,7 +17,7 @@ from lifecycle.serving.fallback import stamp_file
 
 logger = logging.getLogger("lifecycle.serving")
 
-FORMAT = 2
+FORMAT: Literal[2] = 2
 MAX_BYTES = 16 * 1024 * 1024  # of the file
 MAX_COLUMNS = 100  # that Prometheus gets gauges of, by weight: each column is a time series of every gauge
 SEVERITIES = ("ok", "info", "warning", "critical")  # from the least to the most serious; ok: no alert
