@@ -18,11 +18,11 @@ from lifecycle.monitoring.drift import (
     _MAX_P,
     MULTIVARIATE,
     _bound_ks,
-    combine_p,
     _compare_errors,
+    _measure_js,
+    combine_p,
     compare_window,
     judge_windows,
-    _measure_js,
 )
 from lifecycle.monitoring.reference import Kind, WindowCounts, build_reference, count_window
 from tests.support.frames import KINDS, frames

@@ -223,16 +223,16 @@ def describe_degradation(
     """
     found = []
     if row["roc_auc"] <= -0.01:
-        found.append(f"the ROC AUC is {-row['roc_auc']:.3f} lower than they imply")
+        found.append(f"its ROC AUC is {-row['roc_auc']:.3f} lower")
     if row["brier"] > 0:
-        found.append(f"the Brier score is {row['brier']:.3f} higher than they imply")
+        found.append(f"its Brier score is {row['brier']:.3f} higher")
     if abs(row["calibration"]) >= 0.02:
         side = "too low" if row["calibration"] > 0 else "too high"
-        found.append(f"they are {abs(row['calibration']):.3f} {side} on average")
+        found.append(f"its probabilities are {abs(row['calibration']):.3f} {side} on average")
     if not found:
         found.append(
-            f"the ROC AUC differs by {row['roc_auc']:+.3f} and the Brier score by {row['brier']:+.3f} from what they imply, "
-            f"and they are off by {-row['calibration']:+.3f} on average"
+            f"its ROC AUC differs by {row['roc_auc']:+.3f}, its Brier score by {row['brier']:+.3f} and its probabilities by "
+            f"{-row['calibration']:+.3f}"
         )
     critical = (
         row["roc_auc"] <= -limits.roc_auc
@@ -242,8 +242,9 @@ def describe_degradation(
     return Alert(
         kind="degradation", column=None, since=since, window=window, severity="critical" if critical else "warning",
         psi=None, weight=None,
-        message=f"The model performs worse since {since}. Its probabilities are compared with {int(row['used']):,} labels up to "
-        f"{window}, and the same difference in {_HOLDOUT} is subtracted: {'; '.join(found)}. "
+        message=f"The model has performed worse since {since}. On {int(row['used']):,} labels up to {window}, "
+        f"{', '.join(found)}, compared with what the probabilities of the same rows imply (less the same difference in "
+        f"{_HOLDOUT}). "
         + ("Retrain on the rows since then." if critical else "Watch the next window."),
     )  # fmt: skip
 

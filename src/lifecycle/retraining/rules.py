@@ -72,11 +72,9 @@ def list_triggers(report: MonitorReport, rules: Retrain) -> list[Rule]:
 def _judge_age(report: MonitorReport, most: int) -> Rule:
     """Trigger if the model has been in use for longer than it should."""
     days = int((report.at - report.since).total_seconds() / DAY)
-    where = "in simulated months for" if report.simulated else "in use for"
-    return Rule(
-        name="age", kind="trigger", met=days > most,
-        message=f"The model has been {where} {days} days; it is replaced after more than {most}.",
-    )  # fmt: skip
+    use = "The simulated use of the model has lasted" if report.simulated else "The model has been in use for"
+    message = f"{use} {days} days; a model is replaced after more than {most}."
+    return Rule(name="age", kind="trigger", met=days > most, message=message)
 
 
 def _choose_alerts(report: MonitorReport, kinds: Sequence[AlertKind], least: str) -> list[Alert]:

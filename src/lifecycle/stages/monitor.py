@@ -230,6 +230,20 @@ def title_metrics() -> dict[str, str]:
     return {name: TITLES[name].partition(" (")[0] for name in _SHOWN_METRICS}
 
 
+def describe_realised(performance: pd.DataFrame, before: Record) -> str:
+    """Return the ROC AUC of the newest window with labels, next to the expected one and the hold-out's, in a sentence."""
+    known = performance[(performance["metric"] == "roc_auc") & performance["realised"].notna()]
+    if known.empty:
+        return "No window has enough labels of each class yet to measure the model on them."
+    row = known.iloc[-1]
+    return (
+        f"In {row['window']}, the newest window with enough labels, the ROC AUC on {row['labelled']:,} labels is "
+        f"{row['realised']:.3f} ({row['realised_low']:.3f}\u2013{row['realised_high']:.3f}); {row['expected']:.3f} "
+        f"({row['expected_low']:.3f}\u2013{row['expected_high']:.3f}) was expected from the probabilities alone, and the hold-out "
+        f"had {before['roc_auc']['value']:.3f}."
+    )
+
+
 def order_columns(reference: Record, tables: Sequence[pd.DataFrame | None]) -> list[str]:
     """Return the predictions, then the columns by weight."""
     weights = reference["weights"]
