@@ -16,7 +16,7 @@ import pandas as pd
 
 from benchmarks.drift.rules import Rule
 from lifecycle.core.contract import Contract
-from lifecycle.monitoring.drift import POOLED_WINDOWS, MULTIVARIATE, judge_windows
+from lifecycle.monitoring.drift import MULTIVARIATE, POOLED_WINDOWS, judge_windows
 from lifecycle.monitoring.reference import Kind, build_reference, count_window
 from lifecycle.monitoring.scenarios import check_scenario, draw_month, weigh_rows
 

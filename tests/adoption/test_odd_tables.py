@@ -55,7 +55,7 @@ def test_an_odd_table_runs_through_every_stage(
     verdict, blessing = read_json(project / paths.VERDICT), read_json(project / paths.BLESSING)
     assert blessing["blessed"], blessing["because"]
     assert verdict["conditions"] and (project / paths.INDEX).stat().st_size > 10_000
-    assert read_json(project / paths.MONITORING)["rehearsals"]
+    assert read_json(project / paths.MONITORING)["backtests"]
     assert read_json(project / paths.DECISION)["because"]
     rows = read_json(project / paths.EVALUATION)["rows"]
     assert rows <= 0.31 * len(frame)

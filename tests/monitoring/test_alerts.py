@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from lifecycle.core.params import AlertLimits
 from lifecycle.monitoring.alerts import (
     describe_degradation,
     describe_drift,
@@ -26,15 +25,12 @@ from lifecycle.monitoring.alerts import (
 from lifecycle.monitoring.drift import PREDICTION, judge_windows
 from lifecycle.monitoring.reference import Kind, build_reference, count_window
 from lifecycle.serving.monitor_report import SEVERITIES, Alert
+from tests.support.monitor_reports import LIMITS
 
 Array = np.ndarray[Any, Any]
 Record = dict[str, Any]
 BRIER = {"brier": {"value": 0.15}}
 HOLDOUT = "in the hold-out that the model was evaluated on"
-LIMITS = AlertLimits(
-    slight_psi=0.1, plain_psi=0.25, little_weight=0.02, much_weight=0.05, missing_gap=0.1, volume_ratio=0.5,
-    label_shift=0.02, large_label_shift=0.1, roc_auc=0.05, brier=0.15, calibration=0.1,
-)  # fmt: skip
 
 
 def spread(rows: int, mean: float = 50.0, sd: float = 10.0) -> Array:

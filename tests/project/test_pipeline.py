@@ -226,12 +226,12 @@ def turn(root: Path) -> str:
 
 def test_monitor_tells_what_stands_and_ends_as_schedulers_like(live: Path) -> None:
     quiet = run(live, "lifecycle", "monitor", "--log", str(live / "data/simulated/logs/none"), "--exit-code")
-    assert (quiet.returncode, "act: " in quiet.stdout) == (0, False), quiet.stdout + quiet.stderr
+    assert (quiet.returncode, "critical: " in quiet.stdout) == (0, False), quiet.stdout + quiet.stderr
     loud = run(live, "lifecycle", "monitor", "--log", turn(live), "--exit-code")
-    assert loud.returncode == 2 and "act: The model is worse than it was, since 2026-0" in loud.stdout, loud.stdout
+    assert loud.returncode == 2 and "critical: The model has performed worse since 2026-0" in loud.stdout, loud.stdout
     told = json.loads((live / "reports/live/monitor.json").read_text())
-    assert told["severity"] == "act" and told["model"] == read_champion(live)[:12]
-    assert "What rang" not in loud.stdout and "<h1" in (live / "reports/live/monitor.html").read_text()
+    assert told["severity"] == "critical" and told["simulated"] and told["model"] == read_champion(live)[:12]
+    assert "<h1" in (live / "reports/live/monitor.html").read_text()
     nothing = run(live, "lifecycle", "monitor")
     assert nothing.returncode == 1 and "expected a prediction log" in nothing.stderr
 
@@ -242,7 +242,7 @@ def test_retraining_promotes_what_is_better_and_only_that(live: Path, tmp_path: 
     shutil.copytree(live, root, symlinks=True)
     first = read_champion(root)
     idle = run(root, "lifecycle", "retrain", "decide", "--log", str(root / "data/simulated/logs/none"))
-    assert idle.returncode == 99 and "No rule asks" in idle.stdout, idle.stdout + idle.stderr
+    assert idle.returncode == 99 and "No rule triggers" in idle.stdout, idle.stdout + idle.stderr
     early = run(root, "lifecycle", "retrain", "train", "--log", turn(root))
     assert early.returncode == 1 and "There is no challenger" in early.stderr
     for step in ("decide", "validate"):
@@ -254,7 +254,7 @@ def test_retraining_promotes_what_is_better_and_only_that(live: Path, tmp_path: 
     failed = run(root, "lifecycle", "retrain", "train", "--log", turn(root))
     assert failed.returncode == 1 and read_champion(root) == first
     source.write_bytes(kept)
-    for step in ("train", "judge"):
+    for step in ("train", "evaluate"):
         done = run(root, "lifecycle", "retrain", step, "--log", turn(root))
         assert done.returncode == 0, done.stdout + done.stderr
         assert read_champion(root) == first
@@ -307,26 +307,26 @@ def test_the_airflow_dag_retrains_a_real_project(live: Path, tmp_path: Path, air
     assert "reports/06_train.html" in done.log
 
 
-def test_a_year_is_played_as_scripted_and_twice_with_the_same_bytes(live: Path, tmp_path: Path) -> None:
-    """The relation turns in April; it is noticed, a challenger is promoted, and then it is quiet."""
+def test_a_replayed_year_reacts_to_concept_drift_and_is_repeatable(live: Path, tmp_path: Path) -> None:
+    """Concept drift begins in April; an alert fires, a challenger is promoted, and then no alert fires."""
     pages = []
     for name in ("one", "two"):
         root = tmp_path / name
         shutil.copytree(live, root, symlinks=True)
         before = (root / "models/champion.json").read_bytes()
-        done = run(root, "lifecycle", "play")
+        done = run(root, "lifecycle", "replay")
         assert done.returncode == 0, done.stdout + done.stderr
         assert (root / "models/champion.json").read_bytes() == before
         pages.append([(root / name).read_bytes() for name in ("reports/replay.json", "reports/replay.html")])
     assert pages[0] == pages[1]
     months = {month["month"]: month for month in json.loads(pages[0][0])["months"]}
-    assert [month for month in months if months[month]["severity"] == "quiet"][:3] == ["2026-01", "2026-02", "2026-03"]
-    rung = [month for month, told in months.items() if told["severity"] != "quiet"]
+    assert [month for month in months if months[month]["severity"] == "ok"][:3] == ["2026-01", "2026-02", "2026-03"]
+    rung = [month for month, told in months.items() if told["severity"] != "ok"]
     assert "2026-04" <= rung[0] <= "2026-05"
     judged = [month for month, told in months.items() if told["outcome"]]
     assert all(month >= rung[0] and months[month]["outcome"]["because"] for month in judged)
     promoted = [month for month in judged if months[month]["outcome"]["outcome"] == "promoted"]
     assert len(promoted) == 1 and rung[0] <= promoted[0] <= "2026-07"
-    assert all(told["severity"] == "quiet" for month, told in months.items() if month > promoted[0])
+    assert all(told["severity"] == "ok" for month, told in months.items() if month > promoted[0])
     after = [told for month, told in months.items() if month > promoted[0]]
     assert after and all(told["served"]["roc_auc"] > told["stale"]["roc_auc"] for told in after)

@@ -6,8 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from lifecycle.core.files import write_json
+from lifecycle.core.params import AlertLimits
 
 Record = dict[str, Any]
+LIMITS = AlertLimits(  # those of params.yaml
+    slight_psi=0.1, plain_psi=0.25, little_weight=0.02, much_weight=0.05, missing_gap=0.1, volume_ratio=0.5,
+    label_shift=0.02, large_label_shift=0.1, roc_auc=0.05, brier=0.15, calibration=0.1,
+)  # fmt: skip
 WEIGHTS = {"months": 0.2, "spend": 0.1, "plan": 0.65, "senior": 0.05}
 PSI = {"months": 0.02, "spend": 0.31, "plan": 0.12, "senior": 0.0, "(prediction)": 0.18, "(multivariate)": None}
 MARKUP = "<img src=x onerror=\"document.title='owned'\">"  # a category may have such a name

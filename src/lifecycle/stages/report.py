@@ -179,7 +179,7 @@ def describe_stages(contract: Contract, read: dict[str, Any]) -> list[str]:
 
 
 def describe_monitoring(record: Record) -> str:
-    """What monitoring made of its rehearsals, and which of them stayed quiet."""
+    """What monitoring found in the backtests, and in which of them no alert fired."""
     quiet = [log["log"] for log in record["backtests"] if log["severity"] == "ok"]
     return (
         f"{len(record['backtests']) - len(quiet)} of {len(record['backtests'])} simulated logs ring"
