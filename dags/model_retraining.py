@@ -40,7 +40,9 @@ def find_project() -> str:
         )
     root = Path(named).resolve()
     if not (root / PROGRAM).is_file():
-        raise AirflowFailException(f"{root} has no {PROGRAM}: expected the project's folder, in which you have run `make env`.")
+        raise AirflowFailException(
+            f"{root} has no {PROGRAM}: expected the project's folder, in which you have run `make env`."
+        )
     return str(root)
 
 

@@ -99,7 +99,9 @@ def run_trial(rules: Mapping[str, Rule], changed: Mapping[str, set[str]], settin
         return loudest, named
 
     quiet = [count_window(draw(QUIET, month, setting.rows), reference) for month in range(1, setting.windows + 1)]
-    before = quiet[setting.begin - POOLED_WINDOWS : setting.begin - 1]  # the same in every scenario, and what a longer look sees
+    before = quiet[
+        setting.begin - POOLED_WINDOWS : setting.begin - 1
+    ]  # the same in every scenario, and what a longer look sees
     loudest, named = {}, {}
     for name, scenario in setting.scenarios.items():
         months = range(setting.begin, setting.windows + 1)

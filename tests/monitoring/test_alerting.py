@@ -25,7 +25,7 @@ from lifecycle.core import paths
 from lifecycle.features.store import StoreMetrics
 from lifecycle.serving.acceptance import ServerProcess, start_server
 from lifecycle.serving.metrics import Metrics
-from lifecycle.serving.monitor_report import load_report
+from lifecycle.serving.monitor_file import load_report
 from tests.support.bundles import ROW, make_champion, write_release
 from tests.support.monitor_reports import make_report, write_report
 from tests.support.stores import write_small_rows

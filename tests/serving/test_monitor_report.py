@@ -21,7 +21,8 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.serving import dashboard
 from lifecycle.serving.acceptance import ServerProcess, start_server
 from lifecycle.serving.metrics import Metrics
-from lifecycle.serving.monitor_report import MAX_BYTES, MAX_COLUMNS, MonitorReport, load_report
+from lifecycle.serving.monitor_file import MAX_BYTES, MAX_COLUMNS, load_report
+from lifecycle.serving.monitor_report import MonitorReport
 from tests.support.bundles import ROW, make_champion, write_release
 from tests.support.monitor_reports import MARKUP, PSI, WEIGHTS, make_report, write_report
 
@@ -102,7 +103,10 @@ def test_a_report_without_windows_has_its_severity_only(tmp_path: Path, severity
     gauges = read_metrics(make_report(MODEL, **empty, severity=severity), tmp_path)
     del gauges["monitor_written_timestamp_seconds",]
     place = ("ok", "info", "warning", "critical").index(severity)
-    assert gauges == {("drift_severity",): place, **{("drift_alerts", name): 0 for name in ("critical", "warning", "info")}}
+    assert gauges == {
+        ("drift_severity",): place,
+        **{("drift_alerts", name): 0 for name in ("critical", "warning", "info")},
+    }
 
 
 def test_only_the_columns_with_the_most_weight_have_gauges(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from lifecycle.serving.entities import FIELD, complete_rows, open_features, read
 from lifecycle.serving.explanations import explain_row
 from lifecycle.serving.fallback import PRIOR, Answer, Judge, Lineup, read_lineup, take_stamp
 from lifecycle.serving.guards import CLOSE, PROBLEM, SECURITY, Headers, KeyRing, RateLimit
-from lifecycle.serving.monitor_report import MonitorFile
+from lifecycle.serving.monitor_file import MonitorFile
 from lifecycle.serving.request_ids import Signer, find_key, now
 from lifecycle.serving.schema import CUT, RequestError, format_value, reject_shape
 from lifecycle.serving.settings import Settings
