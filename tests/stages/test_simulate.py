@@ -20,6 +20,7 @@ from lifecycle.prediction_log.reader import read_predictions
 from lifecycle.serving.bundle import Bundle
 from lifecycle.stages import simulate
 from tests.support.bundles import COLUMNS
+from tests.support.small import SMALL
 from tests.support.traffic import CONTRACT, DAY, draw_labels, draw_rows, to_rows, write_watched
 
 Record = dict[str, Any]
@@ -202,10 +203,8 @@ def test_a_constant_column_cannot_be_tilted(pool: pd.DataFrame, values: float) -
         ("none: {kind: none}", "No Thing: {kind: none}", "scenarios"),
     ],
 )
-def test_invalid_parameters_are_refused_with_their_key(
-    checkout: Path, tmp_path: Path, old: str, new: str, words: str
-) -> None:
-    text = (checkout / "params.yaml").read_text()
+def test_invalid_parameters_are_refused_with_their_key(tmp_path: Path, old: str, new: str, words: str) -> None:
+    text = (SMALL / "params.yaml").read_text()
     assert old in text
     (tmp_path / "params.yaml").write_text(text.replace(old, new, 1))
     with pytest.raises(ProjectError, match=rf"params\.yaml: simulate(\.|: ){words}"):
