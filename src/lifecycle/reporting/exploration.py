@@ -46,7 +46,10 @@ def plot_balance(classes: pd.DataFrame, target: str) -> Figure:
     span = [[first["share"] - first["low"]], [first["high"] - first["share"]]]
     axes.errorbar([first["share"]], [0], xerr=span, color="#1f2933", capsize=5, linewidth=1.5)
     axes.set(
-        xlim=(0, 1), ylim=(-0.4, 0.75), yticks=[], xlabel=f"share of rows by {wrap_label(target, 60)}, with the 95 % interval"
+        xlim=(0, 1),
+        ylim=(-0.4, 0.75),
+        yticks=[],
+        xlabel=f"share of rows by {wrap_label(target, 60)}, with the 95 % interval",
     )
     axes.spines["left"].set_visible(False)
     label_percent(axes.xaxis)
@@ -185,7 +188,10 @@ def draw_category_list(axes: Axes, panels: Sequence[pd.DataFrame], overall: floa
         axes.text(0.01, line, wrap_label(panel["column"].iloc[0], 50), weight="bold", fontsize=8.5, va="center",
                   transform=axes.get_yaxis_transform())  # fmt: skip
         places += range(line + 1, line + 1 + len(panel))
-        texts += [f"{wrap_label(category, 40)}  ({rows:,})" for category, rows in zip(panel["category"], panel["rows"], strict=True)]
+        texts += [
+            f"{wrap_label(category, 40)}  ({rows:,})"
+            for category, rows in zip(panel["category"], panel["rows"], strict=True)
+        ]
         line += len(panel) + 2
     draw_intervals(axes, np.array(places), pd.concat(panels), overall, lying=True)
     axes.set_yticks(places, texts, fontsize=SMALL)
@@ -213,7 +219,9 @@ def plot_trends(rates: pd.DataFrame, units: Mapping[str, str], event: str, overa
         axes.axhline(overall, color=NEUTRAL, linewidth=1, linestyle=":")
         every = -(-len(part) // 14)
         axes.set_xticks(
-            places[::every], [wrap_label(label, 22, lines=2) for label in part["category"].iloc[::every]], fontsize=SMALL
+            places[::every],
+            [wrap_label(label, 22, lines=2) for label in part["category"].iloc[::every]],
+            fontsize=SMALL,
         )
         if len(part) > 7:
             axes.tick_params(axis="x", rotation=30)
@@ -250,7 +258,9 @@ def draw_heat(axes: Axes, values: pd.DataFrame, **options: Any) -> None:
 
     figure = axes.get_figure(root=True)
     assert figure is not None
-    figure.set_visible(False)  # seaborn would draw the figure to see whether labels overlap; the caller rotates them anyway
+    figure.set_visible(
+        False
+    )  # seaborn would draw the figure to see whether labels overlap; the caller rotates them anyway
     sns.heatmap(values, ax=axes, linewidths=1.0, annot_kws={"fontsize": 6.5}, **options)
     figure.set_visible(True)
     for text in axes.texts:

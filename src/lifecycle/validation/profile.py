@@ -58,7 +58,9 @@ class Profiler:
                 bins = usual["edges"] if usual.get("kind") == "numeric" else (edges or {}).get(name, ())
                 self.sketches[name] = _NumericCounts(np.array(bins, dtype=np.float64))
             elif column.role in (Role.CATEGORICAL, Role.BOOLEAN, Role.TARGET):
-                self.sketches[name] = _CategoryCounts(list(usual["categories"]) if usual.get("kind") == "categories" else [])
+                self.sketches[name] = _CategoryCounts(
+                    list(usual["categories"]) if usual.get("kind") == "categories" else []
+                )
             elif column.role is not Role.PII:
                 self.sketches[name] = _PresenceCounts()
 
