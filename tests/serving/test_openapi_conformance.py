@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -18,9 +17,9 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from schemathesis import Case, GenerationMode
 
-from lifecycle.core import paths
 from lifecycle.serving.acceptance import ServerProcess, start_server
 from tests.support.bundles import make_champion, write_release
+from tests.support.champion import copy_champion
 
 MODES = {"allowed": GenerationMode.POSITIVE, "forbidden": GenerationMode.NEGATIVE}
 CHECKS = {"negative_data_rejection": {"expected-statuses": ["400", "413", "422"]}}
@@ -110,12 +109,9 @@ def test_every_operation_is_sent_requests(server: ServerProcess) -> None:
 
 
 @pytest.mark.integration
-def test_ten_thousand_requests_to_the_champion_are_answered_as_documented(checkout: Path, tmp_path: Path) -> None:
+def test_ten_thousand_requests_to_the_champion_are_answered_as_documented(tmp_path: Path) -> None:
     """In two processes: thinking of a request takes ten times as long as answering it."""
-    for name in (paths.CHAMPION, paths.RELEASES):
-        source, target = checkout / name, tmp_path / name
-        target.parent.mkdir(exist_ok=True)
-        shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
+    copy_champion(tmp_path)
     parts = {
         ("POST", "/predict", "allowed"): 7, ("POST", "/predict", "forbidden"): 6, ("POST", "/feedback", "allowed"): 3,
         ("POST", "/feedback", "forbidden"): 3, ("GET", "/ready", "forbidden"): 1,
