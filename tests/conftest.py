@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: threads that wait for one another take minutes
@@ -13,10 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.support import built as built_projects
 from tests.support.dags import Airflow, install_airflow
 from tests.support.evidence import keep_evidence
+from tests.support.order import order_items
+from tests.support.shared import share
 
 HERE = Path(__file__).resolve().parent.parent
+PROCESS_COVERAGE = "COVERAGE_PROCESS_CONFIG"  # the variable by which coverage reaches a process
 INPUTS = (
     "params.yaml",
     "dvc.yaml",
@@ -30,6 +34,29 @@ INPUTS = (
 def pytest_configure(config: pytest.Config) -> None:
     """Let `lifecycle score` know what each test comes to."""
     keep_evidence(config)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    order_items(items)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _process_coverage() -> Iterator[str | None]:
+    """Keep coverage from the processes that tests start: a stage takes half as long again with it."""
+    value = os.environ.pop(PROCESS_COVERAGE, None)
+    yield value
+    if value is not None:
+        os.environ[PROCESS_COVERAGE] = value
+
+
+@pytest.fixture(autouse=True)
+def _measure_processes(
+    request: pytest.FixtureRequest, _process_coverage: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let the processes of a marked test have their coverage measured."""
+    if _process_coverage and request.node.get_closest_marker("measure_processes"):
+        monkeypatch.setenv(PROCESS_COVERAGE, _process_coverage)
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +84,18 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LIFECYCLE_ROOT", str(root))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return root
+
+
+@pytest.fixture(scope="session")
+def built(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project in which everything was built once, and nothing promoted. Copy it before you change anything."""
+    return share(tmp_path_factory, "a built project", lambda root: built_projects.build(checkout, root))
+
+
+@pytest.fixture(scope="session")
+def live(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built project with its model as the champion, and simulated logs. Copy it before you change anything."""
+    return share(tmp_path_factory, "a live project", lambda root: built_projects.promote(built, root))
 
 
 @pytest.fixture
