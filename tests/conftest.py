@@ -16,6 +16,7 @@ import pytest
 from tests.support import built as built_projects
 from tests.support.dags import Airflow, install_airflow
 from tests.support.evidence import keep_evidence
+from tests.support.mlflow_stores import make_store
 from tests.support.order import order_items
 from tests.support.shared import share
 
@@ -96,6 +97,12 @@ def built(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def live(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built project with its model as the champion, and simulated logs. Copy it before you change anything."""
     return share(tmp_path_factory, "a live project", lambda root: built_projects.promote(built, root))
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an empty MLflow store, for `copy_store`."""
+    return share(tmp_path_factory, "an MLflow store", make_store)
 
 
 @pytest.fixture
