@@ -15,7 +15,7 @@ from lifecycle.core.params import load_params, read_yaml
 from lifecycle.core.paths import Project
 from lifecycle.pipeline.runner import STAGES
 from lifecycle.pipeline.workspaces import write_yaml
-from lifecycle.serving.acceptance import prepare_root, start_server
+from lifecycle.serving.acceptance import prepare_workspace, start_server
 from lifecycle.serving.bundle import load_bundle
 from lifecycle.stages.deploy import describe_champion
 from lifecycle.stages.report import write_report
@@ -62,7 +62,7 @@ def test_an_odd_table_runs_through_every_stage(
     rows = read_json(project / paths.EVALUATION)["rows"]
     assert rows <= 0.31 * len(frame)
     bundle = load_bundle(project / paths.BUNDLE)
-    prepare_root(tmp_path / "served", project / paths.BUNDLE, describe_champion(bundle))
+    prepare_workspace(tmp_path / "served", project / paths.BUNDLE, describe_champion(bundle))
     with start_server(tmp_path / "served") as server:
         import json
 

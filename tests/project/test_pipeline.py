@@ -108,6 +108,6 @@ def test_pages_open_in_a_browser(built: Path, tmp_path: Path, require_program: C
 
 def test_an_experiment_in_the_workspace_runs_what_it_changes(copy: Path) -> None:
     """Without a queue it runs here; test_dvc.py has those in a queue."""
-    done = run(copy, "dvc", "exp", "run", "-S", "explore.max_levels=11")
+    done = run(copy, "dvc", "exp", "run", "-S", "explore.max_categories=11")
     assert re.findall(r"Running stage '(\w+)'", done.stdout) == ["explore", "report"], done.stdout + done.stderr
-    assert "  max_levels: 11" in (copy / "params.yaml").read_text()
+    assert "  max_categories: 11" in (copy / "params.yaml").read_text()

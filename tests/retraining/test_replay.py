@@ -24,7 +24,7 @@ def test_a_year_is_played_as_scripted_and_twice_with_the_same_bytes(live: Path, 
         done = run(root, "lifecycle", "play")
         assert done.returncode == 0, done.stdout + done.stderr
         assert (root / "models/champion.json").read_bytes() == before
-        pages.append([(root / name).read_bytes() for name in ("reports/play.json", "reports/play.html")])
+        pages.append([(root / name).read_bytes() for name in ("reports/replay.json", "reports/replay.html")])
     assert all(page == pages[0] for page in pages)
     months = {month["month"]: month for month in json.loads(pages[0][0])["months"]}
     assert [month for month in months if months[month]["severity"] == "quiet"][:3] == ["2026-01", "2026-02", "2026-03"]

@@ -13,7 +13,7 @@ from benchmarks.cells import export_cells
 from lifecycle.core import paths
 from lifecycle.core.params import load_params
 from lifecycle.pipeline.runner import run_stage
-from lifecycle.pipeline.workspaces import use_root
+from lifecycle.pipeline.workspaces import enter_workspace
 from tests.support.forks import FORKS
 
 
@@ -33,7 +33,7 @@ def run_cells(root: Path, stages: Sequence[str]) -> None:
 
 def run_stages(root: Path, stages: Sequence[str]) -> None:
     """Run the stages of a project as `lifecycle run` does: each in a kernel, and with its page."""
-    with use_root(root, {"MLFLOW_TRACKING_URI": f"sqlite:///{root / 'mlflow.db'}"}):
+    with enter_workspace(root, {"MLFLOW_TRACKING_URI": f"sqlite:///{root / 'mlflow.db'}"}):
         for stage in stages:
             run_stage(stage)
 
@@ -44,7 +44,7 @@ def _run_cells(root: Path, stages: Sequence[str], answer: Any) -> None:
     mpl.use("agg")
     params = load_params(root / paths.PARAMS)
     message = ""
-    with use_root(root, {"MLFLOW_TRACKING_URI": f"sqlite:///{root / 'mlflow.db'}"}):
+    with enter_workspace(root, {"MLFLOW_TRACKING_URI": f"sqlite:///{root / 'mlflow.db'}"}):
         for stage in stages:
             code = export_cells(root, stage, {**params.for_notebook(stage), "write": True})
             try:

@@ -48,7 +48,7 @@ class Column(Strict):
     max: float | None = None
     unit: str = ""
     format: str = ""
-    missing: Literal["impute", "level", "keep"] = "impute"
+    missing: Literal["impute", "category", "keep"] = "impute"
     outliers: Literal["keep", "clip", "quarantine"] = "keep"
     duration: bool = False
     positive: Scalar | None = None

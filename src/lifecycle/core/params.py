@@ -49,7 +49,7 @@ class Validate(Strict):
 class Explore(Strict):
     """How much an exploration shows."""
 
-    max_levels: Count
+    max_categories: Count
     max_interactions: Count
 
 
@@ -122,7 +122,7 @@ class Evaluate(Strict):
     bootstrap: Annotated[int, Field(ge=100)]
     min_support: Count
     min_class: Count
-    max_levels: Count
+    max_categories: Count
     tutorial_columns: list[str]
     gate: Gate
 
@@ -155,11 +155,11 @@ class Deploy(Strict):
 class Scenario(Strict):
     """What happens to simulated traffic from the month `begin` on; `stages.simulate.draw_month` says what each kind does."""
 
-    kind: Literal["none", "scale", "tilt", "mix", "prior", "reverse", "level", "missing", "volume"]
+    kind: Literal["none", "scale", "tilt", "mix", "prior", "reverse", "category", "missing", "volume"]
     column: str = ""
     factor: float = 1.0
     share: Share = 1.0
-    level: str = ""
+    category: str = ""
     begin: Count = 1
 
 
