@@ -23,6 +23,7 @@ from tests.support.live import read_champion, turn
 pytestmark = pytest.mark.integration  # minutes: the stages of a challenger, twice
 
 
+@pytest.mark.measure_processes  # in which the steps run
 def test_retraining_promotes_what_is_better_and_only_that(live: Path, tmp_path: Path) -> None:
     """Step by step as the scheduler does; a step that fails, or is killed, leaves the champion; at last it moves."""
     root = tmp_path / "clone"

@@ -14,6 +14,7 @@ from tests.support.sizes import size
 pytestmark = pytest.mark.integration  # minutes: monitoring month after month, and a challenger
 
 
+@pytest.mark.measure_processes
 def test_a_year_is_played_as_scripted_and_twice_with_the_same_bytes(live: Path, tmp_path: Path) -> None:
     """The relation turns in April; it is noticed, a challenger is promoted, and then it is quiet."""
     pages = []

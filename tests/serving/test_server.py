@@ -34,6 +34,8 @@ from tests.support.bundles import (
 from tests.support.mlflow_stores import copy_store
 from tests.support.sizes import size
 
+pytestmark = pytest.mark.measure_processes  # the server is one
+
 Record = dict[str, Any]
 ROWS = [{**ROW, "months": months} for months in range(50)]
 PATIENCE = 20.0  # seconds; what takes longer hangs
