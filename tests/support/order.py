@@ -6,20 +6,27 @@ from pathlib import Path
 
 import pytest
 
-# Files that take more than ten seconds, the longest first. pytest-xdist gives files to its workers in this order.
+# Files that take more than ten seconds. pytest-xdist gives files to its workers in this order: the longest first, but those
+# that need the built project after others, so that no worker waits until the first has built it.
 LONGEST = (
-    "project/test_pipeline.py",
+    "project/test_pipeline.py",  # builds it
     "adoption/test_odd_tables.py",
-    "retraining/test_retraining.py",
-    "retraining/test_replay.py",
     "project/test_notebooks.py",
-    "project/test_dvc.py",
     "project/test_ops.py",
+    "retraining/test_replay.py",
+    "retraining/test_challenger.py",
+    "project/test_dvc.py",
     "project/test_dag.py",
     "serving/test_server.py",
-    "serving/test_openapi_conformance.py",
     "monitoring/test_alerting.py",
+    "monitoring/test_live.py",
+    "serving/test_openapi_conformance.py",
     "adoption/test_adopt.py",
+    "sources/test_ingest.py",
+    "promotion/test_registry.py",
+    "pipeline/test_runner.py",
+    "sources/test_kafka.py",
+    "stages/test_deploy.py",
     "serving/test_app.py",
 )
 
