@@ -12,13 +12,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: threads
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 
-from tests.support import built as built_projects
 from tests.support.dags import Airflow, install_airflow
 from tests.support.evidence import keep_evidence
 from tests.support.mlflow_stores import make_store
 from tests.support.order import order_items
 from tests.support.shared import share
+from tests.support.sizes import size
+
+settings.register_profile("sized", max_examples=size(100, 1000))
+settings.load_profile("sized")
 
 HERE = Path(__file__).resolve().parent.parent
 PROCESS_COVERAGE = "COVERAGE_PROCESS_CONFIG"  # the variable by which coverage reaches a process
@@ -90,13 +94,17 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def built(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small project in which everything was built once, and nothing promoted. Copy it before you change anything."""
-    return share(tmp_path_factory, "a built project", lambda root: built_projects.build(checkout, root))
+    from tests.support.built import build
+
+    return share(tmp_path_factory, "a built project", lambda root: build(checkout, root))
 
 
 @pytest.fixture(scope="session")
 def live(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built project with its model as the champion, and simulated logs. Copy it before you change anything."""
-    return share(tmp_path_factory, "a live project", lambda root: built_projects.promote(built, root))
+    from tests.support.built import promote
+
+    return share(tmp_path_factory, "a live project", lambda root: promote(built, root))
 
 
 @pytest.fixture(scope="session")

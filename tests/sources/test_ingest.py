@@ -27,6 +27,7 @@ from lifecycle.sources.ingest import find_source, follow
 from lifecycle.sources.landing import open_landed, open_landing
 from tests.sources.test_kafka import open_cluster
 from tests.support.forks import FORKS
+from tests.support.sizes import size
 
 STEPS = ("fsync", "replace", "mkdir", "unlink", "rmdir")  # what changes the disk
 
@@ -217,6 +218,6 @@ def test_a_kill_between_any_two_steps_of_a_topic_loses_and_doubles_nothing(tmp_p
 def test_random_kills_lose_and_double_nothing(tmp_path: Path, name: str) -> None:
     opened = kills.open_kafka(None) if name == "kafka" else kills.open_sqlite(tmp_path)
     with opened as (collect, send):
-        results = kills.run_kills(tmp_path, collect, send, 2, 0, idle=1.5)
+        results = kills.run_kills(tmp_path, collect, send, size(2, 20), 0, idle=1.5)
     assert results["rows"] > kills.DROP
     assert results["lost"] == results["twice"] == results["unknown"] == 0
