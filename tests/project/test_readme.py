@@ -55,7 +55,7 @@ DRY = {  # servers: what they start
     "make serve": "lifecycle serve",
 }
 TARGETS = (
-    "env", "repro", "test", "test-all", "prove", "lint", "format", "lab", "ui", "serve", "deliver", "container", "airflow", "lock", "clean",
+    "env", "repro", "test", "test-all", "lint", "format", "lab", "ui", "serve", "deliver", "container", "airflow", "lock", "clean",
 )  # fmt: skip
 
 
