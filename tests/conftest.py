@@ -62,6 +62,7 @@ def _measure_processes(
     """Let the processes of a marked test have their coverage measured."""
     if _process_coverage and request.node.get_closest_marker("measure_processes"):
         monkeypatch.setenv(PROCESS_COVERAGE, _process_coverage)
+        monkeypatch.delenv("LIFECYCLE_FORKSERVER", raising=False)  # what it forks is not measured
 
 
 @pytest.fixture(scope="session")
