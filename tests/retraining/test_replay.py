@@ -1,4 +1,4 @@
-"""`lifecycle play`: months of production with monitoring and retraining."""
+"""`lifecycle replay`: months of production with monitoring and retraining."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_year_is_played_as_scripted_and_twice_with_the_same_bytes(live: Path, 
         root = tmp_path / name
         shutil.copytree(live, root, symlinks=True)
         before = (root / "models/champion.json").read_bytes()
-        done = run(root, "lifecycle", "play")
+        done = run(root, "lifecycle", "replay")
         assert done.returncode == 0, done.stdout + done.stderr
         assert (root / "models/champion.json").read_bytes() == before
         pages.append([(root / name).read_bytes() for name in ("reports/replay.json", "reports/replay.html")])
