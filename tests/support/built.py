@@ -31,7 +31,7 @@ QUICK = {
     "timed_requests: 1500": "timed_requests: 300",
     "start_seconds: 4.0": "start_seconds: 60.0",  # other tests run beside it
     "p99_milliseconds: 25.0": "p99_milliseconds: 10000.0",
-    "months: 12": f"months: {size(7, 12)}",
+    "months: 12": f"months: {size(9, 12)}",
     "rows: 800 # a month": "rows: 300 # a month",
     "min_rows: 2400": "min_rows: 300",
     "holdout_rows: 1000": "holdout_rows: 120",
