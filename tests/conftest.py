@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: threads that wait for one another take minutes
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # or, where a test wants several, spin while they wait
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import settings
 
+from lifecycle.pipeline.forkserver import start_parent
 from tests.support.dags import Airflow, install_airflow
 from tests.support.evidence import keep_evidence
 from tests.support.mlflow_stores import make_store
@@ -59,10 +61,9 @@ def _process_coverage() -> Iterator[str | None]:
 def _measure_processes(
     request: pytest.FixtureRequest, _process_coverage: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Let the processes of a marked test have their coverage measured."""
+    """Let the processes of a marked test have their coverage measured, but for those that a warm parent forks."""
     if _process_coverage and request.node.get_closest_marker("measure_processes"):
         monkeypatch.setenv(PROCESS_COVERAGE, _process_coverage)
-        monkeypatch.delenv("LIFECYCLE_FORKSERVER", raising=False)  # what it forks is not measured
 
 
 @pytest.fixture(scope="session")
@@ -112,6 +113,22 @@ def live(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an empty MLflow store, for `copy_store`."""
     return share(tmp_path_factory, "an MLflow store", make_store)
+
+
+@pytest.fixture(scope="session")
+def warm_parent() -> Iterator[dict[str, str]]:
+    """A warm parent for all tests of this process that name it; the environment variable by which it is found."""
+    with start_parent() as variable:
+        yield variable
+
+
+@pytest.fixture(scope="module")
+def warm(warm_parent: dict[str, str]) -> Iterator[None]:
+    """All stages of a module's tests run by a warm parent; what they print is not seen by `capsys`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in warm_parent.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture

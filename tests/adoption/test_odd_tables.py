@@ -24,7 +24,7 @@ from tests.support.odd_tables import TABLES, make_table
 from tests.support.sizes import size
 from tests.support.stages import run_cells, run_stages
 
-pytestmark = pytest.mark.integration  # minutes: every stage, in a kernel each
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("warm")]  # minutes: every stage, in a kernel each
 
 QUICK: dict[str, dict[str, Any]] = {
     "tune": {"trials": 3, "startup_trials": 3},

@@ -18,7 +18,8 @@ from lifecycle.sources.dispatch import read_source
 from tests.support.built import clone, repro, run
 from tests.support.sizes import size
 
-pytestmark = pytest.mark.integration  # minutes, not a package: the whole pipeline several times over
+# minutes, not a package: the whole pipeline several times over
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("warm")]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.cells import export_cells
 from lifecycle.core import paths
 from lifecycle.core.params import load_params
-from lifecycle.pipeline.runner import run_stage
+from lifecycle.pipeline.forkserver import run_stage
 from lifecycle.pipeline.workspaces import enter_workspace
 from tests.support.forks import FORKS
 
