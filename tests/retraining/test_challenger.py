@@ -20,7 +20,8 @@ from tests.support.built import run
 from tests.support.dags import Airflow
 from tests.support.live import read_champion, turn
 
-pytestmark = pytest.mark.integration  # minutes: the stages of a challenger, twice
+# minutes: the stages of a challenger, twice
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("warm")]
 
 
 @pytest.mark.measure_processes  # in which the steps run

@@ -11,7 +11,8 @@ import pytest
 from tests.support.built import run
 from tests.support.sizes import size
 
-pytestmark = pytest.mark.integration  # minutes: monitoring month after month, and a challenger
+# minutes: monitoring month after month, and a challenger
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("warm")]
 
 
 @pytest.mark.measure_processes

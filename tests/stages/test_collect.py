@@ -13,11 +13,12 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import hash_file
 from lifecycle.core.tables import write_table
 from lifecycle.stages import collect
+from tests.support.small import SMALL
 
 
 @pytest.fixture
-def contract(checkout: Path) -> Contract:
-    return load_contract(checkout / "data/contract.yaml")
+def contract() -> Contract:
+    return load_contract(SMALL / "data/contract.yaml")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from lifecycle.prediction_log.reader import read_predictions
 from lifecycle.serving.bundle import Bundle
 from lifecycle.stages import simulate
 from tests.support.bundles import COLUMNS
+from tests.support.small import SMALL
 from tests.support.traffic import CONTRACT, DAY, draw_rows, draw_truths, to_rows, write_watched
 
 Record = dict[str, Any]
@@ -202,8 +203,8 @@ def test_a_column_without_a_spread_cannot_be_tilted(pool: pd.DataFrame, values: 
         ("none: {kind: none}", "No Thing: {kind: none}", "scenarios"),
     ],
 )
-def test_bad_months_are_refused_in_a_sentence(checkout: Path, tmp_path: Path, old: str, new: str, words: str) -> None:
-    text = (checkout / "params.yaml").read_text()
+def test_bad_months_are_refused_in_a_sentence(tmp_path: Path, old: str, new: str, words: str) -> None:
+    text = (SMALL / "params.yaml").read_text()
     assert old in text
     (tmp_path / "params.yaml").write_text(text.replace(old, new, 1))
     with pytest.raises(ProjectError, match=rf"params\.yaml: simulate(\.|: ){words}"):

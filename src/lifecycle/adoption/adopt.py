@@ -83,7 +83,7 @@ def adopt_table(
     told = name or name_source(source)
     typed, unread = read_typed(raw, guesses)
     tolerance = max(0.01, math.ceil(1.5 * unread * 1000) / 1000)
-    contract_text = write_contract(told, describe_source(hide_secrets(source), rows, len(shown)), tolerance, guesses)
+    contract_text = write_contract(told, describe_source(hide_secrets(address), rows, len(shown)), tolerance, guesses)
     contract = parse_strictly(Contract, YAML(typ="safe", pure=True).load(contract_text), Path(paths.CONTRACT))
     facts = measure_facts(typed, contract, areas, round(rows * (1 - unread)))
     before = next(path for path in (project.root / BACKUP / paths.PARAMS, project.read(paths.PARAMS)) if path.exists())
