@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: threads that wait for one another take minutes
@@ -28,6 +29,7 @@ from tests.support.small import HERE, copy_project
 settings.register_profile("sized", max_examples=size(100, 1000))
 settings.load_profile("sized")
 
+Measure = Callable[[], AbstractContextManager[None]]
 PROCESS_COVERAGE = "COVERAGE_PROCESS_CONFIG"  # the variable by which coverage reaches a process
 
 
@@ -43,21 +45,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _process_coverage() -> Iterator[str | None]:
-    """Keep coverage from the processes that tests start: a stage takes half as long again with it."""
+def measure() -> Iterator[Measure]:
+    """A block in which processes that start have their coverage measured, but for those that a warm parent forks.
+
+    Outside of such a block they have not: a stage takes half as long again with it.
+    """
     value = os.environ.pop(PROCESS_COVERAGE, None)
-    yield value
+
+    @contextmanager
+    def measure() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            if value is not None:
+                patch.setenv(PROCESS_COVERAGE, value)
+            yield
+
+    yield measure
     if value is not None:
         os.environ[PROCESS_COVERAGE] = value
 
 
-@pytest.fixture(autouse=True)
-def _measure_processes(
-    request: pytest.FixtureRequest, _process_coverage: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Let the processes of a marked test have their coverage measured, but for those that a warm parent forks."""
-    if _process_coverage and request.node.get_closest_marker("measure_processes"):
-        monkeypatch.setenv(PROCESS_COVERAGE, _process_coverage)
+@pytest.fixture(scope="module")
+def measured(measure: Measure) -> Iterator[None]:
+    """The processes of a module's tests have their coverage measured."""
+    with measure():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from lifecycle.core.params import load_params, read_yaml
 from lifecycle.pipeline.runner import ENVIRONMENT, STAGES, name_notebook
 from lifecycle.pipeline.workspaces import write_yaml
 from tests.adoption.test_odd_tables import QUICK
+from tests.conftest import Measure
 from tests.support.odd_tables import make_table
 from tests.support.small import SAMPLE, copy_project
 
@@ -64,10 +65,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def written(small: Path) -> dict[str, str]:
+def written(small: Path, measure: Measure) -> dict[str, str]:
     """The hashes of what the notebooks wrote, run in order as the pipeline does."""
     set_mocks(small, write=True)
-    assert f"{len(STAGES)} passed" in run_notebooks(small)
+    with measure():
+        assert f"{len(STAGES)} passed" in run_notebooks(small)
     return hash_outputs(small)
 
 

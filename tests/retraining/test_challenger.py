@@ -21,10 +21,9 @@ from tests.support.dags import Airflow
 from tests.support.live import read_champion, turn
 
 # minutes: the stages of a challenger, twice
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("warm")]
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("warm", "measured")]
 
 
-@pytest.mark.measure_processes  # in which the steps run
 def test_retraining_promotes_what_is_better_and_only_that(live: Path, tmp_path: Path) -> None:
     """Step by step as the scheduler does; a step that fails, or is killed, leaves the champion; at last it moves."""
     root = tmp_path / "clone"

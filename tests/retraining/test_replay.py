@@ -12,10 +12,9 @@ from tests.support.built import run
 from tests.support.sizes import size
 
 # minutes: monitoring month after month, and a challenger
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("warm")]
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("warm", "measured")]
 
 
-@pytest.mark.measure_processes
 def test_a_year_is_played_as_scripted_and_twice_with_the_same_bytes(live: Path, tmp_path: Path) -> None:
     """The relation turns in April; it is noticed, a challenger is promoted, and then it is quiet."""
     pages = []

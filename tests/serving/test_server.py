@@ -35,7 +35,7 @@ from tests.support.bundles import (
 from tests.support.mlflow_stores import copy_store
 from tests.support.sizes import size
 
-pytestmark = pytest.mark.measure_processes  # the server is one
+pytestmark = pytest.mark.usefixtures("measured")
 
 Record = dict[str, Any]
 ROWS = [{**ROW, "months": months} for months in range(50)]
