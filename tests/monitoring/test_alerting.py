@@ -33,7 +33,13 @@ from tests.support.stores import write_small_rows
 Record = dict[str, Any]
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 QUICK = "500ms"  # between two scrapes, and between two looks at the rules
-SOON = {"DriftCritical", "DriftWarning", "ModelDegraded", "ServiceDown", "ServerDown"}  # which the tests do not wait minutes for
+SOON = {
+    "DriftCritical",
+    "DriftWarning",
+    "ModelDegraded",
+    "ServiceDown",
+    "ServerDown",
+}  # which the tests do not wait minutes for
 RARE = {"model_degraded_predictions_total", "model_failures_total"}  # nothing of it where nothing fails
 
 
