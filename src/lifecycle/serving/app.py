@@ -21,7 +21,7 @@ from lifecycle.serving.fallback import PRIOR, Answer, ChainScorer, FallbackChain
 from lifecycle.serving.feedback import FeedbackReader
 from lifecycle.serving.guards import CLOSE, KeyRing, RateLimit
 from lifecycle.serving.http import JSON, ClientGoneError, Receive, Record, Send, build_problem, read_body, send_response
-from lifecycle.serving.monitor_report import MonitorFile
+from lifecycle.serving.monitor_file import MonitorFile
 from lifecycle.serving.request_ids import Signer, find_key, now
 from lifecycle.serving.schema import RequestError
 from lifecycle.serving.settings import Settings
@@ -281,7 +281,7 @@ class Service:
         chain, reading = self.chain, self.monitor.last
         return {
             "store": None if self.store is None else self.store.describe(),
-            "monitor": reading if reading and reading.findings.model == chain.name else None,
+            "monitor": reading if reading and reading.report.model == chain.name else None,
             "model": chain.name,
             "bundle": str(chain.champion.bundle)[:12],
             "family": str(chain.champion.family),

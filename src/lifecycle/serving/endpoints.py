@@ -17,7 +17,7 @@ from lifecycle.serving.fallback import PRIOR, FallbackChain
 from lifecycle.serving.feedback import FeedbackReader
 from lifecycle.serving.guards import SECURITY, Headers
 from lifecycle.serving.http import JSON, read_body
-from lifecycle.serving.monitor_report import MonitorFile
+from lifecycle.serving.monitor_file import MonitorFile
 from lifecycle.serving.request_ids import now
 from lifecycle.serving.schema import RequestError
 from lifecycle.serving.settings import Settings
@@ -142,7 +142,7 @@ class Endpoints:
         """GET /monitor: the report of the last monitoring run that could be read, whichever model it is about."""
         reading = self.service.monitor.last
         if reading is None:
-            raise RequestError(404, "There is no monitoring report yet: `lifecycle monitor` writes it.")
+            raise RequestError(404, "There is no report yet: `lifecycle monitor` writes it.")
         written = formatdate(reading.written, usegmt=True).encode()
         return _respond(reading.body, [(b"last-modified", written), *JSON])
 

@@ -22,7 +22,7 @@ from lifecycle.core.files import hash_file
 from lifecycle.modeling.model import Model
 from lifecycle.monitoring.degradation import describe_performance
 from lifecycle.monitoring.drift import PREDICTION
-from lifecycle.monitoring.reference import Kind, sketch_column, sketch_reference
+from lifecycle.monitoring.reference import Kind, build_reference, summarize_column
 from lifecycle.promotion.records import FORMAT, Blessing, Champion, Check
 from lifecycle.serving import bundle as bundles
 from lifecycle.serving.acceptance import Load, ServerProcess, ask
@@ -112,8 +112,8 @@ def describe_reference(
     weights: each column's share of the total attribution. performance: what the metrics of labelled rows are compared with.
     """
     kinds = choose_kinds(contract, columns)
-    reference = sketch_reference(held_out, kinds)
-    reference["columns"][PREDICTION] = sketch_column(pd.Series(probability), "numeric")
+    reference = build_reference(held_out, kinds)
+    reference["columns"][PREDICTION] = summarize_column(pd.Series(probability), "numeric")
     label = (held_out[contract.target] == contract.positive).to_numpy()
     attributions = {record["column"]: record["attribution"] for record in importance}
     # not `sum`, which compensates rounding errors since Python 3.12 and so has another last digit there
