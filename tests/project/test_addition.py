@@ -35,7 +35,7 @@ def test_a_feature_is_a_line_away_from_a_served_answer(checkout: Path, project: 
     table = features.assemble_table(frame, features.compute_features(frame, declared), contract)
     declaration = {"target": contract.target, "features": declared, "split": {"strategy": "stratified"}}
     folds = split_folds(table, declaration, 2, seed=0)
-    chosen = {"family": "logistic", "settings": {"C": 1.0}, "seed": 0, "threads": 1}
+    chosen = {"family": "logistic", "hyperparameters": {"C": 1.0}, "seed": 0, "threads": 1}
     _, predictions = train.cross_validate(table, declaration, folds, threshold=0.5, **chosen)
     classifier = train.fit_model(table, declaration, predictions, calibration="none", **chosen)
     plan, trees = compile_model(classifier, declared)

@@ -37,7 +37,7 @@ def build(customers: pd.DataFrame, family: str, calibration: str, folder: Path) 
     classifier = train.fit_model(table, declaration, predictions, family, settings, calibration, seed=0, threads=1)
     cost = {"false_positive": 1.0, "false_negative": 1.0}
     metadata = train.describe_model(
-        declaration, {"family": family, "settings": settings}, calibration=calibration, cost=cost, files={}
+        declaration, {"family": family, "hyperparameters": settings}, calibration=calibration, cost=cost, files={}
     )
     save_model(classifier, metadata, folder / "model")
     model = load_model(folder / "model")

@@ -42,7 +42,7 @@ def make_model(train: pd.DataFrame, declaration: dict) -> Model:
         train[names], train["left"]
     )
     metadata = {
-        "family": "logistic", "settings": {"C": 1 / 3}, "features": names, "target": "left", "positive": "yes",
+        "family": "logistic", "hyperparameters": {"C": 1 / 3}, "features": names, "target": "left", "positive": "yes",
         "threshold": 0.25, "calibration": "none", "cost": COST, "train_sha256": "b" * 64, "versions": {"numpy": "2"},
     }  # fmt: skip
     return Model(pipeline, metadata, "c" * 64)

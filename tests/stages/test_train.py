@@ -70,7 +70,7 @@ def save(made: tuple[pd.DataFrame, dict], folder: Path) -> str:
     table, declaration = made
     _, predictions = validate(made)
     model = train.fit_model(table, declaration, predictions, "logistic", {"C": 1.0}, "sigmoid", seed=0, threads=1)
-    best = {"family": "logistic", "settings": {"C": 1.0}}
+    best = {"family": "logistic", "hyperparameters": {"C": 1.0}}
     source = folder.with_suffix(".source")
     source.write_text("rows")
     metadata = train.describe_model(declaration, best, calibration="sigmoid", cost=COST, files={"train": source})

@@ -20,7 +20,7 @@ METADATA_FILE = "model.json"
 
 @dataclass(frozen=True)
 class Model:
-    """A scikit-learn classifier over named columns, and its metadata (family, settings, threshold, hashes, ...)."""
+    """A scikit-learn classifier over named columns, and its metadata (family, hyperparameters, threshold, hashes, ...)."""
 
     classifier: Any
     metadata: dict[str, Any]

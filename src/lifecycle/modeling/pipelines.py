@@ -21,7 +21,7 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.paths import PARAMS
 
 FeatureRecord = dict[str, Any]
-Settings = dict[str, Any]
+Hyperparameters = dict[str, Any]
 
 
 class FenceClipper(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -72,29 +72,29 @@ class SplineAppender(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Family:
-    """A family of models: how it is built from settings, and what its features need beforehand."""
+    """A family of models: how it is built from hyperparameters, and what its features need beforehand."""
 
-    build: Callable[[Settings, int, int], Any]  # settings, seed, threads
+    build: Callable[[Hyperparameters, int, int], Any]  # hyperparameters, seed, threads
     scale: bool  # numbers standardised
     takes_missing: bool  # NaN may reach the model where the contract says `keep`
 
 
-def build_logistic(settings: Settings, seed: int, threads: int) -> Any:
+def build_logistic(hyperparameters: Hyperparameters, seed: int, threads: int) -> Any:
     """Logistic regression with an L2 penalty; with `knots` above 0 it sees each number also as a cubic spline."""
-    settings = dict(settings)
-    knots = settings.pop("knots", 0)
-    model = LogisticRegression(max_iter=1000, **settings)
+    hyperparameters = dict(hyperparameters)
+    knots = hyperparameters.pop("knots", 0)
+    model = LogisticRegression(max_iter=1000, **hyperparameters)
     return make_pipeline(SplineAppender(knots), model) if knots else model
 
 
-def build_forest(settings: Settings, seed: int, threads: int) -> Any:
+def build_forest(hyperparameters: Hyperparameters, seed: int, threads: int) -> Any:
     """Random forest, on one thread: scikit-learn adds up its trees in the order in which threads end, which moves last bits."""
-    return RandomForestClassifier(random_state=seed, n_jobs=1, **settings)
+    return RandomForestClassifier(random_state=seed, n_jobs=1, **hyperparameters)
 
 
-def build_hist_boosting(settings: Settings, seed: int, threads: int) -> Any:
+def build_hist_boosting(hyperparameters: Hyperparameters, seed: int, threads: int) -> Any:
     """Histogram gradient boosting."""
-    return HistGradientBoostingClassifier(random_state=seed, early_stopping=False, **settings)
+    return HistGradientBoostingClassifier(random_state=seed, early_stopping=False, **hyperparameters)
 
 
 FAMILIES: dict[str, Family] = {
@@ -112,14 +112,14 @@ def find_family(name: str) -> Family:
 
 
 def build_pipeline(
-    family: str, settings: Settings, features: list[FeatureRecord], *, seed: int, threads: int
+    family: str, hyperparameters: Hyperparameters, features: list[FeatureRecord], *, seed: int, threads: int
 ) -> Pipeline:
     """An unfitted classifier over the named feature columns: imputing, scaling and encoding are fitted with it."""
     chosen = find_family(family)
     return Pipeline(
         [
             ("prepare", build_preparation(features, scale=chosen.scale, takes_missing=chosen.takes_missing)),
-            ("model", chosen.build(settings, seed, threads)),
+            ("model", chosen.build(hyperparameters, seed, threads)),
         ]
     )
 

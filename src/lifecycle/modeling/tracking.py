@@ -79,14 +79,14 @@ def log_model(
     experiment: str, model: Model, *, metrics: Mapping[str, float], commit: str,
     sample: pd.DataFrame | None = None,
 ) -> str:  # fmt: skip
-    """Log a model as an MLflow run and return its id: settings, metrics, hashes, signature and input example (`sample`)."""
+    """Log a model as an MLflow run and return its id: hyperparameters, metrics, hashes, signature and input example (`sample`)."""
     import mlflow
 
     metadata = model.metadata
     inputs = None if sample is None else sample[metadata["features"]]
     with mlflow.start_run(experiment_id=experiment, run_name=f"train {metadata['family']}") as run:
         mlflow.log_params(
-            {"family": metadata["family"], "calibration": metadata["calibration"], **metadata["settings"]}
+            {"family": metadata["family"], "calibration": metadata["calibration"], **metadata["hyperparameters"]}
         )
         mlflow.log_metrics(dict(metrics))
         mlflow.set_tags({

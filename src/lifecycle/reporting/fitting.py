@@ -39,7 +39,7 @@ def draw_importance(importance: dict[str, float], family: str) -> Figure:
     names = list(importance)[::-1]
     axes.barh(names, [importance[name] for name in names], color=NEGATIVE)
     axes.set(
-        xlabel="share of the variation explained (fANOVA)", title=f"Which settings of {family} matter", xlim=(0, 1)
+        xlabel="share of the variation explained (fANOVA)", title=f"Which hyperparameters of {family} matter", xlim=(0, 1)
     )
     axes.grid(axis="y", visible=False)
     return figure

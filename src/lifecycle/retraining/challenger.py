@@ -149,7 +149,7 @@ def validate(project: Project, log: Path) -> bool:
 
 
 def train(project: Project, log: Path) -> bool:
-    """Features, study and fit, the champion's settings first."""
+    """Features, study and fit, the champion's hyperparameters first."""
     run_notebooks(project, "train")
     return True
 

@@ -332,7 +332,7 @@ def describe_card(
         "contract": contract,
         "metadata": model.metadata,
         "model": model.sha256,
-        "settings": {key: format_hyperparameter(value) for key, value in model.metadata["settings"].items()},
+        "hyperparameters": {key: format_hyperparameter(value) for key, value in model.metadata["hyperparameters"].items()},
         "verdict": verdict,
         "intended_use": intended_use,
         "out_of_scope": out_of_scope,
@@ -362,7 +362,7 @@ def describe_card(
 
 
 def format_hyperparameter(value: Any) -> str:
-    """A setting as a reader wants it."""
+    """Format a hyperparameter for a reader."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -21,8 +21,8 @@ def start_folder(folder: Path) -> None:
 
 
 def describe_start(metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The settings that the challenger's study tries first: the champion's own."""
-    return {metadata["family"]: dict(metadata["settings"])}
+    """The hyperparameters that the challenger's study tries first: the champion's own."""
+    return {metadata["family"]: dict(metadata["hyperparameters"])}
 
 
 def tabulate_rows(chosen: Record) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_sc
 from lifecycle.core.files import hash_file
 from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
 from lifecycle.modeling.metrics import count_decisions
-from lifecycle.modeling.pipelines import FeatureRecord, Settings, build_pipeline
+from lifecycle.modeling.pipelines import FeatureRecord, Hyperparameters, build_pipeline
 
 Array = np.ndarray[Any, Any]
 Folds = list[tuple[Array, Array]]
@@ -21,7 +21,7 @@ PACKAGES = ("numpy", "scikit-learn")  # whose versions a saved model depends on
 
 
 def cross_validate(
-    table: pd.DataFrame, declaration: dict[str, Any], folds: Folds, family: str, settings: Settings,
+    table: pd.DataFrame, declaration: dict[str, Any], folds: Folds, family: str, hyperparameters: Hyperparameters,
     threshold: float, seed: int, threads: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
     """Fit on each fold; returns the scores (a row for each fold and side) and the out-of-fold predictions.
@@ -33,7 +33,9 @@ def cross_validate(
     X, y = table[[feature["name"] for feature in features]], table[declaration["target"]].to_numpy()
     scores, predictions = [], []
     for number, (fit, judge) in enumerate(folds):
-        pipeline = build_pipeline(family, settings, features, seed=seed, threads=threads).fit(X.iloc[fit], y[fit])
+        pipeline = build_pipeline(family, hyperparameters, features, seed=seed, threads=threads).fit(
+            X.iloc[fit], y[fit]
+        )
         for side, rows in (("train", fit), ("test", judge)):
             probability = pipeline.predict_proba(X.iloc[rows])[:, 1]
             scores.append({"fold": number, "side": side, **score_predictions(y[rows], probability, threshold)})
@@ -88,13 +90,13 @@ def trace_costs(target: Array, probability: Array, cost: dict[str, float], steps
 
 
 def fit_model(
-    table: pd.DataFrame, declaration: dict[str, Any], predictions: pd.DataFrame, family: str, settings: Settings,
+    table: pd.DataFrame, declaration: dict[str, Any], predictions: pd.DataFrame, family: str, hyperparameters: Hyperparameters,
     calibration: str, seed: int, threads: int,
 ) -> CalibratedClassifier:  # fmt: skip
     """Fit the pipeline on every training row, and the calibrator on the out-of-fold predictions."""
     features: list[FeatureRecord] = declaration["features"]
     X, y = table[[feature["name"] for feature in features]], table[declaration["target"]].to_numpy()
-    pipeline = build_pipeline(family, settings, features, seed=seed, threads=threads).fit(X, y)
+    pipeline = build_pipeline(family, hyperparameters, features, seed=seed, threads=threads).fit(X, y)
     calibrator = Calibrator(calibration).fit(predictions["probability"].to_numpy(), predictions["target"].to_numpy())
     return CalibratedClassifier(pipeline, calibrator)
 
@@ -110,7 +112,7 @@ def describe_model(
     """What stands beside the model: enough to use it, and the hashes of what it was made of."""
     return {
         "family": best["family"],
-        "settings": best["settings"],
+        "hyperparameters": best["hyperparameters"],
         "features": [feature["name"] for feature in declaration["features"]],
         "target": declaration["target"],
         "positive": declaration["positive"],

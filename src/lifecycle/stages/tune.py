@@ -1,4 +1,4 @@
-"""Tune: which family of models, and which settings, by a seeded study over cross-validation folds."""
+"""Tune: which family of models, and which hyperparameters, by a seeded study over cross-validation folds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import hash_file
 from lifecycle.modeling import pipelines
-from lifecycle.modeling.pipelines import FeatureRecord, Settings, build_preparation, find_family
+from lifecycle.modeling.pipelines import FeatureRecord, Hyperparameters, build_preparation, find_family
 from lifecycle.modeling.tracking import TAG, find_run, log_run
 
 if TYPE_CHECKING:
@@ -111,12 +111,12 @@ def prepare_folds(table: pd.DataFrame, declaration: dict[str, Any], folds: Folds
 
 
 def put_first(study: optuna.Study, first: Spaces, families: Spaces) -> None:
-    """Let a study that begins try these settings before any others: a warm start (Feurer et al. 2015, AAAI)."""
+    """Let a study that begins try these hyperparameters before any others: a warm start (Feurer et al. 2015, AAAI)."""
     if study.get_trials(deepcopy=False):
         return
-    for family, settings in first.items():
+    for family, hyperparameters in first.items():
         if family in families:
-            known = {f"{family}.{name}": value for name, value in settings.items() if name in families[family]}
+            known = {f"{family}.{name}": value for name, value in hyperparameters.items() if name in families[family]}
             study.enqueue_trial({"family": family, **known})
 
 
@@ -136,9 +136,9 @@ def run_trials(
             int(np.random.SeedSequence([seed, done]).generate_state(1)[0]), startup_trials, fixed
         )
         trial = study.ask()
-        family, settings = suggest_settings(trial, families)
+        family, hyperparameters = suggest_hyperparameters(trial, families)
         try:
-            model = find_family(family).build(settings, seed, threads)
+            model = find_family(family).build(hyperparameters, seed, threads)
             score = score_trial(trial, model, prepared[family])
             yield study.tell(trial, score)
         except optuna.TrialPruned:
@@ -153,8 +153,8 @@ def seed_sampler(seed: int, startup_trials: int, fixed: dict[str, Any]) -> optun
         return optuna.samplers.PartialFixedSampler(fixed, sampler) if fixed else sampler
 
 
-def suggest_settings(trial: Trial, families: Spaces) -> tuple[str, Settings]:
-    """A family and its settings from their search spaces; a setting's name in the study is `family.setting`."""
+def suggest_hyperparameters(trial: Trial, families: Spaces) -> tuple[str, Hyperparameters]:
+    """A family and its hyperparameters from their search spaces; the study names each `family.hyperparameter`."""
     family = str(trial.suggest_categorical("family", list(families)))
     return family, {name: suggest_value(trial, f"{family}.{name}", space) for name, space in families[family].items()}
 
@@ -197,7 +197,7 @@ def report_trial(trial: FrozenTrial, best: float, number: int, trials: int) -> N
 
 
 def tabulate_trials(trials: list[FrozenTrial]) -> pd.DataFrame:
-    """One row a trial: number, state, family, roc_auc (NaN where pruned), folds scored, settings as JSON."""
+    """One row a trial: number, state, family, roc_auc (NaN where pruned), folds scored, and settings: the hyperparameters as JSON."""
     rows = [
         {
             "trial": number,
@@ -206,15 +206,15 @@ def tabulate_trials(trials: list[FrozenTrial]) -> pd.DataFrame:
             "roc_auc": trial.value if trial.state == TrialState.COMPLETE else np.nan,
             "last_mean": trial.intermediate_values[max(trial.intermediate_values)],
             "folds": len(trial.intermediate_values),
-            "settings": json.dumps(read_settings(trial), sort_keys=True),
+            "settings": json.dumps(read_hyperparameters(trial), sort_keys=True),
         }
         for number, trial in enumerate(trials)
     ]
     return pd.DataFrame(rows)
 
 
-def read_settings(trial: FrozenTrial) -> Settings:
-    """A trial's settings without the family's name before them."""
+def read_hyperparameters(trial: FrozenTrial) -> Hyperparameters:
+    """A trial's hyperparameters without the family's name before them."""
     return {name.partition(".")[2]: value for name, value in trial.params.items() if name != "family"}
 
 
@@ -225,7 +225,7 @@ def choose_best(table: pd.DataFrame) -> dict[str, Any]:
     families = complete.groupby("family")["roc_auc"].max().sort_values(ascending=False)
     return {
         "family": best["family"],
-        "settings": json.loads(best["settings"]),
+        "hyperparameters": json.loads(best["settings"]),
         "roc_auc": float(best["roc_auc"]),
         "trial": int(best["trial"]),
         "trials": len(table),
