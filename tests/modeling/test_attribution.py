@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from lifecycle.core.ranking import measure_roc_auc
 from lifecycle.features import inputs
 from lifecycle.modeling import attribution
 from lifecycle.modeling.model import Model
@@ -164,7 +165,7 @@ def test_areas_are_those_of_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     target, scores = rng.integers(0, 2, 50), np.round(rng.random((3, 50)), 1)
     expected = [roc_auc_score(target, score) for score in scores]
-    np.testing.assert_allclose(attribution.measure_area(scores, target), expected)
+    np.testing.assert_allclose(measure_roc_auc(scores, target), expected)
 
 
 def test_the_background_has_the_tables_mean_prediction() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.modeling.model import Model, load_model, save_model
-from lifecycle.modeling.pipelines import split_folds
+from lifecycle.modeling.pipelines import Recipe, split_folds
 from lifecycle.serving.acceptance import count_crashes, prepare_workspace, put_under_load, start_server
 from lifecycle.serving.bundle import Bundle, load_bundle, write_bundle
 from lifecycle.serving.compiler import compile_model
@@ -32,12 +32,16 @@ def build(customers: pd.DataFrame, family: str, calibration: str, folder: Path) 
     declaration["features"] = declared
     table = train_table(frame, declared, table)
     folds = split_folds(table, declaration, 3, seed=0)
-    settings = SETTINGS[family]
-    _, predictions = train.cross_validate(table, declaration, folds, family, settings, 0.5, seed=0, threads=1)
-    classifier = train.fit_model(table, declaration, predictions, family, settings, calibration, seed=0, threads=1)
+    recipe = Recipe(family, SETTINGS[family], seed=0, threads=1)
+    _, predictions = train.cross_validate(table, declaration, folds, recipe, 0.5)
+    classifier = train.fit_model(table, declaration, predictions, recipe, calibration)
     cost = {"false_positive": 1.0, "false_negative": 1.0}
     metadata = train.describe_model(
-        declaration, {"family": family, "hyperparameters": settings}, calibration=calibration, cost=cost, files={}
+        declaration,
+        {"family": family, "hyperparameters": recipe.hyperparameters},
+        calibration=calibration,
+        cost=cost,
+        files={},
     )
     save_model(classifier, metadata, folder / "model")
     model = load_model(folder / "model")

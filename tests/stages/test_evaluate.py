@@ -15,6 +15,7 @@ from lifecycle.core.files import write_json
 from lifecycle.modeling.metrics import count_decisions, trace_gain, trace_roc
 from lifecycle.modeling.model import Model, save_model
 from lifecycle.modeling.pipelines import build_pipeline
+from lifecycle.modeling.task import BinaryTask
 from lifecycle.promotion.gate import judge_candidate
 from lifecycle.promotion.verdict import give_verdict, list_cards
 from lifecycle.reporting import pages as html
@@ -85,7 +86,7 @@ def test_the_positive_class_is_read_where_it_stands() -> None:
     turned.classes_ = classifier.classes_[::-1]
     turned.predict_proba = lambda table: classifier.predict_proba(table)[:, ::-1]
     np.testing.assert_array_equal(
-        evaluate.predict_positive(turned, frame), evaluate.predict_positive(classifier, frame)
+        BinaryTask("left").predict(turned, frame), BinaryTask("left").predict(classifier, frame)
     )
 
 

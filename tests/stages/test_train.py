@@ -7,11 +7,13 @@ from sklearn.model_selection import cross_validate
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.modeling.model import hash_model, load_model, save_model
-from lifecycle.modeling.pipelines import build_pipeline, split_folds
+from lifecycle.modeling.pipelines import Recipe, build_pipeline, split_folds
+from lifecycle.modeling.task import BinaryTask
 from lifecycle.stages import train
 from tests.support.contracts import make_contract, make_table
 
 COST = {"false_positive": 1.0, "false_negative": 3.0}
+RECIPE = Recipe("logistic", {"C": 1.0}, seed=0, threads=1)
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def made(customers: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
 def validate(made: tuple[pd.DataFrame, dict]) -> tuple[pd.DataFrame, pd.DataFrame]:
     table, declaration = made
     folds = split_folds(table, declaration, 4, seed=0)
-    return train.cross_validate(table, declaration, folds, "logistic", {"C": 1.0}, 0.5, seed=0, threads=1)
+    return train.cross_validate(table, declaration, folds, RECIPE, 0.5)
 
 
 def test_scores_agree_with_scikit_learn(made: tuple[pd.DataFrame, dict]) -> None:
@@ -51,7 +53,7 @@ def test_threshold_is_the_cheapest() -> None:
     probability = rng.random(200_000)
     target = (rng.random(200_000) < probability).astype(int)
     costs = train.trace_costs(target, probability, COST)
-    assert train.set_threshold(COST) == 0.25
+    assert BinaryTask("left").set_threshold(COST) == 0.25
     assert costs.loc[costs["cost"].idxmin(), "threshold"] == pytest.approx(0.25, abs=0.03)
 
 
@@ -69,7 +71,7 @@ def test_calibration_is_chosen_or_obeyed() -> None:
 def save(made: tuple[pd.DataFrame, dict], folder: Path) -> str:
     table, declaration = made
     _, predictions = validate(made)
-    model = train.fit_model(table, declaration, predictions, "logistic", {"C": 1.0}, "sigmoid", seed=0, threads=1)
+    model = train.fit_model(table, declaration, predictions, RECIPE, "sigmoid")
     best = {"family": "logistic", "hyperparameters": {"C": 1.0}}
     source = folder.with_suffix(".source")
     source.write_text("rows")

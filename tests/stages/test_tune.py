@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from lifecycle.core.errors import ProjectError
+from lifecycle.core.params import Tune
 from lifecycle.modeling.pipelines import split_folds
+from lifecycle.modeling.task import BinaryTask
 from lifecycle.modeling.tracking import open_tracking
 from lifecycle.stages import tune
 from tests.support.contracts import make_contract, make_table
@@ -17,6 +19,14 @@ FAMILIES = {
     "forest": {"n_estimators": {"low": 5, "high": 9, "log": False}},
 }
 
+TASK = BinaryTask("left")
+
+
+def make_section(trials: int) -> Tune:
+    return Tune(
+        trials=trials, folds=3, startup_trials=4, max_rows=1000, storage="", families=FAMILIES, first={}
+    )  # fmt: skip
+
 
 @pytest.fixture
 def prepared(customers: pd.DataFrame) -> tune.Prepared:
@@ -25,7 +35,7 @@ def prepared(customers: pd.DataFrame) -> tune.Prepared:
 
 
 def run(study: optuna.Study, prepared: tune.Prepared, trials: int, *, stop_after: int | None = None) -> pd.DataFrame:
-    running = tune.run_trials(study, prepared, families=FAMILIES, trials=trials, startup_trials=4, seed=7, threads=1)
+    running = tune.run_trials(study, prepared, make_section(trials), TASK, seed=7, threads=1)
     for number, _ in enumerate(running, start=1):
         if number == stop_after:
             break
@@ -90,6 +100,8 @@ def test_folds_are_prepared_on_their_own_training_rows(customers: pd.DataFrame) 
 
 def test_a_hopeless_trial_is_pruned(prepared: tune.Prepared) -> None:
     class Coin:
+        classes_ = (0, 1)
+
         def get_params(self, deep: bool = True) -> dict:
             return {}
 
@@ -102,7 +114,7 @@ def test_a_hopeless_trial_is_pruned(prepared: tune.Prepared) -> None:
     study = optuna.create_study(direction="maximize", pruner=optuna.pruners.MedianPruner(1, 1))
     study.add_trial(optuna.create_trial(value=0.9, intermediate_values={0: 0.9, 1: 0.9, 2: 0.9}))
     with pytest.raises(optuna.TrialPruned):
-        tune.score_trial(study.ask(), Coin(), prepared["forest"])
+        tune.score_trial(study.ask(), Coin(), prepared["forest"], TASK)
 
 
 def test_the_best_is_the_best_complete_one() -> None:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from lifecycle.core.ranking import measure_roc_auc
 from lifecycle.exploration.association import Kind
 
 Series: TypeAlias = "pd.Series[Any]"
@@ -62,9 +63,6 @@ def rate_levels(column: Series, target: Array, folds: Array) -> Array:
 
 def measure_auc(score: Array, target: Array) -> float:
     """The area under the ROC curve, ties half (Hanley & McNeil 1982, Radiology 143); 0.5 where a class is absent."""
-    positives = int(target.sum())
-    negatives = len(target) - positives
-    if not positives or not negatives:
+    if target.all() or not target.any():
         return 0.5
-    ranks = pd.Series(score).rank().to_numpy()
-    return float((ranks[target].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    return float(measure_roc_auc(score, target))

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
+
+from lifecycle.core.ranking import measure_roc_auc
 
 Array = np.ndarray[Any, Any]
 Predict = Callable[[pd.DataFrame], Array]
@@ -87,7 +88,7 @@ def permute_columns(predict: Predict, table: pd.DataFrame, target: Array, repeat
     """
     rows = len(table)
     shuffles = np.random.default_rng(seed).permuted(np.tile(np.arange(rows), (repeats, 1)), axis=1)
-    base = measure_area(predict(table)[None, :], target)[0]
+    base = measure_roc_auc(predict(table)[None, :], target)[0]
     columns = table.shape[1]
     drops = np.empty((columns, repeats))
     size = max(1, limit_batch(columns) // (repeats * rows))  # columns at once: each call costs a wide table dear
@@ -96,16 +97,9 @@ def permute_columns(predict: Predict, table: pd.DataFrame, target: Array, repeat
         sources = np.broadcast_to(np.arange(rows)[:, None], (len(places), repeats, rows, columns)).copy()
         sources[np.arange(len(places)), :, :, places] = shuffles
         shuffled = predict_mixed(predict, table, sources.reshape(-1, columns)).reshape(-1, rows)
-        drops[places] = base - measure_area(shuffled, target).reshape(-1, repeats)
+        drops[places] = base - measure_roc_auc(shuffled, target).reshape(-1, repeats)
     error = drops.std(axis=1, ddof=1) / np.sqrt(repeats) if repeats > 1 else np.zeros(len(drops))
     return pd.DataFrame({"column": list(table.columns), "importance": drops.mean(axis=1), "error": error})
-
-
-def measure_area(scores: Array, target: Array) -> Array:
-    """ROC AUC of each row of `scores` (models, rows), by mid-ranks."""
-    truth = np.asarray(target) == 1
-    m, n = int(truth.sum()), int((~truth).sum())
-    return np.asarray((rankdata(scores, axis=1)[:, truth].sum(axis=1) - m * (m + 1) / 2) / (m * n))
 
 
 def attribute_rows(predict: Predict, rows: pd.DataFrame, background: pd.DataFrame, seed: int) -> Attribution:

@@ -15,6 +15,8 @@ import pandas as pd
 from scipy.special import ndtr, ndtri
 from scipy.stats import rankdata
 
+from lifecycle.core.ranking import convert_rank_sum, measure_counted_roc_auc
+
 Array = np.ndarray[Any, Any]
 Estimate = dict[str, float]  # value, low, high; a test adds p
 
@@ -102,13 +104,12 @@ def measure_tally(
     called = score >= threshold
     tp, fp = positives[..., called].sum(-1), negatives[..., called].sum(-1)
     fn, tn = total_positive - tp, total_negative - fp
-    below = np.cumsum(negatives, axis=-1) - negatives / 2
     caught = np.cumsum(positives[..., ::-1], axis=-1)
     reached = np.cumsum((positives + negatives)[..., ::-1], axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         exact = np.where(reached > 0, caught / reached, 0.0)
         return {
-            "roc_auc": (positives * below).sum(-1) / (total_positive * total_negative),
+            "roc_auc": measure_counted_roc_auc(positives, negatives),
             "pr_auc": (positives[..., ::-1] * exact).sum(-1) / total_positive,
             "accuracy": (tp + tn) / rows,
             "precision": tp / (tp + fp),
@@ -343,7 +344,7 @@ def measure_slices(target: Array, probability: Array, levels: pd.Series, thresho
     rank_sum = np.bincount(codes, weights=np.where(truth, ranks, 0.0), minlength=len(names))
     table: dict[str, Any] = {"category": names, "rows": rows.astype(np.int64), "positives": positives.astype(np.int64)}
     with np.errstate(divide="ignore", invalid="ignore"):
-        area = (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
+        area = convert_rank_sum(rank_sum, positives, negatives)
         both = (positives > 0) & (negatives > 0)
         table["roc_auc"] = np.where(both, area, np.nan)
         low, high = bound_auc(table["roc_auc"], np.maximum(positives, 1), np.maximum(negatives, 1))

@@ -13,12 +13,12 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import BaseCrossValidator, StratifiedGroupKFold, StratifiedKFold, TimeSeriesSplit
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.paths import PARAMS
+from lifecycle.modeling.task import task_for
 
 FeatureRecord = dict[str, Any]
 Hyperparameters = dict[str, Any]
@@ -104,6 +104,20 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How a pipeline is built: the family, its hyperparameters, the seed, and the number of threads."""
+
+    family: str
+    hyperparameters: Hyperparameters
+    seed: int
+    threads: int
+
+    def build(self, features: list[FeatureRecord]) -> Pipeline:
+        """Return an unfitted pipeline over the feature columns."""
+        return build_pipeline(self.family, self.hyperparameters, features, seed=self.seed, threads=self.threads)
+
+
 def find_family(name: str) -> Family:
     """A family by its name; raises ProjectError for an unknown one."""
     if name not in FAMILIES:
@@ -165,15 +179,6 @@ def to_levels(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(object).where(frame.notna(), np.nan)
 
 
-def make_folds(strategy: str, folds: int, seed: int) -> BaseCrossValidator:
-    """The cross-validation that goes with the split: stratified, forward in time, or whole groups."""
-    if strategy == "time":
-        return TimeSeriesSplit(folds)
-    if strategy == "group":
-        return StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    return StratifiedKFold(folds, shuffle=True, random_state=seed)
-
-
 def split_folds(
     table: pd.DataFrame, declaration: dict[str, Any], folds: int, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -181,16 +186,13 @@ def split_folds(
 
     Raises ProjectError when a class has fewer rows than there are folds.
     """
-    strategy, target = declaration["split"]["strategy"], table[declaration["target"]]
-    if target.value_counts().min() < folds:
-        raise ProjectError(
-            f"column {declaration['target']!r} has fewer than {folds} training rows of one class: lower `folds`."
-        )
+    task, strategy, target = task_for(declaration), declaration["split"]["strategy"], table[declaration["target"]]
+    task.check_folds(target, folds)
     order = np.arange(len(table))
     if strategy == "time":
         order = table[declaration["time"]].argsort(kind="stable").to_numpy()
     groups = table[declaration["id"][0]] if strategy == "group" else None
     return [
         (order[fit], order[judge])
-        for fit, judge in make_folds(strategy, folds, seed).split(np.zeros(len(table)), target.iloc[order], groups)
+        for fit, judge in task.make_folds(strategy, folds, seed).split(np.zeros(len(table)), target.iloc[order], groups)
     ]

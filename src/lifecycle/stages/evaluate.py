@@ -35,6 +35,7 @@ from lifecycle.modeling.metrics import (
 )
 from lifecycle.modeling.model import Model, load_model
 from lifecycle.modeling.pipelines import FeatureRecord, build_pipeline
+from lifecycle.modeling.task import task_for
 from lifecycle.promotion.gate import format_p
 from lifecycle.reporting.wording import format_estimate
 
@@ -50,8 +51,7 @@ def check_inputs(model: Model, trained: Record, test: pd.DataFrame, declaration:
             f"{TRAIN_METRICS} is about model {trained['model'][:12]}, but {CANDIDATE} is {model.sha256[:12]}: "
             "run `dvc repro`."
         )
-    counts = test[declaration["target"]].value_counts()
-    if len(counts) < 2 or counts.min() < 2:
+    if not task_for(declaration).has_enough_rows(test[str(declaration["target"])]):
         raise ProjectError(
             f"{TEST_TABLE}: column {declaration['target']!r} needs two rows of each class to judge a model; "
             f"raise features.test_share in {PARAMS}."
@@ -75,7 +75,7 @@ def predict_baselines(
     derived features. tutorial: a random forest with default settings on `tutorial_columns`; left out when there are
     none. Raises ProjectError for a tutorial column that is no feature.
     """
-    features: list[FeatureRecord] = declaration["features"]
+    features, task = declaration["features"], task_for(declaration)
     plain = [feature for feature in features if feature["source"] != "derived"] or features
     chosen = {"prior": [plain[0]], "logistic": plain, "tutorial": pick_features(plain, tutorial_columns)}
     models = {
@@ -86,15 +86,10 @@ def predict_baselines(
         settings = {"n_estimators": MIN_BASELINE_TREES}
         models["tutorial"] = build_pipeline("forest", settings, chosen["tutorial"], seed=seed, threads=threads)
     return {
-        name: predict_positive(model.fit(train[columns], train[declaration["target"]]), test[columns])
+        name: task.predict(model.fit(train[columns], train[declaration["target"]]), test[columns])
         for name, model in models.items()
         for columns in [[feature["name"] for feature in chosen[name]]]
     }
-
-
-def predict_positive(classifier: Any, table: pd.DataFrame) -> Array:
-    """The probability of class 1, wherever the classifier has its column."""
-    return np.asarray(classifier.predict_proba(table)[:, list(classifier.classes_).index(1)])
 
 
 def pick_features(features: list[FeatureRecord], names: Sequence[str]) -> list[FeatureRecord]:

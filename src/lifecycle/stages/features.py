@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from lifecycle.core.contract import Column, Contract, Role
 from lifecycle.core.errors import ProjectError
@@ -19,6 +18,7 @@ from lifecycle.core.paths import PARAMS
 from lifecycle.core.progress import show_progress
 from lifecycle.core.tables import TableWriter, count_rows, open_table
 from lifecycle.features.inputs import to_array
+from lifecycle.modeling.task import task_for
 from lifecycle.validation.conversion import map_distinct, read_frames, spell_out
 from lifecycle.validation.sampling import ROWS, Tally, choose_rows, find_span, hash_values, limit_distinct, limit_rows
 
@@ -134,11 +134,6 @@ def read_keys(path: Path, contract: Contract) -> pd.DataFrame:
     return pd.concat(parts)
 
 
-def encode_target(column: pd.Series, contract: Contract) -> pd.Series:
-    """The target as int8: 1 for the positive class."""
-    return (column == contract.positive).astype("int8")
-
-
 def choose_split(split: str, contract: Contract, frame: pd.DataFrame) -> str:
     """The split's strategy: what was asked for, or by time, by group or stratified as the table suggests.
 
@@ -165,7 +160,8 @@ def split_rows(
     kept. By order: the last rows, of a table that grew. Of more than `ROWS` rows a hash chooses, of the group or of the row's
     position: that takes little memory, and so many keep the rate. Raises ProjectError when a side would lack one of the classes.
     """
-    target = encode_target(frame[contract.target], contract)
+    task = task_for(contract)
+    target = task.encode(frame[contract.target])
     if strategy == "time":
         moments = frame[contract.time]
         held_out = (moments > moments.quantile(1 - test_share, interpolation="lower")).to_numpy()
@@ -175,33 +171,19 @@ def split_rows(
         held_out = hash_values(frame[contract.names(Role.ID)[0]], seed) < np.uint64(int(test_share * 2**64))
     elif strategy == "group":
         groups = frame[contract.names(Role.ID)[0]]
-        folds = StratifiedGroupKFold(max(2, round(1 / test_share)), shuffle=True, random_state=seed)
+        folds = task.make_folds("group", max(2, round(1 / test_share)), seed)
         held_out = np.zeros(len(frame), dtype=bool)
         held_out[next(folds.split(frame, target, groups))[1]] = True
     else:
-        if target.value_counts().min() < 2 or target.nunique() < 2:
-            raise ProjectError(f"column {contract.target!r} needs at least two rows of each class to be split.")
-        held_out = np.zeros(len(frame), dtype=bool)
-        if len(frame) > ROWS:
-            for level in (0, 1):
-                places = np.flatnonzero(target == level)
-                size = round(len(places) * test_share)
-                held_out[places[np.argpartition(hash_values(pd.Series(places), seed), size)[:size]]] = True
-        else:
-            _, chosen = train_test_split(
-                np.arange(len(frame)), test_size=test_share, stratify=target, random_state=seed
-            )
-            held_out[chosen] = True
-    for side, rows in (("training part", ~held_out), ("hold-out", held_out)):
-        if target[rows].nunique() < 2:
-            raise ProjectError(f"the {side} of the {strategy} split has only one class of {contract.target!r}.")
+        held_out = task.hold_out(target, test_share, seed)
+    task.check_split(target, held_out, strategy)
     return held_out
 
 
 def assemble_table(frame: pd.DataFrame, computed: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """Ids, time, target (int8) and features side by side: what training and evaluation read."""
     kept = [name for name in contract.names(Role.ID, Role.TIME) if name in frame]
-    target = encode_target(frame[contract.target], contract)
+    target = task_for(contract).encode(frame[contract.target])
     return pd.concat([frame[kept], target, computed], axis=1)
 
 
@@ -209,7 +191,7 @@ def describe_split(
     frame: pd.DataFrame, held_out: np.ndarray[Any, Any], contract: Contract, strategy: str
 ) -> dict[str, Any]:
     """Rows and positive rate of both sides, of a frame that holds the target."""
-    target = encode_target(frame[contract.target], contract)
+    target = task_for(contract).encode(frame[contract.target])
     return {
         "strategy": strategy,
         "train_rows": int((~held_out).sum()),

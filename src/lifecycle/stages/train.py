@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score, roc_auc_score
 
 from lifecycle.core.files import hash_file
 from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
 from lifecycle.modeling.metrics import count_decisions
-from lifecycle.modeling.pipelines import FeatureRecord, Hyperparameters, build_pipeline
+from lifecycle.modeling.pipelines import FeatureRecord, Recipe
+from lifecycle.modeling.task import task_for
 
 Array = np.ndarray[Any, Any]
 Folds = list[tuple[Array, Array]]
@@ -21,38 +21,23 @@ PACKAGES = ("numpy", "scikit-learn")  # whose versions a saved model depends on
 
 
 def cross_validate(
-    table: pd.DataFrame, declaration: dict[str, Any], folds: Folds, family: str, hyperparameters: Hyperparameters,
-    threshold: float, seed: int, threads: int,
-) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
-    """Fit on each fold; returns the scores (a row for each fold and side) and the out-of-fold predictions.
+    table: pd.DataFrame, declaration: dict[str, Any], folds: Folds, recipe: Recipe, threshold: float
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Fit on each fold; return the scores (a row for each fold and side) and the out-of-fold predictions.
 
-    Predictions have columns row (position), fold, target and probability, in the table's order; forward-in-time folds
-    leave the oldest rows out.
+    Predictions have columns row (position), fold, target and probability, in the table's order. Folds that go forward
+    in time leave out the oldest rows.
     """
-    features: list[FeatureRecord] = declaration["features"]
+    task, features = task_for(declaration), declaration["features"]
     X, y = table[[feature["name"] for feature in features]], table[declaration["target"]].to_numpy()
     scores, predictions = [], []
     for number, (fit, judge) in enumerate(folds):
-        pipeline = build_pipeline(family, hyperparameters, features, seed=seed, threads=threads).fit(
-            X.iloc[fit], y[fit]
-        )
+        pipeline = recipe.build(features).fit(X.iloc[fit], y[fit])
         for side, rows in (("train", fit), ("test", judge)):
-            probability = pipeline.predict_proba(X.iloc[rows])[:, 1]
-            scores.append({"fold": number, "side": side, **score_predictions(y[rows], probability, threshold)})
+            probability = task.predict(pipeline, X.iloc[rows])
+            scores.append({"fold": number, "side": side, **task.score_fold(y[rows], probability, threshold)})
         predictions.append(pd.DataFrame({"row": judge, "fold": number, "target": y[judge], "probability": probability}))
     return pd.DataFrame(scores), pd.concat(predictions).sort_values("row", kind="stable", ignore_index=True)
-
-
-def score_predictions(target: Array, probability: Array, threshold: float) -> dict[str, float]:
-    """The textbook's five: accuracy, precision, recall and F1 at the threshold, and ROC AUC."""
-    predicted = probability >= threshold
-    return {
-        "accuracy": float(accuracy_score(target, predicted)),
-        "precision": float(precision_score(target, predicted, zero_division=0)),
-        "recall": float(recall_score(target, predicted)),
-        "f1": float(f1_score(target, predicted)),
-        "roc_auc": float(roc_auc_score(target, probability)),
-    }
 
 
 def summarise_scores(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
@@ -74,11 +59,6 @@ def choose_calibration(asked: str, losses: dict[str, float]) -> str:
     return asked if asked != "auto" else min(losses, key=losses.__getitem__)
 
 
-def set_threshold(cost: dict[str, float]) -> float:
-    """The probability from which predicting the positive class costs less: FP / (FP + FN) (Elkan, 2001, eq. 2)."""
-    return cost["false_positive"] / (cost["false_positive"] + cost["false_negative"])
-
-
 def trace_costs(target: Array, probability: Array, cost: dict[str, float], steps: int = 99) -> pd.DataFrame:
     """Mean cost of a decision at each threshold between 0 and 1."""
     thresholds = np.linspace(0, 1, steps + 2)[1:-1]
@@ -90,13 +70,12 @@ def trace_costs(target: Array, probability: Array, cost: dict[str, float], steps
 
 
 def fit_model(
-    table: pd.DataFrame, declaration: dict[str, Any], predictions: pd.DataFrame, family: str, hyperparameters: Hyperparameters,
-    calibration: str, seed: int, threads: int,
-) -> CalibratedClassifier:  # fmt: skip
+    table: pd.DataFrame, declaration: dict[str, Any], predictions: pd.DataFrame, recipe: Recipe, calibration: str
+) -> CalibratedClassifier:
     """Fit the pipeline on every training row, and the calibrator on the out-of-fold predictions."""
     features: list[FeatureRecord] = declaration["features"]
     X, y = table[[feature["name"] for feature in features]], table[declaration["target"]].to_numpy()
-    pipeline = build_pipeline(family, hyperparameters, features, seed=seed, threads=threads).fit(X, y)
+    pipeline = recipe.build(features).fit(X, y)
     calibrator = Calibrator(calibration).fit(predictions["probability"].to_numpy(), predictions["target"].to_numpy())
     return CalibratedClassifier(pipeline, calibrator)
 
@@ -116,7 +95,7 @@ def describe_model(
         "features": [feature["name"] for feature in declaration["features"]],
         "target": declaration["target"],
         "positive": declaration["positive"],
-        "threshold": set_threshold(cost),
+        "threshold": task_for(declaration).set_threshold(cost),
         "calibration": calibration,
         "cost": cost,
         "train_rows": declaration["split"]["train_rows"],

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,13 @@ import pandas as pd
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sklearn.base import clone
-from sklearn.metrics import roc_auc_score
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import hash_file
+from lifecycle.core.params import Range, Scalar, Tune
 from lifecycle.modeling import pipelines
 from lifecycle.modeling.pipelines import FeatureRecord, Hyperparameters, build_preparation, find_family
+from lifecycle.modeling.task import Task, task_for
 from lifecycle.modeling.tracking import TAG, find_run, log_run
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 Folds = list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
 Matrices = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]
 Prepared = dict[str, list[Matrices]]
-Spaces = dict[str, dict[str, Any]]
+Spaces = Mapping[str, Mapping[str, Any]]  # by family and hyperparameter
+Space = Range | list[Scalar]
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 PRUNED_AFTER = 1  # folds that every trial may have
 
@@ -82,10 +84,8 @@ def sample_rows(table: pd.DataFrame, declaration: dict[str, Any], most: int, see
     """At most so many rows of a feature table, at random and in its order; of each class as large a share as it has."""
     if len(table) <= most:
         return table
-    generator = np.random.default_rng(seed)
-    places = table.groupby(declaration["target"], sort=True).indices.values()
-    chosen = [generator.choice(rows, round(most * len(rows) / len(table)), replace=False) for rows in places]
-    return table.iloc[np.sort(np.concatenate(chosen))].reset_index(drop=True)
+    places = task_for(declaration).sample_rows(table[declaration["target"]], most, seed)
+    return table.iloc[places].reset_index(drop=True)
 
 
 def prepare_folds(table: pd.DataFrame, declaration: dict[str, Any], folds: Folds, families: Spaces) -> Prepared:
@@ -121,25 +121,23 @@ def put_first(study: optuna.Study, first: Spaces, families: Spaces) -> None:
 
 
 def run_trials(
-    study: optuna.Study, prepared: Prepared, *,
-    families: Spaces, trials: int, startup_trials: int, seed: int, threads: int,
-) -> Iterator[FrozenTrial]:  # fmt: skip
-    """Run what is missing of `trials` trials, giving each when it is finished.
+    study: optuna.Study, prepared: Prepared, tuning: Tune, task: Task, seed: int, threads: int
+) -> Iterator[FrozenTrial]:
+    """Run the trials that a study still lacks, and yield each when it is finished.
 
-    The sampler is seeded anew for each trial from `seed` and the number of those finished, so that a resumed study
-    goes on as the uninterrupted one would. The first trials take each family in turn.
+    The sampler is seeded for each trial from `seed` and the number of finished trials, so that a resumed study
+    continues as an uninterrupted one would. The first trials take each family in turn.
     """
-    names = list(families)
-    while (done := len(finished_trials(study))) < trials:
-        fixed = {"family": names[done % len(names)]} if done < startup_trials else {}
-        study.sampler = seed_sampler(
-            int(np.random.SeedSequence([seed, done]).generate_state(1)[0]), startup_trials, fixed
-        )
+    names = list(tuning.families)
+    while (done := len(finished_trials(study))) < tuning.trials:
+        fixed = {"family": names[done % len(names)]} if done < tuning.startup_trials else {}
+        sampler_seed = int(np.random.SeedSequence([seed, done]).generate_state(1)[0])
+        study.sampler = seed_sampler(sampler_seed, tuning.startup_trials, fixed)
         trial = study.ask()
-        family, hyperparameters = suggest_hyperparameters(trial, families)
+        family, hyperparameters = suggest_hyperparameters(trial, tuning.families)
         try:
             model = find_family(family).build(hyperparameters, seed, threads)
-            score = score_trial(trial, model, prepared[family])
+            score = score_trial(trial, model, prepared[family], task)
             yield study.tell(trial, score)
         except optuna.TrialPruned:
             yield study.tell(trial, state=TrialState.PRUNED)
@@ -153,27 +151,26 @@ def seed_sampler(seed: int, startup_trials: int, fixed: dict[str, Any]) -> optun
         return optuna.samplers.PartialFixedSampler(fixed, sampler) if fixed else sampler
 
 
-def suggest_hyperparameters(trial: Trial, families: Spaces) -> tuple[str, Hyperparameters]:
+def suggest_hyperparameters(trial: Trial, families: Mapping[str, Mapping[str, Space]]) -> tuple[str, Hyperparameters]:
     """A family and its hyperparameters from their search spaces; the study names each `family.hyperparameter`."""
     family = str(trial.suggest_categorical("family", list(families)))
     return family, {name: suggest_value(trial, f"{family}.{name}", space) for name, space in families[family].items()}
 
 
-def suggest_value(trial: Trial, name: str, space: Any) -> Any:
-    """A value from a range {low, high, log} or from a list of choices."""
+def suggest_value(trial: Trial, name: str, space: Space) -> Any:
+    """Suggest a value from a range or from a list of choices."""
     if isinstance(space, list):
         return trial.suggest_categorical(name, space)
-    if isinstance(space["low"], int) and isinstance(space["high"], int):
-        return trial.suggest_int(name, space["low"], space["high"], log=space["log"])
-    return trial.suggest_float(name, space["low"], space["high"], log=space["log"])
+    if isinstance(space.low, int) and isinstance(space.high, int):
+        return trial.suggest_int(name, space.low, space.high, log=space.log)
+    return trial.suggest_float(name, space.low, space.high, log=space.log)
 
 
-def score_trial(trial: Trial, model: Any, folds: list[Matrices]) -> float:
-    """The mean ROC AUC over the folds; raises optuna.TrialPruned as soon as the pruner gives the trial up."""
+def score_trial(trial: Trial, model: Any, folds: list[Matrices], task: Task) -> float:
+    """Return the mean of the task's objective over the folds; raises optuna.TrialPruned as soon as the pruner gives the trial up."""
     scores: list[float] = []
     for step, (X_fit, y_fit, X_judge, y_judge) in enumerate(folds):
-        probability = clone(model).fit(X_fit, y_fit).predict_proba(X_judge)[:, 1]
-        scores.append(float(roc_auc_score(y_judge, probability)))
+        scores.append(task.score(y_judge, task.predict(clone(model).fit(X_fit, y_fit), X_judge)))
         trial.report(float(np.mean(scores)), step)
         if step + 1 < len(folds) and trial.should_prune():
             raise optuna.TrialPruned
