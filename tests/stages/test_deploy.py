@@ -14,6 +14,7 @@ from lifecycle.serving.bundle import Bundle, load_bundle, write_bundle
 from lifecycle.serving.compiler import compile_model
 from lifecycle.stages import deploy, train
 from tests.support.contracts import make_contract, make_table
+from tests.support.tuning import make_result
 
 CONTRACT = make_contract(plan={"nullable": True, "values": None}, spend={"missing": "category"})
 DERIVED = {"pace": "spend / (1 + months)", "basic": '(plan == "basic") * months'}
@@ -38,7 +39,7 @@ def build(customers: pd.DataFrame, family: str, calibration: str, folder: Path) 
     cost = {"false_positive": 1.0, "false_negative": 1.0}
     metadata = train.describe_model(
         declaration,
-        {"family": family, "hyperparameters": recipe.hyperparameters},
+        make_result(family, recipe.hyperparameters),
         calibration=calibration,
         cost=cost,
         files={},

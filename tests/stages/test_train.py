@@ -11,6 +11,7 @@ from lifecycle.modeling.pipelines import Recipe, build_pipeline, split_folds
 from lifecycle.modeling.task import BinaryTask
 from lifecycle.stages import train
 from tests.support.contracts import make_contract, make_table
+from tests.support.tuning import make_result
 
 COST = {"false_positive": 1.0, "false_negative": 3.0}
 RECIPE = Recipe("logistic", {"C": 1.0}, seed=0, threads=1)
@@ -72,7 +73,7 @@ def save(made: tuple[pd.DataFrame, dict], folder: Path) -> str:
     table, declaration = made
     _, predictions = validate(made)
     model = train.fit_model(table, declaration, predictions, RECIPE, "sigmoid")
-    best = {"family": "logistic", "hyperparameters": {"C": 1.0}}
+    best = make_result("logistic", {"C": 1.0})
     source = folder.with_suffix(".source")
     source.write_text("rows")
     metadata = train.describe_model(declaration, best, calibration="sigmoid", cost=COST, files={"train": source})

@@ -126,8 +126,8 @@ def test_the_best_is_the_best_complete_one() -> None:
         "settings": [json.dumps({"x": number}) for number in range(4)],
     })  # fmt: skip
     best = tune.choose_best(trials)
-    assert (best["family"], best["hyperparameters"], best["pruned"]) == ("b", {"x": 2}, 1)
-    assert best["families"] == {"b": 0.8, "a": 0.7}
+    assert (best.family, best.hyperparameters, best.pruned) == ("b", {"x": 2}, 1)
+    assert best.families == {"b": 0.8, "a": 0.7}
     assert tune.describe_families(best) == "Best of each family: b 0.8000, a 0.7000."
 
 

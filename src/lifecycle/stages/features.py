@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 from lifecycle.core.contract import Column, Contract, Role
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.expressions import parse_expression
-from lifecycle.core.paths import PARAMS
+from lifecycle.core.paths import FEATURES, PARAMS
 from lifecycle.core.progress import show_progress
 from lifecycle.core.tables import TableWriter, count_rows, open_table
+from lifecycle.features.definitions import FeatureDeclaration
 from lifecycle.features.inputs import to_array
 from lifecycle.modeling.task import task_for
 from lifecycle.validation.conversion import map_distinct, read_frames, spell_out
@@ -199,6 +200,21 @@ def describe_split(
         "train_rate": float(target[~held_out].mean()),
         "test_rate": float(target[held_out].mean()),
     }
+
+
+def declare_features(
+    contract: Contract, features: list[dict[str, Any]], division: dict[str, Any]
+) -> FeatureDeclaration:
+    """Return the record of the features and of the split, which is written to features.json."""
+    record = {
+        "target": contract.target,
+        "positive": contract.positive,
+        "id": contract.names(Role.ID),
+        "time": contract.time,
+        "features": features,
+        "split": division,
+    }
+    return FeatureDeclaration.parse(record, FEATURES)
 
 
 def write_features(

@@ -13,6 +13,7 @@ from lifecycle.core.files import hash_file
 from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
 from lifecycle.modeling.metrics import count_decisions
 from lifecycle.modeling.pipelines import FeatureRecord, Recipe
+from lifecycle.modeling.records import TuningResult
 from lifecycle.modeling.task import task_for
 
 Array = np.ndarray[Any, Any]
@@ -82,7 +83,7 @@ def fit_model(
 
 def describe_model(
     declaration: dict[str, Any],
-    best: dict[str, Any],
+    best: TuningResult,
     *,
     calibration: str,
     cost: dict[str, float],
@@ -90,8 +91,8 @@ def describe_model(
 ) -> dict[str, Any]:
     """What stands beside the model: enough to use it, and the hashes of what it was made of."""
     return {
-        "family": best["family"],
-        "hyperparameters": best["hyperparameters"],
+        "family": best.family,
+        "hyperparameters": best.hyperparameters,
         "features": [feature["name"] for feature in declaration["features"]],
         "target": declaration["target"],
         "positive": declaration["positive"],

@@ -22,6 +22,7 @@ from lifecycle.core.files import hash_file
 from lifecycle.core.params import Range, Scalar, Tune
 from lifecycle.modeling import pipelines
 from lifecycle.modeling.pipelines import FeatureRecord, Hyperparameters, build_preparation, find_family
+from lifecycle.modeling.records import TuningResult
 from lifecycle.modeling.task import Task, task_for
 from lifecycle.modeling.tracking import TAG, find_run, log_run
 
@@ -215,20 +216,20 @@ def read_hyperparameters(trial: FrozenTrial) -> Hyperparameters:
     return {name.partition(".")[2]: value for name, value in trial.params.items() if name != "family"}
 
 
-def choose_best(table: pd.DataFrame) -> dict[str, Any]:
-    """The winner among complete trials (the earlier one where two are equal), and each family's best score."""
+def choose_best(table: pd.DataFrame) -> TuningResult:
+    """Return the best complete trial (the earlier of two equal ones), and the best score of each family."""
     complete = table[table["state"] == "complete"]
     best = complete.iloc[int(complete["roc_auc"].argmax())]
     families = complete.groupby("family")["roc_auc"].max().sort_values(ascending=False)
-    return {
-        "family": best["family"],
-        "hyperparameters": json.loads(best["settings"]),
-        "roc_auc": float(best["roc_auc"]),
-        "trial": int(best["trial"]),
-        "trials": len(table),
-        "pruned": int((table["state"] == "pruned").sum()),
-        "families": {str(name): float(score) for name, score in families.items()},
-    }
+    return TuningResult(
+        family=best["family"],
+        hyperparameters=json.loads(best["settings"]),
+        roc_auc=float(best["roc_auc"]),
+        trial=int(best["trial"]),
+        trials=len(table),
+        pruned=int((table["state"] == "pruned").sum()),
+        families={str(name): float(score) for name, score in families.items()},
+    )
 
 
 def measure_importance(trials: list[FrozenTrial], family: str, seed: int) -> dict[str, float]:
@@ -269,6 +270,7 @@ def score_of(trial: FrozenTrial) -> float:
     return trial.value if trial.state == TrialState.COMPLETE and trial.value is not None else float("-inf")
 
 
-def describe_families(best: dict[str, Any]) -> str:
-    """Each family's best score in a sentence."""
-    return "Best of each family: " + ", ".join(f"{name} {score:.4f}" for name, score in best["families"].items()) + "."
+def describe_families(best: TuningResult) -> str:
+    """Describe each family's best score in a sentence."""
+    scores = ", ".join(f"{name} {score:.4f}" for name, score in best.families.items())
+    return f"Best mean ROC AUC of each family: {scores}."
