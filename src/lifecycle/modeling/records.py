@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from lifecycle.core.records import Frozen
 
 
@@ -17,7 +19,7 @@ class TuningResult(Frozen):
     trials: int
     pruned: int
     families: dict[str, float]
-    importance: dict[str, float] = {}
+    importance: dict[str, float] = Field(default_factory=dict)
 
     def describe_hyperparameters(self) -> str:
         """Return the hyperparameters as text, numbers with four digits."""
