@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: threads that wait for one another take minutes
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # or, where a test wants several, spin while they wait
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from lifecycle.pipeline.forkserver import start_parent
 from tests.support.dags import Airflow, install_airflow
 from tests.support.evidence import keep_evidence
 
@@ -57,6 +59,22 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LIFECYCLE_ROOT", str(root))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return root
+
+
+@pytest.fixture(scope="session")
+def warm_parent() -> Iterator[dict[str, str]]:
+    """A warm parent for all tests of this process that name it; the environment variable by which it is found."""
+    with start_parent() as variable:
+        yield variable
+
+
+@pytest.fixture(scope="module")
+def warm(warm_parent: dict[str, str]) -> Iterator[None]:
+    """All stages of a module's tests run by a warm parent; what they print is not seen by `capsys`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in warm_parent.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture

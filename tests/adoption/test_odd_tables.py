@@ -13,7 +13,8 @@ from lifecycle.core import paths
 from lifecycle.core.files import read_json
 from lifecycle.core.params import load_params, read_yaml
 from lifecycle.core.paths import Project
-from lifecycle.pipeline.runner import STAGES, run_stage
+from lifecycle.pipeline.forkserver import run_stage
+from lifecycle.pipeline.runner import STAGES
 from lifecycle.pipeline.workspaces import enter_workspace, write_yaml
 from lifecycle.serving.acceptance import prepare_workspace, start_server
 from lifecycle.serving.bundle import load_bundle
@@ -21,7 +22,7 @@ from lifecycle.stages.deploy import describe_champion
 from lifecycle.stages.report import write_report
 from tests.support.odd_tables import TABLES, make_table
 
-pytestmark = pytest.mark.integration  # minutes: every stage, in a kernel each
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("warm")]  # minutes: every stage, in a kernel each
 
 QUICK: dict[str, dict[str, Any]] = {
     "tune": {"trials": 3, "startup_trials": 3},

@@ -10,7 +10,6 @@ from sklearn import metrics as reference
 from lifecycle.monitoring.degradation import (
     METRICS,
     describe_performance,
-    detect_changes,
     expect_performance,
     expect_tally,
     has_classes,
@@ -224,35 +223,3 @@ def test_an_effect_too_small_to_matter_is_not_told(baseline: dict[str, Any]) -> 
 def test_both_classes_are_asked_for(truths: list[int], least: int, expected: bool) -> None:
     """Two rows of each at least: DeLong's variance needs them."""
     assert has_classes(np.array(truths, dtype=np.int8), least) is expected
-
-
-# --- streams
-
-
-def stream(seed: int, quiet: int, loud: int) -> list[float]:
-    """Losses beyond what was promised, as truths come: calibrated ones, then those of a turned relation."""
-    parts = [draw(seed, quiet), draw(seed + 1, loud, turned=0.6)]
-    return [float(loss) for truth, p in parts for loss in (truth - p) ** 2 - p * (1 - p)]
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_streaming_detectors_find_a_planted_change_after_it(seed: int) -> None:
-    found = detect_changes(stream(seed, 1500, 1500))
-    assert set(found) == {"adwin", "page_hinkley"}
-    for name, place in found.items():
-        assert place is not None and 1500 <= place < 2400, name
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_streaming_detectors_find_nothing_where_nothing_is(seed: int) -> None:
-    assert detect_changes(stream(seed, 3000, 0)) == {"adwin": None, "page_hinkley": None}
-
-
-def test_streaming_detectors_take_an_empty_stream_and_know_no_future() -> None:
-    assert detect_changes([]) == {"adwin": None, "page_hinkley": None}
-    losses = stream(0, 800, 800)
-    first = detect_changes(losses)
-    for name, place in first.items():
-        assert place is not None
-        assert detect_changes(losses[: place + 1])[name] == place
-        assert detect_changes(losses[:place])[name] is None

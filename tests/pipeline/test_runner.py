@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import psutil
 import pytest
 
 from lifecycle.cli.main import main
@@ -161,7 +162,7 @@ def test_an_interruption_leaves_no_kernel_and_a_clean_restart(project: Path, sig
     os.kill(running.pid, signal_number)
     told = running.communicate(timeout=30)[1]
     deadline = time.monotonic() + 15
-    while Path(f"/proc/{kernel}").exists():
+    while psutil.pid_exists(kernel):
         assert time.monotonic() < deadline, "the kernel outlived its runner"
         time.sleep(0.1)
     if signal_number == signal.SIGINT:

@@ -38,7 +38,8 @@ def locked(lock: str) -> dict[str, Requirement]:
 
 def test_the_lock_holds_what_is_declared(declared: dict[str, Any], locked: dict[str, Requirement]) -> None:
     extras = [each for extra in declared["project"]["optional-dependencies"].values() for each in extra]
-    wanted = [*declared["project"]["dependencies"], *extras, *declared["dependency-groups"]["dev"]]
+    groups = [each for name in ("serve", "docs", "dev") for each in declared["dependency-groups"][name]]
+    wanted = [*declared["project"]["dependencies"], *extras, *groups]
     for requirement in map(Requirement, wanted):
         found = locked[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(next(iter(found.specifier)).version), f"{requirement} and {found}"
@@ -68,6 +69,22 @@ def test_conda_gets_the_same(checkout: Path, declared: dict[str, Any]) -> None:
     python = next(package for package in packages if package.startswith("python "))
     assert SpecifierSet(python.removeprefix("python ")) == SpecifierSet(declared["project"]["requires-python"])
     assert pip["pip"] == ["--requirement requirements.txt"]
+
+
+def test_the_makefile_and_ci_know_the_same_pythons(checkout: Path, declared: dict[str, Any]) -> None:
+    supported = SpecifierSet(declared["project"]["requires-python"])
+    minors = [minor for minor in range(40) if f"3.{minor}" in supported]
+    oldest, newest = f"3.{minors[0]}", f"3.{minors[-1]}"
+    makefile = (checkout / "Makefile").read_text(encoding="utf-8")
+    assert f"(3, {minors[0]}) <= sys.version_info < (3, {minors[-1] + 1})" in makefile
+    assert all(f" python3.{minor}" in makefile for minor in minors)
+    assert makefile.count(f"Python {oldest} to {newest}") == 2 and f"--python-version {oldest} " in makefile
+    jobs = read_yaml(checkout / ".github/workflows/ci.yml")["jobs"]
+    tried = [
+        step["with"]["python-version"] for step in jobs["rebuild"]["steps"] if "setup-python" in step.get("uses", "")
+    ]
+    assert tried + jobs["test"]["strategy"]["matrix"]["python-version"] == [f"3.{minor}" for minor in minors]
+    assert f"{oldest} to {newest}" in (checkout / "README.md").read_text(encoding="utf-8")
 
 
 def test_nothing_tracked_names_a_registry_or_this_machine(checkout: Path) -> None:

@@ -363,7 +363,7 @@ def test_a_delivery_stops_at_the_first_failure(checkout: Path, tmp_path: Path, f
     assert calls[-1] == failing
 
 
-@pytest.mark.parametrize("script", ["deliver.sh", "smoke_container.sh", "try_container.sh"])
+@pytest.mark.parametrize("script", ["deliver.sh", "smoke_container.sh", "try_container.sh", "try_python.sh"])
 def test_scripts_are_whole(checkout: Path, script: str) -> None:
     path = checkout / "ops" / script
     assert os.access(path, os.X_OK)

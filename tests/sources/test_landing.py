@@ -98,7 +98,10 @@ def test_nothing_landed_is_a_sentence(tmp_path: Path) -> None:
     ("damage", "message"),
     [
         (lambda path: path.unlink(), "is missing, though a commit record lists it"),
-        (lambda path: path.write_bytes(path.read_bytes().replace(b"alpha", b"ALPHA")), "was altered after it was landed"),
+        (
+            lambda path: path.write_bytes(path.read_bytes().replace(b"alpha", b"ALPHA")),
+            "was altered after it was landed",
+        ),
     ],
 )
 def test_a_file_that_is_gone_or_was_altered_is_named(tmp_path: Path, damage: Any, message: str) -> None:

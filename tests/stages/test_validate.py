@@ -27,7 +27,7 @@ from lifecycle.validation.checks import (
     check_rows,
     check_time,
 )
-from lifecycle.validation.pii import KEY_VARIABLE, narrow_columns, plan_protection
+from lifecycle.validation.pii import _KEY_VARIABLE, narrow_columns, plan_protection
 from tests.support.contracts import make_contract
 
 
@@ -120,7 +120,7 @@ def test_a_clean_table_passes_every_check(clean: pd.DataFrame, reference: dict[s
     assert made["verdict"]["dropped"] == ["name"]
     assert "name" not in made["valid"]
     validate.require_passed(made["verdict"])
-    assert validate.describe_quarantine(made["verdict"]) == "Every row keeps the contract: the quarantine is empty."
+    assert validate.describe_quarantine(made["verdict"]) == "Every row satisfies the contract: the quarantine is empty."
     assert validate.describe_outcome_text(made["verdict"]).startswith(
         "**300 valid rows** without `name` went to `data/validated/table"
     )
@@ -175,7 +175,7 @@ def test_the_verdict_stops_past_the_tolerance(clean: pd.DataFrame, tmp_path: Pat
         ProjectError, match=r"4 \(1\.3%\) of 300 rows.*tolerates 1\.0%: months: expected at least 0 \(3 rows\)"
     ):
         validate.require_passed(verdict)
-    assert "nothing went on" in validate.describe_outcome_text(verdict)
+    assert "the next stage does not run" in validate.describe_outcome_text(verdict)
     assert "**4 rows" in validate.describe_quarantine(verdict)
 
 
@@ -192,7 +192,7 @@ def test_one_class_and_forbidden_personal_data_stop_it(clean: pd.DataFrame, tmp_
 
 
 def test_nothing_personal_is_written(clean: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(KEY_VARIABLE, "a secret of some length")
+    monkeypatch.setenv(_KEY_VARIABLE, "a secret of some length")
     raw = change(clean, "months", {3: -1}).assign(
         name="Ann Example", note=[f"u{place}@x.org" for place in range(300)], plan=["ann@x.org", *clean["plan"][1:]]
     )
@@ -220,7 +220,7 @@ def test_a_column_that_the_reference_lacks_is_named(customers: pd.DataFrame, tmp
     old = validate.describe_reference(tmp_path / "raw.parquet", make_contract(), make_folder(tmp_path))
     del old["columns"]["spend"]
     made = walk(customers, make_contract(), tmp_path, reference=old)
-    assert made["checks"]["drift"]["message"].endswith("The reference has no 'spend'.")
+    assert made["checks"]["drift"]["message"].endswith("The profile lacks 'spend'.")
 
 
 def test_many_rows_are_sampled_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -165,22 +165,3 @@ def compare_residuals(baseline: Record, target: Array, probability: Array) -> Re
     apart = {name: now[name]["mean"] - before[name]["mean"] for name in now}
     tests = [means_pvalue(apart[name], now[name]["variance"] + before[name]["variance"]) for name in now]
     return {**apart, "p": combine_p(tests), "used": len(target)}
-
-
-def detect_changes(losses: Iterable[float]) -> dict[str, int | None]:
-    """Where streaming detectors first notice that a loss within -1 and 1 has changed: positions, None where never.
-
-    ADWIN (Bifet & Gavaldà 2007, SDM) and Page-Hinkley (Page 1954, Biometrika 41), as the library `river` has them.
-    """
-    from river.drift import ADWIN, PageHinkley
-
-    kinds: dict[str, Any] = {"adwin": ADWIN, "page_hinkley": PageHinkley}  # untyped
-    detectors = {"adwin": kinds["adwin"](delta=0.002), "page_hinkley": kinds["page_hinkley"](mode="up", threshold=15.0)}
-    first: dict[str, int | None] = dict.fromkeys(detectors)
-    for place, loss in enumerate(losses):
-        for name, detector in detectors.items():
-            if first[name] is None:
-                detector.update((loss + 1) / 2 if name == "adwin" else loss)
-                if detector.drift_detected:
-                    first[name] = place
-    return first

@@ -11,7 +11,7 @@ from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import read_json, replace_file
 from lifecycle.core.paths import Project
-from lifecycle.pipeline.runner import run_stage
+from lifecycle.pipeline.forkserver import run_stage
 from lifecycle.pipeline.workspaces import create_workspace, enter_workspace, link_path
 from lifecycle.promotion.releases import find_release, read_champion, read_release
 

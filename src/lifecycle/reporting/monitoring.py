@@ -174,18 +174,13 @@ def draw_performance(performance: pd.DataFrame, metrics: Mapping[str, str], befo
     return figure
 
 
-def draw_losses(losses: pd.DataFrame, found: Mapping[str, int | None]) -> Figure:
-    """The running sum of each truth's loss beyond what was promised, and where the streaming detectors noticed."""
+def draw_losses(losses: pd.DataFrame) -> Figure:
+    """The running sum of each truth's loss beyond what was promised."""
     figure, (axes,) = new_grid(1, columns=1, height=2.6)
     axes.plot(losses["told_at"], losses["loss"].cumsum(), color=NEGATIVE, linewidth=1.6)
     axes.axhline(0, color=NEUTRAL, linewidth=1, linestyle=":")
-    for (name, place), colour in zip(found.items(), (POSITIVE, ACCENT), strict=False):
-        if place is not None:
-            axes.axvline(losses["told_at"].iloc[place], color=colour, linewidth=1.4, label=name.replace("_", "-"))
     axes.set(title="Loss beyond what was promised, added up as truths come", ylabel="squared error")
     axes.tick_params(labelsize=7.5)
-    if any(place is not None for place in found.values()):
-        axes.legend(fontsize=8, loc="upper left")
     return figure
 
 

@@ -19,7 +19,7 @@ from lifecycle.core.params import load_params, read_yaml
 from lifecycle.core.paths import Project
 from lifecycle.monitoring.live import ROOT as LIVE
 from lifecycle.monitoring.live import describe_alerts, monitor_live
-from lifecycle.pipeline.runner import run_stage
+from lifecycle.pipeline.forkserver import run_stage
 from lifecycle.pipeline.workspaces import create_workspace, enter_workspace, link_path, write_yaml
 from lifecycle.retraining.rules import NOBODY, list_calls
 

@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +124,8 @@ def describe_reference(
     reference["columns"][PREDICTION] = sketch_column(pd.Series(probability), "numeric")
     truth = (held_out[contract.target] == contract.positive).to_numpy()
     moved = {record["column"]: record["attribution"] for record in importance}
-    total = sum(moved.values()) or 1.0
+    # not `sum`, which compensates rounding errors since Python 3.12, and so gives another last digit there
+    total = reduce(add, moved.values(), 0.0) or 1.0
     cost = model.metadata["cost"]
     return {
         **reference,

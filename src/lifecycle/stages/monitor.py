@@ -476,18 +476,6 @@ def choose_moved(table: pd.DataFrame | None, reference: Record, most: int = 4) -
     return [str(name) for name in moved.sort_values("psi", ascending=False, kind="stable")["column"].head(most)]
 
 
-def describe_changes(losses: pd.DataFrame, found: Mapping[str, int | None]) -> str:
-    """When the streaming detectors noticed a change of the loss, in a sentence."""
-    told = [
-        f"{name.replace('_', '-')} on {losses['told_at'].iloc[place]:%Y-%m-%d}, after {place + 1:,} truths"
-        for name, place in found.items()
-        if place is not None
-    ]
-    if not told:
-        return f"The streaming detectors noticed no change of the loss in {len(losses):,} truths."
-    return f"The streaming detectors noticed a change of the loss: {'; '.join(told)}."
-
-
 def tabulate_groups(groups: pd.DataFrame) -> pd.DataFrame:
     """Live performance of the fairness columns' groups, in words."""
     shown = [

@@ -1,4 +1,4 @@
-"""Validate: every row held against the contract, the table against its reference; personal data goes no further."""
+"""The stage `validate`: check every row against the contract and the table against its profile; remove personal data."""
 
 from __future__ import annotations
 
@@ -34,21 +34,23 @@ from lifecycle.validation.sampling import choose_rows, find_span, limit_rows
 Array = np.ndarray[Any, Any]
 
 KINDS: dict[Role, Kind] = {Role.NUMERIC: "numeric", Role.CATEGORICAL: "categorical", Role.BOOLEAN: "categorical"}
-TABLE_ERRORS = ("personal", "classes")  # of these no row is guilty: failing, they stop the pipeline by themselves
-SAMPLE = 200_000  # rows at most from which associations and separations are estimated (standard error about 0.002)
+TABLE_ERRORS = ("personal", "classes")  # checks of the table as a whole: when one fails, the pipeline stops
+SAMPLE = (
+    200_000  # rows at most from which associations and univariate ROC AUC are estimated (standard error about 0.002)
+)
 LEAST_SAMPLE = 20_000
-WORK = 5 * 10**8  # rows times pairs of columns at most
-MOST = 150  # columns whose pairs are compared where some are categories, for which each pair costs a count
+WORK = 5 * 10**8  # the maximum of rows times pairs of columns
+MOST = 150  # columns whose pairs are compared when some are categorical, where each pair needs a table of counts
 
 
 def search_personal(path: Path, contract: Contract, policy: Policy) -> list[Finding]:
-    """The first pass over the raw table: what looks personal in it (see `privacy.find_personal`)."""
+    """Search the raw table for personal data, in a first pass (see `pii.find_personal`)."""
     parts = read_raw(path, contract, list_wordless(path))
     return find_personal(show_progress(parts, "personal data", count_rows(path)), contract.columns, policy)
 
 
 def survey_rows(path: Path, contract: Contract, protection: Protection, folder: Path) -> Survey:
-    """The second pass: the table as a whole, personal data left out; files in `folder` hold what memory need not."""
+    """Survey the table as a whole, without personal data, in a second pass; `folder` holds temporary files."""
     columns = narrow_columns(contract.columns, protection)
     return survey_table(read_safe(path, contract, protection), columns, folder, count_rows(path))
 
@@ -62,19 +64,19 @@ def split_rows(
     valid: Path,
     quarantine: Path,
 ) -> Split:
-    """The third pass: valid rows and quarantine, which wait beside their places until `release_tables`."""
+    """Split the table into valid rows and quarantine, in a third pass; both stay hidden until `release_tables`."""
     columns = narrow_columns(contract.columns, protection)
     aside = (hide_file(valid), hide_file(quarantine))
     return split_parts(read_safe(path, contract, protection), survey, columns, reference, aside, SAMPLE)
 
 
 def hide_file(path: Path) -> Path:
-    """Where a table waits for the verdict."""
+    """Return the path at which a table is hidden until the verdict."""
     return path.with_name(f".{path.name}")
 
 
 def release_tables(verdict: dict[str, Any], valid: Path, quarantine: Path) -> None:
-    """Put the quarantine in its place, and the valid rows where the table passed; else the former ones stay there."""
+    """Publish the quarantine, and the valid rows when the table passed; otherwise the former valid rows stay."""
     hide_file(quarantine).replace(quarantine)
     if verdict["passed"]:
         hide_file(valid).replace(valid)
@@ -83,19 +85,19 @@ def release_tables(verdict: dict[str, Any], valid: Path, quarantine: Path) -> No
 
 
 def compare_reference(reference: dict[str, Any] | None, profile: dict[str, Any]) -> pd.DataFrame:
-    """How far each column has moved from the reference profile (see `profile.compare_profiles`); empty without one."""
+    """Measure how far each column has moved from the reference profile (see `profile.compare_profiles`); empty without one."""
     if reference is None:
         return compare_profiles({"rows": 0, "columns": {}}, {"rows": 0, "columns": {}})
     return compare_profiles(reference, profile)
 
 
 def list_kinds(columns: Mapping[str, Column]) -> dict[str, Kind]:
-    """The feature columns, as association sees them."""
+    """Return the kinds of the feature columns for `association`."""
     return {name: KINDS[column.role] for name, column in columns.items() if column.role in KINDS}
 
 
 def sample_rows(valid: pd.DataFrame, pairs: int, seed: int) -> pd.DataFrame:
-    """So many rows, at random and in the table's order, that all pairs of columns are measured in seconds."""
+    """Sample rows at random, in the table's order: as many as keep all pairs of columns within seconds."""
     size = int(np.clip(WORK // max(pairs, 1), LEAST_SAMPLE, SAMPLE))
     if len(valid) <= size:
         return valid
@@ -106,9 +108,9 @@ def sample_rows(valid: pd.DataFrame, pairs: int, seed: int) -> pd.DataFrame:
 def associate_columns(
     valid: pd.DataFrame, columns: Mapping[str, Column], separation: pd.DataFrame, seed: int
 ) -> pd.DataFrame:
-    """The association of each pair of features, the target as the last: a square frame from 0 to 1.
+    """Measure the association of each pair of features, the target last: a square frame from 0 to 1.
 
-    Of more than 150 features, not all numeric, those that separate the classes best are taken.
+    Of more than 150 features, not all numeric, those with the highest univariate ROC AUC are used.
     """
     kinds = list_kinds(columns)
     if len(kinds) > MOST and "categorical" in kinds.values():
@@ -119,7 +121,7 @@ def associate_columns(
 
 
 def separate_classes(valid: pd.DataFrame, columns: Mapping[str, Column], contract: Contract, seed: int) -> pd.DataFrame:
-    """How well each feature alone separates the classes (see `separation.measure_univariate_auc`)."""
+    """Measure the univariate ROC AUC of each feature (see `univariate.measure_univariate_auc`)."""
     kinds = list_kinds(columns)
     sample = sample_rows(valid, len(kinds), seed)
     target = (sample[contract.target] == contract.positive).to_numpy(dtype=bool)
@@ -127,9 +129,9 @@ def separate_classes(valid: pd.DataFrame, columns: Mapping[str, Column], contrac
 
 
 def judge_table(checks: list[Check], contract: Contract, protection: Protection, split: Split) -> dict[str, Any]:
-    """The verdict, with all checks in the order of `CHECKS`: what checks.json holds.
+    """Return the verdict with all checks in the order of `CHECKS`, the content of checks.json.
 
-    The table passes when no more rows broke the contract than it tolerates and nothing is wrong with the whole.
+    The table passes when the contract tolerates the share of quarantined rows and no check of the whole table failed.
     """
     valid, quarantined, reasons = split.valid, split.quarantined, split.reasons
     rows, limit = valid + quarantined, contract.tolerance.quarantined
@@ -145,7 +147,7 @@ def judge_table(checks: list[Check], contract: Contract, protection: Protection,
     order = list(CHECKS)
     return {
         "passed": not wrong,
-        "because": " ".join(wrong) or (f"{told}: they stay behind." if quarantined else f"{told}."),
+        "because": " ".join(wrong) or (f"{told}: they are quarantined." if quarantined else f"{told}."),
         "rows": rows,
         "valid": valid,
         "quarantined": quarantined,
@@ -158,37 +160,37 @@ def judge_table(checks: list[Check], contract: Contract, protection: Protection,
 
 
 def describe_quarantine(verdict: dict[str, Any]) -> str:
-    """Which rows stay behind, in a sentence of Markdown."""
+    """Describe which rows are quarantined, in a sentence of Markdown."""
     if not verdict["quarantined"]:
-        return "Every row keeps the contract: the quarantine is empty."
+        return "Every row satisfies the contract: the quarantine is empty."
     share = format_percent(verdict["quarantined"] / verdict["rows"])
     rows = count_things(verdict["quarantined"], "row")
-    return f"**{rows} ({share})** stay behind in `{QUARANTINE_TABLE}`, as they came and with every reason."
+    return f"**{rows} ({share})** are in `{QUARANTINE_TABLE}`, unchanged and with every reason."
 
 
 def describe_outcome_text(verdict: dict[str, Any]) -> str:
-    """What goes on to the next stage, in a paragraph of Markdown."""
+    """Describe what the next stage gets, in a paragraph of Markdown."""
     left = [*map(quote, verdict["dropped"])]
     without = f" without {join_words(left)}" if left else ""
     kept = f"**{count_things(verdict['valid'], 'valid row')}**{without}"
     told = f"every check is in `{VALIDATION}`."
     if verdict["passed"]:
         return f"{kept} went to `{VALIDATED_TABLE}`, {verdict['quarantined']:,} to `{QUARANTINE_TABLE}`; {told}"
-    return f"The pipeline stops here: nothing went on to the next stage. {describe_quarantine(verdict)} And {told}"
+    return f"The pipeline stops here, and the next stage does not run. {describe_quarantine(verdict)} And {told}"
 
 
 def require_passed(verdict: dict[str, Any]) -> None:
-    """Stop the pipeline (ProjectError, naming the biggest reasons) when the table did not pass."""
+    """Raise ProjectError, naming the main reasons, when the table did not pass."""
     if not verdict["passed"]:
         raise ProjectError(
-            f"The table did not pass: {verdict['because']} See {VALIDATION} and the quarantine beside it."
+            f"The table did not pass: {verdict['because']} See {VALIDATION} and the quarantine in the same folder."
         )
 
 
 def describe_reference(path: Path, contract: Contract, folder: Path) -> dict[str, Any]:
-    """The reference profile of a raw table's valid rows, against which later tables are held.
+    """Profile a raw table's valid rows, as the reference that later tables are compared with.
 
-    Nothing personal is in it: what would be pseudonymised is left out. Tables are written to `folder` on the way.
+    It holds no personal data: pseudonymised columns are left out. `folder` holds temporary tables.
     """
     plan = plan_protection(contract.columns, search_personal(path, contract, "drop"))
     protection = Protection((*plan.dropped, *plan.pseudonymised), (), plan.blotted)
@@ -199,7 +201,7 @@ def describe_reference(path: Path, contract: Contract, folder: Path) -> dict[str
 
 
 def profile_file(path: Path, columns: Mapping[str, Column]) -> dict[str, Any]:
-    """The profile of a table of valid rows; the bins are cut from a sample where rows are many."""
+    """Profile a table of valid rows; the bins of a long table are computed from a sample."""
     numeric = [name for name, column in columns.items() if column.role is Role.NUMERIC]
     chosen: dict[str, list[Array]] = {name: [] for name in numeric}
     ends = dict.fromkeys(numeric, (np.inf, -np.inf))
