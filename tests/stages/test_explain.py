@@ -181,8 +181,9 @@ def make_card(parts: tuple[pd.DataFrame, pd.DataFrame, dict], **changes: Any) ->
         when={"role": "time", "dtype": "datetime"}, email={"role": "pii", "dtype": "string"}
     ).model_copy(update={"fairness": ("senior",)})
     return explain.describe_card(
-        contract, found["model"], declaration, evaluation, verdict, MANIFEST, found["importance"], found["effects"],
-        intended_use="Call <first>.", out_of_scope="Not for credit.",
+        contract, found["model"],
+        explain.CardSources(declaration, evaluation, verdict, MANIFEST, "Call <first>.", "Not for credit."),
+        found["importance"], found["effects"],
     )  # fmt: skip
 
 

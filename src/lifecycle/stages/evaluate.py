@@ -335,22 +335,23 @@ def compare_groups(
 
 def compare_protected(
     target: Array,
-    candidate: Array,
-    champion: Array | None,
+    probabilities: Mapping[str, Array],
     groups: Mapping[str, pd.Series | None],
     min_class: int,
     replicates: int,
     seed: int,
 ) -> list[Record]:
-    """Candidate and champion on each group of the fairness columns: column, level, rows, and the difference of Brier scores.
+    """Compare the Brier scores of candidate and champion on each group of the fairness columns.
 
-    The difference (less is better) is paired, with its interval and two-sided p. Groups with fewer than `min_class` rows of a
-    class are left out; without a champion to compare with there are none.
+    A record has column, category, rows and the paired difference (lower is better) with its interval and two-sided p.
+    Groups with fewer than `min_class` rows of a class are left out; without a champion in `probabilities` the list is
+    empty.
     """
+    candidate, champion = probabilities["candidate"], probabilities.get("champion")
     if champion is None:
         return []
     truth = np.asarray(target) == 1
-    losses = (np.asarray(candidate) - truth) ** 2, (np.asarray(champion) - truth) ** 2
+    losses = (candidate - truth) ** 2, (champion - truth) ** 2
     records = []
     for column, levels in groups.items():
         words = None if levels is None else levels.astype(str).to_numpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,7 @@ def tabulate_effects(effects: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Each effect in words, and its reach in percentage points."""
     rows = {name: describe_effect(effect) for name, effect in effects.items()}
     return pd.DataFrame(
-        {"the model finds it": [words for words, _ in rows.values()],
+        {"effect on the prediction": [words for words, _ in rows.values()],
          "between extremes": [f"{100 * reach:.1f} points" for _, reach in rows.values()]},
         index=list(rows),
     )  # fmt: skip
@@ -320,11 +321,27 @@ def list_hashes(model: Model) -> dict[str, str]:
     return {"model": model.sha256, **made_of}
 
 
+@dataclass(frozen=True)
+class CardSources:
+    """The records that a model card is written from, and the intended use that params.yaml states."""
+
+    declaration: Record
+    evaluation: Record
+    verdict: Record
+    manifest: Record
+    intended_use: str
+    out_of_scope: str
+
+
 def describe_card(
-    contract: Contract, model: Model, declaration: Record, evaluation: Record, verdict: Record, manifest: Record,
-    importance: pd.DataFrame, effects: Mapping[str, pd.DataFrame], *, intended_use: str, out_of_scope: str,
-) -> Record:  # fmt: skip
-    """Everything that the model card says, from the artefacts alone; its sections are those of Mitchell et al. 2019."""
+    contract: Contract,
+    model: Model,
+    sources: CardSources,
+    importance: pd.DataFrame,
+    effects: Mapping[str, pd.DataFrame],
+) -> Record:
+    """Return the content of the model card, all of it from records; the sections are those of Mitchell et al. 2019."""
+    declaration, evaluation, verdict = sources.declaration, sources.evaluation, sources.verdict
     weakest = sorted(
         (record for record in evaluation["slices"] if record["judged"]), key=lambda record: record["roc_auc"]["value"]
     )
@@ -334,8 +351,8 @@ def describe_card(
         "model": model.sha256,
         "hyperparameters": {key: format_hyperparameter(value) for key, value in model.metadata["hyperparameters"].items()},
         "verdict": verdict,
-        "intended_use": intended_use,
-        "out_of_scope": out_of_scope,
+        "intended_use": sources.intended_use,
+        "out_of_scope": sources.out_of_scope,
         "features": declaration["features"],
         "split": declaration["split"],
         "evaluation": evaluation,
@@ -355,8 +372,8 @@ def describe_card(
         "fairness": next((item["message"] for item in verdict["conditions"] if item["name"] == "max_fairness_gap"), ""),
         "important": importance.head(max(len(effects), 1)).to_dict("records"),
         "effects": {name: describe_effect(effect)[0] for name, effect in effects.items()},
-        "limits": describe_limits(contract, declaration, evaluation, manifest),
-        "manifest": manifest,
+        "limits": describe_limits(contract, declaration, evaluation, sources.manifest),
+        "manifest": sources.manifest,
         "hashes": list_hashes(model),
     }  # fmt: skip
 
