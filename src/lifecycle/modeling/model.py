@@ -1,4 +1,4 @@
-"""A fitted model and what must be known to use it, kept together in one folder."""
+"""Save and load a fitted model together with its metadata, in one folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Model:
     sha256: str
 
     def predict(self, frame: pd.DataFrame) -> np.ndarray:
-        """The probability of the positive class, float64 of shape (rows,); other columns of `frame` are not looked at.
+        """Return the probability of the positive class, float64 of shape (rows,); other columns of `frame` are ignored.
 
         Raises ProjectError when `frame` lacks a feature.
         """
@@ -45,7 +45,7 @@ class Model:
 
 
 def hash_model(folder: Path) -> str:
-    """The model's content hash: SHA-256 over its two files, hexadecimal."""
+    """Return the model's content hash: SHA-256 over its two files, hexadecimal."""
     total = hashlib.sha256()
     for name in (MODEL_FILE, METADATA_FILE):
         total.update(bytes.fromhex(hash_file(folder / name)))
@@ -53,7 +53,7 @@ def hash_model(folder: Path) -> str:
 
 
 def save_model(classifier: Any, metadata: dict[str, Any], folder: Path) -> str:
-    """Write a model into `folder`; returns its content hash. The same model gives the same bytes."""
+    """Write a model into `folder`; return its content hash. The same model results in the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     with replace_file(folder / MODEL_FILE) as aside:
         joblib.dump(classifier, aside, compress=("zlib", 6), protocol=PROTOCOL)
@@ -64,7 +64,7 @@ def save_model(classifier: Any, metadata: dict[str, Any], folder: Path) -> str:
 def load_model(folder: Path) -> Model:
     """Read a model that `save_model` wrote.
 
-    Raises ProjectError when a file is missing. joblib files run code when loaded: load only what this project made.
+    Raises ProjectError when a file is missing. joblib files run code when they are loaded: load only files of this project.
     """
     for name in (MODEL_FILE, METADATA_FILE):
         if not (folder / name).is_file():

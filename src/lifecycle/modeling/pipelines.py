@@ -1,4 +1,4 @@
-"""Pipelines: from declared features to a probability, one family of models at a time."""
+"""Build scikit-learn pipelines from declared features, for each family of models."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FenceClipper(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Clip each column to Tukey's outer fences, Q1 - 3 IQR and Q3 + 3 IQR, of the rows it was fitted on."""
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn the fences of X, shape (rows, columns); NaN is left aside."""
+        """Compute the fences of X, shape (rows, columns), without NaN."""
         first, third = np.nanquantile(np.asarray(X, dtype="float64"), [0.25, 0.75], axis=0)
         reach = 3 * (third - first)
         self.low_, self.high_ = first - reach, third + reach
@@ -36,18 +36,18 @@ class FenceClipper(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """X clipped to the fences; NaN stays."""
+        """Return X clipped to the fences; NaN stays."""
         return np.asarray(np.clip(np.asarray(X, dtype="float64"), self.low_, self.high_))
 
     def get_feature_names_out(self, names: Any = None) -> Any:
-        """The names that came in."""
+        """Return the names of the input."""
         return names
 
 
 class SplineAppender(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Beside the columns as they are, a cubic B-spline basis (de Boor 1978) of those with many values.
+    """Append a cubic B-spline basis (de Boor 1978) of the columns with many values.
 
-    Knots stand at quantiles of the rows it was fitted on; beyond the outer knots the basis stays constant.
+    Knots are at quantiles of the rows it was fitted on; beyond the outer knots the basis stays constant.
     """
 
     def __init__(self, knots: int = 5) -> None:
@@ -65,14 +65,14 @@ class SplineAppender(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """X with the bases' columns to its right."""
+        """Return X with the columns of the bases appended."""
         X = np.asarray(X, dtype="float64")
         return np.hstack([X, *(b.transform(X[:, [c]]) for c, b in zip(self.columns_, self.bases_, strict=True))])
 
 
 @dataclass(frozen=True)
 class Family:
-    """A family of models: how it is built from hyperparameters, and what its features need beforehand."""
+    """A family of models: how it is built from hyperparameters, and how its features are prepared."""
 
     build: Callable[[Hyperparameters, int, int], Any]  # hyperparameters, seed, threads
     scale: bool  # numbers standardised
@@ -80,7 +80,7 @@ class Family:
 
 
 def build_logistic(hyperparameters: Hyperparameters, seed: int, threads: int) -> Any:
-    """Logistic regression with an L2 penalty; with `knots` above 0 it sees each number also as a cubic spline."""
+    """Build a logistic regression with an L2 penalty; with `knots` above 0 it also has a cubic spline of each number."""
     hyperparameters = dict(hyperparameters)
     knots = hyperparameters.pop("knots", 0)
     model = LogisticRegression(max_iter=1000, **hyperparameters)
@@ -88,12 +88,15 @@ def build_logistic(hyperparameters: Hyperparameters, seed: int, threads: int) ->
 
 
 def build_forest(hyperparameters: Hyperparameters, seed: int, threads: int) -> Any:
-    """Random forest, on one thread: scikit-learn adds up its trees in the order in which threads end, which moves last bits."""
+    """Build a random forest that predicts on one thread.
+
+    scikit-learn adds up the trees in the order in which threads finish, which changes the last bits.
+    """
     return RandomForestClassifier(random_state=seed, n_jobs=1, **hyperparameters)
 
 
 def build_hist_boosting(hyperparameters: Hyperparameters, seed: int, threads: int) -> Any:
-    """Histogram gradient boosting."""
+    """Build histogram gradient boosting."""
     return HistGradientBoostingClassifier(random_state=seed, early_stopping=False, **hyperparameters)
 
 
@@ -119,7 +122,7 @@ class Recipe:
 
 
 def find_family(name: str) -> Family:
-    """A family by its name; raises ProjectError for an unknown one."""
+    """Return a family by its name; raise ProjectError for an unknown one."""
     if name not in FAMILIES:
         raise ProjectError(f"{PARAMS}: tune.families names {name!r}; there are {', '.join(FAMILIES)}.")
     return FAMILIES[name]
@@ -128,7 +131,7 @@ def find_family(name: str) -> Family:
 def build_pipeline(
     family: str, hyperparameters: Hyperparameters, features: list[FeatureRecord], *, seed: int, threads: int
 ) -> Pipeline:
-    """An unfitted classifier over the named feature columns: imputing, scaling and encoding are fitted with it."""
+    """Return an unfitted classifier over the feature columns, with imputation, scaling and encoding as its steps."""
     chosen = find_family(family)
     return Pipeline(
         [
@@ -139,9 +142,9 @@ def build_pipeline(
 
 
 def build_preparation(features: list[FeatureRecord], *, scale: bool, takes_missing: bool) -> ColumnTransformer:
-    """The part before the model: a column transformer with one branch for each way that columns are treated.
+    """Return the preparation before the model: a column transformer with a branch for each treatment of columns.
 
-    Unknown and rare levels share a column; the output has NaN only where `takes_missing` and the contract says `keep`.
+    Unknown and rare categories share a column; the output has NaN only where `takes_missing` and the contract says `keep`.
     """
     branches: dict[str, tuple[Any, list[str]]] = {}
     for feature in features:
@@ -153,7 +156,7 @@ def build_preparation(features: list[FeatureRecord], *, scale: bool, takes_missi
 
 
 def choose_steps(feature: FeatureRecord, *, scale: bool, takes_missing: bool) -> tuple[str, list[Any]]:
-    """How one feature is treated: the branch's name and its steps."""
+    """Return the treatment of one feature: the branch's name and its steps."""
     if feature["kind"] == "categorical":
         levels = FunctionTransformer(to_levels, feature_names_out="one-to-one")
         fill = SimpleImputer(strategy="most_frequent", keep_empty_features=True)
@@ -175,14 +178,14 @@ def choose_steps(feature: FeatureRecord, *, scale: bool, takes_missing: bool) ->
 
 
 def to_levels(frame: pd.DataFrame) -> pd.DataFrame:
-    """Categorical columns as objects with NaN where absent, however the table that they came from says so."""
+    """Return categorical columns as objects, with NaN for every kind of missing value."""
     return frame.astype(object).where(frame.notna(), np.nan)
 
 
 def split_folds(
     table: pd.DataFrame, declaration: dict[str, Any], folds: int, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Row positions (fit, judge) of each fold of a feature table, by the split that its declaration names.
+    """Return the row positions (fit, judge) of each fold of a feature table, by the split of its declaration.
 
     Raises ProjectError when a class has fewer rows than there are folds.
     """

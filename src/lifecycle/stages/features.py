@@ -1,4 +1,4 @@
-"""Features: what a model may look at, declared once, and the rows held out from it."""
+"""Features: declare what a model may read, compute it, and hold out the rows for the evaluation."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KINDS = {Role.NUMERIC: "numeric", Role.CATEGORICAL: "categorical", Role.BOOLEAN:
 
 
 def list_features(contract: Contract, columns: list[str], derived: dict[str, str]) -> list[dict[str, Any]]:
-    """Declare the features that a table with `columns` gives: the contract's, the parts of its time, and the derived.
+    """List the features of a table with `columns`: those of the contract, the parts of its time, and the derived ones.
 
     Each is a record of name, kind (numeric, categorical, boolean), source (column, time, derived), expression, the
     columns it reads, and the contract's rules for it. Raises ProjectError for an expression that reads an unknown column
@@ -62,7 +62,7 @@ def list_features(contract: Contract, columns: list[str], derived: dict[str, str
         feature = describe_feature(name, "numeric", "derived", None, text)
         if unknown := sorted(set(feature["columns"]) - usable):
             raise ProjectError(
-                f"{PARAMS}: features.derived.{name} reads {unknown}, which is no feature column of the table."
+                f"{PARAMS}: features.derived.{name} reads {unknown}, which are not feature columns of the table."
             )
         features.append(feature)
     return features
@@ -71,7 +71,7 @@ def list_features(contract: Contract, columns: list[str], derived: dict[str, str
 def describe_feature(
     name: str, kind: str, source: str, column: Column | None, expression: str | None = None
 ) -> dict[str, Any]:
-    """One feature's record; without an expression it is the column of its name."""
+    """Return one feature's record; without an expression it is the column of the same name."""
     return {
         "name": name,
         "kind": kind,
@@ -102,7 +102,7 @@ def compute_features(frame: pd.DataFrame, features: list[dict[str, Any]]) -> pd.
 
 
 def convert_column(column: pd.Series, feature: dict[str, Any]) -> pd.Series:
-    """A contract's column as a model reads it; of a boolean column's two `values`, the second one is 1."""
+    """Convert a column to the values that a model reads; of a boolean column's two `values`, the second is 1."""
     if feature["kind"] == "categorical":
         words = map_distinct(column, lambda values: values.astype(str).astype(object))
         return words.where(column.notna(), None)
@@ -113,14 +113,14 @@ def convert_column(column: pd.Series, feature: dict[str, Any]) -> pd.Series:
 
 
 def list_columns(path: Path) -> list[str]:
-    """The columns of a table."""
+    """Return the names of a table's columns."""
     return list(pq.read_schema(path).names)
 
 
 def read_keys(path: Path, contract: Contract) -> pd.DataFrame:
-    """What rows are divided by: target, ids and time of every row, the target as a category.
+    """Read what the split depends on: target (as a category), ids and time of every row.
 
-    Of more than `ROWS` rows an id is its hash, which takes 8 bytes whatever it is.
+    In a table of more than `ROWS` rows, ids are replaced by their hashes, which take 8 bytes each.
     """
     names = [name for name in contract.names(Role.TARGET, Role.ID, Role.TIME) if name in list_columns(path)]
     classes = pd.CategoricalDtype(list(contract.columns[contract.target].values or ()))
@@ -136,7 +136,7 @@ def read_keys(path: Path, contract: Contract) -> pd.DataFrame:
 
 
 def choose_split(split: str, contract: Contract, frame: pd.DataFrame) -> str:
-    """The split's strategy: what was asked for, or by time, by group or stratified as the table suggests.
+    """Return the split's strategy: `split`, or for `auto` the one that the table suggests: time, group or stratified.
 
     Raises ProjectError for a split by time or group without such a column.
     """
@@ -155,11 +155,11 @@ def choose_split(split: str, contract: Contract, frame: pd.DataFrame) -> str:
 def split_rows(
     frame: pd.DataFrame, contract: Contract, strategy: str, test_share: float, seed: int
 ) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which rows are held out: a mask of shape (rows,).
+    """Choose the rows to hold out; return a mask of shape (rows,).
 
-    By time: the newest rows, no moment on both sides. By group: whole groups. Stratified: at random, the target's rate
-    kept. By order: the last rows, of a table that grew. Of more than `ROWS` rows a hash chooses, of the group or of the row's
-    position: that takes little memory, and so many keep the rate. Raises ProjectError when a side would lack one of the classes.
+    time: the newest rows, with no moment on both sides. group: whole groups. stratified: at random, keeping the classes'
+    shares. order: the last rows, for a table that grew. In a table of more than `ROWS` rows, a hash of the group or of the
+    row's position chooses, which takes little memory. Raises ProjectError when a side would lack one of the classes.
     """
     task = task_for(contract)
     target = task.encode(frame[contract.target])
@@ -182,7 +182,7 @@ def split_rows(
 
 
 def assemble_table(frame: pd.DataFrame, computed: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """Ids, time, target (int8) and features side by side: what training and evaluation read."""
+    """Join ids, time, target (int8) and features to the table that training and evaluation read."""
     kept = [name for name in contract.names(Role.ID, Role.TIME) if name in frame]
     target = task_for(contract).encode(frame[contract.target])
     return pd.concat([frame[kept], target, computed], axis=1)
@@ -191,7 +191,7 @@ def assemble_table(frame: pd.DataFrame, computed: pd.DataFrame, contract: Contra
 def describe_split(
     frame: pd.DataFrame, held_out: np.ndarray[Any, Any], contract: Contract, strategy: str
 ) -> dict[str, Any]:
-    """Rows and positive rate of both sides, of a frame that holds the target."""
+    """Return the rows and the share of positive rows of both sides."""
     target = task_for(contract).encode(frame[contract.target])
     return {
         "strategy": strategy,
@@ -225,7 +225,7 @@ def write_features(
     train: Path,
     test: Path,
 ) -> pd.DataFrame:
-    """Compute the features of a validated table and write both sides of its division; returns their summary."""
+    """Compute the features of a validated table and write both sides of the split; return a summary."""
     rows = len(held_out)
     summary = Summary(features, rows)
     with ExitStack() as stack:
@@ -243,7 +243,7 @@ def write_features(
 
 
 def find_schema(table: pd.DataFrame, features: list[dict[str, Any]]) -> pa.Schema:
-    """The table's schema; categorical features are text, also where every value is missing."""
+    """Return the table's schema; categorical features are text, even when every value is missing."""
     words = {feature["name"]: "" for feature in features if feature["kind"] == "categorical"}
     return pa.Schema.from_pandas(
         table.head(1).assign(**words).astype(dict.fromkeys(words, object)), preserve_index=False
@@ -251,7 +251,7 @@ def find_schema(table: pd.DataFrame, features: list[dict[str, Any]]) -> pa.Schem
 
 
 class Summary:
-    """Takes computed features in parts; distinct values and medians are exact up to a bound (see `data.samples`)."""
+    """Summarises features that are computed in parts; distinct values and medians are exact up to a limit of rows."""
 
     def __init__(self, features: list[dict[str, Any]], rows: int) -> None:
         self.rows = rows
@@ -263,7 +263,7 @@ class Summary:
         self.sample: list[pd.DataFrame] = []
 
     def add(self, computed: pd.DataFrame) -> None:
-        """Take rows, whose index holds their positions in the table."""
+        """Add rows, whose index holds their positions in the table."""
         self.missing += computed.isna().sum().to_numpy()
         for name, tally in self.tallies.items():
             tally.add(computed[name])
@@ -272,11 +272,11 @@ class Summary:
         self.sample.append(numbers[choose_rows(find_span(computed), limit_rows(len(self.numeric)), self.rows)])
 
     def find_median(self, name: str) -> float:
-        """The middle of a feature's sample; a column at a time, for together they are large."""
+        """Return the median of a feature's sample, one column at a time to save memory."""
         return float(pd.concat([part[name] for part in self.sample]).median())
 
     def tabulate(self) -> pd.DataFrame:
-        """Each feature's missing share, distinct values, and least, middle and greatest value (or its commonest level)."""
+        """Return each feature's missing share, distinct values, and least, median and greatest value or most common category."""
         shares = pd.Series(self.missing / self.rows, index=self.names)
         distinct = pd.Series({name: tally.distinct for name, tally in self.tallies.items()})
         summary = pd.DataFrame({"missing": shares.map("{:.2%}".format), "distinct": distinct})

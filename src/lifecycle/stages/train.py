@@ -1,4 +1,4 @@
-"""Train: the winner, cross-validated, calibrated, fitted on the whole training part, with a threshold from costs."""
+"""Train: cross-validate, calibrate and fit the best model of tuning, and set its threshold from costs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def cross_validate(
 
 
 def summarise_scores(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation over the folds (n - 1), train and test, of each metric."""
+    """Return the mean and standard deviation (n - 1) over the folds of each metric, for train and test."""
     sides = scores.drop(columns="fold").groupby("side").agg(["mean", "std"])
     names = [name for name in scores.columns if name not in ("fold", "side")]
     return {
@@ -56,12 +56,12 @@ def summarise_scores(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
 
 
 def choose_calibration(asked: str, losses: dict[str, float]) -> str:
-    """The calibration asked for; with `auto` the one with the lowest loss (the simpler one where two are equal)."""
+    """Return the requested calibration; for `auto` the one with the lowest loss, the simpler of two equal ones."""
     return asked if asked != "auto" else min(losses, key=losses.__getitem__)
 
 
 def trace_costs(target: Array, probability: Array, cost: dict[str, float], steps: int = 99) -> pd.DataFrame:
-    """Mean cost of a decision at each threshold between 0 and 1."""
+    """Return the mean cost of a decision at each threshold between 0 and 1."""
     thresholds = np.linspace(0, 1, steps + 2)[1:-1]
     positives, negatives = np.sort(probability[target == 1]), np.sort(probability[target == 0])
     missed = np.searchsorted(positives, thresholds, side="left")
@@ -89,7 +89,7 @@ def describe_model(
     cost: dict[str, float],
     files: dict[str, Path],
 ) -> dict[str, Any]:
-    """What stands beside the model: enough to use it, and the hashes of what it was made of."""
+    """Return the metadata that is stored with the model: what its use needs, and the hashes of its inputs."""
     return {
         "family": best.family,
         "hyperparameters": best.hyperparameters,
@@ -106,10 +106,10 @@ def describe_model(
 
 
 def tabulate_decisions(target: Array, probability: Array, threshold: float) -> pd.DataFrame:
-    """The confusion matrix at the threshold."""
+    """Return the confusion matrix at the threshold as a table."""
     counts = count_decisions(target, probability, threshold)
     return pd.DataFrame(
         [[counts["tn"], counts["fp"]], [counts["fn"], counts["tp"]]],
-        index=["truly negative", "truly positive"],
-        columns=["called negative", "called positive"],
+        index=["actually negative", "actually positive"],
+        columns=["predicted negative", "predicted positive"],
     )

@@ -1,4 +1,4 @@
-"""Tune: which family of models, and which hyperparameters, by a seeded study over cross-validation folds."""
+"""Tune: choose a family of models and its hyperparameters by a seeded study over cross-validation folds."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ Prepared = dict[str, list[Matrices]]
 Spaces = Mapping[str, Mapping[str, Any]]  # by family and hyperparameter
 Space = Range | list[Scalar]
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-PRUNED_AFTER = 1  # folds that every trial may have
+PRUNED_AFTER = 1  # folds that every trial is scored on before it may be pruned
 
 
 def identify_study(inputs: dict[str, Any], files: list[Path]) -> str:
-    """A name for the study that changes with its inputs and with the code that scores: only the same may be resumed."""
+    """Return a name for the study that changes with its inputs and with the code, so that only the same study is resumed."""
     total = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
     for path in [*files, Path(pipelines.__file__), Path(__file__)]:
         total.update(bytes.fromhex(hash_file(path)))
@@ -50,7 +50,7 @@ def identify_study(inputs: dict[str, Any], files: list[Path]) -> str:
 def open_study(name: str, storage: str, folder: Path, startup_trials: int) -> optuna.Study:
     """Open or resume the study `name`, kept in a journal in `folder` or in the database at `storage`.
 
-    What an interruption left running is set aside as failed.
+    Trials that an interruption left running are marked as failed.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if storage:
@@ -72,18 +72,18 @@ def open_study(name: str, storage: str, folder: Path, startup_trials: int) -> op
 
 
 def close_study(study: optuna.Study, storage: str, folder: Path) -> None:
-    """Forget a finished study's journal: its trials are in the outputs, and a rerun is a rerun."""
+    """Delete a finished study's journal, so that the next run begins anew; the trials are in the outputs."""
     if not storage:
         (folder / f"{study.study_name}.journal").unlink(missing_ok=True)
 
 
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that came to a score or were pruned, in order."""
+    """Return the completed and the pruned trials, in order."""
     return study.get_trials(deepcopy=False, states=FINISHED)
 
 
 def sample_rows(table: pd.DataFrame, declaration: dict[str, Any], most: int, seed: int) -> pd.DataFrame:
-    """At most so many rows of a feature table, at random and in its order; of each class as large a share as it has."""
+    """Return at most `most` random rows of a feature table, in its order and with the classes' shares."""
     if len(table) <= most:
         return table
     places = task_for(declaration).sample_rows(table[declaration["target"]], most, seed)
@@ -91,10 +91,10 @@ def sample_rows(table: pd.DataFrame, declaration: dict[str, Any], most: int, see
 
 
 def prepare_folds(table: pd.DataFrame, declaration: dict[str, Any], folds: Folds, families: Spaces) -> Prepared:
-    """Each fold's matrices, (X fit, y fit, X judge, y judge), for every family: made once, not once a trial.
+    """Compute each fold's matrices (X fit, y fit, X judge, y judge) for every family, once for all trials.
 
-    Everything fitted is fitted on that fold's own training rows. Families with the same needs share their matrices; in
-    memory stand folds x rows x encoded columns x 8 bytes for each distinct need.
+    The preparation is fitted on the fold's training rows only. Families with the same preparation share their matrices;
+    memory: folds x rows x encoded columns x 8 bytes for each distinct preparation.
     """
     features: list[FeatureRecord] = declaration["features"]
     X, y = table[[feature["name"] for feature in features]], table[declaration["target"]].to_numpy()
@@ -113,7 +113,7 @@ def prepare_folds(table: pd.DataFrame, declaration: dict[str, Any], folds: Folds
 
 
 def put_first(study: optuna.Study, first: Spaces, families: Spaces) -> None:
-    """Let a study that begins try these hyperparameters before any others: a warm start (Feurer et al. 2015, AAAI)."""
+    """Make a new study try these hyperparameters first: a warm start (Feurer et al. 2015, AAAI)."""
     if study.get_trials(deepcopy=False):
         return
     for family, hyperparameters in first.items():
@@ -146,16 +146,16 @@ def run_trials(
 
 
 def seed_sampler(seed: int, startup_trials: int, fixed: dict[str, Any]) -> optuna.samplers.BaseSampler:
-    """A multivariate TPE sampler (Bergstra 2011; Falkner 2018) with some parameters fixed."""
+    """Return a multivariate TPE sampler (Bergstra 2011; Falkner 2018) with some parameters fixed."""
     pin_error_function()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # multivariate and group, for years
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the options multivariate and group
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup_trials, multivariate=True, group=True)
         return optuna.samplers.PartialFixedSampler(fixed, sampler) if fixed else sampler
 
 
 def suggest_hyperparameters(trial: Trial, families: Mapping[str, Mapping[str, Space]]) -> tuple[str, Hyperparameters]:
-    """A family and its hyperparameters from their search spaces; the study names each `family.hyperparameter`."""
+    """Suggest a family and its hyperparameters from their search spaces; the study names each `family.hyperparameter`."""
     family = str(trial.suggest_categorical("family", list(families)))
     return family, {name: suggest_value(trial, f"{family}.{name}", space) for name, space in families[family].items()}
 
@@ -170,7 +170,7 @@ def suggest_value(trial: Trial, name: str, space: Space) -> Any:
 
 
 def score_trial(trial: Trial, model: Any, folds: list[Matrices], task: Task) -> float:
-    """Return the mean of the task's objective over the folds; raises optuna.TrialPruned as soon as the pruner gives the trial up."""
+    """Return the mean of the task's objective over the folds; raise optuna.TrialPruned when the pruner stops the trial."""
     scores: list[float] = []
     for step, (X_fit, y_fit, X_judge, y_judge) in enumerate(folds):
         scores.append(task.score(y_judge, task.predict(clone(model).fit(X_fit, y_fit), X_judge)))
@@ -181,7 +181,7 @@ def score_trial(trial: Trial, model: Any, folds: list[Matrices], task: Task) -> 
 
 
 def check_families(families: Spaces) -> None:
-    """Refuse an empty list of families, or a name that is none (ProjectError)."""
+    """Raise ProjectError for an empty list of families or an unknown name."""
     if not families:
         raise ProjectError("params.yaml: tune.families is empty: name at least one family.")
     for name in families:
@@ -189,7 +189,7 @@ def check_families(families: Spaces) -> None:
 
 
 def report_trial(trial: FrozenTrial, best: float, number: int, trials: int) -> None:
-    """A line of progress on stderr, which the runner shows and keeps out of the notebook."""
+    """Print a line of progress to stderr, which the runner shows but does not store in the notebook."""
     score = "pruned" if trial.state == TrialState.PRUNED else f"{trial.value:.4f}"
     print(
         f"tune: trial {number}/{trials} {trial.params['family']} {score}, best {best:.4f}", file=sys.stderr, flush=True
@@ -197,7 +197,10 @@ def report_trial(trial: FrozenTrial, best: float, number: int, trials: int) -> N
 
 
 def tabulate_trials(trials: list[FrozenTrial]) -> pd.DataFrame:
-    """One row a trial: number, state, family, roc_auc (NaN where pruned), folds scored, and settings: the hyperparameters as JSON."""
+    """Return one row per trial: number, state, family, roc_auc (NaN when pruned), last_mean, folds scored, and settings.
+
+    `settings` holds the hyperparameters as JSON; the column keeps this name so that the file's bytes do not change.
+    """
     rows = [
         {
             "trial": number,
@@ -214,7 +217,7 @@ def tabulate_trials(trials: list[FrozenTrial]) -> pd.DataFrame:
 
 
 def read_hyperparameters(trial: FrozenTrial) -> Hyperparameters:
-    """A trial's hyperparameters without the family's name before them."""
+    """Return a trial's hyperparameters, without the family as a prefix of their names."""
     return {name.partition(".")[2]: value for name, value in trial.params.items() if name != "family"}
 
 
@@ -235,7 +238,10 @@ def choose_best(table: pd.DataFrame) -> TuningResult:
 
 
 def measure_importance(trials: list[FrozenTrial], family: str, seed: int) -> dict[str, float]:
-    """How much each setting of a family moves its score (fANOVA, Hutter et al. 2014); empty when too few trials tell."""
+    """Return how much of the score's variation each hyperparameter explains (fANOVA, Hutter et al. 2014).
+
+    Empty when there are fewer than four complete trials or all have the same score.
+    """
     chosen = [trial for trial in trials if trial.params["family"] == family and trial.state == TrialState.COMPLETE]
     names = [name for name in chosen[0].params if name != "family"]
     if len(chosen) < 4 or len({trial.value for trial in chosen}) < 2:
@@ -248,7 +254,7 @@ def measure_importance(trials: list[FrozenTrial], family: str, seed: int) -> dic
 
 
 def log_trial(client: MlflowClient, experiment: str, parent: str, trial: FrozenTrial, number: int) -> None:
-    """Log a trial as a run nested in the study's."""
+    """Log a trial as a nested run of the study's run."""
     log_run(
         client,
         experiment,
@@ -262,13 +268,13 @@ def log_trial(client: MlflowClient, experiment: str, parent: str, trial: FrozenT
 
 
 def open_parent(client: MlflowClient, experiment: str, study: str) -> str:
-    """The run that the study's trials are nested in: the one that an interruption left, or a new one."""
+    """Return the run that contains the study's trials: one that an interruption left unfinished, or a new one."""
     found = find_run(client, experiment, {"study": study}, unfinished=True)
     return found or client.create_run(experiment, run_name="tune", tags={f"{TAG}study": study}).info.run_id
 
 
 def score_of(trial: FrozenTrial) -> float:
-    """A complete trial's score, minus infinity for a pruned one."""
+    """Return a complete trial's score, minus infinity for a pruned one."""
     return trial.value if trial.state == TrialState.COMPLETE and trial.value is not None else float("-inf")
 
 
