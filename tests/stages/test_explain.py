@@ -104,22 +104,22 @@ def test_the_cases_are_a_sure_call_a_sure_all_clear_and_a_close_call() -> None:
     target = np.array([1, 0, 1, 0, 1, 0])
     probability = np.array([0.9, 0.95, 0.3, 0.01, 0.02, 0.27])
     found = explain.choose_cases(target, probability, 0.25)
-    assert found == {"A sure call": 0, "A sure all-clear": 3, "A close call": 5}
+    assert found == {"A confident positive": 0, "A confident negative": 3, "A close decision": 5}
     two = explain.choose_cases(np.array([0, 1]), np.array([0.2, 0.3]), 0.25)
-    assert two["A sure call"] == 1 and two["A sure all-clear"] == 0
+    assert two["A confident positive"] == 1 and two["A confident negative"] == 0
 
 
 @pytest.mark.parametrize(
     ("values", "mean", "words"),
     [
-        ([1.0, 2.0, 3.0], [-0.1, 0.0, 0.1], "the higher, the likelier"),
-        ([1.0, 2.0, 3.0], [0.1, 0.0, -0.1], "the higher, the less likely"),
-        ([0.0, 10.0, 100.0], [0.2, 0.0, -0.2], "the higher, the less likely, most of it below 20"),
-        ([1.0, 2.0, 3.0], [-0.1, 0.2, -0.1], "likeliest around 2"),
-        ([1.0, 2.0, 3.0], [0.1, -0.2, 0.1], "least likely around 2"),
-        ([1.0, 2.0, 3.0, 4.0], [0.0, 0.2, -0.2, 0.0], "goes up and down"),
-        ([1.0, 2.0, 3.0], [0.001, 0.0, -0.001], "hardly matters by itself"),
-        (["a", "b", "c"], [0.0, 0.3, -0.3], "likeliest with b, least with c"),
+        ([1.0, 2.0, 3.0], [-0.1, 0.0, 0.1], "rises with the value"),
+        ([1.0, 2.0, 3.0], [0.1, 0.0, -0.1], "falls with the value"),
+        ([0.0, 10.0, 100.0], [0.2, 0.0, -0.2], "falls with the value, mostly below 20"),
+        ([1.0, 2.0, 3.0], [-0.1, 0.2, -0.1], "highest around 2"),
+        ([1.0, 2.0, 3.0], [0.1, -0.2, 0.1], "lowest around 2"),
+        ([1.0, 2.0, 3.0, 4.0], [0.0, 0.2, -0.2, 0.0], "rises and falls"),
+        ([1.0, 2.0, 3.0], [0.001, 0.0, -0.001], "has hardly any effect by itself"),
+        (["a", "b", "c"], [0.0, 0.3, -0.3], "highest with b, lowest with c"),
     ],
 )
 def test_effects_in_words(values: list, mean: list[float], words: str) -> None:

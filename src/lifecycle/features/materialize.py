@@ -1,4 +1,4 @@
-"""The online store filled from the offline table, and the two compared."""
+"""Fill the online feature store from the offline table, and compare the two."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ from lifecycle.features.store import (
 
 URL_VARIABLE = "LIFECYCLE_FEATURE_STORE"
 PATIENCE = 10.0  # seconds that the cache may take for a batch
-ROLES = (Role.NUMERIC, Role.CATEGORICAL, Role.BOOLEAN, Role.TIME, Role.TEXT)  # of columns that features may read
+ROLES = (Role.NUMERIC, Role.CATEGORICAL, Role.BOOLEAN, Role.TIME, Role.TEXT)  # roles of columns that features may read
 TYPES = {
     "string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(), "datetime": pa.timestamp("us"),
 }  # fmt: skip
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - moments are in UTC, without a zone
-PART = 1 << 14  # rows that are in memory at once, as Python has them
-CLOSE = 1e-9  # relative: one row's arithmetic and that of arrays may differ in the last digits
-SHOWN = 5  # differences that are told
+PART = 1 << 14  # rows in memory at once, as Python objects
+CLOSE = 1e-9  # relative: the arithmetic of single rows and of arrays may differ in the last digits
+SHOWN = 5  # differences that are printed
 Tell = Callable[[str], None]
 
 
@@ -63,13 +63,13 @@ class Offline:
 
     @property
     def read(self) -> list[str]:
-        """All columns that are read, each once."""
+        """The columns to read, each once."""
         return list(dict.fromkeys([self.entity, *([self.time] if self.time else []), *self.columns]))
 
 
 @dataclass(frozen=True)
 class Filled:
-    """What became of a materialisation."""
+    """The result of a materialisation."""
 
     entities: int
     cached: int
@@ -80,33 +80,33 @@ class Filled:
 
 @dataclass
 class Comparison:
-    """Online against offline."""
+    """The result of a comparison of the online store with the offline table."""
 
     entities: int = 0
     values: int = 0
     origins: dict[str, int] = field(default_factory=dict)
-    missing: int = 0  # entities that are not online
+    missing: int = 0  # entities that the online store lacks
     different: int = 0  # entities with a value that differs
-    wrong: int = 0  # such values
+    wrong: int = 0  # values that differ
     examples: list[str] = field(default_factory=list)
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing differs."""
+        """Whether both agree."""
         return not self.missing and not self.different
 
 
 def open_offline(project: Project) -> Offline:
-    """The validated table as the contract and features.json describe it; raises ProjectError where it has no usable id."""
+    """Describe the validated table by the contract and features.json; raise ProjectError when it has no usable id."""
     contract = load_contract(project.read(paths.CONTRACT))
     table, declared = project.read(paths.VALIDATED_TABLE), read_json(project.read(paths.FEATURES))
     present = pq.read_schema(table).names
     ids = [name for name in contract.names(Role.ID) if name in present]
     if not ids:
-        raise ProjectError(f"{paths.CONTRACT}: no column has role id: expected one, to know entities by.")
+        raise ProjectError(f"{paths.CONTRACT}: no column has role id: entities need one.")
     dtype = contract.columns[ids[0]].dtype
     if dtype not in ("int64", "string"):
-        raise ProjectError(f"{paths.CONTRACT}: {ids[0]!r} is {dtype}; the store knows entities by int64 or string.")
+        raise ProjectError(f"{paths.CONTRACT}: {ids[0]!r} is {dtype}; the id of an entity must be int64 or string.")
     columns: dict[str, str] = {name: contract.columns[name].dtype for name in contract.names(*ROLES) if name in present}
     kept = ("name", "kind", "source", "expression", "columns", "values")
     features = [{key: feature[key] for key in kept} for feature in declared["features"]]
@@ -114,29 +114,31 @@ def open_offline(project: Project) -> Offline:
 
 
 def find_time(contract: Contract, present: Sequence[str]) -> str | None:
-    """The contract's time column, if the table has it."""
+    """Return the contract's time column if the table has it."""
     return contract.time if contract.time in present else None
 
 
 def find_url(environment: Mapping[str, str]) -> str:
-    """The store's address: that of the environment, else the embedded one."""
+    """Return the store's address: $LIFECYCLE_FEATURE_STORE, by default the embedded one."""
     return environment.get(URL_VARIABLE) or paths.FEATURE_STORE
 
 
 def open_store(
     project: Project, rows: Path | None = None, *, timeout: float = 0.1, ttl: float = 3600.0
 ) -> FeatureStore:
-    """The project's store, for any Python code: its address is LIFECYCLE_FEATURE_STORE, its features those of features.json."""
+    """Open the project's store, from any Python code: its address is $LIFECYCLE_FEATURE_STORE, its features are those of
+    features.json.
+    """
     declared = read_json(project.read(paths.FEATURES))["features"]
     cache = open_cache(find_url(os.environ), project.output, timeout)
     return FeatureStore(rows or project.output / paths.ONLINE_ROWS, cache, declared, ttl=ttl)
 
 
 def materialize(project: Project, since: datetime | None = None, tell: Tell = lambda line: None) -> Filled:
-    """Write each entity's newest row to the online file, and cache the features of all; the same table twice changes nothing.
+    """Write each entity's newest row to the online file, and cache all features; the same table again changes nothing.
 
-    since: look at rows from this moment (UTC) on alone, and leave the other entities as they are; the first time all rows
-    are taken. Readers go on with the former rows and their cached features until all is there. Raises ProjectError, in which
+    since: read only rows from this moment (UTC) on, and leave the other entities as they are; the first time all rows are
+    read. Until it has finished, readers use the previous rows and their cached features. Raises ProjectError, in which
     case nothing has changed.
     """
     offline, target = open_offline(project), project.write(paths.ONLINE_ROWS)
@@ -162,17 +164,17 @@ def materialize(project: Project, since: datetime | None = None, tell: Tell = la
                 tell(f"{cached:,} of {entities:,} entities cached in {store.cache.name}")
         except store.cache.errors as error:
             raise ProjectError(
-                f"{store.cache.name} cannot be filled: {error}; what was there is still served."
+                f"{store.cache.name} cannot be filled: {error}; the previous features are still served."
             ) from error
     return Filled(entities, cached, skipped.rows, before is None or before["version"] != version, version)
 
 
 @contextmanager
 def lock(target: Path) -> Iterator[None]:
-    """Let no other process materialise meanwhile: of two that began with the same rows one would be lost."""
+    """Let no other process materialise at the same time, as one of the two results would be lost."""
     with target.with_name(".lock").open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system frees it, however the process ends
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases it, however the process ends
         except OSError:
             raise ProjectError(f"{target} is being written by another `lifecycle materialize`.") from None
         yield
@@ -180,7 +182,7 @@ def lock(target: Path) -> Iterator[None]:
 
 @dataclass
 class Count:
-    """Rows that were passed over."""
+    """The number of rows that were left out."""
 
     rows: int = 0
 
@@ -188,7 +190,7 @@ class Count:
 def list_rows(
     offline: Offline, since: datetime | None, skipped: Count, tell: Tell
 ) -> Iterator[list[tuple[Entity, int, bytes]]]:
-    """The table's rows as the online file takes them, in parts; those without an id are counted and left out."""
+    """Yield the table's rows for the online file, in parts; rows without an id are counted and left out."""
     done = 0
     for batch in read_batches(offline.path, offline.read, PART):
         table = convert(pa.Table.from_batches([batch]), offline)
@@ -207,7 +209,7 @@ def list_rows(
 
 
 def convert(table: pa.Table, offline: Offline) -> pa.Table:
-    """The columns in the contract's dtypes; raises ProjectError naming one that does not go into its own."""
+    """Convert the columns to the contract's dtypes; raise ProjectError naming one that cannot be converted."""
     dtypes = {**offline.columns, offline.entity: offline.entity_dtype}
     if offline.time is not None:
         dtypes[offline.time] = "datetime"
@@ -218,18 +220,18 @@ def convert(table: pa.Table, offline: Offline) -> pa.Table:
                 column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
             table = table.set_column(place, name, column.cast(TYPES[dtypes[name]]))
         except pa.ArrowInvalid as error:
-            raise ProjectError(f"{offline.path}: column {name!r} is no {dtypes[name]}: {error}.") from error
+            raise ProjectError(f"{offline.path}: column {name!r} is not {dtypes[name]}: {error}.") from error
     return table
 
 
-# --- online against offline
+# --- comparison of online and offline
 
 
 def compare_stores(project: Project, sample: int | None = None, seed: int = 0) -> Comparison:
-    """Hold what the online store gives for entities (all, or so many at random) against the offline table, value by value.
+    """Compare the online store's features of all or of `sample` random entities with the offline table, value by value.
 
     Numbers agree within 1e-9 of their size. Offline, each entity's newest row is found and all features are computed as
-    arrays, as for training; nothing of that passes through the online code.
+    arrays, as for training, without the online code.
     """
     offline, found = open_offline(project), Comparison()
     store = open_store(project, timeout=PATIENCE)
@@ -248,7 +250,7 @@ def compare_stores(project: Project, sample: int | None = None, seed: int = 0) -
 
 
 def find_newest(offline: Offline) -> np.ndarray[Any, Any]:
-    """The position of each entity's newest row, of equally new ones the last, ascending."""
+    """Return the position of each entity's newest row (the last of equally new ones), ascending."""
     columns = [offline.entity, *([offline.time] if offline.time else [])]
     frame = pq.read_table(offline.path, columns=columns).to_pandas()
     frame = frame[frame[offline.entity].notna()]
@@ -260,7 +262,7 @@ def find_newest(offline: Offline) -> np.ndarray[Any, Any]:
 def compare_part(
     table: pa.Table, offline: Offline, features: list[Record], names: list[str], store: FeatureStore, found: Comparison
 ) -> None:
-    """Compare some entities."""
+    """Compare the entities of a part of the table."""
     frame = table.to_pandas()
     arrays = {name: to_array(frame[name]) for name in offline.columns}
     expected: dict[str, list[Any]] = {name: table[name].to_pylist() for name in offline.columns}
@@ -287,7 +289,7 @@ def compare_part(
 
 
 def read_online(store: FeatureStore, entities: list[Entity], names: list[str]) -> dict[Entity, Any]:
-    """What the store gives for those entities that it has, a thousand at a time."""
+    """Read the features of the entities that the store has, a thousand at a time."""
     online: dict[Entity, Any] = {}
     for part in cut(entities, 1000):
         wanted = list(part)
@@ -302,13 +304,13 @@ def read_online(store: FeatureStore, entities: list[Entity], names: list[str]) -
 
 
 def note(found: Comparison, sentence: str) -> None:
-    """Keep the first differences."""
+    """Add a difference to the examples, of which the first few are kept."""
     if len(found.examples) < SHOWN:
         found.examples.append(sentence)
 
 
 def agrees(given: Any, expected: Any) -> bool:
-    """Whether two values are one: of one type, numbers within CLOSE, absent where the other is."""
+    """Return whether two values are equal: of one type, numbers within CLOSE, both missing or neither."""
     if isinstance(expected, float) and expected != expected:  # noqa: PLR0124 - NaN alone is not itself
         return isinstance(given, float) and given != given  # noqa: PLR0124
     if type(given) is not type(expected):
@@ -319,7 +321,7 @@ def agrees(given: Any, expected: Any) -> bool:
 
 
 def describe_filled(filled: Filled) -> str:
-    """What a materialisation did, in a line."""
+    """Describe a materialisation in a line."""
     skipped = f", {filled.skipped:,} rows without an id left out" if filled.skipped else ""
     state = "new" if filled.changed else "as they were"
     return (
@@ -329,7 +331,7 @@ def describe_filled(filled: Filled) -> str:
 
 
 def describe_comparison(found: Comparison) -> list[str]:
-    """What a comparison found, line by line."""
+    """Describe a comparison, line by line."""
     origins = ", ".join(f"{count:,} {origin}" for origin, count in sorted(found.origins.items())) or "none answered"
     equal = found.values - found.wrong
     share = f" ({equal / found.values:.4%})" if found.values else ""
@@ -339,7 +341,7 @@ def describe_comparison(found: Comparison) -> list[str]:
 
 
 def parse_moment(text: str) -> datetime:
-    """A moment of ISO 8601 as UTC without a zone; one without a zone is in UTC. Raises ProjectError for any other text."""
+    """Parse a moment in ISO 8601 (UTC by default) as UTC without a zone; raise ProjectError for any other text."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
