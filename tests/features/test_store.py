@@ -23,7 +23,7 @@ from prometheus_client import CollectorRegistry
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.features.cache import RedisCache, SQLiteCache, hide_password, open_cache
-from lifecycle.features.store import FeatureStore, StoreMetrics, UnknownEntityError, hash_feature, pack, unpack
+from lifecycle.features.store import FeatureStore, StoreMetrics, UnknownEntityError, _unpack, hash_feature, pack
 from tests.support.servers import find_port, start_redis
 from tests.support.stores import DTYPES, ROWS, declare, declare_all, write_small_rows
 
@@ -161,10 +161,10 @@ VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.ch
 @given(st.lists(VALUES, max_size=8))
 def test_values_come_back_as_they_were(values: list[Any]) -> None:
     blob = pack(values)
-    found = unpack(blob, len(values))
+    found = _unpack(blob, len(values))
     assert found is not None
     assert [(type(value), repr(value)) for value in found] == [(type(value), repr(value)) for value in values]
-    assert unpack(blob, len(values) + 1) is None
+    assert _unpack(blob, len(values) + 1) is None
 
 
 @pytest.mark.parametrize("value", [np.float64(1), b"x", [1], object()])
@@ -175,7 +175,7 @@ def test_what_has_no_exact_form_is_refused(value: Any) -> None:
 
 @pytest.mark.parametrize("blob", [b"", b"x", b"1", b"{}", b'{"values":[1],"special":[[5,"f","nan"]]}', b'{"values":[1],"special":[[0,"q",""]]}'])  # fmt: skip
 def test_foreign_bytes_are_no_values(tmp_path: Path, blob: bytes) -> None:
-    assert unpack(blob, 1) is None
+    assert _unpack(blob, 1) is None
     write_small_rows(tmp_path)
     store = open_small(tmp_path)
     key, width = store.look().make_key(1), store.look().width
@@ -202,7 +202,7 @@ def test_another_language_is_another_definition(monkeypatch: pytest.MonkeyPatch)
     feature = declare_all()[-1]
     assert hash_feature(feature) == hash_feature({**feature, "description": "said otherwise", "unit": "s"})
     hashes = {hash_feature(feature), hash_feature({**feature, "expression": 'plan == "basic"'}), hash_feature({**feature, "values": [0]})}  # fmt: skip
-    monkeypatch.setattr("lifecycle.features.store.hash_language", lambda: "another")
+    monkeypatch.setattr("lifecycle.features.store._hash_language", lambda: "another")
     assert len({*hashes, hash_feature(feature)}) == 4
 
 

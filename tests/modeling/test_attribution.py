@@ -91,7 +91,7 @@ def test_the_batch_changes_nothing_and_the_seed_does(monkeypatch: pytest.MonkeyP
     assert not np.array_equal(
         whole.shapley, attribution.attribute_rows(predict, frame.head(9), frame.tail(7), 1).shapley
     )
-    monkeypatch.setattr(attribution, "BATCH", 11)
+    monkeypatch.setattr(attribution, "_BATCH", 11)
     pieces = attribution.attribute_rows(predict, frame.head(9), frame.tail(7), seed=0)
     np.testing.assert_array_equal(whole.shapley, pieces.shapley)
 
@@ -108,7 +108,7 @@ def test_columns_come_with_their_own_kind() -> None:
     table = make_frame(6).assign(when=pd.date_range("2026-01-01", periods=6))
     table.loc[0, "colour of it"] = None
     seen = []
-    attribution.predict_mixed(
+    attribution._predict_mixed(
         lambda frame: seen.append(frame) or np.zeros(len(frame)), table, np.array([[0, 1, 2, 3, 4], [5, 0, 1, 2, 3]])
     )
     assert seen[0].dtypes.tolist() == table.dtypes.tolist() and list(seen[0].columns) == list(table.columns)
@@ -253,7 +253,7 @@ def made(customers: pd.DataFrame) -> tuple[pd.DataFrame, list[dict]]:
     )
     derived = {"young": 'months * (plan == "basic")', "old": '(senior == "yes") + log1p(spend)'}
     declared = features.list_features(contract, list(frame.columns), derived)
-    return features.assemble_table(frame, features.compute_features(frame, declared), contract), declared
+    return features._assemble_table(frame, features.compute_features(frame, declared), contract), declared
 
 
 def test_derived_features_are_recomputed_as_they_were(made: tuple[pd.DataFrame, list[dict]]) -> None:

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator, compare_calibrations, to_log_odds
+from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator, _to_log_odds, compare_calibrations
 
 
 @pytest.fixture
 def overconfident() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     truth = rng.random(5000)
-    logit = 2.5 * to_log_odds(truth) + 0.7
+    logit = 2.5 * _to_log_odds(truth) + 0.7
     return 1 / (1 + np.exp(-logit)), (rng.random(5000) < truth).astype(int)
 
 

@@ -32,7 +32,7 @@ def test_a_feature_is_a_line_away_from_a_served_answer(checkout: Path, project: 
     (project / paths.PARAMS).write_text(f"{before}{heading}{first}\n    {NAME}: {TEXT}\n{rest}")
     params, contract = load_params(project / paths.PARAMS), load_contract(project / paths.CONTRACT)
     declared = features.list_features(contract, list(frame.columns), params.features.derived)
-    table = features.assemble_table(frame, features.compute_features(frame, declared), contract)
+    table = features._assemble_table(frame, features.compute_features(frame, declared), contract)
     declaration = {"target": contract.target, "features": declared, "split": {"strategy": "stratified"}}
     folds = split_folds(table, declaration, 2, seed=0)
     recipe = Recipe("logistic", {"C": 1.0}, seed=0, threads=1)

@@ -167,19 +167,19 @@ def test_cross_validation_says_what_to_expect() -> None:
 
 def test_levels_have_the_contracts_names() -> None:
     boolean = {"kind": "boolean", "values": ["no", "yes"]}
-    assert evaluate.name_levels(pd.Series([0.0, 1.0, np.nan]), boolean).tolist() == ["no", "yes", "(missing)"]
-    assert evaluate.name_levels(pd.Series(["ü", None]), {"kind": "categorical"}).tolist() == ["ü", "(missing)"]
-    numbers = evaluate.name_levels(pd.Series([10.0, 2.0, np.nan]), {"kind": "numeric"})
-    assert numbers.tolist() == ["10", "2", "(missing)"] and evaluate.sorted_levels(numbers) == ["2", "10", "(missing)"]
-    close = evaluate.name_levels(pd.Series([1.0, 1.00000001]), {"kind": "numeric"})
+    assert evaluate._name_levels(pd.Series([0.0, 1.0, np.nan]), boolean).tolist() == ["no", "yes", "(missing)"]
+    assert evaluate._name_levels(pd.Series(["ü", None]), {"kind": "categorical"}).tolist() == ["ü", "(missing)"]
+    numbers = evaluate._name_levels(pd.Series([10.0, 2.0, np.nan]), {"kind": "numeric"})
+    assert numbers.tolist() == ["10", "2", "(missing)"] and evaluate._sorted_levels(numbers) == ["2", "10", "(missing)"]
+    close = evaluate._name_levels(pd.Series([1.0, 1.00000001]), {"kind": "numeric"})
     assert close.nunique() == 2
 
 
 def test_numbers_come_in_bands_of_the_training_quartiles() -> None:
     train = pd.Series(np.arange(101.0))
-    bands = evaluate.band_numbers(pd.Series([0.0, 25.0, 26.0, 99.0, np.nan]), train)
+    bands = evaluate._band_numbers(pd.Series([0.0, 25.0, 26.0, 99.0, np.nan]), train)
     assert bands.tolist() == ["up to 25", "up to 25", "25 to 50", "above 75", "(missing)"]
-    assert evaluate.band_numbers(pd.Series([1.0, np.nan]), pd.Series([np.nan])).tolist() == ["any", "(missing)"]
+    assert evaluate._band_numbers(pd.Series([1.0, np.nan]), pd.Series([np.nan])).tolist() == ["any", "(missing)"]
 
 
 def test_every_column_of_few_levels_is_sliced(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:

@@ -28,7 +28,7 @@ def parts(customers: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
     contract = make_contract(when={"role": "time", "dtype": "datetime"})
     frame = customers.assign(when=pd.date_range("2026-01-01", periods=300, freq="7h"))
     declared = features.list_features(contract, list(frame.columns), {"young": "1 / (1 + months)"})
-    table = features.assemble_table(frame, features.compute_features(frame, declared), contract)
+    table = features._assemble_table(frame, features.compute_features(frame, declared), contract)
     declaration = {
         "target": "left", "positive": "yes", "id": ["id"], "time": "when", "features": declared,
         "split": {"strategy": "time", "train_rows": 200, "test_rows": 100, "train_rate": 0.4, "test_rate": 0.4},
@@ -95,7 +95,7 @@ def test_the_steps_of_a_row_add_up_to_its_probability(parts: tuple[pd.DataFrame,
 def test_more_columns_than_a_picture_holds_are_summed_up(
     parts: tuple[pd.DataFrame, pd.DataFrame, dict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(explain, "STEPS", 2)
+    monkeypatch.setattr(explain, "_STEPS", 2)
     for case in explain_all(parts)["cases"]:
         assert [name for name, _ in case["steps"]][2:] == ["3 other columns"]
 
@@ -124,15 +124,15 @@ def test_the_cases_are_a_sure_call_a_sure_all_clear_and_a_close_call() -> None:
 )
 def test_effects_in_words(values: list, mean: list[float], words: str) -> None:
     effect = pd.DataFrame({"value": pd.Series(values, dtype=object), "mean": mean})
-    found, reach = explain.describe_effect(effect)
+    found, reach = explain._describe_effect(effect)
     assert found == words and reach == pytest.approx(max(mean) - min(mean))
 
 
 def test_values_as_a_reader_wants_them() -> None:
-    assert explain.format_value("months", 7.0, {"kind": "numeric", "unit": "months"}) == "months = 7 months"
-    assert explain.format_value("senior", 1.0, {"kind": "boolean", "values": ["young", "old"]}) == "senior = old"
-    assert explain.format_value("plan", None, {"kind": "categorical"}) == "plan missing"
-    assert explain.format_value("plan", "ü", None) == "plan = ü"
+    assert explain._format_value("months", 7.0, {"kind": "numeric", "unit": "months"}) == "months = 7 months"
+    assert explain._format_value("senior", 1.0, {"kind": "boolean", "values": ["young", "old"]}) == "senior = old"
+    assert explain._format_value("plan", None, {"kind": "categorical"}) == "plan missing"
+    assert explain._format_value("plan", "ü", None) == "plan = ü"
 
 
 def test_a_column_that_the_others_give_away_is_warned_of() -> None:
@@ -200,10 +200,11 @@ def test_the_card_has_every_section_and_every_number(
         assert f"<h2>{section}</h2>" in page, section
     for text in (
         "Not blessed", "It ranks badly.", "Call &lt;first&gt;.", "Alike &lt;enough&gt;.", "Not for credit.", "c" * 64,
-        "b" * 64, "shop.csv", "senior = 1", "the newest part of the table", "kept from it: email",
+        "b" * 64, "shop.csv", "senior = 1", "the newest part of the table", "does not read these columns: email",
         card["metrics"][0][1],
     ):  # fmt: skip
         assert text in page, text
+    assert "<td>–</td>" not in page, "each group has all of its rates"
     assert "http" not in page.replace("http-equiv", "")
     explain.write_card(make_card(parts), tmp_path / "again.html")
     assert (tmp_path / "again.html").read_bytes() == (tmp_path / "card.html").read_bytes()
@@ -212,7 +213,7 @@ def test_the_card_has_every_section_and_every_number(
 def test_a_card_without_groups(parts: tuple[pd.DataFrame, pd.DataFrame, dict], tmp_path: Path) -> None:
     card = make_card(parts, slices=[], fairness=[])
     explain.write_card(card, tmp_path / "card.html")
-    assert "Groups that it ranks worst" not in (tmp_path / "card.html").read_text()
+    assert "Groups with the lowest ROC AUC" not in (tmp_path / "card.html").read_text()
 
 
 def test_pictures_can_be_drawn_of_it(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
@@ -228,7 +229,7 @@ def test_pictures_can_be_drawn_of_it(parts: tuple[pd.DataFrame, pd.DataFrame, di
         plt.close("all")
     assert [label.get_text() for label in shown.axes[0].get_yticklabels()] == names[2::-1]
     assert [axes.get_title(loc="left") for axes in effects.axes] == list(found["effects"])
-    assert [axes.get_title(loc="left") for axes in fair.axes][:2] == ["Truly positive", "Positives caught"]
+    assert [axes.get_title(loc="left") for axes in fair.axes][:2] == ["Actually positive", "Positives found"]
     for axes, case in zip(falls.axes, found["cases"], strict=True):
         last = axes.patches[-1]
         ends = (last.get_x(), last.get_x() + last.get_width())

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.tables import write_table
+from lifecycle.modeling import task
 from lifecycle.stages import features
 from lifecycle.validation import conversion
 from tests.support.contracts import make_contract
@@ -143,7 +144,7 @@ def test_both_sides_of_the_division_are_written_and_summed_up(customers: pd.Data
     np.testing.assert_array_equal(held_out, features.split_rows(customers, contract, "stratified", 0.2, seed=1))
     train, test = tmp_path / "train.parquet", tmp_path / "test.parquet"
     summary = features.write_features(path, declared, contract, held_out, train, test)
-    whole = features.assemble_table(customers, features.compute_features(customers, declared), contract)
+    whole = features._assemble_table(customers, features.compute_features(customers, declared), contract)
     for side, rows in ((train, ~held_out), (test, held_out)):
         expected = tmp_path / "expected.parquet"
         write_table(whole[rows], expected)
@@ -183,7 +184,8 @@ def test_parts_change_nothing(customers: pd.DataFrame, tmp_path: Path, monkeypat
 def test_a_long_table_is_divided_by_hashes(
     strategy: str, customers: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features, "ROWS", 100)
+    for module in (features, task):
+        monkeypatch.setattr(module, "ROWS", 100)
     many = pd.concat([customers] * 20, ignore_index=True)
     many = many.assign(id=["k" + str(row // 4) for row in range(len(many))])
     contract = make_contract(id={"dtype": "string"})

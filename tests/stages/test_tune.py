@@ -114,7 +114,7 @@ def test_a_hopeless_trial_is_pruned(prepared: tune.Prepared) -> None:
     study = optuna.create_study(direction="maximize", pruner=optuna.pruners.MedianPruner(1, 1))
     study.add_trial(optuna.create_trial(value=0.9, intermediate_values={0: 0.9, 1: 0.9, 2: 0.9}))
     with pytest.raises(optuna.TrialPruned):
-        tune.score_trial(study.ask(), Coin(), prepared["forest"], TASK)
+        tune._score_trial(study.ask(), Coin(), prepared["forest"], TASK)
 
 
 def test_the_best_is_the_best_complete_one() -> None:

@@ -14,8 +14,8 @@ from lifecycle.core.errors import ProjectError
 T = TypeVar("T")
 Item = tuple[bytes, bytes]  # key, value
 SQL_VARIABLES = 500  # in one statement
-CAPACITY = 1_000_000  # entities in an SQLite cache
-SCHEMA = """
+_CAPACITY = 1_000_000  # entities in an SQLite cache
+_SCHEMA = """
 CREATE TABLE IF NOT EXISTS cache (key BLOB PRIMARY KEY, value BLOB NOT NULL, expires REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS cache_expires ON cache (expires);
 """
@@ -46,7 +46,7 @@ class SQLiteCache:
 
     errors: tuple[type[Exception], ...] = (sqlite3.Error, OSError)
 
-    def __init__(self, path: Path, timeout: float, capacity: int = CAPACITY) -> None:
+    def __init__(self, path: Path, timeout: float, capacity: int = _CAPACITY) -> None:
         self.path, self.timeout, self.name = path, timeout, f"sqlite:///{path}"
         self.capacity = capacity
         self.local = threading.local()
@@ -62,7 +62,7 @@ class SQLiteCache:
         connection = sqlite3.connect(self.path, timeout=self.timeout, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=OFF")  # a cache that a power cut damages is filled again
-        connection.executescript(SCHEMA)
+        connection.executescript(_SCHEMA)
         self.local.held = os.getpid(), connection
         return connection
 

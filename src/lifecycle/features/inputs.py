@@ -15,7 +15,7 @@ import pandas as pd
 from lifecycle.core.expressions import parse_expression
 
 Array = np.ndarray[Any, Any]
-FeatureRecord = dict[str, Any]
+_FeatureRecord = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Inputs:
     """
 
     names: list[str]
-    derived: list[FeatureRecord]
-    sources: dict[str, FeatureRecord]
+    derived: list[_FeatureRecord]
+    sources: dict[str, _FeatureRecord]
 
     def complete(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return `frame`, which has the columns `names`, with the derived features added."""
         arrays = {
-            name: restore_values(frame[name], self.sources.get(name))
+            name: _restore_values(frame[name], self.sources.get(name))
             for name in dict.fromkeys(name for feature in self.derived for name in feature["columns"])
         }
         computed = {
@@ -47,7 +47,7 @@ class Inputs:
         return lambda frame: predict(self.complete(frame))
 
 
-def find_inputs(table: pd.DataFrame, features: list[FeatureRecord], used: list[str]) -> Inputs:
+def find_inputs(table: pd.DataFrame, features: list[_FeatureRecord], used: list[str]) -> Inputs:
     """Find the columns of a feature table that the features `used` by a model are computed from.
 
     A derived feature that cannot be recomputed from the table's columns (one that reads text, for example) counts as a
@@ -58,14 +58,14 @@ def find_inputs(table: pd.DataFrame, features: list[FeatureRecord], used: list[s
     derived = [
         known[name]
         for name in used
-        if known[name]["expression"] is not None and can_recompute(table, known[name], sources)
+        if known[name]["expression"] is not None and _can_recompute(table, known[name], sources)
     ]
     wanted = {name for name in used if name not in {feature["name"] for feature in derived}}
     wanted |= {name for feature in derived for name in feature["columns"]}
     return Inputs([name for name in table.columns if name in wanted], derived, sources)
 
 
-def can_recompute(table: pd.DataFrame, feature: FeatureRecord, sources: dict[str, FeatureRecord]) -> bool:
+def _can_recompute(table: pd.DataFrame, feature: _FeatureRecord, sources: dict[str, _FeatureRecord]) -> bool:
     """Return whether the derived feature's values can be recomputed from the table's columns."""
     if any(name not in table.columns for name in feature["columns"]):
         return False
@@ -84,7 +84,7 @@ def to_array(column: pd.Series) -> Array:
     return np.asarray(column.astype(object).where(column.notna(), None).to_numpy())
 
 
-def restore_values(column: pd.Series, feature: FeatureRecord | None) -> Array:
+def _restore_values(column: pd.Series, feature: _FeatureRecord | None) -> Array:
     """Convert a column of the feature table to the values that an expression reads: a boolean's 0 and 1 to its names."""
     if feature is not None and feature["kind"] == "boolean" and feature.get("values"):
         numeric = all(isinstance(value, bool | int | float) for value in feature["values"])

@@ -38,15 +38,15 @@ from lifecycle.features.store import (
 )
 
 URL_VARIABLE = "LIFECYCLE_FEATURE_STORE"
-PATIENCE = 10.0  # seconds that the cache may take for a batch
-ROLES = (Role.NUMERIC, Role.CATEGORICAL, Role.BOOLEAN, Role.TIME, Role.TEXT)  # roles of columns that features may read
-TYPES = {
+_PATIENCE = 10.0  # seconds that the cache may take for a batch
+_ROLES = (Role.NUMERIC, Role.CATEGORICAL, Role.BOOLEAN, Role.TIME, Role.TEXT)  # roles of columns that features may read
+_TYPES = {
     "string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(), "datetime": pa.timestamp("us"),
 }  # fmt: skip
-EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - moments are in UTC, without a zone
-PART = 1 << 14  # rows in memory at once, as Python objects
-CLOSE = 1e-9  # relative: the arithmetic of single rows and of arrays may differ in the last digits
-SHOWN = 5  # differences that are printed
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - moments are in UTC, without a zone
+_PART = 1 << 14  # rows in memory at once, as Python objects
+_CLOSE = 1e-9  # relative: the arithmetic of single rows and of arrays may differ in the last digits
+_SHOWN = 5  # differences that are printed
 Tell = Callable[[str], None]
 
 
@@ -96,7 +96,7 @@ class Comparison:
         return not self.missing and not self.different
 
 
-def open_offline(project: Project) -> Offline:
+def _open_offline(project: Project) -> Offline:
     """Describe the validated table by the contract and features.json; raise ProjectError when it has no usable id."""
     contract = load_contract(project.read(paths.CONTRACT))
     table, declared = project.read(paths.VALIDATED_TABLE), read_json(project.read(paths.FEATURES))
@@ -107,18 +107,20 @@ def open_offline(project: Project) -> Offline:
     dtype = contract.columns[ids[0]].dtype
     if dtype not in ("int64", "string"):
         raise ProjectError(f"{paths.CONTRACT}: {ids[0]!r} is {dtype}; the id of an entity must be int64 or string.")
-    columns: dict[str, str] = {name: contract.columns[name].dtype for name in contract.names(*ROLES) if name in present}
+    columns: dict[str, str] = {
+        name: contract.columns[name].dtype for name in contract.names(*_ROLES) if name in present
+    }
     kept = ("name", "kind", "source", "expression", "columns", "values")
     features = [{key: feature[key] for key in kept} for feature in declared["features"]]
-    return Offline(table, ids[0], dtype, find_time(contract, present), columns, features)
+    return Offline(table, ids[0], dtype, _find_time(contract, present), columns, features)
 
 
-def find_time(contract: Contract, present: Sequence[str]) -> str | None:
+def _find_time(contract: Contract, present: Sequence[str]) -> str | None:
     """Return the contract's time column if the table has it."""
     return contract.time if contract.time in present else None
 
 
-def find_url(environment: Mapping[str, str]) -> str:
+def _find_url(environment: Mapping[str, str]) -> str:
     """Return the store's address: $LIFECYCLE_FEATURE_STORE, by default the embedded one."""
     return environment.get(URL_VARIABLE) or paths.FEATURE_STORE
 
@@ -126,11 +128,9 @@ def find_url(environment: Mapping[str, str]) -> str:
 def open_store(
     project: Project, rows: Path | None = None, *, timeout: float = 0.1, ttl: float = 3600.0
 ) -> FeatureStore:
-    """Open the project's store, from any Python code: its address is $LIFECYCLE_FEATURE_STORE, its features are those of
-    features.json.
-    """
+    """Open the project's store at $LIFECYCLE_FEATURE_STORE, with the features of features.json; for any Python code."""
     declared = read_json(project.read(paths.FEATURES))["features"]
-    cache = open_cache(find_url(os.environ), project.output, timeout)
+    cache = open_cache(_find_url(os.environ), project.output, timeout)
     return FeatureStore(rows or project.output / paths.ONLINE_ROWS, cache, declared, ttl=ttl)
 
 
@@ -141,7 +141,7 @@ def materialize(project: Project, since: datetime | None = None, tell: Tell = la
     read. Until it has finished, readers use the previous rows and their cached features. Raises ProjectError, in which
     case nothing has changed.
     """
-    offline, target = open_offline(project), project.write(paths.ONLINE_ROWS)
+    offline, target = _open_offline(project), project.write(paths.ONLINE_ROWS)
     if since is not None and offline.time is None:
         raise ProjectError(f"--since needs a column with role time; {paths.CONTRACT} has none.")
     with lock(target), replace_file(target) as aside:
@@ -155,9 +155,9 @@ def materialize(project: Project, since: datetime | None = None, tell: Tell = la
             shutil.copyfile(target, aside)
         else:
             aside.unlink()
-        skipped = Count()
+        skipped = _Count()
         version = write_rows(aside, list_rows(offline, since, skipped, tell), {**columns, "features": offline.features})
-        store = open_store(project, aside, timeout=PATIENCE)
+        store = open_store(project, aside, timeout=_PATIENCE)
         entities, cached = store.look().count, 0
         try:
             for cached in store.fill(store.cache.capacity):
@@ -181,19 +181,19 @@ def lock(target: Path) -> Iterator[None]:
 
 
 @dataclass
-class Count:
+class _Count:
     """The number of rows that were left out."""
 
     rows: int = 0
 
 
 def list_rows(
-    offline: Offline, since: datetime | None, skipped: Count, tell: Tell
+    offline: Offline, since: datetime | None, skipped: _Count, tell: Tell
 ) -> Iterator[list[tuple[Entity, int, bytes]]]:
     """Yield the table's rows for the online file, in parts; rows without an id are counted and left out."""
     done = 0
-    for batch in read_batches(offline.path, offline.read, PART):
-        table = convert(pa.Table.from_batches([batch]), offline)
+    for batch in read_batches(offline.path, offline.read, _PART):
+        table = _convert(pa.Table.from_batches([batch]), offline)
         if since is not None:
             table = table.filter(pc.greater_equal(table[offline.time], pa.scalar(since, pa.timestamp("us"))))
         named = table.filter(pc.is_valid(table[offline.entity]))
@@ -208,7 +208,7 @@ def list_rows(
         yield [(entity, at, pack(row)) for entity, at, row in zip(entities, moments, rows, strict=True)]
 
 
-def convert(table: pa.Table, offline: Offline) -> pa.Table:
+def _convert(table: pa.Table, offline: Offline) -> pa.Table:
     """Convert the columns to the contract's dtypes; raise ProjectError naming one that cannot be converted."""
     dtypes = {**offline.columns, offline.entity: offline.entity_dtype}
     if offline.time is not None:
@@ -218,7 +218,7 @@ def convert(table: pa.Table, offline: Offline) -> pa.Table:
             column = table[name]
             if pa.types.is_timestamp(column.type):
                 column = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False)
-            table = table.set_column(place, name, column.cast(TYPES[dtypes[name]]))
+            table = table.set_column(place, name, column.cast(_TYPES[dtypes[name]]))
         except pa.ArrowInvalid as error:
             raise ProjectError(f"{offline.path}: column {name!r} is not {dtypes[name]}: {error}.") from error
     return table
@@ -233,23 +233,23 @@ def compare_stores(project: Project, sample: int | None = None, seed: int = 0) -
     Numbers agree within 1e-9 of their size. Offline, each entity's newest row is found and all features are computed as
     arrays, as for training, without the online code.
     """
-    offline, found = open_offline(project), Comparison()
-    store = open_store(project, timeout=PATIENCE)
-    newest = find_newest(offline)
+    offline, found = _open_offline(project), Comparison()
+    store = open_store(project, timeout=_PATIENCE)
+    newest = _find_newest(offline)
     if sample is not None and sample < len(newest):
         newest = np.sort(np.random.default_rng(seed).choice(newest, sample, replace=False))
     features = [feature for feature in offline.features if feature["expression"] is not None]
     names, first = [*offline.columns, *(feature["name"] for feature in features)], 0
-    for batch in read_batches(offline.path, offline.read, PART):
+    for batch in read_batches(offline.path, offline.read, _PART):
         inside = newest[(newest >= first) & (newest < first + batch.num_rows)] - first
         first += batch.num_rows
         if len(inside):
-            table = convert(pa.Table.from_batches([batch]).take(inside), offline)
-            compare_part(table, offline, features, names, store, found)
+            table = _convert(pa.Table.from_batches([batch]).take(inside), offline)
+            _compare_part(table, offline, features, names, store, found)
     return found
 
 
-def find_newest(offline: Offline) -> np.ndarray[Any, Any]:
+def _find_newest(offline: Offline) -> np.ndarray[Any, Any]:
     """Return the position of each entity's newest row (the last of equally new ones), ascending."""
     columns = [offline.entity, *([offline.time] if offline.time else [])]
     frame = pq.read_table(offline.path, columns=columns).to_pandas()
@@ -259,7 +259,7 @@ def find_newest(offline: Offline) -> np.ndarray[Any, Any]:
     return np.sort(frame.drop_duplicates(offline.entity, keep="last").index.to_numpy())
 
 
-def compare_part(
+def _compare_part(
     table: pa.Table, offline: Offline, features: list[Record], names: list[str], store: FeatureStore, found: Comparison
 ) -> None:
     """Compare the entities of a part of the table."""
@@ -269,13 +269,13 @@ def compare_part(
     for feature in features:
         expected[feature["name"]] = parse_expression(feature["expression"], feature["name"]).evaluate(arrays).tolist()
     entities = table[offline.entity].to_pylist()
-    online = read_online(store, entities, names)
+    online = _read_online(store, entities, names)
     for number, entity in enumerate(entities):
         found.entities += 1
         given = online.get(entity)
         if given is None:
             found.missing += 1
-            note(found, f"{offline.entity} {entity!r} is not online")
+            _note(found, f"{offline.entity} {entity!r} is not online")
             continue
         found.origins[given.origin] = found.origins.get(given.origin, 0) + 1
         found.values += len(names)
@@ -283,12 +283,12 @@ def compare_part(
         found.wrong += len(wrong)
         found.different += bool(wrong)
         for name in wrong:
-            note(
+            _note(
                 found, f"{offline.entity} {entity!r}: {name} is {given[name]!r} online, {expected[name][number]!r} offline"
             )  # fmt: skip
 
 
-def read_online(store: FeatureStore, entities: list[Entity], names: list[str]) -> dict[Entity, Any]:
+def _read_online(store: FeatureStore, entities: list[Entity], names: list[str]) -> dict[Entity, Any]:
     """Read the features of the entities that the store has, a thousand at a time."""
     online: dict[Entity, Any] = {}
     for part in cut(entities, 1000):
@@ -303,9 +303,9 @@ def read_online(store: FeatureStore, entities: list[Entity], names: list[str]) -
     return online
 
 
-def note(found: Comparison, sentence: str) -> None:
+def _note(found: Comparison, sentence: str) -> None:
     """Add a difference to the examples, of which the first few are kept."""
-    if len(found.examples) < SHOWN:
+    if len(found.examples) < _SHOWN:
         found.examples.append(sentence)
 
 
@@ -316,7 +316,7 @@ def agrees(given: Any, expected: Any) -> bool:
     if type(given) is not type(expected):
         return False
     if isinstance(expected, float):
-        return bool(abs(given - expected) <= CLOSE * max(1.0, abs(expected)))
+        return bool(abs(given - expected) <= _CLOSE * max(1.0, abs(expected)))
     return bool(given == expected)
 
 

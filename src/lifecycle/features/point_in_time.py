@@ -40,10 +40,10 @@ def join_as_of(
             raise ProjectError(
                 f"{name!r} is a column of both the entities and the history: rename one, or choose other columns."
             )
-    asked, happened = to_moments(entities[moment]), to_moments(history[event])
-    learned = happened if known is None else to_moments(history[known])
+    asked, happened = _to_moments(entities[moment]), _to_moments(history[event])
+    learned = happened if known is None else _to_moments(history[known])
     codes = pd.factorize(pd.concat([entities[entity], history[entity]], ignore_index=True))[0]
-    where = find_rows(codes[: len(entities)], asked, codes[len(entities) :], happened, learned)
+    where = _find_rows(codes[: len(entities)], asked, codes[len(entities) :], happened, learned)
     if max_age is not None:
         hit = where >= 0
         where[hit] = np.where(asked[hit] - happened[where[hit]] > np.timedelta64(max_age), -1, where[hit])
@@ -51,7 +51,7 @@ def join_as_of(
     return pd.concat([entities, found.set_axis(entities.index, axis=0)], axis=1)
 
 
-def find_rows(entity: Array, asked: Array, owner: Array, happened: Array, learned: Array) -> Array:
+def _find_rows(entity: Array, asked: Array, owner: Array, happened: Array, learned: Array) -> Array:
     """Return the position of the row for each (entity, moment asked), -1 without one. Shapes: (q,), (n,).
 
     A row counts from the later of its two moments on. With rows and questions sorted by entity and moment, the best row so
@@ -74,7 +74,7 @@ def find_rows(entity: Array, asked: Array, owner: Array, happened: Array, learne
     return answer
 
 
-def to_moments(column: pd.Series) -> Array:
+def _to_moments(column: pd.Series) -> Array:
     """Convert a column of moments to datetime64 in UTC; raise ProjectError for another type."""
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         column = column.dt.tz_convert("UTC").dt.tz_localize(None)

@@ -38,23 +38,23 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 Entity = int | str
-FORMAT = 1  # of the file of rows and of packed values
-TTL = 3600.0  # seconds for which a computed value is served
-COOLDOWN_SECONDS = 5.0  # seconds for which a cache that failed is not used
-REMINDER_SECONDS = 60.0  # seconds between two warnings about it in the log
-CACHED, COMPUTED, DIRECT = "cached", "computed", "direct"
-DEFINING = ("kind", "expression", "columns", "values")  # keys of a feature's record that its values depend on
-SPECIAL: dict[str, Callable[[str], Any]] = {"f": float, "i": int, "t": datetime.fromisoformat}
-PLAIN = {float, int, bool, str, type(None)}  # types that JSON can express, except for floats that are not finite
-SMALLEST, LARGEST = -(2**63), 2**63 - 1
-ROWS_SCHEMA = """
+_FORMAT = 1  # of the file of rows and of packed values
+_TTL = 3600.0  # seconds for which a computed value is served
+_COOLDOWN_SECONDS = 5.0  # seconds for which a cache that failed is not used
+_REMINDER_SECONDS = 60.0  # seconds between two warnings about it in the log
+_CACHED, _COMPUTED, _DIRECT = "cached", "computed", "direct"
+_DEFINING = ("kind", "expression", "columns", "values")  # keys of a feature's record that its values depend on
+_SPECIAL: dict[str, Callable[[str], Any]] = {"f": float, "i": int, "t": datetime.fromisoformat}
+_PLAIN = {float, int, bool, str, type(None)}  # types that JSON can express, except for floats that are not finite
+SMALLEST, _LARGEST = -(2**63), 2**63 - 1
+_ROWS_SCHEMA = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -262144;
 CREATE TABLE IF NOT EXISTS rows (entity PRIMARY KEY, at INTEGER NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
-UPSERT = """
+_UPSERT = """
 INSERT INTO rows VALUES (?, ?, ?) ON CONFLICT (entity)
 DO UPDATE SET at = excluded.at, value = excluded.value WHERE excluded.at >= rows.at
 """
@@ -71,7 +71,7 @@ class UnknownEntityError(LookupError):
         self.entities = list(entities)
 
 
-class ReplacedError(Exception):
+class _ReplacedError(Exception):
     """Raised when the file of rows was replaced in the meantime."""
 
 
@@ -91,11 +91,11 @@ class FeatureStore:
     """
 
     def __init__(
-        self, rows: Path, cache: Cache, features: Sequence[Record] | None = None, *, ttl: float = TTL, rest: float = COOLDOWN_SECONDS,
+        self, rows: Path, cache: Cache, features: Sequence[Record] | None = None, *, ttl: float = _TTL, rest: float = _COOLDOWN_SECONDS,
         clock: Callable[[], float] = time.time, metrics: StoreMetrics | None = None,
     ) -> None:  # fmt: skip
         self.rows, self.cache, self.features, self.ttl, self.clock = rows, cache, features, ttl, clock
-        self.breaker = Breaker(rest)
+        self.breaker = _Breaker(rest)
         self.metrics = metrics or StoreMetrics(None)
         self.metrics.set_up(up=True)
         self.current: Snapshot | None = None
@@ -114,7 +114,7 @@ class FeatureStore:
             snapshot = self.look()
             try:
                 answers = self.answer(snapshot, entities, snapshot.find_places(names))
-            except ReplacedError:
+            except _ReplacedError:
                 self.current = None
                 continue
             self.metrics.observe_latency(time.perf_counter() - began)
@@ -132,13 +132,13 @@ class FeatureStore:
 
     def look(self) -> Snapshot:
         """Return the current rows; raise ProjectError without any."""
-        stamp = stamp_rows(self.rows)
+        stamp = _stamp_rows(self.rows)
         current = self.current
         if current is None or current.stamp != stamp:
             current = self.current = Snapshot(self.rows, stamp, self.features)
         return current
 
-    def answer(self, snapshot: Snapshot, entities: Sequence[Entity], places: Places) -> list[Features]:
+    def answer(self, snapshot: Snapshot, entities: Sequence[Entity], places: _Places) -> list[Features]:
         """Return the features of entities from one state of the rows."""
         now, key = self.clock(), snapshot.make_key
         try:
@@ -151,18 +151,18 @@ class FeatureStore:
         missing: list[int] = []
         oldest, width = now, snapshot.width
         for number, blob in enumerate(found):
-            record = None if blob is None else unpack(blob, width)
+            record = None if blob is None else _unpack(blob, width)
             if record is None or type(record[0]) is not float or now - record[0] >= self.ttl:
                 missing.append(number)
                 answers.append(None)
             else:
                 oldest = min(oldest, record[0])
-                answers.append(make_features(CACHED, places, record))
+                answers.append(_make_features(_CACHED, places, record))
         if hits := len(found) - len(missing):
-            self.metrics.count(CACHED, hits)
+            self.metrics.count(_CACHED, hits)
             self.metrics.observe_age(now - oldest)
         if missing:
-            origin = COMPUTED if up else DIRECT
+            origin = _COMPUTED if up else _DIRECT
             rows = snapshot.read_rows([entities[number] for number in missing])
             unknown = list(dict.fromkeys(entity for number in missing if (entity := entities[number]) not in rows))
             if unknown:
@@ -173,7 +173,7 @@ class FeatureStore:
                 entity = entities[number]
                 if entity not in fresh:
                     fresh[entity] = [round(now, 3), *snapshot.compute(rows[entity])]
-                answers[number] = make_features(origin, places, fresh[entity])
+                answers[number] = _make_features(origin, places, fresh[entity])
             self.metrics.count(origin, len(missing))
             if up:
                 self.keep([(key(entity), pack(record)) for entity, record in fresh.items()], now)
@@ -228,7 +228,7 @@ class FeatureStore:
             yield done
 
 
-def make_features(origin: str, places: Places, record: list[Any]) -> Features:
+def _make_features(origin: str, places: _Places, record: list[Any]) -> Features:
     """Return the features at some places of a record."""
     names, pick = places
     features = Features(zip(names, pick(record), strict=True))
@@ -237,13 +237,13 @@ def make_features(origin: str, places: Places, record: list[Any]) -> Features:
 
 
 # Names, and the function that picks their values from a record: its time, then the values of all features.
-Places = tuple[tuple[str, ...], Callable[[list[Any]], Sequence[Any]]]
+_Places = tuple[tuple[str, ...], Callable[[list[Any]], Sequence[Any]]]
 
 
 class Snapshot:
     """One state of the file of rows, and the computation of features from a row."""
 
-    def __init__(self, path: Path, stamp: Stamp, features: Sequence[Record] | None) -> None:
+    def __init__(self, path: Path, stamp: _Stamp, features: Sequence[Record] | None) -> None:
         self.path, self.stamp = path, stamp
         self.local = threading.local()
         meta = read_meta(path)
@@ -270,11 +270,11 @@ class Snapshot:
         names = [*self.columns, *(feature["name"] for feature in derived)]
         self.places = {name: place for place, name in enumerate(names, start=1)}
         self.width = 1 + len(names)
-        self.chosen: dict[tuple[str, ...], Places] = {}
-        inputs = [FORMAT, self.version, self.dtypes, [[f["name"], hash_feature(f)] for f in self.features]]
-        self.prefix = b"lifecycle:" + hash_canonically(inputs)[:16].encode() + b":"
+        self.chosen: dict[tuple[str, ...], _Places] = {}
+        inputs = [_FORMAT, self.version, self.dtypes, [[f["name"], hash_feature(f)] for f in self.features]]
+        self.prefix = b"lifecycle:" + _hash_canonically(inputs)[:16].encode() + b":"
 
-    def find_places(self, names: Sequence[str] | None) -> Places:
+    def find_places(self, names: Sequence[str] | None) -> _Places:
         """Return the places of the features `names` (by default all) in a record; raise ProjectError for an unknown one."""
         chosen = tuple(self.places) if names is None else tuple(names)
         places = self.chosen.get(chosen)
@@ -289,8 +289,8 @@ class Snapshot:
 
     def make_key(self, entity: Entity) -> bytes:
         """Return the key of an entity's features; raise UnknownEntityError for a value that cannot be an id."""
-        plain = to_plain(entity)
-        whole = type(plain) is int and SMALLEST <= plain <= LARGEST
+        plain = _to_plain(entity)
+        whole = type(plain) is int and SMALLEST <= plain <= _LARGEST
         if whole if self.dtype == "int64" else type(plain) is str:
             try:
                 return self.prefix + orjson.dumps(plain)
@@ -302,10 +302,10 @@ class Snapshot:
         """Return this thread's connection; raise ReplacedError when the file has another version."""
         held: tuple[int, sqlite3.Connection] | None = getattr(self.local, "held", None)
         if held is None or held[0] != os.getpid():
-            connection = open_rows(self.path)
+            connection = _open_rows(self.path)
             found = connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
             if found is None or json.loads(found[0]) != self.version:
-                raise ReplacedError
+                raise _ReplacedError
             held = self.local.held = os.getpid(), connection
         return held[1]
 
@@ -315,7 +315,7 @@ class Snapshot:
         for part in cut(entities, SQL_VARIABLES):
             places = ",".join("?" * len(part))
             question = f"SELECT entity, value FROM rows WHERE entity IN ({places})"  # noqa: S608 - question marks only
-            values = [to_plain(entity) for entity in part]
+            values = [_to_plain(entity) for entity in part]
             found.update((entity, self.unpack_row(value)) for entity, value in self.ask(question, values))
         return found
 
@@ -328,7 +328,7 @@ class Snapshot:
 
     def unpack_row(self, value: bytes) -> list[Any]:
         """Return a row's values; raise ProjectError when they are damaged."""
-        row = unpack(value, len(self.columns))
+        row = _unpack(value, len(self.columns))
         if row is None:
             raise ProjectError(f"{self.path} is damaged: run `lifecycle materialize`.")
         return row
@@ -356,7 +356,7 @@ class Snapshot:
         return [[*row, *values] for row, values in zip(rows, zip(*computed, strict=True), strict=True)]
 
 
-class Breaker:
+class _Breaker:
     """A circuit breaker: after a failure it allows one attempt every `rest` seconds (Nygard, Release It!)."""
 
     def __init__(self, rest: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -386,7 +386,7 @@ class Breaker:
     def reminds(self) -> bool:
         """Return whether it is time for another warning in the log."""
         now = self.clock()
-        if now - self.reminded < REMINDER_SECONDS:
+        if now - self.reminded < _REMINDER_SECONDS:
             return False
         self.reminded = now
         return True
@@ -417,7 +417,7 @@ class StoreMetrics:
             buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0), registry=registry,
         )  # fmt: skip
         self.up = Gauge("feature_store_up", "1: the cache answers.", multiprocess_mode="livemin", registry=registry)
-        self.counters = {result: self.lookups.labels(result) for result in (CACHED, COMPUTED, DIRECT, "unknown")}
+        self.counters = {result: self.lookups.labels(result) for result in (_CACHED, _COMPUTED, _DIRECT, "unknown")}
 
     def count(self, result: str, entities: int) -> None:
         """Count entities that were looked up."""
@@ -450,18 +450,18 @@ class StoreMetrics:
 
 def hash_feature(feature: Mapping[str, Any]) -> str:
     """Return the SHA-256 of what a feature's values depend on: its definition and the code that evaluates expressions."""
-    language = None if feature["expression"] is None else hash_language()
-    return hash_canonically([{key: feature[key] for key in DEFINING}, language])
+    language = None if feature["expression"] is None else _hash_language()
+    return _hash_canonically([{key: feature[key] for key in _DEFINING}, language])
 
 
-def hash_canonically(value: Any) -> str:
+def _hash_canonically(value: Any) -> str:
     """Return the hash of a value's canonical JSON (as RFC 8785 for the values used here: sorted keys, no blanks)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @cache
-def hash_language() -> str:
+def _hash_language() -> str:
     """Return the hash of the code that evaluates expressions."""
     return hash_file(Path(expressions.__file__))
 
@@ -469,7 +469,7 @@ def hash_language() -> str:
 # --- values
 
 
-def to_plain(entity: Any) -> Any:
+def _to_plain(entity: Any) -> Any:
     """Convert a numpy scalar to a Python value."""
     return entity.item() if hasattr(entity, "item") else entity
 
@@ -479,17 +479,17 @@ def pack(values: Sequence[Any]) -> bytes:
 
     Takes float (NaN and infinities too), int, bool, str, None and datetime; raises TypeError for anything else.
     """
-    if PLAIN.issuperset(map(type, values)):
+    if _PLAIN.issuperset(map(type, values)):
         try:
             blob = orjson.dumps(values)
         except TypeError:  # a whole number of more than 64 bits
-            return pack_special(values)
+            return _pack_special(values)
         if b"null" not in blob:  # which NaN and infinities become too
             return blob
-    return pack_special(values)
+    return _pack_special(values)
 
 
-def pack_special(values: Sequence[Any]) -> bytes:
+def _pack_special(values: Sequence[Any]) -> bytes:
     """Pack values some of which JSON may not be able to express."""
     plain, special = list(values), []
     for place, value in enumerate(values):
@@ -498,25 +498,25 @@ def pack_special(values: Sequence[Any]) -> bytes:
             if not math.isfinite(value):
                 special.append((place, "f", repr(value)))
         elif kind is int:
-            if not SMALLEST <= value <= LARGEST:
+            if not SMALLEST <= value <= _LARGEST:
                 special.append((place, "i", str(value)))
         elif kind is datetime:
             special.append((place, "t", value.isoformat()))
-        elif kind not in PLAIN:
+        elif kind not in _PLAIN:
             raise TypeError(f"a {kind.__name__} cannot be packed: {value!r}")
     for place, _, _ in special:
         plain[place] = None
     return orjson.dumps({"values": plain, "special": special} if special else plain)
 
 
-def unpack(blob: bytes, width: int) -> list[Any] | None:
+def _unpack(blob: bytes, width: int) -> list[Any] | None:
     """Return the `width` packed values; None when the bytes are not such a record."""
     try:
         record = orjson.loads(blob)
         if type(record) is dict:
             special, record = record["special"], record["values"]
             for place, kind, text in special:
-                record[place] = SPECIAL[kind](text)
+                record[place] = _SPECIAL[kind](text)
     except (ValueError, KeyError, TypeError, IndexError):
         return None
     return record if type(record) is list and len(record) == width else None
@@ -524,10 +524,10 @@ def unpack(blob: bytes, width: int) -> list[Any] | None:
 
 # --- the file of rows
 
-Stamp = tuple[int, int, int]
+_Stamp = tuple[int, int, int]
 
 
-def stamp_rows(path: Path) -> Stamp:
+def _stamp_rows(path: Path) -> _Stamp:
     """Return the file's identity, time and size; raise ProjectError when it is missing."""
     try:
         state = os.stat(path)  # noqa: PTH116 - takes half of the time of Path.stat, at every lookup
@@ -536,7 +536,7 @@ def stamp_rows(path: Path) -> Stamp:
     return state.st_ino, state.st_mtime_ns, state.st_size
 
 
-def open_rows(path: Path) -> sqlite3.Connection:
+def _open_rows(path: Path) -> sqlite3.Connection:
     """Open the file for reading; it never changes, so that SQLite does not need to lock it."""
     return sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, check_same_thread=False)
 
@@ -544,11 +544,11 @@ def open_rows(path: Path) -> sqlite3.Connection:
 def read_meta(path: Path) -> Record:
     """Return the file's metadata; raise ProjectError when it is not a file of rows."""
     try:
-        with closing(open_rows(path)) as connection:
+        with closing(_open_rows(path)) as connection:
             meta = {key: json.loads(value) for key, value in connection.execute("SELECT key, value FROM meta")}
-        if meta.get("format") != FORMAT:
+        if meta.get("format") != _FORMAT:
             raise ProjectError(
-                f"{path} has format {meta.get('format')!r}, expected {FORMAT}: run `lifecycle materialize`."
+                f"{path} has format {meta.get('format')!r}, expected {_FORMAT}: run `lifecycle materialize`."
             )
     except (sqlite3.Error, ValueError) as error:
         raise ProjectError(f"{path} is not a file of rows ({error}): run `lifecycle materialize`.") from error
@@ -562,17 +562,17 @@ def write_rows(path: Path, rows: Iterable[Sequence[tuple[Entity, int, bytes]]], 
     the hash of the content.
     """
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.executescript(ROWS_SCHEMA)
+        connection.executescript(_ROWS_SCHEMA)
         connection.execute("BEGIN")
         for part in rows:
-            connection.executemany(UPSERT, part)
+            connection.executemany(_UPSERT, part)
         digest, count, newest = hashlib.sha256(), 0, SMALLEST
         for entity, at, value in connection.execute("SELECT entity, at, value FROM rows ORDER BY entity"):
             digest.update(b"%d:%r:%d:" % (len(value), entity, at) + value)
             count, newest = count + 1, max(newest, at)
-        version = hash_canonically([FORMAT, meta["entity"], list(meta["columns"].items()), digest.hexdigest()])
+        version = _hash_canonically([_FORMAT, meta["entity"], list(meta["columns"].items()), digest.hexdigest()])
         facts = {
-            **meta, "format": FORMAT, "version": version, "rows": count, "newest": newest if newest > SMALLEST else None,
+            **meta, "format": _FORMAT, "version": version, "rows": count, "newest": newest if newest > SMALLEST else None,
         }  # fmt: skip
         connection.execute("DELETE FROM meta")
         connection.executemany(

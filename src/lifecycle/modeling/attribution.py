@@ -17,9 +17,9 @@ from lifecycle.core.ranking import measure_roc_auc
 Array = np.ndarray[Any, Any]
 Predict = Callable[[pd.DataFrame], Array]
 
-BATCH = 100_000  # rows that a model predicts at once
-CELLS = 4_000_000  # cells that a model predicts at once: fewer rows of a wide table
-EVALUATIONS = 400_000  # predictions that one method may use; a wide table is explained on fewer rows
+_BATCH = 100_000  # rows that a model predicts at once
+_CELLS = 4_000_000  # cells that a model predicts at once: fewer rows of a wide table
+_EVALUATIONS = 400_000  # predictions that one method may use; a wide table is explained on fewer rows
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Attribution:
 
 def fit_budget(wanted: int, evaluations: int, least: int = 20) -> int:
     """Return the number of rows to explain: `wanted`, limited by EVALUATIONS at `evaluations` each, but at least `least`."""
-    return min(wanted, max(least, EVALUATIONS // max(1, evaluations)))
+    return min(wanted, max(least, _EVALUATIONS // max(1, evaluations)))
 
 
 def sample_rows(table: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
@@ -54,7 +54,7 @@ def choose_background(predict: Predict, table: pd.DataFrame, rows: int, seed: in
 
     Systematic sampling of the rows sorted by prediction (a seeded sample of them in a long table).
     """
-    table = sample_rows(table, BATCH, seed)
+    table = sample_rows(table, _BATCH, seed)
     if rows >= len(table):
         return table
     order = np.argsort(predict(table), kind="stable")
@@ -62,14 +62,14 @@ def choose_background(predict: Predict, table: pd.DataFrame, rows: int, seed: in
     return table.iloc[np.sort(order[places])]
 
 
-def limit_batch(columns: int) -> int:
+def _limit_batch(columns: int) -> int:
     """Return how many rows of so many columns a model predicts at once."""
-    return min(BATCH, max(1, CELLS // max(columns, 1)))
+    return min(_BATCH, max(1, _CELLS // max(columns, 1)))
 
 
-def predict_mixed(predict: Predict, table: pd.DataFrame, sources: Array) -> Array:
+def _predict_mixed(predict: Predict, table: pd.DataFrame, sources: Array) -> Array:
     """Predict rows whose columns come from different rows: `sources` (rows, columns) are positions in `table`."""
-    step = limit_batch(sources.shape[1])
+    step = _limit_batch(sources.shape[1])
     parts = [
         predict(pd.DataFrame(
             {name: table[name].take(chunk[:, place]).array for place, name in enumerate(table.columns)}, copy=False
@@ -94,12 +94,12 @@ def permute_columns(predict: Predict, table: pd.DataFrame, target: Array, repeat
     base = measure_roc_auc(predict(table)[None, :], target)[0]
     columns = table.shape[1]
     drops = np.empty((columns, repeats))
-    size = max(1, limit_batch(columns) // (repeats * rows))  # columns at once: every call has a fixed cost
+    size = max(1, _limit_batch(columns) // (repeats * rows))  # columns at once: every call has a fixed cost
     for begin in range(0, columns, size):
         places = np.arange(begin, min(begin + size, columns))
         sources = np.broadcast_to(np.arange(rows)[:, None], (len(places), repeats, rows, columns)).copy()
         sources[np.arange(len(places)), :, :, places] = shuffles
-        shuffled = predict_mixed(predict, table, sources.reshape(-1, columns)).reshape(-1, rows)
+        shuffled = _predict_mixed(predict, table, sources.reshape(-1, columns)).reshape(-1, rows)
         drops[places] = base - measure_roc_auc(shuffled, target).reshape(-1, repeats)
     error = drops.std(axis=1, ddof=1) / np.sqrt(repeats) if repeats > 1 else np.zeros(len(drops))
     return pd.DataFrame({"column": list(table.columns), "importance": drops.mean(axis=1), "error": error})
@@ -120,9 +120,9 @@ def attribute_rows(predict: Predict, rows: pd.DataFrame, background: pd.DataFram
     both = pd.concat([rows[names], background], ignore_index=True)
     ends = predict(both)
     own, other = np.repeat(np.arange(explained), behind), explained + np.tile(np.arange(behind), explained)
-    size = max(1, limit_batch(columns) // max(columns - 1, 1))
+    size = max(1, _limit_batch(columns) // max(columns - 1, 1))
     parts = [
-        walk_orders(predict, both, ends, own[begin : begin + size], other[begin : begin + size], order)
+        _walk_orders(predict, both, ends, own[begin : begin + size], other[begin : begin + size], order)
         for begin in range(0, len(ranks), size)
         for order in [ranks[begin : begin + size]]
     ]
@@ -133,7 +133,7 @@ def attribute_rows(predict: Predict, rows: pd.DataFrame, background: pd.DataFram
     )
 
 
-def walk_orders(predict: Predict, both: pd.DataFrame, ends: Array, own: Array, other: Array, ranks: Array) -> Array:
+def _walk_orders(predict: Predict, both: pd.DataFrame, ends: Array, own: Array, other: Array, ranks: Array) -> Array:
     """Return what each column adds on the way from row `other` to row `own` of `both`, averaged with the reverse order.
 
     `ranks` (walks, columns) is each column's place in the order; `ends` are the predictions of `both`. The result has
@@ -147,7 +147,7 @@ def walk_orders(predict: Predict, both: pd.DataFrame, ends: Array, own: Array, o
         path[:, 0], path[:, -1] = ends[other], ends[own]
         if columns > 1:
             sources = np.where(order[:, None, :] < step, own[:, None, None], other[:, None, None])
-            path[:, 1:-1] = predict_mixed(predict, both, sources.reshape(-1, columns)).reshape(walks, -1)
+            path[:, 1:-1] = _predict_mixed(predict, both, sources.reshape(-1, columns)).reshape(walks, -1)
         added += np.take_along_axis(np.diff(path, axis=1), order, axis=1) / 2
     return added
 

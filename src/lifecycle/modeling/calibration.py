@@ -12,8 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 Array = np.ndarray[Any, Any]
-METHODS = ("none", "sigmoid", "isotonic")
-LIMIT = 1e-6  # probabilities are kept this far from 0 and 1: a log loss stays finite
+_METHODS = ("none", "sigmoid", "isotonic")
+_LIMIT = 1e-6  # probabilities are kept this far from 0 and 1: a log loss stays finite
 
 
 class Calibrator(BaseEstimator):  # type: ignore[misc]
@@ -25,7 +25,7 @@ class Calibrator(BaseEstimator):  # type: ignore[misc]
     def fit(self, probabilities: Array, target: Array) -> Self:
         """Fit the map to out-of-fold probabilities and their labels (0 or 1), both of shape (rows,)."""
         if self.method == "sigmoid":
-            line = LogisticRegression(C=np.inf, max_iter=1000).fit(to_log_odds(probabilities)[:, None], target)
+            line = LogisticRegression(C=np.inf, max_iter=1000).fit(_to_log_odds(probabilities)[:, None], target)
             self.slope_, self.intercept_ = float(line.coef_[0, 0]), float(line.intercept_[0])
         elif self.method == "isotonic":
             steps = IsotonicRegression(out_of_bounds="clip").fit(probabilities, target)
@@ -35,10 +35,10 @@ class Calibrator(BaseEstimator):  # type: ignore[misc]
     def predict(self, probabilities: Array) -> Array:
         """Return the calibrated probabilities, shape (rows,)."""
         if self.method == "sigmoid":
-            log_odds = self.slope_ * to_log_odds(probabilities) + self.intercept_
+            log_odds = self.slope_ * _to_log_odds(probabilities) + self.intercept_
             return np.asarray(1 / (1 + np.exp(-log_odds)))
         if self.method == "isotonic":
-            return np.asarray(np.clip(np.interp(probabilities, self.knots_, self.levels_), LIMIT, 1 - LIMIT))
+            return np.asarray(np.clip(np.interp(probabilities, self.knots_, self.levels_), _LIMIT, 1 - _LIMIT))
         return np.asarray(probabilities, dtype="float64")
 
 
@@ -68,9 +68,9 @@ class CalibratedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return (self.predict_proba(X)[:, 1] >= 0.5).astype(int)
 
 
-def to_log_odds(probabilities: Array) -> Array:
+def _to_log_odds(probabilities: Array) -> Array:
     """Return log(p / (1 - p)), kept finite."""
-    inside = np.clip(probabilities, LIMIT, 1 - LIMIT)
+    inside = np.clip(probabilities, _LIMIT, 1 - _LIMIT)
     return np.asarray(np.log(inside / (1 - inside)))
 
 
@@ -80,12 +80,12 @@ def compare_calibrations(probabilities: Array, target: Array, fold: Array) -> di
     `probabilities` are out-of-fold, `fold` numbers the fold of each row; all of shape (rows,).
     """
     losses = {}
-    for method in METHODS:
+    for method in _METHODS:
         calibrated = np.empty(len(target))
         for number in np.unique(fold):
             judge = fold == number
             calibrated[judge] = (
                 Calibrator(method).fit(probabilities[~judge], target[~judge]).predict(probabilities[judge])
             )
-        losses[method] = float(log_loss(target, np.clip(calibrated, LIMIT, 1 - LIMIT)))
+        losses[method] = float(log_loss(target, np.clip(calibrated, _LIMIT, 1 - _LIMIT)))
     return losses

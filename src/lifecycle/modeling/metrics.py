@@ -20,10 +20,10 @@ from lifecycle.core.ranking import convert_rank_sum, measure_counted_roc_auc
 Array = np.ndarray[Any, Any]
 Estimate = dict[str, float]  # value, low, high; and p for a test
 
-BINS = 10  # of the expected calibration error
+_BINS = 10  # of the expected calibration error
 LEVEL = 0.95  # of every interval
-CELLS = 5_000  # distinct scores in a bootstrap; more are joined with their neighbours in quantile groups
-CHUNK = 300_000  # cells of a matrix of replicates at once: 2.4 MB, which fit a processor's cache
+_CELLS = 5_000  # distinct scores in a bootstrap; more are joined with their neighbours in quantile groups
+_CHUNK = 300_000  # cells of a matrix of replicates at once: 2.4 MB, which fit a processor's cache
 TITLES = {  # titles in tables, in their order
     "roc_auc": "ROC AUC",
     "pr_auc": "PR AUC (average precision)",
@@ -38,7 +38,7 @@ TITLES = {  # titles in tables, in their order
     "ece": "Calibration error (ten bins of equal width)",
     "ece_mass": "Calibration error (ten bins of equal size)",
 }
-TINY = float(np.finfo(np.float64).eps)  # keeps the log loss of a wrong certainty finite, as scikit-learn does
+_TINY = float(np.finfo(np.float64).eps)  # keeps the log loss of a wrong certainty finite, as scikit-learn does
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def tally_scores(target: Array, probability: Array) -> Tally:
     return Tally(score, positives, np.bincount(place, minlength=len(score)) - positives)
 
 
-def join_scores(tally: Tally, cells: int = CELLS) -> Tally:
+def join_scores(tally: Tally, cells: int = _CELLS) -> Tally:
     """Return the tally with at most `cells` scores; neighbours are joined in quantile groups at their mean score."""
     if len(tally.score) <= cells:
         return tally
@@ -118,27 +118,29 @@ def measure_tally(
             "predicted_positive": (tp + fp) / rows,
             "cost": (fp * cost["false_positive"] + fn * cost["false_negative"]) / rows,
             "brier": (positives @ (1 - score) ** 2 + negatives @ score**2) / rows,
-            "log_loss": -(positives @ np.log(np.maximum(score, TINY)) + negatives @ np.log(np.maximum(1 - score, TINY)))
+            "log_loss": -(
+                positives @ np.log(np.maximum(score, _TINY)) + negatives @ np.log(np.maximum(1 - score, _TINY))
+            )
             / rows,
-            "ece": measure_ece(tally, cut_width(score)),
-            "ece_mass": measure_ece(tally, cut_mass(bins or tally)),
+            "ece": _measure_ece(tally, _cut_width(score)),
+            "ece_mass": _measure_ece(tally, _cut_mass(bins or tally)),
         }
 
 
-def cut_width(score: Array) -> Array:
+def _cut_width(score: Array) -> Array:
     """Return the bin (0 to 9) of each score, ten of equal width."""
-    return np.minimum((score * BINS).astype(np.int64), BINS - 1)
+    return np.minimum((score * _BINS).astype(np.int64), _BINS - 1)
 
 
-def cut_mass(tally: Tally) -> Array:
+def _cut_mass(tally: Tally) -> Array:
     """Return the bin (0 to 9) of each score of a tally without leading axes; bins have about equal size, ties share one."""
     rows = tally.rows
-    return np.asarray((np.cumsum(rows) - rows / 2) * (BINS / rows.sum())).astype(np.int64)
+    return np.asarray((np.cumsum(rows) - rows / 2) * (_BINS / rows.sum())).astype(np.int64)
 
 
-def measure_ece(tally: Tally, bin_of: Array) -> Array:
+def _measure_ece(tally: Tally, bin_of: Array) -> Array:
     """Return the mean over rows of |observed rate - mean probability| of the row's bin (Naeini et al. 2015, AAAI)."""
-    member = (bin_of[:, None] == np.arange(BINS)).astype(np.float64)
+    member = (bin_of[:, None] == np.arange(_BINS)).astype(np.float64)
     gap = (tally.positives - (tally.positives + tally.negatives) * tally.score) @ member
     return np.asarray(np.abs(gap).sum(-1) / (tally.positives + tally.negatives).sum(-1))
 
@@ -154,14 +156,14 @@ def count_decisions(target: Array, probability: Array, threshold: float) -> dict
     }
 
 
-def draw_counts(counts: Array, replicates: int, seed: int) -> Iterator[Array]:
+def _draw_counts(counts: Array, replicates: int, seed: int) -> Iterator[Array]:
     """Yield plain bootstrap replicates of counts (cells,): chunks of shape (some, cells), `replicates` in all.
 
     Drawing n rows with replacement is a multinomial draw of the counts of equal rows (Efron & Tibshirani 1993, ch. 6).
     """
     generator = np.random.default_rng(seed)
     rows = int(counts.sum())
-    step = max(1, CHUNK // max(len(counts), 1))
+    step = max(1, _CHUNK // max(len(counts), 1))
     for begin in range(0, replicates, step):
         size = min(step, replicates - begin)
         yield generator.multinomial(rows, counts / rows, size=size).astype(np.float64)
@@ -182,16 +184,16 @@ def bootstrap_metrics(
     counts = np.concatenate([joined.positives, joined.negatives])
     kept = np.flatnonzero(counts)
     drawn: dict[str, list[Array]] = {name: [] for name in values}
-    for chunk in draw_counts(counts[kept], replicates, seed):
+    for chunk in _draw_counts(counts[kept], replicates, seed):
         full = np.zeros((len(chunk), 2 * cells))
         full[:, kept] = chunk
         replicate = Tally(joined.score, full[:, :cells], full[:, cells:])
         for name, measured in measure_tally(replicate, threshold, cost, bins=joined).items():
             drawn[name].append(measured)
-    return {name: bound_value(name, values[name], np.concatenate(drawn[name])) for name in values}
+    return {name: _bound_value(name, values[name], np.concatenate(drawn[name])) for name in values}
 
 
-def bound_value(name: str, value: float, draws: Array) -> Estimate:
+def _bound_value(name: str, value: float, draws: Array) -> Estimate:
     """Return a value with its interval from bootstrap draws (replicates,), without undefined ones."""
     draws = draws[np.isfinite(draws)]
     if not np.isfinite(value) or not len(draws):
@@ -211,11 +213,11 @@ def expect_ece(probability: Array, replicates: int, seed: int) -> tuple[float, f
     joined = join_scores(Tally(score, rows * score, rows * (1 - score)))
     rows = np.rint(joined.rows).astype(np.int64)
     generator = np.random.default_rng(seed)
-    step = max(1, CHUNK // len(rows))
+    step = max(1, _CHUNK // len(rows))
     errors = []
     for begin in range(0, replicates, step):
         positives = generator.binomial(rows, joined.score, size=(min(step, replicates - begin), len(rows)))
-        errors.append(measure_ece(Tally(joined.score, positives, rows - positives), cut_width(joined.score)))
+        errors.append(_measure_ece(Tally(joined.score, positives, rows - positives), _cut_width(joined.score)))
     drawn = np.concatenate(errors)
     return float(drawn.mean()), float(np.quantile(drawn, LEVEL))
 
@@ -256,7 +258,7 @@ def lose_rows(target: Array, probability: Array, threshold: float, cost: Mapping
     called = probability >= threshold
     return {
         "brier": (probability - truth) ** 2,
-        "log_loss": -np.log(np.maximum(np.where(truth, probability, 1 - probability), TINY)),
+        "log_loss": -np.log(np.maximum(np.where(truth, probability, 1 - probability), _TINY)),
         "cost": cost["false_positive"] * (called & ~truth) + cost["false_negative"] * (~called & truth),
     }
 
@@ -271,7 +273,7 @@ def compare_means(one: Array, other: Array, replicates: int, seed: int) -> Estim
     rows = float(counts.sum())
     mean = float(differences @ counts) / rows
     joined = join_scores(Tally(differences, counts.astype(np.float64), np.zeros(len(counts))))
-    draws = np.concatenate([chunk @ joined.score for chunk in draw_counts(joined.positives, replicates, seed)]) / rows
+    draws = np.concatenate([chunk @ joined.score for chunk in _draw_counts(joined.positives, replicates, seed)]) / rows
     low, high = (float(bound) for bound in np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
     beyond = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
     return {"value": mean, "low": low, "high": high, "p": min(1.0, 2 * (beyond + 1) / (replicates + 1))}
@@ -365,7 +367,7 @@ def trace_roc(target: Array, probability: Array, points: int = 1000) -> pd.DataF
     tally = tally_scores(target, probability)
     caught = np.concatenate([[0.0], np.cumsum(tally.positives[::-1])]) / tally.positives.sum()
     alarmed = np.concatenate([[0.0], np.cumsum(tally.negatives[::-1])]) / tally.negatives.sum()
-    kept = thin(len(caught), points)
+    kept = _thin(len(caught), points)
     return pd.DataFrame({"false_positive_rate": alarmed[kept], "true_positive_rate": caught[kept]})
 
 
@@ -373,11 +375,11 @@ def trace_pr(target: Array, probability: Array, points: int = 1000) -> pd.DataFr
     """Return the precision-recall curve at up to `points` places: recall (ascending) and precision."""
     tally = tally_scores(target, probability)
     caught, reached = np.cumsum(tally.positives[::-1]), np.cumsum(tally.rows[::-1])
-    kept = thin(len(caught), points)
+    kept = _thin(len(caught), points)
     return pd.DataFrame({"recall": (caught / tally.positives.sum())[kept], "precision": (caught / reached)[kept]})
 
 
-def thin(length: int, points: int) -> Array:
+def _thin(length: int, points: int) -> Array:
     """Return at most `points` positions of `length`, evenly spread, with both ends."""
     return np.asarray(np.unique(np.linspace(0, length - 1, min(length, points)).round()), dtype=np.int64)
 
@@ -400,7 +402,7 @@ def trace_gain(target: Array, probability: Array, steps: int = 20) -> pd.DataFra
 def trace_calibration(target: Array, probability: Array) -> pd.DataFrame:
     """Return the observed rate by mean probability in ten bins of equal size: predicted, observed, low, high, rows."""
     tally = tally_scores(target, probability)
-    bin_of = cut_mass(tally)
+    bin_of = _cut_mass(tally)
     rows, positives = np.bincount(bin_of, weights=tally.rows), np.bincount(bin_of, weights=tally.positives)
     predicted = np.bincount(bin_of, weights=tally.rows * tally.score)
     kept = rows > 0

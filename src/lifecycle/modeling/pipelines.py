@@ -79,7 +79,7 @@ class Family:
     takes_missing: bool  # NaN may reach the model where the contract says `keep`
 
 
-def build_logistic(hyperparameters: Hyperparameters, seed: int, threads: int) -> Any:
+def _build_logistic(hyperparameters: Hyperparameters, seed: int, threads: int) -> Any:
     """Build a logistic regression with an L2 penalty; with `knots` above 0 it also has a cubic spline of each number."""
     hyperparameters = dict(hyperparameters)
     knots = hyperparameters.pop("knots", 0)
@@ -87,7 +87,7 @@ def build_logistic(hyperparameters: Hyperparameters, seed: int, threads: int) ->
     return make_pipeline(SplineAppender(knots), model) if knots else model
 
 
-def build_forest(hyperparameters: Hyperparameters, seed: int, threads: int) -> Any:
+def _build_forest(hyperparameters: Hyperparameters, seed: int, threads: int) -> Any:
     """Build a random forest that predicts on one thread.
 
     scikit-learn adds up the trees in the order in which threads finish, which changes the last bits.
@@ -95,15 +95,15 @@ def build_forest(hyperparameters: Hyperparameters, seed: int, threads: int) -> A
     return RandomForestClassifier(random_state=seed, n_jobs=1, **hyperparameters)
 
 
-def build_hist_boosting(hyperparameters: Hyperparameters, seed: int, threads: int) -> Any:
+def _build_hist_boosting(hyperparameters: Hyperparameters, seed: int, threads: int) -> Any:
     """Build histogram gradient boosting."""
     return HistGradientBoostingClassifier(random_state=seed, early_stopping=False, **hyperparameters)
 
 
 FAMILIES: dict[str, Family] = {
-    "logistic": Family(build_logistic, scale=True, takes_missing=False),
-    "forest": Family(build_forest, scale=False, takes_missing=False),
-    "hist_boosting": Family(build_hist_boosting, scale=False, takes_missing=True),
+    "logistic": Family(_build_logistic, scale=True, takes_missing=False),
+    "forest": Family(_build_forest, scale=False, takes_missing=False),
+    "hist_boosting": Family(_build_hist_boosting, scale=False, takes_missing=True),
 }
 
 
@@ -148,14 +148,14 @@ def build_preparation(features: list[FeatureRecord], *, scale: bool, takes_missi
     """
     branches: dict[str, tuple[Any, list[str]]] = {}
     for feature in features:
-        key, steps = choose_steps(feature, scale=scale, takes_missing=takes_missing)
+        key, steps = _choose_steps(feature, scale=scale, takes_missing=takes_missing)
         branches.setdefault(key, (make_pipeline(*steps), []))[1].append(feature["name"])
     return ColumnTransformer(
         [(key, steps, names) for key, (steps, names) in branches.items()], verbose_feature_names_out=False
     )
 
 
-def choose_steps(feature: FeatureRecord, *, scale: bool, takes_missing: bool) -> tuple[str, list[Any]]:
+def _choose_steps(feature: FeatureRecord, *, scale: bool, takes_missing: bool) -> tuple[str, list[Any]]:
     """Return the treatment of one feature: the branch's name and its steps."""
     if feature["kind"] == "categorical":
         levels = FunctionTransformer(to_levels, feature_names_out="one-to-one")

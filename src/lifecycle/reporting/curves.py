@@ -15,16 +15,16 @@ from lifecycle.reporting.plots import ACCENT, NEGATIVE, NEUTRAL, POSITIVE, new_g
 
 Array = np.ndarray[Any, Any]
 Record = dict[str, Any]
-LONGEST = 34  # characters of a name in a figure
-LINE = 0.26  # inches per line of a list
+_LONGEST = 34  # characters of a name in a figure
+_LINE = 0.26  # inches per line of a list
 
 
-def shorten(text: str, length: int = LONGEST) -> str:
+def _shorten(text: str, length: int = _LONGEST) -> str:
     """Shorten a name for a figure, and escape what matplotlib would read as a formula."""
     return (text if len(text) <= length else text[: length - 1] + "…").replace("$", r"\$")
 
 
-def show_shares(axes: Axes, *, x: bool = False, y: bool = False, decimals: int = 0) -> None:
+def _show_shares(axes: Axes, *, x: bool = False, y: bool = False, decimals: int = 0) -> None:
     """Format an axis's numbers as percentages."""
     for wanted, axis in ((x, axes.xaxis), (y, axes.yaxis)):
         if wanted:
@@ -65,7 +65,7 @@ def draw_quality(roc: pd.DataFrame, pr: pd.DataFrame, calibration: pd.DataFrame,
     reach = min(1.0, 1.05 * max(calibration["high"].max(), calibration["predicted"].max()))
     right.set(xlim=(0, reach), ylim=(0, reach))
     for axes in (left, middle, right):
-        show_shares(axes, x=True, y=True)
+        _show_shares(axes, x=True, y=True)
     return figure
 
 
@@ -74,7 +74,7 @@ def draw_decisions(
 ) -> Figure:
     """Draw the confusion matrix at the threshold, the probabilities of both classes, and the gain curve."""
     figure, (left, middle, right) = new_grid(3, height=3.2, width=9.6)
-    draw_confusion(left, confusion)
+    _draw_confusion(left, confusion)
     edges = [step / 25 for step in range(26)]
     for value, label, color in ((0, "negative", NEGATIVE), (1, "positive", POSITIVE)):
         part = probability[target == value]
@@ -102,12 +102,12 @@ def draw_decisions(
     right.set(
         xlabel="share of rows, most likely first", ylabel="positives found", title="Gain", xlim=(0, 1), ylim=(0, 1.02)
     )
-    show_shares(middle, x=True, y=True)
-    show_shares(right, x=True, y=True)
+    _show_shares(middle, x=True, y=True)
+    _show_shares(right, x=True, y=True)
     return figure
 
 
-def draw_confusion(axes: Axes, confusion: Mapping[str, int]) -> None:
+def _draw_confusion(axes: Axes, confusion: Mapping[str, int]) -> None:
     """Draw the confusion matrix; each cell has its rows and their share of the actual class."""
     counts = np.array([[confusion["tn"], confusion["fp"]], [confusion["fn"], confusion["tp"]]])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -124,7 +124,7 @@ def draw_confusion(axes: Axes, confusion: Mapping[str, int]) -> None:
         spine.set_visible(False)
 
 
-def draw_intervals(
+def _draw_intervals(
     axes: Axes, names: Sequence[str], estimates: Sequence[Mapping[str, float]], colors: Sequence[str]
 ) -> None:
     """Draw a dot with its interval for each name, from the top down."""
@@ -132,7 +132,7 @@ def draw_intervals(
     for place, estimate, color in zip(places, estimates, colors, strict=True):
         axes.plot([estimate["low"], estimate["high"]], [place, place], color=color, linewidth=2, solid_capstyle="butt")
         axes.plot([estimate["value"]], [place], color=color, marker="o", markersize=6)
-    axes.set_yticks(places, [shorten(name) for name in names])
+    axes.set_yticks(places, [_shorten(name) for name in names])
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
@@ -143,10 +143,10 @@ def draw_comparison(records: Sequence[Record], titles: Mapping[str, str]) -> Fig
     ordered = [record for name in titles for record in records if record["name"] == name]
     names = [titles[record["name"]] for record in ordered]
     colors = [POSITIVE if record["name"] == "candidate" else NEGATIVE for record in ordered]
-    figure, (left, right) = new_grid(2, columns=2, height=0.9 + LINE * 1.3 * len(names))
-    draw_intervals(left, names, [record["metrics"]["roc_auc"] for record in ordered], colors)
+    figure, (left, right) = new_grid(2, columns=2, height=0.9 + _LINE * 1.3 * len(names))
+    _draw_intervals(left, names, [record["metrics"]["roc_auc"] for record in ordered], colors)
     left.set(title="ROC AUC (higher is better)")
-    draw_intervals(right, names, [record["metrics"]["cost"] for record in ordered], colors)
+    _draw_intervals(right, names, [record["metrics"]["cost"] for record in ordered], colors)
     right.set(title="Cost per row (lower is better)", yticklabels=[])
     return figure
 
@@ -155,10 +155,10 @@ def draw_slices(slices: Sequence[Record], overall: float, limit: float, most: in
     """Draw the judged slices with the lowest ROC AUC, with intervals, the value of all rows, and the gate's limit."""
     judged = sorted((record for record in slices if record["judged"]), key=lambda record: record["roc_auc"]["value"])
     shown = judged[:most]
-    figure, (axes,) = new_grid(1, columns=1, height=0.9 + LINE * max(len(shown), 2))
-    names = [f"{shorten(record['column'])} = {shorten(record['category'])}  ({record['rows']:,})" for record in shown]
+    figure, (axes,) = new_grid(1, columns=1, height=0.9 + _LINE * max(len(shown), 2))
+    names = [f"{_shorten(record['column'])} = {_shorten(record['category'])}  ({record['rows']:,})" for record in shown]
     colors = [POSITIVE if record["roc_auc"]["value"] < limit else NEGATIVE for record in shown]
-    draw_intervals(axes, names, [record["roc_auc"] for record in shown], colors)
+    _draw_intervals(axes, names, [record["roc_auc"] for record in shown], colors)
     axes.set_yticks(axes.get_yticks(), names, fontsize=8)
     axes.axvline(overall, color=NEUTRAL, linewidth=1)
     axes.axvline(limit, color=POSITIVE, linewidth=1, linestyle="--")
@@ -182,16 +182,16 @@ def draw_fairness(fairness: Sequence[Record]) -> Figure:
     }
     columns = list(dict.fromkeys(record["column"] for record in fairness if record["groups"]))
     lines = sum(len(record["groups"]) for record in fairness if record["metric"] == "recall")
-    figure, grid = new_grid(4, columns=4, height=0.9 + LINE * 1.2 * max(lines, 2), width=9.6)
+    figure, grid = new_grid(4, columns=4, height=0.9 + _LINE * 1.2 * max(lines, 2), width=9.6)
     palette = [NEGATIVE, ACCENT, POSITIVE, NEUTRAL]
     for axes, (metric, title) in zip(grid, metrics.items(), strict=True):
         parts = [record for record in fairness if record["metric"] == metric and record["groups"]]
         groups = [(record["column"], group) for record in parts for group in record["groups"]]
-        names = [f"{shorten(column, 20)} = {shorten(group['category'], 14)}" for column, group in groups]
+        names = [f"{_shorten(column, 20)} = {_shorten(group['category'], 14)}" for column, group in groups]
         colors = [palette[columns.index(column) % len(palette)] for column, _ in groups]
-        draw_intervals(axes, names, [group for _, group in groups], colors)
+        _draw_intervals(axes, names, [group for _, group in groups], colors)
         axes.set(title=title, xlim=(0, 1), xticks=(0, 0.5, 1))
-        show_shares(axes, x=True)
+        _show_shares(axes, x=True)
         if axes is not grid[0]:
             axes.set_yticklabels([])
     return figure
@@ -207,9 +207,9 @@ def draw_importance(importance: pd.DataFrame, most: int = 15) -> Figure:
     """
     shown = importance.head(most).iloc[::-1]
     places = np.arange(len(shown))
-    figure, (left, right) = new_grid(2, columns=2, height=0.9 + LINE * max(len(shown), 2))
+    figure, (left, right) = new_grid(2, columns=2, height=0.9 + _LINE * max(len(shown), 2))
     left.barh(places, shown["attribution"], color=NEGATIVE)
-    left.set_yticks(places, [shorten(name) for name in shown["column"]], fontsize=8)
+    left.set_yticks(places, [_shorten(name) for name in shown["column"]], fontsize=8)
     left.set(title="Average effect on a prediction", xlabel="percentage points (mean |Shapley value|)")
     left.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
     right.barh(places, shown["permutation"], xerr=1.96 * shown["permutation_error"], color=ACCENT, ecolor=NEUTRAL)
@@ -236,11 +236,11 @@ def draw_effects(effects: Mapping[str, pd.DataFrame], units: Mapping[str, str]) 
             axes.fill_between(values, effect["low"], effect["high"], color=NEGATIVE, alpha=0.18, linewidth=0)
             axes.plot(values, effect["mean"], color=NEGATIVE, linewidth=2)
             axes.plot(values, effect["observed"], color=NEUTRAL, linewidth=1.2, linestyle="--")
-            axes.set_xlabel(shorten(units.get(name, ""), 30))
+            axes.set_xlabel(_shorten(units.get(name, ""), 30))
         else:
-            draw_levels(axes, effect)
+            _draw_levels(axes, effect)
         axes.axhline(0, color=NEUTRAL, linewidth=1)
-        axes.set_title(shorten(name, 30))
+        axes.set_title(_shorten(name, 30))
         axes.set_ylim(low - 0.02, high + 0.02)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
     for place in range(0, len(effects), 3):
@@ -248,7 +248,7 @@ def draw_effects(effects: Mapping[str, pd.DataFrame], units: Mapping[str, str]) 
     return figure
 
 
-def draw_levels(axes: Axes, effect: pd.DataFrame) -> None:
+def _draw_levels(axes: Axes, effect: pd.DataFrame) -> None:
     """Draw a categorical effect as bars, with the spread over rows."""
     ordered = effect.sort_values("mean", kind="stable")
     places = np.arange(len(ordered))
@@ -259,7 +259,7 @@ def draw_levels(axes: Axes, effect: pd.DataFrame) -> None:
     names = [f"{value:g}" if isinstance(value, float) else str(value) for value in ordered["value"]]
     crowded = len(names) > 3 or max(map(len, names)) > 12
     turned: dict[str, Any] = {"rotation": 20, "ha": "right"} if crowded else {}
-    axes.set_xticks(places, [shorten(name, 22) for name in names], fontsize=8, **turned)
+    axes.set_xticks(places, [_shorten(name, 22) for name in names], fontsize=8, **turned)
     axes.grid(axis="x", visible=False)
 
 
@@ -269,7 +269,7 @@ def draw_waterfalls(cases: Sequence[Record], base: float) -> Figure:
     Each case has title, probability, and steps: a list of (what, value) in their order, ending at the probability.
     """
     lines = max(len(case["steps"]) for case in cases)
-    figure, grid = new_grid(len(cases), columns=1, height=1.1 + LINE * lines, width=9.0)
+    figure, grid = new_grid(len(cases), columns=1, height=1.1 + _LINE * lines, width=9.0)
     reach = [base]
     for case in cases:
         reach += list(base + np.cumsum([value for _, value in case["steps"]]))
@@ -285,12 +285,12 @@ def draw_waterfalls(cases: Sequence[Record], base: float) -> Figure:
             axes.annotate(f" {100 * value:+.1f}", (end, place), fontsize=8, va="center")
         axes.axvline(base, color=NEUTRAL, linewidth=1, linestyle=":")
         axes.axvline(case["probability"], color="black", linewidth=1)
-        axes.set_yticks(places, [shorten(name, 52) for name, _ in case["steps"]], fontsize=8)
-        axes.set_title(shorten(case["title"], 90))
+        axes.set_yticks(places, [_shorten(name, 52) for name, _ in case["steps"]], fontsize=8)
+        axes.set_title(_shorten(case["title"], 90))
         axes.set_xlim(min(0.0, *reach), max(reach) + 0.08)
         axes.set_ylim(-0.6, len(values) - 0.4)
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
-        show_shares(axes, x=True)
+        _show_shares(axes, x=True)
     grid[-1].set_xlabel(f"probability (dotted: the average, {base:.0%}; black: this row's)")
     return figure

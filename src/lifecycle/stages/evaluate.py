@@ -40,8 +40,8 @@ from lifecycle.promotion.gate import format_p
 from lifecycle.reporting.wording import format_estimate
 
 Record = dict[str, Any]
-PAIRED = ("brier", "log_loss", "cost")  # compared row by row
-MIN_BASELINE_TREES = 100  # scikit-learn's default, which tutorials keep
+_PAIRED = ("brier", "log_loss", "cost")  # compared row by row
+_MIN_BASELINE_TREES = 100  # scikit-learn's default, which tutorials keep
 
 
 def check_inputs(model: Model, trained: Record, test: pd.DataFrame, declaration: Record) -> None:
@@ -77,13 +77,13 @@ def predict_baselines(
     """
     features, task = declaration["features"], task_for(declaration)
     plain = [feature for feature in features if feature["source"] != "derived"] or features
-    chosen = {"prior": [plain[0]], "logistic": plain, "tutorial": pick_features(plain, tutorial_columns)}
+    chosen = {"prior": [plain[0]], "logistic": plain, "tutorial": _pick_features(plain, tutorial_columns)}
     models = {
         "prior": DummyClassifier(strategy="prior"),
         "logistic": build_pipeline("logistic", {}, plain, seed=seed, threads=threads),
     }
     if tutorial_columns:
-        settings = {"n_estimators": MIN_BASELINE_TREES}
+        settings = {"n_estimators": _MIN_BASELINE_TREES}
         models["tutorial"] = build_pipeline("forest", settings, chosen["tutorial"], seed=seed, threads=threads)
     return {
         name: task.predict(model.fit(train[columns], train[declaration["target"]]), test[columns])
@@ -92,7 +92,7 @@ def predict_baselines(
     }
 
 
-def pick_features(features: list[FeatureRecord], names: Sequence[str]) -> list[FeatureRecord]:
+def _pick_features(features: list[FeatureRecord], names: Sequence[str]) -> list[FeatureRecord]:
     """Return the features with these names; raise ProjectError for an unknown one."""
     known = {feature["name"]: feature for feature in features}
     if unknown := [name for name in names if name not in known]:
@@ -180,7 +180,7 @@ def compare_models(
         differences: dict[str, Estimate] = {}
         if name != "candidate":
             other = lose_rows(target, probability, thresholds[name], cost)
-            differences = {metric: compare_means(losses[metric], other[metric], replicates, seed) for metric in PAIRED}
+            differences = {metric: compare_means(losses[metric], other[metric], replicates, seed) for metric in _PAIRED}
             differences["roc_auc"] = compare_auc(target, mine, probability)
         records.append({"name": name, "threshold": thresholds[name], "metrics": measured, "differences": differences})
     return records
@@ -214,7 +214,7 @@ def compare_folds(
     }
 
 
-def name_levels(column: pd.Series, feature: FeatureRecord) -> pd.Series:
+def _name_levels(column: pd.Series, feature: FeatureRecord) -> pd.Series:
     """Return a column's values as names, for numbers as an ordered categorical; missing values are "(missing)"."""
     if feature["kind"] == "boolean":
         words = {float(code): str(value) for code, value in enumerate(feature.get("values") or ["no", "yes"])}
@@ -222,37 +222,37 @@ def name_levels(column: pd.Series, feature: FeatureRecord) -> pd.Series:
     if feature["kind"] == "categorical":
         return column.astype(object).where(column.notna(), "(missing)").astype(str)
     values = np.unique(column.dropna())
-    names = name_numbers(values)
+    names = _name_numbers(values)
     places = np.searchsorted(values, column.to_numpy(np.float64, na_value=np.nan))
-    return name_ordered(np.where(column.isna(), len(names), places), [*names, "(missing)"], column.index)
+    return _name_ordered(np.where(column.isna(), len(names), places), [*names, "(missing)"], column.index)
 
 
-def name_numbers(values: Array) -> list[str]:
+def _name_numbers(values: Array) -> list[str]:
     """Format distinct numbers with few digits, or with all digits when two would look the same."""
     names = [f"{value:g}" for value in values]
     return names if len(set(names)) == len(names) else [repr(float(value)) for value in values]
 
 
-def name_ordered(codes: Array, names: list[str], index: pd.Index) -> pd.Series:
+def _name_ordered(codes: Array, names: list[str], index: pd.Index) -> pd.Series:
     """Return the names of codes as a categorical in the order of `names`."""
     return pd.Series(pd.Categorical.from_codes(codes, pd.Index(names)), index=index)
 
 
-def band_numbers(column: pd.Series, train: pd.Series) -> pd.Series:
+def _band_numbers(column: pd.Series, train: pd.Series) -> pd.Series:
     """Cut a numeric column into four bands at the training part's quartiles, as an ordered categorical."""
     edges = np.unique(train.dropna().quantile([0.25, 0.5, 0.75]).dropna())
-    marks = name_numbers(edges)
+    marks = _name_numbers(edges)
     names = (
         [f"up to {marks[0]}", *(f"{a} to {b}" for a, b in pairwise(marks)), f"above {marks[-1]}"] if marks else ["any"]
     )
     codes = np.searchsorted(edges, column.to_numpy(np.float64), side="left")
-    return name_ordered(np.where(column.isna(), len(names), codes), [*names, "(missing)"], column.index)
+    return _name_ordered(np.where(column.isna(), len(names), codes), [*names, "(missing)"], column.index)
 
 
 def choose_slices(test: pd.DataFrame, declaration: Record, max_categories: int) -> dict[str, pd.Series]:
     """Return the categories of each column that has at least two and at most `max_categories` in the hold-out."""
     return {
-        feature["name"]: name_levels(test[feature["name"]], feature)
+        feature["name"]: _name_levels(test[feature["name"]], feature)
         for feature in declaration["features"]
         if feature["source"] == "column" and 2 <= test[feature["name"]].nunique(dropna=False) <= max_categories
     }
@@ -298,9 +298,9 @@ def choose_groups(
         if name not in known or name not in test:
             groups[name] = None
         elif known[name]["kind"] == "numeric" and test[name].nunique() > max_categories:
-            groups[name] = band_numbers(test[name], train[name])
+            groups[name] = _band_numbers(test[name], train[name])
         else:
-            groups[name] = name_levels(test[name], known[name])
+            groups[name] = _name_levels(test[name], known[name])
     return groups
 
 
@@ -326,11 +326,11 @@ def compare_groups(
         if levels is None:
             records.append({"column": column, "metric": "recall", "groups": [], "gap": None})
             continue
-        order, words = sorted_levels(levels), levels.astype(str)
+        order, words = _sorted_levels(levels), levels.astype(str)
         for metric, (within, hit) in counted.items():
             rows = words[within].value_counts().reindex(order, fill_value=0)
             hits = words[within & hit].value_counts().reindex(order, fill_value=0)
-            records.append({"column": column, "metric": metric, **compare_rates(hits, rows, min_class)})
+            records.append({"column": column, "metric": metric, **_compare_rates(hits, rows, min_class)})
     return records
 
 
@@ -356,7 +356,7 @@ def compare_protected(
     records = []
     for column, levels in groups.items():
         words = None if levels is None else levels.astype(str).to_numpy()
-        for level in [] if levels is None else sorted_levels(levels):
+        for level in [] if levels is None else _sorted_levels(levels):
             member = np.asarray(words == level)
             positives = int(truth[member].sum())
             if min(positives, int(member.sum()) - positives) >= min_class:
@@ -365,12 +365,12 @@ def compare_protected(
     return records
 
 
-def sorted_levels(levels: pd.Series) -> list[str]:
+def _sorted_levels(levels: pd.Series) -> list[str]:
     """Return the categories that occur, in the order of an ordered categorical, else by name."""
     return [str(level) for level in pd.factorize(levels, sort=True)[1]]
 
 
-def compare_rates(hits: pd.Series, rows: pd.Series, min_class: int) -> Record:
+def _compare_rates(hits: pd.Series, rows: pd.Series, min_class: int) -> Record:
     """Return the groups' rates with Wilson's intervals, and the gap between the extreme groups with enough rows."""
     low, high = bound_share(hits.to_numpy(), rows.to_numpy())
     groups = [
@@ -504,13 +504,13 @@ def tabulate_gaps(fairness: Sequence[Record]) -> pd.DataFrame:
         "false_alarms": "False alarms",
         "predicted_positive": "Predicted positive",
     }
-    cells = {(record["column"], titles[record["metric"]]): format_gap(record["gap"]) for record in fairness}
+    cells = {(record["column"], titles[record["metric"]]): _format_gap(record["gap"]) for record in fairness}
     columns = list(dict.fromkeys(column for column, _ in cells))
     rows = [[cells.get((column, title), "\u2013") for title in titles.values()] for column in columns]
     return pd.DataFrame(rows, index=columns, columns=list(titles.values()))
 
 
-def format_gap(gap: Mapping[str, Any] | None) -> str:
+def _format_gap(gap: Mapping[str, Any] | None) -> str:
     """Format a gap in percentage points, with the group that has the highest rate."""
     if gap is None:
         return "not measured"

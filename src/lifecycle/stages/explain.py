@@ -34,11 +34,11 @@ from lifecycle.reporting.wording import format_estimate, join_words, quote
 
 Record = dict[str, Any]
 PAGES = [("Evaluate", "07_evaluate.html"), ("Explain", "08_explain.html")]  # links of the model card
-STEPS = 8  # columns named in the explanation of a row; the others are added up
-REDUNDANT = 0.9  # a column is shown with a warning when the others explain more than this share of it
-REDUNDANCY_ROWS = 5_000
-FAINT = 0.005  # half a percentage point: smaller effects are described as negligible
-BASELINES = {
+_STEPS = 8  # columns named in the explanation of a row; the others are added up
+_REDUNDANT = 0.9  # a column is shown with a warning when the others explain more than this share of it
+_REDUNDANCY_ROWS = 5_000
+_FAINT = 0.005  # half a percentage point: smaller effects are described as negligible
+_BASELINES = {
     "prior": "the base rate for every row", "logistic": "a logistic regression",
     "tutorial": "a random forest on a few columns", "champion": "the champion",
 }  # fmt: skip
@@ -56,7 +56,7 @@ def check_inputs(model: Model, evaluation: Record, verdict: Record) -> None:
 # Importance.
 
 
-def join_importance(ranked: pd.DataFrame, permuted: pd.DataFrame) -> pd.DataFrame:
+def _join_importance(ranked: pd.DataFrame, permuted: pd.DataFrame) -> pd.DataFrame:
     """Join both kinds of importance: column, attribution, direction, permutation, permutation_error."""
     names = {"importance": "permutation", "error": "permutation_error"}
     return ranked.rename(columns={"importance": "attribution"}).merge(permuted.rename(columns=names), on="column")
@@ -64,7 +64,7 @@ def join_importance(ranked: pd.DataFrame, permuted: pd.DataFrame) -> pd.DataFram
 
 def rank_inputs(attribution: Attribution, rows: pd.DataFrame, permuted: pd.DataFrame) -> pd.DataFrame:
     """Rank the columns by the mean size of their attributions, and add their permutation importance."""
-    return join_importance(rank_columns(attribution, rows), permuted)
+    return _join_importance(rank_columns(attribution, rows), permuted)
 
 
 def describe_agreement(importance: pd.DataFrame) -> str:
@@ -105,7 +105,7 @@ def trace_effects(
             continue
         grid = choose_grid(train[name])
         effect = trace_effect(predict, rows, name, grid).assign(observed=trace_observed(probability, test[name], grid))
-        words = name_booleans(inputs.sources.get(name))
+        words = _name_booleans(inputs.sources.get(name))
         effects[name] = effect.assign(value=[words.get(value, value) for value in effect["value"]]) if words else effect
     return effects
 
@@ -115,8 +115,8 @@ def describe_redundancy(names: Sequence[str], table: pd.DataFrame, seed: int) ->
 
     `table` has the input columns of the training part; a sample of it is enough.
     """
-    shares = measure_redundancy(sample_rows(table, REDUNDANCY_ROWS, seed))
-    found = {name: shares[name] for name in names if shares.get(name, 0.0) > REDUNDANT}
+    shares = measure_redundancy(sample_rows(table, _REDUNDANCY_ROWS, seed))
+    found = {name: shares[name] for name in names if shares.get(name, 0.0) > _REDUNDANT}
     if not found:
         return ""
     parts = [f"{quote(name)} ({share:.1%})" for name, share in found.items()]
@@ -127,7 +127,7 @@ def describe_redundancy(names: Sequence[str], table: pd.DataFrame, seed: int) ->
     )
 
 
-def name_booleans(feature: Record | None) -> dict[float, str]:
+def _name_booleans(feature: Record | None) -> dict[float, str]:
     """Return the names of 0 and 1 of a boolean feature, empty for other features."""
     if feature is None or feature["kind"] != "boolean":
         return {}
@@ -135,11 +135,11 @@ def name_booleans(feature: Record | None) -> dict[float, str]:
     return {float(code): str(value) for code, value in enumerate(values)}
 
 
-def describe_effect(effect: pd.DataFrame) -> tuple[str, float]:
+def _describe_effect(effect: pd.DataFrame) -> tuple[str, float]:
     """Describe the direction and shape of an effect; return it with the difference between its extremes in probability."""
     mean, values = effect["mean"].to_numpy(), effect["value"].tolist()
     reach = float(mean.max() - mean.min())
-    if reach < FAINT:
+    if reach < _FAINT:
         return "has hardly any effect by itself", reach
     if not all(isinstance(value, float) for value in values):
         return f"highest with {values[int(mean.argmax())]}, lowest with {values[int(mean.argmin())]}", reach
@@ -159,7 +159,7 @@ def describe_effect(effect: pd.DataFrame) -> tuple[str, float]:
 
 def tabulate_effects(effects: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return a table of the effects in words, and the difference between their extremes in percentage points."""
-    rows = {name: describe_effect(effect) for name, effect in effects.items()}
+    rows = {name: _describe_effect(effect) for name, effect in effects.items()}
     return pd.DataFrame(
         {"effect on the prediction": [words for words, _ in rows.values()],
          "difference between extremes": [f"{100 * reach:.1f} percentage points" for _, reach in rows.values()]},
@@ -199,13 +199,13 @@ def describe_cases(
         order = np.argsort(-np.abs(values), kind="stable")
         steps = [
             (
-                format_value(attribution.names[step], rows.iloc[place, step], words.get(attribution.names[step])),
+                _format_value(attribution.names[step], rows.iloc[place, step], words.get(attribution.names[step])),
                 float(values[step]),
             )
-            for step in order[:STEPS]
+            for step in order[:_STEPS]
         ]
-        if len(order) > STEPS:
-            steps.append((f"{len(order) - STEPS} other columns", float(values[order[STEPS:]].sum())))
+        if len(order) > _STEPS:
+            steps.append((f"{len(order) - _STEPS} other columns", float(values[order[_STEPS:]].sum())))
         label = "positive" if table[declaration["target"]].iloc[position] == 1 else "negative"
         which = f"{keys[0]} {table[keys[0]].iloc[position]}" if keys else f"row {position + 1} of the hold-out"
         probability = float(attribution.probability[place])
@@ -216,12 +216,12 @@ def describe_cases(
     return described
 
 
-def format_value(name: str, value: Any, feature: Record | None) -> str:
+def _format_value(name: str, value: Any, feature: Record | None) -> str:
     """Format a column and its value as a label."""
     if pd.isna(value):
         return f"{name} missing"
     if isinstance(value, float | np.floating):
-        words = name_booleans(feature)
+        words = _name_booleans(feature)
         unit = f" {feature['unit']}" if feature and feature.get("unit") else ""
         return f"{name} = {words[float(value)]}" if float(value) in words else f"{name} = {value:.6g}{unit}"
     return f"{name} = {value}"
@@ -234,21 +234,21 @@ def list_explanation(
     return {
         "model": model.sha256,
         "base": base,
-        "importance": [clean_numbers(record) for record in importance.to_dict("records")],
+        "importance": [_clean_numbers(record) for record in importance.to_dict("records")],
         "effects": {
             name: {
                 "words": words,
                 "reach": reach,
-                "points": [clean_numbers(record) for record in effect.to_dict("records")],
+                "points": [_clean_numbers(record) for record in effect.to_dict("records")],
             }
             for name, effect in effects.items()
-            for words, reach in [describe_effect(effect)]
+            for words, reach in [_describe_effect(effect)]
         },
         "cases": [{**case, "steps": [list(step) for step in case["steps"]]} for case in cases],
     }
 
 
-def clean_numbers(record: Mapping[Any, Any]) -> Record:
+def _clean_numbers(record: Mapping[Any, Any]) -> Record:
     """Convert a record to JSON values, with undefined numbers as null."""
     return {
         str(key): None if isinstance(value, float) and not math.isfinite(value) else value
@@ -259,7 +259,7 @@ def clean_numbers(record: Mapping[Any, Any]) -> Record:
 # The model card.
 
 
-def describe_limits(contract: Contract, declaration: Record, evaluation: Record, manifest: Record) -> list[str]:
+def _describe_limits(contract: Contract, declaration: Record, evaluation: Record, manifest: Record) -> list[str]:
     """List the model's limits as sentences, from the records."""
     split, area = declaration["split"], evaluation["metrics"]["roc_auc"]
     reach = (area["high"] - area["low"]) / 2
@@ -274,7 +274,7 @@ def describe_limits(contract: Contract, declaration: Record, evaluation: Record,
         later,
         f"It was evaluated on {evaluation['rows']:,} rows, so that its ROC AUC is known to within {reach:.3f} only.",
         f"It was trained on {manifest['source']} ({manifest['version']}); it was not tested on other populations.",
-        f"Its threshold follows from the stated costs ({describe_costs(evaluation['cost'])}); other costs need another one.",
+        f"Its threshold follows from the stated costs ({_describe_costs(evaluation['cost'])}); other costs need another one.",
         "Attributions and effects describe the model; they do not predict what changing a column in reality would do.",
     ]  # fmt: skip
     if unjudged:
@@ -286,16 +286,16 @@ def describe_limits(contract: Contract, declaration: Record, evaluation: Record,
     return limits
 
 
-def describe_costs(cost: Mapping[str, float]) -> str:
+def _describe_costs(cost: Mapping[str, float]) -> str:
     """Describe the costs of wrong decisions."""
     return f"a false alarm {cost['false_positive']:g}, a missed positive {cost['false_negative']:g}"
 
 
-def compare_baselines(evaluation: Record) -> list[Record]:
+def _compare_baselines(evaluation: Record) -> list[Record]:
     """Return the models that it is compared with, their ROC AUC and the paired difference, as text."""
     return [
         {
-            "name": BASELINES[record["name"]],
+            "name": _BASELINES[record["name"]],
             "roc_auc": format_estimate(record["metrics"]["roc_auc"]),
             "difference": f"{difference['value']:+.3f} ({difference['low']:+.3f} to {difference['high']:+.3f})",
         }
@@ -304,7 +304,7 @@ def compare_baselines(evaluation: Record) -> list[Record]:
     ]
 
 
-def compare_people(evaluation: Record) -> list[Record]:
+def _compare_people(evaluation: Record) -> list[Record]:
     """Return the groups of each fairness column with their rates, as text."""
     rows: dict[tuple[str, str], Record] = {}
     for record in evaluation["fairness"]:
@@ -316,7 +316,7 @@ def compare_people(evaluation: Record) -> list[Record]:
     return list(rows.values())
 
 
-def list_hashes(model: Model) -> dict[str, str]:
+def _list_hashes(model: Model) -> dict[str, str]:
     """Return the content hashes of the model and of its inputs."""
     made_of = {key.removesuffix("_sha256"): value for key, value in model.metadata.items() if key.endswith("_sha256")}
     return {"model": model.sha256, **made_of}
@@ -350,16 +350,16 @@ def describe_card(
         "contract": contract,
         "metadata": model.metadata,
         "model": model.sha256,
-        "hyperparameters": {key: format_hyperparameter(value) for key, value in model.metadata["hyperparameters"].items()},
+        "hyperparameters": {key: _format_hyperparameter(value) for key, value in model.metadata["hyperparameters"].items()},
         "verdict": verdict,
         "intended_use": sources.intended_use,
         "out_of_scope": sources.out_of_scope,
         "features": declaration["features"],
         "split": declaration["split"],
         "evaluation": evaluation,
-        "costs": describe_costs(evaluation["cost"]),
+        "costs": _describe_costs(evaluation["cost"]),
         "metrics": [(title, format_estimate(evaluation["metrics"][name])) for name, title in TITLES.items()],
-        "baselines": compare_baselines(evaluation),
+        "baselines": _compare_baselines(evaluation),
         "weakest": [
             {
                 "group": f"{record['column']} = {record['category']}", "rows": record["rows"],
@@ -369,17 +369,17 @@ def describe_card(
             for record in weakest[:8]
         ],
         "judged": len(weakest),
-        "people": compare_people(evaluation),
+        "people": _compare_people(evaluation),
         "fairness": next((item["message"] for item in verdict["conditions"] if item["name"] == "max_fairness_gap"), ""),
         "important": importance.head(max(len(effects), 1)).to_dict("records"),
-        "effects": {name: describe_effect(effect)[0] for name, effect in effects.items()},
-        "limits": describe_limits(contract, declaration, evaluation, sources.manifest),
+        "effects": {name: _describe_effect(effect)[0] for name, effect in effects.items()},
+        "limits": _describe_limits(contract, declaration, evaluation, sources.manifest),
         "manifest": sources.manifest,
-        "hashes": list_hashes(model),
+        "hashes": _list_hashes(model),
     }  # fmt: skip
 
 
-def format_hyperparameter(value: Any) -> str:
+def _format_hyperparameter(value: Any) -> str:
     """Format a hyperparameter for a reader."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 

@@ -23,7 +23,7 @@ from lifecycle.modeling.task import task_for
 from lifecycle.validation.conversion import map_distinct, read_frames, spell_out
 from lifecycle.validation.sampling import ROWS, Tally, choose_rows, find_span, hash_values, limit_distinct, limit_rows
 
-TIME_PARTS = {
+_TIME_PARTS = {
     "hour": "hour(col({name}))",
     "weekday": "weekday(col({name}))",
     "month": "month(col({name}))",
@@ -34,7 +34,7 @@ TIME_PARTS = {
     "month_sin": "sin(2 * pi * (month(col({name})) - 1) / 12)",
     "month_cos": "cos(2 * pi * (month(col({name})) - 1) / 12)",
 }
-KINDS = {Role.NUMERIC: "numeric", Role.CATEGORICAL: "categorical", Role.BOOLEAN: "boolean"}
+_KINDS = {Role.NUMERIC: "numeric", Role.CATEGORICAL: "categorical", Role.BOOLEAN: "boolean"}
 
 
 def list_features(contract: Contract, columns: list[str], derived: dict[str, str]) -> list[dict[str, Any]]:
@@ -46,20 +46,20 @@ def list_features(contract: Contract, columns: list[str], derived: dict[str, str
     """
     present = [name for name in contract.columns if name in columns]
     features = [
-        describe_feature(name, KINDS[contract.columns[name].role], "column", contract.columns[name])
+        _describe_feature(name, _KINDS[contract.columns[name].role], "column", contract.columns[name])
         for name in present
-        if contract.columns[name].role in KINDS
+        if contract.columns[name].role in _KINDS
     ]
     if contract.time in present:
         features += [
-            describe_feature(f"{contract.time}_{part}", "numeric", "time", None, text.format(name=repr(contract.time)))
-            for part, text in TIME_PARTS.items()
+            _describe_feature(f"{contract.time}_{part}", "numeric", "time", None, text.format(name=repr(contract.time)))
+            for part, text in _TIME_PARTS.items()
         ]
-    usable = {name for name in present if contract.columns[name].role in (*KINDS, Role.TIME, Role.TEXT)}
+    usable = {name for name in present if contract.columns[name].role in (*_KINDS, Role.TIME, Role.TEXT)}
     for name, text in derived.items():
         if name in contract.columns:
             raise ProjectError(f"{PARAMS}: features.derived.{name}: the contract has a column of this name.")
-        feature = describe_feature(name, "numeric", "derived", None, text)
+        feature = _describe_feature(name, "numeric", "derived", None, text)
         if unknown := sorted(set(feature["columns"]) - usable):
             raise ProjectError(
                 f"{PARAMS}: features.derived.{name} reads {unknown}, which are not feature columns of the table."
@@ -68,7 +68,7 @@ def list_features(contract: Contract, columns: list[str], derived: dict[str, str
     return features
 
 
-def describe_feature(
+def _describe_feature(
     name: str, kind: str, source: str, column: Column | None, expression: str | None = None
 ) -> dict[str, Any]:
     """Return one feature's record; without an expression it is the column of the same name."""
@@ -97,11 +97,11 @@ def compute_features(frame: pd.DataFrame, features: list[dict[str, Any]]) -> pd.
         if feature["expression"] is not None:
             computed[feature["name"]] = parse_expression(feature["expression"], feature["name"]).evaluate(arrays)
         else:
-            computed[feature["name"]] = convert_column(frame[feature["name"]], feature)
+            computed[feature["name"]] = _convert_column(frame[feature["name"]], feature)
     return pd.DataFrame(computed, index=frame.index)
 
 
-def convert_column(column: pd.Series, feature: dict[str, Any]) -> pd.Series:
+def _convert_column(column: pd.Series, feature: dict[str, Any]) -> pd.Series:
     """Convert a column to the values that a model reads; of a boolean column's two `values`, the second is 1."""
     if feature["kind"] == "categorical":
         words = map_distinct(column, lambda values: values.astype(str).astype(object))
@@ -181,7 +181,7 @@ def split_rows(
     return held_out
 
 
-def assemble_table(frame: pd.DataFrame, computed: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+def _assemble_table(frame: pd.DataFrame, computed: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """Join ids, time, target (int8) and features to the table that training and evaluation read."""
     kept = [name for name in contract.names(Role.ID, Role.TIME) if name in frame]
     target = task_for(contract).encode(frame[contract.target])
@@ -227,13 +227,13 @@ def write_features(
 ) -> pd.DataFrame:
     """Compute the features of a validated table and write both sides of the split; return a summary."""
     rows = len(held_out)
-    summary = Summary(features, rows)
+    summary = _Summary(features, rows)
     with ExitStack() as stack:
         writers: list[TableWriter] = []
         for part in show_progress(read_frames(path), "features", rows):
             computed = compute_features(part, features)
-            table = spell_out(assemble_table(part, computed, contract))
-            schema = find_schema(table, features)
+            table = spell_out(_assemble_table(part, computed, contract))
+            schema = _find_schema(table, features)
             writers = writers or [stack.enter_context(open_table(side, schema)) for side in (train, test)]
             chosen = held_out[part.index.to_numpy()]
             writers[0].write(table[~chosen])
@@ -242,7 +242,7 @@ def write_features(
     return summary.tabulate()
 
 
-def find_schema(table: pd.DataFrame, features: list[dict[str, Any]]) -> pa.Schema:
+def _find_schema(table: pd.DataFrame, features: list[dict[str, Any]]) -> pa.Schema:
     """Return the table's schema; categorical features are text, even when every value is missing."""
     words = {feature["name"]: "" for feature in features if feature["kind"] == "categorical"}
     return pa.Schema.from_pandas(
@@ -250,7 +250,7 @@ def find_schema(table: pd.DataFrame, features: list[dict[str, Any]]) -> pa.Schem
     )
 
 
-class Summary:
+class _Summary:
     """Summarises features that are computed in parts; distinct values and medians are exact up to a limit of rows."""
 
     def __init__(self, features: list[dict[str, Any]], rows: int) -> None:

@@ -35,8 +35,8 @@ Matrices = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any
 Prepared = dict[str, list[Matrices]]
 Spaces = Mapping[str, Mapping[str, Any]]  # by family and hyperparameter
 Space = Range | list[Scalar]
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-PRUNED_AFTER = 1  # folds that every trial is scored on before it may be pruned
+_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+_PRUNED_AFTER = 1  # folds that every trial is scored on before it may be pruned
 
 
 def identify_study(inputs: dict[str, Any], files: list[Path]) -> str:
@@ -63,7 +63,7 @@ def open_study(name: str, storage: str, folder: Path, startup_trials: int) -> op
         study_name=name,
         storage=backend,
         direction="maximize",
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=startup_trials, n_warmup_steps=PRUNED_AFTER),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=startup_trials, n_warmup_steps=_PRUNED_AFTER),
         load_if_exists=True,
     )
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -79,7 +79,7 @@ def close_study(study: optuna.Study, storage: str, folder: Path) -> None:
 
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Return the completed and the pruned trials, in order."""
-    return study.get_trials(deepcopy=False, states=FINISHED)
+    return study.get_trials(deepcopy=False, states=_FINISHED)
 
 
 def sample_rows(table: pd.DataFrame, declaration: dict[str, Any], most: int, seed: int) -> pd.DataFrame:
@@ -134,18 +134,18 @@ def run_trials(
     while (done := len(finished_trials(study))) < tuning.trials:
         fixed = {"family": names[done % len(names)]} if done < tuning.startup_trials else {}
         sampler_seed = int(np.random.SeedSequence([seed, done]).generate_state(1)[0])
-        study.sampler = seed_sampler(sampler_seed, tuning.startup_trials, fixed)
+        study.sampler = _seed_sampler(sampler_seed, tuning.startup_trials, fixed)
         trial = study.ask()
-        family, hyperparameters = suggest_hyperparameters(trial, tuning.families)
+        family, hyperparameters = _suggest_hyperparameters(trial, tuning.families)
         try:
             model = find_family(family).build(hyperparameters, seed, threads)
-            score = score_trial(trial, model, prepared[family], task)
+            score = _score_trial(trial, model, prepared[family], task)
             yield study.tell(trial, score)
         except optuna.TrialPruned:
             yield study.tell(trial, state=TrialState.PRUNED)
 
 
-def seed_sampler(seed: int, startup_trials: int, fixed: dict[str, Any]) -> optuna.samplers.BaseSampler:
+def _seed_sampler(seed: int, startup_trials: int, fixed: dict[str, Any]) -> optuna.samplers.BaseSampler:
     """Return a multivariate TPE sampler (Bergstra 2011; Falkner 2018) with some parameters fixed."""
     pin_error_function()
     with warnings.catch_warnings():
@@ -154,13 +154,13 @@ def seed_sampler(seed: int, startup_trials: int, fixed: dict[str, Any]) -> optun
         return optuna.samplers.PartialFixedSampler(fixed, sampler) if fixed else sampler
 
 
-def suggest_hyperparameters(trial: Trial, families: Mapping[str, Mapping[str, Space]]) -> tuple[str, Hyperparameters]:
+def _suggest_hyperparameters(trial: Trial, families: Mapping[str, Mapping[str, Space]]) -> tuple[str, Hyperparameters]:
     """Suggest a family and its hyperparameters from their search spaces; the study names each `family.hyperparameter`."""
     family = str(trial.suggest_categorical("family", list(families)))
-    return family, {name: suggest_value(trial, f"{family}.{name}", space) for name, space in families[family].items()}
+    return family, {name: _suggest_value(trial, f"{family}.{name}", space) for name, space in families[family].items()}
 
 
-def suggest_value(trial: Trial, name: str, space: Space) -> Any:
+def _suggest_value(trial: Trial, name: str, space: Space) -> Any:
     """Suggest a value from a range or from a list of choices."""
     if isinstance(space, list):
         return trial.suggest_categorical(name, space)
@@ -169,7 +169,7 @@ def suggest_value(trial: Trial, name: str, space: Space) -> Any:
     return trial.suggest_float(name, space.low, space.high, log=space.log)
 
 
-def score_trial(trial: Trial, model: Any, folds: list[Matrices], task: Task) -> float:
+def _score_trial(trial: Trial, model: Any, folds: list[Matrices], task: Task) -> float:
     """Return the mean of the task's objective over the folds; raise optuna.TrialPruned when the pruner stops the trial."""
     scores: list[float] = []
     for step, (X_fit, y_fit, X_judge, y_judge) in enumerate(folds):
@@ -209,14 +209,14 @@ def tabulate_trials(trials: list[FrozenTrial]) -> pd.DataFrame:
             "roc_auc": trial.value if trial.state == TrialState.COMPLETE else np.nan,
             "last_mean": trial.intermediate_values[max(trial.intermediate_values)],
             "folds": len(trial.intermediate_values),
-            "settings": json.dumps(read_hyperparameters(trial), sort_keys=True),
+            "settings": json.dumps(_read_hyperparameters(trial), sort_keys=True),
         }
         for number, trial in enumerate(trials)
     ]
     return pd.DataFrame(rows)
 
 
-def read_hyperparameters(trial: FrozenTrial) -> Hyperparameters:
+def _read_hyperparameters(trial: FrozenTrial) -> Hyperparameters:
     """Return a trial's hyperparameters, without the family as a prefix of their names."""
     return {name.partition(".")[2]: value for name, value in trial.params.items() if name != "family"}
 
