@@ -257,7 +257,7 @@ def test_two_at_once_are_refused(root: Path, customers: pd.DataFrame, capsys: py
         ({}, ["--check"], "rows.db is not there: `lifecycle materialize` makes it"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_a_sentence(
+def test_errors_are_one_sentence(
     root: Path, customers: pd.DataFrame, capsys: pytest.CaptureFixture[str], change: Any, words: list[str], told: str
 ) -> None:
     write_offline(root, put_time(customers, 0) if change is TIMED else customers, **change)

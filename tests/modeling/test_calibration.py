@@ -14,7 +14,7 @@ def overconfident() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
-def test_overconfidence_is_mended(overconfident: tuple[np.ndarray, np.ndarray], method: str) -> None:
+def test_overconfidence_is_corrected(overconfident: tuple[np.ndarray, np.ndarray], method: str) -> None:
     probability, target = overconfident
     mended = Calibrator(method).fit(probability, target).predict(probability)
     assert log_loss(target, mended) < log_loss(target, np.clip(probability, 1e-6, 1 - 1e-6)) - 0.05
@@ -36,7 +36,7 @@ def test_none_changes_nothing(overconfident: tuple[np.ndarray, np.ndarray]) -> N
     np.testing.assert_array_equal(Calibrator("none").fit(probability, target).predict(probability), probability)
 
 
-def test_comparison_prefers_what_is_needed(overconfident: tuple[np.ndarray, np.ndarray]) -> None:
+def test_the_comparison_prefers_the_calibration_that_is_needed(overconfident: tuple[np.ndarray, np.ndarray]) -> None:
     probability, target = overconfident
     losses = compare_calibrations(probability, target, np.arange(5000) % 5)
     assert losses["sigmoid"] < losses["isotonic"] < losses["none"]

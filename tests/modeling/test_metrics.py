@@ -163,7 +163,7 @@ def delong_by_hand(target: Array, scores: Array) -> tuple[Array, Array]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_delong_is_that_of_all_pairs(seed: int) -> None:
+def test_delong_equals_the_computation_over_all_pairs(seed: int) -> None:
     target, first = draw(120, seed=seed)
     other = np.round(np.clip(first + np.random.default_rng(seed).normal(0, 0.2, 120), 0, 1), 1)
     areas, covariance = metrics.estimate_delong(target, np.stack([first, other]))

@@ -45,7 +45,7 @@ def make_model(train: pd.DataFrame, declaration: dict, sha256: str = "c" * 64, *
 # Baselines and the champion.
 
 
-def test_baselines_are_fitted_on_the_training_part_alone(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
+def test_baselines_are_fitted_on_the_training_part_only(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
     train, test, declaration = parts
     found = evaluate.predict_baselines(train, test, declaration, ["months", "plan"], seed=0, threads=1)
     assert list(found) == ["prior", "logistic", "tutorial"]
@@ -67,7 +67,7 @@ def test_the_tutorials_forest_can_be_left_out_and_is_refused_by_name(
         evaluate.predict_baselines(train, test, declaration, ["tenure", "months"], 0, 1)
 
 
-def test_baselines_look_at_no_derived_feature(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
+def test_baselines_do_not_use_derived_features(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
     train, test, declaration = parts
     extra = {**declaration["features"][0], "name": "answer", "source": "derived"}
     told = {**declaration, "features": [*declaration["features"], extra]}
@@ -78,7 +78,7 @@ def test_baselines_look_at_no_derived_feature(parts: tuple[pd.DataFrame, pd.Data
     np.testing.assert_array_equal(leaky["logistic"], honest["logistic"])
 
 
-def test_the_positive_class_is_read_where_it_stands() -> None:
+def test_the_positive_class_is_found_in_any_column() -> None:
     """A classifier trained on 1 before 0 has its columns the other way around; a director would call the wrong rows."""
     frame, target = pd.DataFrame({"x": np.arange(50.0)}), np.arange(50) >= 25
     classifier = LogisticRegression().fit(frame, target.astype(int))
@@ -153,7 +153,7 @@ def test_differences_are_those_of_the_metrics() -> None:
         assert difference["p"] < 0.05
 
 
-def test_cross_validation_says_what_to_expect() -> None:
+def test_the_least_to_expect_follows_from_cross_validation() -> None:
     target = np.arange(200) % 2
     probability = (target + np.random.default_rng(0).normal(0, 0.8, 200)).clip(-2, 3) / 5 + 0.4
     cv = {"roc_auc": {"train_mean": 0.9, "test_mean": 0.85, "test_sd": 0.0, "train_sd": 0.0}}
@@ -165,13 +165,17 @@ def test_cross_validation_says_what_to_expect() -> None:
     assert alone == found
 
 
-def test_levels_have_the_contracts_names() -> None:
+def test_categories_have_the_contracts_names() -> None:
     boolean = {"kind": "boolean", "values": ["no", "yes"]}
-    assert evaluate._name_levels(pd.Series([0.0, 1.0, np.nan]), boolean).tolist() == ["no", "yes", "(missing)"]
-    assert evaluate._name_levels(pd.Series(["ü", None]), {"kind": "categorical"}).tolist() == ["ü", "(missing)"]
-    numbers = evaluate._name_levels(pd.Series([10.0, 2.0, np.nan]), {"kind": "numeric"})
-    assert numbers.tolist() == ["10", "2", "(missing)"] and evaluate._sorted_levels(numbers) == ["2", "10", "(missing)"]
-    close = evaluate._name_levels(pd.Series([1.0, 1.00000001]), {"kind": "numeric"})
+    assert evaluate._name_categories(pd.Series([0.0, 1.0, np.nan]), boolean).tolist() == ["no", "yes", "(missing)"]
+    assert evaluate._name_categories(pd.Series(["ü", None]), {"kind": "categorical"}).tolist() == ["ü", "(missing)"]
+    numbers = evaluate._name_categories(pd.Series([10.0, 2.0, np.nan]), {"kind": "numeric"})
+    assert numbers.tolist() == ["10", "2", "(missing)"] and evaluate._sort_categories(numbers) == [
+        "2",
+        "10",
+        "(missing)",
+    ]
+    close = evaluate._name_categories(pd.Series([1.0, 1.00000001]), {"kind": "numeric"})
     assert close.nunique() == 2
 
 
@@ -182,7 +186,7 @@ def test_numbers_come_in_bands_of_the_training_quartiles() -> None:
     assert evaluate._band_numbers(pd.Series([1.0, np.nan]), pd.Series([np.nan])).tolist() == ["any", "(missing)"]
 
 
-def test_every_column_of_few_levels_is_sliced(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
+def test_every_column_with_few_categories_is_sliced(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
     _, test, declaration = parts
     assert list(evaluate.choose_slices(test, declaration, 10)) == ["plan", "senior"]
     assert list(evaluate.choose_slices(test, declaration, 2)) == ["senior"]

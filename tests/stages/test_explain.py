@@ -92,7 +92,7 @@ def test_the_steps_of_a_row_add_up_to_its_probability(parts: tuple[pd.DataFrame,
         assert f"id {test['id'].iloc[case['position']]}" in case["title"]
 
 
-def test_more_columns_than_a_picture_holds_are_summed_up(
+def test_columns_beyond_the_limit_are_added_up(
     parts: tuple[pd.DataFrame, pd.DataFrame, dict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(explain, "_STEPS", 2)
@@ -100,7 +100,7 @@ def test_more_columns_than_a_picture_holds_are_summed_up(
         assert [name for name, _ in case["steps"]][2:] == ["3 other columns"]
 
 
-def test_the_cases_are_a_sure_call_a_sure_all_clear_and_a_close_call() -> None:
+def test_the_cases_are_two_confident_predictions_and_a_close_decision() -> None:
     target = np.array([1, 0, 1, 0, 1, 0])
     probability = np.array([0.9, 0.95, 0.3, 0.01, 0.02, 0.27])
     found = explain.choose_cases(target, probability, 0.25)
@@ -128,14 +128,14 @@ def test_effects_in_words(values: list, mean: list[float], words: str) -> None:
     assert found == words and reach == pytest.approx(max(mean) - min(mean))
 
 
-def test_values_as_a_reader_wants_them() -> None:
+def test_values_are_formatted_for_readers() -> None:
     assert explain._format_value("months", 7.0, {"kind": "numeric", "unit": "months"}) == "months = 7 months"
     assert explain._format_value("senior", 1.0, {"kind": "boolean", "values": ["young", "old"]}) == "senior = old"
     assert explain._format_value("plan", None, {"kind": "categorical"}) == "plan missing"
     assert explain._format_value("plan", "ü", None) == "plan = ü"
 
 
-def test_a_column_that_the_others_give_away_is_warned_of() -> None:
+def test_a_column_that_the_others_determine_is_warned_about() -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.normal(size=500), "b": rng.normal(size=500), "c": rng.choice(["x", "y"], 500)})
     frame["sum"] = frame["a"] + frame["b"]
@@ -216,7 +216,7 @@ def test_a_card_without_groups(parts: tuple[pd.DataFrame, pd.DataFrame, dict], t
     assert "Groups with the lowest ROC AUC" not in (tmp_path / "card.html").read_text()
 
 
-def test_pictures_can_be_drawn_of_it(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
+def test_the_explanation_can_be_drawn(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
     found, evaluation = explain_all(parts), evaluate_all(parts)
     names = found["importance"]["column"].tolist()
     with mpl.rc_context(plots.STYLE):

@@ -63,7 +63,7 @@ def test_costs_are_counted() -> None:
     assert costs["cost"].tolist() == [(1 * 3.0 + 1 * 1.0) / 4]
 
 
-def test_calibration_is_chosen_or_obeyed() -> None:
+def test_calibration_is_chosen_by_loss_or_as_requested() -> None:
     losses = {"none": 0.4, "sigmoid": 0.3, "isotonic": 0.3}
     assert train.choose_calibration("auto", losses) == "sigmoid"
     assert train.choose_calibration("none", losses) == "none"
@@ -101,7 +101,7 @@ def test_training_twice_gives_the_same_bytes(customers: pd.DataFrame, tmp_path: 
     assert first == second
 
 
-def test_what_is_wrong_with_a_model_is_named(made: tuple[pd.DataFrame, dict], folder: Path) -> None:
+def test_a_damaged_model_is_reported(made: tuple[pd.DataFrame, dict], folder: Path) -> None:
     model = load_model(folder)
     with pytest.raises(ProjectError, match=r"needs the columns \['spend'\]"):
         model.predict(made[0].drop(columns="spend"))

@@ -42,7 +42,7 @@ def run(study: optuna.Study, prepared: tune.Prepared, trials: int, *, stop_after
     return tune.tabulate_trials(tune.finished_trials(study))
 
 
-def test_a_long_table_is_judged_on_a_sample_that_keeps_the_classes_shares(customers: pd.DataFrame) -> None:
+def test_trials_on_a_long_table_use_a_sample_with_the_classes_shares(customers: pd.DataFrame) -> None:
     table, declaration = make_table(customers, make_contract())
     sample = tune.sample_rows(table, declaration, 100, seed=0)
     assert len(sample) == 100
@@ -131,7 +131,7 @@ def test_the_best_is_the_best_complete_one() -> None:
     assert tune.describe_families(best) == "Best of each family: b 0.8000, a 0.7000."
 
 
-def test_importance_finds_the_setting_that_matters() -> None:
+def test_importance_finds_the_hyperparameter_that_matters() -> None:
     space = {"family": optuna.distributions.CategoricalDistribution(["f"]),
              "f.big": optuna.distributions.FloatDistribution(0, 1), "f.idle": optuna.distributions.FloatDistribution(0, 1)}  # fmt: skip
     rng = np.random.default_rng(0)

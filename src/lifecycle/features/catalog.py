@@ -55,12 +55,12 @@ def _summarise_column(column: pa.ChunkedArray, kind: str) -> Record:
     rows = len(column)
     if kind == "categorical":
         counted = pc.value_counts(pc.drop_null(column.cast(pa.string())))
-        levels = sorted(
+        counted = sorted(
             zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True),
-            key=lambda level: (-level[1], level[0]),
+            key=lambda category: (-category[1], category[0]),
         )
-        shown = [{"category": level, "count": count} for level, count in levels[:_SHOWN_CATEGORIES]]
-        return {"rows": rows, "missing": column.null_count, "distinct": len(levels), "categories": shown}
+        shown = [{"category": category, "count": count} for category, count in counted[:_SHOWN_CATEGORIES]]
+        return {"rows": rows, "missing": column.null_count, "distinct": len(counted), "categories": shown}
     values = column.cast(pa.float64()).to_numpy()
     values = values[np.isfinite(values)]
     summary: Record = {"rows": rows, "missing": rows - len(values), "distinct": len(np.unique(values))}

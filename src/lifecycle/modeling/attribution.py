@@ -169,18 +169,18 @@ def rank_columns(attribution: Attribution, table: pd.DataFrame) -> pd.DataFrame:
     return frame.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
 
 
-def choose_grid(column: pd.Series, points: int = 20, levels: int = 10) -> list[Any]:
+def choose_grid(column: pd.Series, points: int = 20, categories: int = 10) -> list[Any]:
     """Return the values at which a column's effect is computed: quantiles of a number, else the most common categories.
 
-    For a number with at most `levels` distinct values these are the values.
+    For a number with at most `categories` distinct values these are the values.
     """
     present = column.dropna()
     if not pd.api.types.is_numeric_dtype(column):
         counts = present.value_counts()
-        order = sorted(counts.index, key=lambda level: (-counts[level], str(level)))
-        return order[:levels]
+        order = sorted(counts.index, key=lambda category: (-counts[category], str(category)))
+        return order[:categories]
     distinct = np.unique(present.to_numpy(np.float64))
-    if len(distinct) > levels:
+    if len(distinct) > categories:
         distinct = np.unique(present.quantile(np.linspace(0.01, 0.99, points), interpolation="nearest"))
     return [float(value) for value in distinct]
 
@@ -223,11 +223,11 @@ def trace_observed(probability: Array, column: pd.Series, grid: list[Any]) -> Ar
     return np.asarray(np.where(rows > 0, total / np.maximum(rows, 1), np.nan) - probability.mean())
 
 
-def measure_redundancy(table: pd.DataFrame, levels: int = 20) -> dict[str, float]:
+def measure_redundancy(table: pd.DataFrame, categories: int = 20) -> dict[str, float]:
     """Return the adjusted R squared of the linear regression of each numeric column on the others.
 
     It is computed for all at once, as 1 - 1 / the variance inflation factor, which is the diagonal of the inverse
-    correlation matrix (Marquardt 1970). Categories become indicators of the `levels` most common ones. Constant columns
+    correlation matrix (Marquardt 1970). Categories become indicators of the `categories` most common ones. Constant columns
     are left out; the result is empty with fewer than twice as many rows as indicators.
     """
     parts: dict[str, Array] = {}
@@ -240,8 +240,8 @@ def measure_redundancy(table: pd.DataFrame, levels: int = 20) -> dict[str, float
                 numeric.append(name)
                 parts[name] = np.where(np.isfinite(values), values, np.nanmean(values))
         elif column.dtype.kind != "M":
-            for level in choose_grid(column, levels=levels):
-                parts[f"{name}\0{level}"] = (column == level).to_numpy(np.float64)
+            for category in choose_grid(column, categories=categories):
+                parts[f"{name}\0{category}"] = (column == category).to_numpy(np.float64)
     matrix = np.column_stack(list(parts.values())) if parts else np.empty((len(table), 0))
     spread = matrix.std(axis=0)
     names = [name for name, scale in zip(parts, spread, strict=True) if scale > 1e-12]

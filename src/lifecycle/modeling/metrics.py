@@ -101,8 +101,8 @@ def measure_tally(
     positives, negatives, score = tally.positives, tally.negatives, tally.score
     total_positive, total_negative = positives.sum(-1), negatives.sum(-1)
     rows = total_positive + total_negative
-    called = score >= threshold
-    tp, fp = positives[..., called].sum(-1), negatives[..., called].sum(-1)
+    predicted = score >= threshold
+    tp, fp = positives[..., predicted].sum(-1), negatives[..., predicted].sum(-1)
     fn, tn = total_positive - tp, total_negative - fp
     caught = np.cumsum(positives[..., ::-1], axis=-1)
     reached = np.cumsum((positives + negatives)[..., ::-1], axis=-1)
@@ -147,12 +147,12 @@ def _measure_ece(tally: Tally, bin_of: Array) -> Array:
 
 def count_decisions(target: Array, probability: Array, threshold: float) -> dict[str, int]:
     """Return the confusion matrix at the threshold: tn, fp, fn, tp."""
-    called, truth = np.asarray(probability) >= threshold, np.asarray(target) == 1
+    predicted, actual = np.asarray(probability) >= threshold, np.asarray(target) == 1
     return {
-        "tn": int((~called & ~truth).sum()),
-        "fp": int((called & ~truth).sum()),
-        "fn": int((~called & truth).sum()),
-        "tp": int((called & truth).sum()),
+        "tn": int((~predicted & ~actual).sum()),
+        "fp": int((predicted & ~actual).sum()),
+        "fn": int((~predicted & actual).sum()),
+        "tp": int((predicted & actual).sum()),
     }
 
 
@@ -227,15 +227,15 @@ def estimate_delong(target: Array, scores: Array) -> tuple[Array, Array]:
 
     `scores` has shape (models, rows). DeLong, DeLong & Clarke-Pearson 1988, by mid-ranks (Sun & Xu 2014).
     """
-    truth = np.asarray(target) == 1
+    actual = np.asarray(target) == 1
     scores = np.asarray(scores, dtype=np.float64)
-    positive, negative = scores[:, truth], scores[:, ~truth]
+    positive, negative = scores[:, actual], scores[:, ~actual]
     m, n = positive.shape[1], negative.shape[1]
     if min(m, n) < 2:
         raise ValueError("DeLong's variance needs two rows of each class")
     ranks = rankdata(scores, axis=1)
-    above = (ranks[:, truth] - rankdata(positive, axis=1)) / n  # share of negatives below each positive
-    under = 1 - (ranks[:, ~truth] - rankdata(negative, axis=1)) / m
+    above = (ranks[:, actual] - rankdata(positive, axis=1)) / n  # share of negatives below each positive
+    under = 1 - (ranks[:, ~actual] - rankdata(negative, axis=1)) / m
     covariance = np.atleast_2d(np.cov(above)) / m + np.atleast_2d(np.cov(under)) / n
     return above.mean(axis=1), covariance
 
@@ -254,12 +254,12 @@ def compare_auc(target: Array, one: Array, other: Array) -> Estimate:
 
 def lose_rows(target: Array, probability: Array, threshold: float, cost: Mapping[str, float]) -> dict[str, Array]:
     """Return each row's part of the metrics that are means over rows: brier, log_loss, cost; arrays of shape (rows,)."""
-    truth, probability = np.asarray(target) == 1, np.asarray(probability, dtype=np.float64)
-    called = probability >= threshold
+    actual, probability = np.asarray(target) == 1, np.asarray(probability, dtype=np.float64)
+    predicted = probability >= threshold
     return {
-        "brier": (probability - truth) ** 2,
-        "log_loss": -np.log(np.maximum(np.where(truth, probability, 1 - probability), _TINY)),
-        "cost": cost["false_positive"] * (called & ~truth) + cost["false_negative"] * (~called & truth),
+        "brier": (probability - actual) ** 2,
+        "log_loss": -np.log(np.maximum(np.where(actual, probability, 1 - probability), _TINY)),
+        "cost": cost["false_positive"] * (predicted & ~actual) + cost["false_negative"] * (~predicted & actual),
     }
 
 
@@ -334,16 +334,16 @@ def measure_slices(target: Array, probability: Array, categories: pd.Series, thr
     recall, false_alarms (false positive rate), precision, predicted_positive; the ratios also with _low and _high (by
     Wilson, the area by Newcombe). Undefined ones are NaN.
     """
-    truth, called = np.asarray(target) == 1, np.asarray(probability) >= threshold
+    actual, predicted = np.asarray(target) == 1, np.asarray(probability) >= threshold
     codes, names = pd.factorize(categories, sort=True)
 
     def count(mask: Array) -> Array:
         return np.asarray(np.bincount(codes[mask], minlength=len(names)), dtype=np.float64)
 
-    rows, positives = count(np.ones(len(truth), bool)), count(truth)
-    negatives, tp, fp = rows - positives, count(truth & called), count(~truth & called)
+    rows, positives = count(np.ones(len(actual), bool)), count(actual)
+    negatives, tp, fp = rows - positives, count(actual & predicted), count(~actual & predicted)
     ranks = pd.Series(np.asarray(probability)).groupby(codes).rank().to_numpy()
-    rank_sum = np.bincount(codes, weights=np.where(truth, ranks, 0.0), minlength=len(names))
+    rank_sum = np.bincount(codes, weights=np.where(actual, ranks, 0.0), minlength=len(names))
     table: dict[str, Any] = {"category": names, "rows": rows.astype(np.int64), "positives": positives.astype(np.int64)}
     with np.errstate(divide="ignore", invalid="ignore"):
         area = convert_rank_sum(rank_sum, positives, negatives)
@@ -394,9 +394,9 @@ def trace_gain(target: Array, probability: Array, steps: int = 20) -> pd.DataFra
     tally = tally_scores(target, probability)
     reached = np.concatenate([[0.0], np.cumsum(tally.rows[::-1])]) / tally.rows.sum()
     caught = np.concatenate([[0.0], np.cumsum(tally.positives[::-1])]) / tally.positives.sum()
-    called = np.linspace(0, 1, steps + 1)[1:]
-    gain = np.interp(called, reached, caught)
-    return pd.DataFrame({"predicted_positive": called, "gain": gain, "lift": gain / called})
+    predicted = np.linspace(0, 1, steps + 1)[1:]
+    gain = np.interp(predicted, reached, caught)
+    return pd.DataFrame({"predicted_positive": predicted, "gain": gain, "lift": gain / predicted})
 
 
 def trace_calibration(target: Array, probability: Array) -> pd.DataFrame:

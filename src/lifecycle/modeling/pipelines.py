@@ -158,12 +158,12 @@ def build_preparation(features: list[FeatureRecord], *, scale: bool, takes_missi
 def _choose_steps(feature: FeatureRecord, *, scale: bool, takes_missing: bool) -> tuple[str, list[Any]]:
     """Return the treatment of one feature: the branch's name and its steps."""
     if feature["kind"] == "categorical":
-        levels = FunctionTransformer(to_levels, feature_names_out="one-to-one")
+        convert = FunctionTransformer(to_levels, feature_names_out="one-to-one")
         fill = SimpleImputer(strategy="most_frequent", keep_empty_features=True)
         encode = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=20, sparse_output=False)
         if feature["missing"] == "impute":
-            return "categorical_imputed", [levels, fill, encode]
-        return "categorical", [levels, encode]
+            return "categorical_imputed", [convert, fill, encode]
+        return "categorical", [convert, encode]
     name, steps = feature["kind"], []
     if feature["outliers"] == "clip":
         name, steps = name + "_clipped", [FenceClipper()]

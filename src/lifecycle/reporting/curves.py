@@ -238,7 +238,7 @@ def draw_effects(effects: Mapping[str, pd.DataFrame], units: Mapping[str, str]) 
             axes.plot(values, effect["observed"], color=NEUTRAL, linewidth=1.2, linestyle="--")
             axes.set_xlabel(_shorten(units.get(name, ""), 30))
         else:
-            _draw_levels(axes, effect)
+            _draw_categories(axes, effect)
         axes.axhline(0, color=NEUTRAL, linewidth=1)
         axes.set_title(_shorten(name, 30))
         axes.set_ylim(low - 0.02, high + 0.02)
@@ -248,7 +248,7 @@ def draw_effects(effects: Mapping[str, pd.DataFrame], units: Mapping[str, str]) 
     return figure
 
 
-def _draw_levels(axes: Axes, effect: pd.DataFrame) -> None:
+def _draw_categories(axes: Axes, effect: pd.DataFrame) -> None:
     """Draw a categorical effect as bars, with the spread over rows."""
     ordered = effect.sort_values("mean", kind="stable")
     places = np.arange(len(ordered))

@@ -214,7 +214,7 @@ def compare_folds(
     }
 
 
-def _name_levels(column: pd.Series, feature: FeatureRecord) -> pd.Series:
+def _name_categories(column: pd.Series, feature: FeatureRecord) -> pd.Series:
     """Return a column's values as names, for numbers as an ordered categorical; missing values are "(missing)"."""
     if feature["kind"] == "boolean":
         words = {float(code): str(value) for code, value in enumerate(feature.get("values") or ["no", "yes"])}
@@ -252,7 +252,7 @@ def _band_numbers(column: pd.Series, train: pd.Series) -> pd.Series:
 def choose_slices(test: pd.DataFrame, declaration: Record, max_categories: int) -> dict[str, pd.Series]:
     """Return the categories of each column that has at least two and at most `max_categories` in the hold-out."""
     return {
-        feature["name"]: _name_levels(test[feature["name"]], feature)
+        feature["name"]: _name_categories(test[feature["name"]], feature)
         for feature in declaration["features"]
         if feature["source"] == "column" and 2 <= test[feature["name"]].nunique(dropna=False) <= max_categories
     }
@@ -277,7 +277,8 @@ def measure_columns(
             lambda table: table.assign(column=pd.Series(dtype=str))
         )
     tables = [
-        measure_slices(target, probability, levels, threshold).assign(column=name) for name, levels in slices.items()
+        measure_slices(target, probability, categories, threshold).assign(column=name)
+        for name, categories in slices.items()
     ]
     table = pd.concat(tables, ignore_index=True)
     negatives = table["rows"] - table["positives"]
@@ -300,7 +301,7 @@ def choose_groups(
         elif known[name]["kind"] == "numeric" and test[name].nunique() > max_categories:
             groups[name] = _band_numbers(test[name], train[name])
         else:
-            groups[name] = _name_levels(test[name], known[name])
+            groups[name] = _name_categories(test[name], known[name])
     return groups
 
 
@@ -315,18 +316,18 @@ def compare_groups(
     rate among groups with at least `min_class` rows, with Newcombe's interval, widened for the most extreme of all pairs.
     Without two such groups the gap is None.
     """
-    truth, called = np.asarray(target) == 1, np.asarray(probability) >= threshold
-    everyone = np.ones(len(truth), dtype=bool)
+    actual, predicted = np.asarray(target) == 1, np.asarray(probability) >= threshold
+    all_rows = np.ones(len(actual), dtype=bool)
     counted = {  # the rows that a rate is a share of, and the rows that it counts
-        "rate": (everyone, truth), "recall": (truth, called), "false_alarms": (~truth, called),
-        "predicted_positive": (everyone, called),
+        "rate": (all_rows, actual), "recall": (actual, predicted), "false_alarms": (~actual, predicted),
+        "predicted_positive": (all_rows, predicted),
     }  # fmt: skip
     records: list[Record] = []
-    for column, levels in groups.items():
-        if levels is None:
+    for column, categories in groups.items():
+        if categories is None:
             records.append({"column": column, "metric": "recall", "groups": [], "gap": None})
             continue
-        order, words = _sorted_levels(levels), levels.astype(str)
+        order, words = _sort_categories(categories), categories.astype(str)
         for metric, (within, hit) in counted.items():
             rows = words[within].value_counts().reindex(order, fill_value=0)
             hits = words[within & hit].value_counts().reindex(order, fill_value=0)
@@ -351,23 +352,23 @@ def compare_protected(
     candidate, champion = probabilities["candidate"], probabilities.get("champion")
     if champion is None:
         return []
-    truth = np.asarray(target) == 1
-    losses = (candidate - truth) ** 2, (champion - truth) ** 2
+    actual = np.asarray(target) == 1
+    losses = (candidate - actual) ** 2, (champion - actual) ** 2
     records = []
-    for column, levels in groups.items():
-        words = None if levels is None else levels.astype(str).to_numpy()
-        for level in [] if levels is None else _sorted_levels(levels):
-            member = np.asarray(words == level)
-            positives = int(truth[member].sum())
+    for column, categories in groups.items():
+        words = None if categories is None else categories.astype(str).to_numpy()
+        for category in [] if categories is None else _sort_categories(categories):
+            member = np.asarray(words == category)
+            positives = int(actual[member].sum())
             if min(positives, int(member.sum()) - positives) >= min_class:
                 difference = compare_means(losses[0][member], losses[1][member], replicates, seed)
-                records.append({"column": column, "category": level, "rows": int(member.sum()), "brier": difference})
+                records.append({"column": column, "category": category, "rows": int(member.sum()), "brier": difference})
     return records
 
 
-def _sorted_levels(levels: pd.Series) -> list[str]:
+def _sort_categories(categories: pd.Series) -> list[str]:
     """Return the categories that occur, in the order of an ordered categorical, else by name."""
-    return [str(level) for level in pd.factorize(levels, sort=True)[1]]
+    return [str(category) for category in pd.factorize(categories, sort=True)[1]]
 
 
 def _compare_rates(hits: pd.Series, rows: pd.Series, min_class: int) -> Record:
@@ -375,14 +376,14 @@ def _compare_rates(hits: pd.Series, rows: pd.Series, min_class: int) -> Record:
     low, high = bound_share(hits.to_numpy(), rows.to_numpy())
     groups = [
         {
-            "category": str(level),
+            "category": str(category),
             "rows": int(row),
             "hits": int(hit),
             "value": hit / row,
             "low": float(a),
             "high": float(b),
         }
-        for level, row, hit, a, b in zip(rows.index, rows, hits, low, high, strict=True)
+        for category, row, hit, a, b in zip(rows.index, rows, hits, low, high, strict=True)
         if row > 0
     ]
     judged = [group for group in groups if group["rows"] >= min_class]
