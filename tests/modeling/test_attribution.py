@@ -253,7 +253,7 @@ def made(customers: pd.DataFrame) -> tuple[pd.DataFrame, list[dict]]:
     )
     derived = {"young": 'months * (plan == "basic")', "old": '(senior == "yes") + log1p(spend)'}
     declared = features.list_features(contract, list(frame.columns), derived)
-    return features._assemble_table(frame, features.compute_features(frame, declared), contract), declared
+    return features.assemble_table(frame, features.compute_features(frame, declared), contract), declared
 
 
 def test_derived_features_are_recomputed_as_they_were(made: tuple[pd.DataFrame, list[dict]]) -> None:

@@ -108,6 +108,7 @@ def test_targets_and_files_named_in_prose_exist(checkout: Path, readme: str) -> 
         assert (checkout / link).exists(), link
 
 
+@pytest.mark.example
 def test_the_request_is_answered_as_shown(checkout: Path, readme: str, tmp_path: Path) -> None:
     """The README's request, sent to the committed champion: the same words, and the numbers that were rounded there."""
     path, body = re.findall(r"```http\nPOST (\S+)\n.*?\n\n(.*?)```", readme, re.DOTALL)[0]

@@ -28,7 +28,7 @@ def parts(customers: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
     contract = make_contract(when={"role": "time", "dtype": "datetime"})
     frame = customers.assign(when=pd.date_range("2026-01-01", periods=300, freq="7h"))
     declared = features.list_features(contract, list(frame.columns), {"young": "1 / (1 + months)"})
-    table = features._assemble_table(frame, features.compute_features(frame, declared), contract)
+    table = features.assemble_table(frame, features.compute_features(frame, declared), contract)
     declaration = {
         "target": "left", "positive": "yes", "id": ["id"], "time": "when", "features": declared,
         "split": {"strategy": "time", "train_rows": 200, "test_rows": 100, "train_rate": 0.4, "test_rate": 0.4},

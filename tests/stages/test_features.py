@@ -144,7 +144,7 @@ def test_both_sides_of_the_split_are_written_and_summarised(customers: pd.DataFr
     np.testing.assert_array_equal(held_out, features.split_rows(customers, contract, "stratified", 0.2, seed=1))
     train, test = tmp_path / "train.parquet", tmp_path / "test.parquet"
     summary = features.write_features(path, declared, contract, held_out, train, test)
-    whole = features._assemble_table(customers, features.compute_features(customers, declared), contract)
+    whole = features.assemble_table(customers, features.compute_features(customers, declared), contract)
     for side, rows in ((train, ~held_out), (test, held_out)):
         expected = tmp_path / "expected.parquet"
         write_table(whole[rows], expected)

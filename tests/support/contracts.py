@@ -31,7 +31,7 @@ def make_table(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The feature table of a frame and its declaration, all rows on the training side."""
     declared = features.list_features(contract, list(frame.columns), {})
-    table = features._assemble_table(frame, features.compute_features(frame, declared), contract)
+    table = features.assemble_table(frame, features.compute_features(frame, declared), contract)
     declaration = {
         "target": contract.target,
         "positive": contract.positive,

@@ -181,7 +181,7 @@ def split_rows(
     return held_out
 
 
-def _assemble_table(frame: pd.DataFrame, computed: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+def assemble_table(frame: pd.DataFrame, computed: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """Join ids, time, target (int8) and features to the table that training and evaluation read."""
     kept = [name for name in contract.names(Role.ID, Role.TIME) if name in frame]
     target = task_for(contract).encode(frame[contract.target])
@@ -232,7 +232,7 @@ def write_features(
         writers: list[TableWriter] = []
         for part in show_progress(read_frames(path), "features", rows):
             computed = compute_features(part, features)
-            table = spell_out(_assemble_table(part, computed, contract))
+            table = spell_out(assemble_table(part, computed, contract))
             schema = _find_schema(table, features)
             writers = writers or [stack.enter_context(open_table(side, schema)) for side in (train, test)]
             chosen = held_out[part.index.to_numpy()]
