@@ -106,7 +106,7 @@ def test_a_side_may_be_empty(empty: str) -> None:
         ({"known": "nowhere"}, "the history have no column 'nowhere'."),
         ({"event": "stock"}, "the column 'stock' is int64, expected moments"),
         ({"columns": ["nowhere"]}, "the history has no column 'nowhere'."),
-        ({"columns": ["shop"]}, "'shop' is a column of entities and history both"),
+        ({"columns": ["shop"]}, "'shop' is a column of both the entities and the history"),
     ],
 )
 def test_columns_that_cannot_be_joined_are_reported(change: dict[str, Any], told: str) -> None:

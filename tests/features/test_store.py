@@ -137,7 +137,7 @@ def test_ids_may_be_any_strings(tmp_path: Path, url: str, entity: str) -> None:
 
 def test_missing_rows_and_features_are_reported(tmp_path: Path) -> None:
     store = open_small(tmp_path)
-    with pytest.raises(ProjectError, match="is not there: `lifecycle materialize` makes it"):
+    with pytest.raises(ProjectError, match="is missing: run `lifecycle materialize`"):
         store.get_features(1)
     path = write_small_rows(tmp_path)
     with pytest.raises(ProjectError, match="has no 'speed'; it has months, spend, plan, senior, pace, late"):
@@ -424,7 +424,7 @@ def test_an_address_is_shown_without_its_secrets(url: str, told: str) -> None:
 
 @pytest.mark.parametrize("url", ["", "redis", "postgresql://:s3cret@h/d", "sqlite://", "sqlite:///", "redis://:s3/cret@h:1", "redis://h:port"])  # fmt: skip
 def test_an_invalid_address_is_rejected_without_its_secrets(url: str, tmp_path: Path) -> None:
-    with pytest.raises(ProjectError, match="is no address") as error:
+    with pytest.raises(ProjectError, match="is not an address") as error:
         open_cache(url, tmp_path)
     assert "s3" not in str(error.value)
 
