@@ -143,10 +143,10 @@ def test_missing_rows_and_features_are_reported(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="has no 'speed'; it has months, spend, plan, senior, pace, late"):
         store.get_features(1, ["pace", "speed"])
     features = [*declare_all(), declare("far", "distance * 2", "distance")]
-    with pytest.raises(ProjectError, match=r"'far' reads \['distance'\], which the rows lack"):
+    with pytest.raises(ProjectError, match=r"'far' reads \['distance'\], which the rows do not have"):
         open_small(tmp_path, features=features).get_features(1)
     path.write_bytes(b"no database, but long enough to look like one" * 100)
-    with pytest.raises(ProjectError, match="is no file of rows"):
+    with pytest.raises(ProjectError, match="is not a file of rows"):
         store.get_features(1)
 
 
