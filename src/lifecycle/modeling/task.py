@@ -44,7 +44,7 @@ class BinaryTask:
 
     @property
     def outcome(self) -> str:
-        """The outcome that a probability is about, as in `churn = Yes`."""
+        """The outcome that a probability is about, as in `left = yes`."""
         return f"{self.target} = {self.positive}"
 
     def encode(self, column: pd.Series) -> pd.Series:
