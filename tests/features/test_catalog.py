@@ -64,7 +64,7 @@ def test_statistics_are_those_of_the_table(customers: pd.DataFrame, table: Path)
     assert senior["mean"] == pytest.approx(customers["senior"].mean(), rel=1e-5)
 
 
-def test_a_column_of_nothing_has_no_mean(customers: pd.DataFrame, table: Path, tmp_path: Path) -> None:
+def test_an_empty_column_has_no_mean(customers: pd.DataFrame, table: Path, tmp_path: Path) -> None:
     pd.read_parquet(table).assign(spend=np.nan, plan=None).to_parquet(tmp_path / "empty.parquet")
     found = describe(customers, make_contract(), tmp_path / "empty.parquet")
     assert found["spend"]["statistics"] == {"rows": 300, "missing": 300, "distinct": 0}
@@ -91,7 +91,7 @@ def test_a_changed_definition_is_another_version_and_no_other_feature_changes(
     )
 
 
-def test_the_page_says_what_the_registry_says(customers: pd.DataFrame, table: Path) -> None:
+def test_the_page_shows_the_catalog(customers: pd.DataFrame, table: Path) -> None:
     contract = own(make_contract(plan={"description": "A <b>plan</b>."}), "data & co")
     features = [
         {**feature, "importance": 0.125 if name == "spend" else None, "used_by": [MODEL["model"]] if name in MODEL["features"] else []}
