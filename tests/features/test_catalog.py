@@ -1,4 +1,4 @@
-"""The registry of features: definitions, owners, statistics and use, as JSON and as a page."""
+"""The catalog of features: definitions, owners, statistics and use, as JSON and as a page."""
 
 from __future__ import annotations
 
@@ -91,14 +91,14 @@ def test_a_changed_definition_is_another_version_and_no_other_feature_changes(
     )
 
 
-def test_the_page_says_what_the_registry_says(customers: pd.DataFrame, table: Path) -> None:
+def test_the_page_shows_the_catalog(customers: pd.DataFrame, table: Path) -> None:
     contract = own(make_contract(plan={"description": "A <b>plan</b>."}), "data & co")
     features = [
         {**feature, "importance": 0.125 if name == "spend" else None, "used_by": [MODEL["model"]] if name in MODEL["features"] else []}
         for name, feature in describe(customers, contract, table).items()
     ]  # fmt: skip
-    registry = {"project": "shop", "models": [{**MODEL, "roles": ["champion", "candidate"]}], "features": features}
-    page = render_catalog(registry, [("Model card", "model_card.html")], "feature_catalog.html")
+    catalog = {"project": "shop", "models": [{**MODEL, "roles": ["champion", "candidate"]}], "features": features}
+    page = render_catalog(catalog, [("Model card", "model_card.html")], "feature_catalog.html")
     assert (
         "A &lt;b&gt;plan&lt;/b&gt;." in page and "data &amp; co" in page and "<code>spend / (1 + months)</code>" in page
     )
@@ -106,7 +106,7 @@ def test_the_page_says_what_the_registry_says(customers: pd.DataFrame, table: Pa
     share = customers["plan"].value_counts(normalize=True)["basic"]
     assert f"basic {share:.0%}" in page and features[0]["version"][:8] in page
     assert "built-in" not in page and "None" not in page and "nan" not in page
-    none = render_catalog({**registry, "models": []}, [], "feature_catalog.html")
+    none = render_catalog({**catalog, "models": []}, [], "feature_catalog.html")
     assert "there is none" in none
 
 
@@ -138,8 +138,8 @@ def test_the_same_files_give_the_same_bytes(customers: pd.DataFrame, table: Path
     }  # fmt: skip
     written = []
     for _ in range(2):
-        report.write_registry(Project(tmp_path, tmp_path), contract, read)
+        report.write_catalog(Project(tmp_path, tmp_path), contract, read)
         written.append([(tmp_path / name).read_bytes() for name in (paths.FEATURE_CATALOG, paths.FEATURE_PAGE)])
     assert written[0] == written[1]
-    registry = json.loads(written[0][0])
-    assert [f["used_by"] for f in registry["features"] if f["name"] in ("plan", "pace")] == [["c" * 64], []]
+    catalog = json.loads(written[0][0])
+    assert [f["used_by"] for f in catalog["features"] if f["name"] in ("plan", "pace")] == [["c" * 64], []]
