@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from lifecycle.adoption import adopt
+from lifecycle.adoption import adopt, backup
 from lifecycle.adoption.inference import infer_columns, to_columns
 from lifecycle.cli.main import main
 from lifecycle.core import paths
@@ -203,10 +203,10 @@ def test_the_positive_class_says_yes_or_is_the_rarer_one(
     rare = np.random.default_rng(0).random(ROWS) < 0.2
     contract, said = adopt_frame(make_frame(**{"class": np.where(rare, classes[1], classes[0])}), target="class")
     assert (contract.target, contract.positive, contract.columns["class"].dtype) == ("class", positive, dtype)
-    assert f"look: class: {positive!r} is what is predicted" in said
+    assert f"check: class: {positive!r} is the class that is predicted" in said
     comment = (project / paths.CONTRACT).read_text().split("\n  class:")[0].splitlines()[-1]
     assert comment.startswith(
-        "  # the class that says yes; " if classes not in (("good", "bad"), (1, 2)) else "  # the rarer class; "
+        "  # the class that means yes; " if classes not in (("good", "bad"), (1, 2)) else "  # the rarer class; "
     )
 
 
@@ -256,13 +256,13 @@ def test_a_column_that_knows_the_answer_is_named_and_kept_away(
     frame = make_frame()
     contract, said = adopt_frame(frame.assign(leak=leak(frame)))
     assert (contract.columns["leak"].role is Role.IGNORED) == ignored
-    assert f"look: leak: {'seems to know' if ignored else 'may know'} the answer (ROC AUC" in said
+    assert f"check: leak: {'ignored as a likely' if ignored else 'possible'} leak of the target (ROC AUC" in said
 
 
 def test_a_day_that_may_be_a_month_is_said(adopt_frame: Callable[..., tuple[Contract, str]], project: Path) -> None:
     contract, said = adopt_frame(make_frame(when=lambda rng, rows: rng.choice(["01/02/2024", "03/04/2024"], rows)))
     assert contract.columns["when"].format == "%d/%m/%Y"
-    assert "look: when: day or month first? taken as %d/%m/%Y" in said
+    assert "check: when: is the day or the month first? It is read as %d/%m/%Y" in said
     assert "`format` may have to be '%m/%d/%Y'" in (project / paths.CONTRACT).read_text()
 
 
@@ -362,7 +362,7 @@ def test_everything_else_in_the_parameters_stays_as_it_was(
     assert len(kept) > 3 and all(line in after.splitlines() for line in kept)
     assert after.count("#") >= before.count("#") - 12  # those of the example's own columns
     unchanged = ("base", "validate", "explore", "deploy")
-    old, new = read_yaml(project / adopt.BACKUP / paths.PARAMS), read_yaml(project / paths.PARAMS)
+    old, new = read_yaml(project / backup.BACKUP / paths.PARAMS), read_yaml(project / paths.PARAMS)
     assert {name: new[name] for name in unchanged} == {name: old[name] for name in unchanged}
     assert list(new) == list(old) and [list(new[name]) for name in new] == [list(old[name]) for name in old]
 
@@ -395,7 +395,7 @@ def test_what_is_not_supported_is_refused_in_a_sentence_and_changes_nothing(
 ) -> None:
     before = read_state(project)
     assert sentence in refuse(frame, tmp_path, capsys, *words)
-    assert read_state(project) == before and not (project / adopt.BACKUP).exists()
+    assert read_state(project) == before and not (project / backup.BACKUP).exists()
 
 
 def test_rows_that_cannot_keep_the_contract_are_counted_said_and_tolerated(
@@ -403,7 +403,7 @@ def test_rows_that_cannot_keep_the_contract_are_counted_said_and_tolerated(
 ) -> None:
     frame = make_frame()
     contract, said = adopt_frame(frame.assign(left=frame["left"].where(np.arange(ROWS) % 20 > 0)))
-    assert "look: 5.00% of the rows do not keep the guessed contract" in said
+    assert "check: 5.00% of the rows do not satisfy the inferred contract" in said
     assert 0.05 < contract.tolerance.quarantined < 0.1
 
 
@@ -422,7 +422,7 @@ def test_a_source_that_cannot_be_is_refused(
     assert main(["adopt", *words, "--target", "left"]) == 1
     said = capsys.readouterr().err
     assert sentence in said and "hidden" not in said
-    assert read_state(project) == before and not (project / adopt.BACKUP).exists()
+    assert read_state(project) == before and not (project / backup.BACKUP).exists()
 
 
 def test_the_readmes_example_is_adopted_and_undone(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -473,7 +473,7 @@ def test_undo_brings_every_byte_back_however_often_was_adopted(
     assert not (project / paths.HISTORY).exists()
     assert main(["adopt", "--undo"]) == 0
     assert read_state(project) == before
-    assert load_contract(project / adopt.UNDONE / paths.CONTRACT).columns.keys() >= {"more"}
+    assert load_contract(project / backup._UNDONE / paths.CONTRACT).columns.keys() >= {"more"}
     assert main(["adopt", "--undo"]) == 1
     assert "Nothing was adopted here" in capsys.readouterr().err
 
@@ -517,7 +517,7 @@ def test_killed_between_any_two_steps_undo_still_brings_every_byte_back(
                 ended = main(["adopt", "--undo"] if undoing else words) == 0
             except Killed:
                 ended = False
-        if (project / adopt.BACKUP).exists():
+        if (project / backup.BACKUP).exists():
             assert main(["adopt", "--undo"]) == 0
         assert read_state(project) == before
         if ended:
@@ -574,7 +574,7 @@ def test_whatever_a_column_holds_the_guess_is_a_contract_that_its_cells_keep(col
     table = pa.table({"left": ["yes", "no"] * 30, name: column})
     guesses = infer_columns(table, target="left")
     columns = to_columns(guesses)
-    text = adopt.write_contract("any", "Any table.", 0.01, guesses)
+    text = adopt._write_contract("any", "Any table.", 0.01, guesses)
     if any(column.role not in (Role.TARGET, Role.ID, Role.PII, Role.IGNORED) for column in columns.values()):
         assert Contract.model_validate(YAML(typ="safe", pure=True).load(text)).columns == columns
     if is_dropped(columns[name]):

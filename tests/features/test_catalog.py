@@ -114,15 +114,15 @@ def test_models_are_named_with_what_they_read(tmp_path: Path) -> None:
     read = {
         "model": {"family": "forest", "features": ["plan"]}, "verdict": {"model": "c" * 64}, "blessing": {"bundle": "d" * 64},
     }  # fmt: skip
-    assert [model["roles"] for model in report.list_models(tmp_path, read)] == [("candidate",)]
+    assert [model["roles"] for model in report._list_models(tmp_path, read)] == [("candidate",)]
     release = tmp_path / paths.RELEASES / MODEL["model"][:12]
     release.mkdir(parents=True)
     write_json({"model": MODEL["model"], "bundle": MODEL["bundle"]}, tmp_path / paths.CHAMPION)
     write_json({"family": "logistic", "features": MODEL["features"]}, release / "model.json")
-    champion, candidate = report.list_models(tmp_path, read)
+    champion, candidate = report._list_models(tmp_path, read)
     assert champion == {**MODEL, "roles": ("champion",)} and candidate["features"] == ["plan"]
     write_json({"model": "c" * 64, "bundle": "d" * 64}, tmp_path / paths.CHAMPION)
-    (both,) = report.list_models(tmp_path, read)
+    (both,) = report._list_models(tmp_path, read)
     assert both["roles"] == ("champion", "candidate")
 
 
@@ -138,7 +138,7 @@ def test_the_same_files_give_the_same_bytes(customers: pd.DataFrame, table: Path
     }  # fmt: skip
     written = []
     for _ in range(2):
-        report.write_catalog(Project(tmp_path, tmp_path), contract, read)
+        report._write_catalog(Project(tmp_path, tmp_path), contract, read)
         written.append([(tmp_path / name).read_bytes() for name in (paths.FEATURE_CATALOG, paths.FEATURE_PAGE)])
     assert written[0] == written[1]
     catalog = json.loads(written[0][0])

@@ -13,7 +13,7 @@ from matplotlib.ticker import PercentFormatter
 
 from lifecycle.reporting.plots import NEGATIVE, NEUTRAL, POSITIVE, STYLE, wrap_label
 
-Record = Mapping[str, Any]
+_Record = Mapping[str, Any]
 
 
 def encode_picture(figure: Figure) -> str:
@@ -23,7 +23,7 @@ def encode_picture(figure: Figure) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def draw_gain(gain: Sequence[Record]) -> str:
+def draw_gain(gain: Sequence[_Record]) -> str:
     """Draw the share of positives found when the rows with the highest probability are predicted positive first."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.6, 3.2))
@@ -45,7 +45,7 @@ def draw_gain(gain: Sequence[Record]) -> str:
         return encode_picture(figure)
 
 
-def draw_drivers(importance: Sequence[Record], most: int = 8) -> str:
+def draw_drivers(importance: Sequence[_Record], most: int = 8) -> str:
     """Draw the columns that change predictions most."""
     shown = sorted(importance, key=lambda record: -record["attribution"])[:most][::-1]
     with mpl.rc_context(STYLE):

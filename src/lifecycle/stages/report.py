@@ -25,8 +25,8 @@ from lifecycle.reporting.front_page import draw_drivers, draw_gain
 from lifecycle.reporting.pages import render_page, render_part
 from lifecycle.reporting.wording import format_estimate, format_percent, join_words
 
-Record = dict[str, Any]
-READS = {
+_Record = dict[str, Any]
+_READS = {
     "manifest": paths.RAW_MANIFEST,
     "checks": paths.VALIDATION,
     "features": paths.FEATURES,
@@ -51,9 +51,9 @@ def write_report(project: Project) -> Path:
     contract = load_contract(project.read(paths.CONTRACT))
     params = load_params(project.read(paths.PARAMS))
     simulated = {
-        stage: is_simulated(log) for stage, log in (("monitor", params.monitor.log), ("retrain", params.retrain.log))
+        stage: _is_simulated(log) for stage, log in (("monitor", params.monitor.log), ("retrain", params.retrain.log))
     }
-    read = {name: read_json(project.read(path)) for name, path in READS.items()}
+    read = {name: read_json(project.read(path)) for name, path in _READS.items()}
     title = f"{contract.name[:1].upper()}{contract.name[1:]}: the model"
     body = render_part(
         "front.html.j2",
@@ -61,30 +61,30 @@ def write_report(project: Project) -> Path:
         description=contract.description,
         verdict=Markup(render_part("verdict.html.j2", verdict=read["verdict"])),  # noqa: S704 - escaped by its template
         cards=Markup(render_part("cards.html.j2", cards=list_cards(read["evaluation"]))),  # noqa: S704 - escaped by its template
-        statements=list_statements(contract, read),
-        pictures=list_pictures(read),
+        statements=_list_statements(contract, read),
+        pictures=_list_pictures(read),
         stages=[
             {"label": label, "address": address, "outcome": outcome}
             for (label, address), outcome in zip(
-                list_reports(), describe_stages(contract, read, simulated), strict=True
+                list_reports(), _describe_stages(contract, read, simulated), strict=True
             )
         ],
-        facts=list_facts(contract, read, find_newest_time(project.read(paths.VALIDATED_TABLE), contract)),
+        facts=_list_facts(contract, read, _find_newest_time(project.read(paths.VALIDATED_TABLE), contract)),
     )
     page = project.write(paths.INDEX)
     with replace_file(page) as temporary:
         text = render_page(title, body, project=contract.name, links=list_links(), current=page.name)
         temporary.write_text(text, encoding="utf-8")
-    write_catalog(project, contract, read)
+    _write_catalog(project, contract, read)
     return page
 
 
-def is_simulated(log: str) -> bool:
+def _is_simulated(log: str) -> bool:
     """Return whether a prediction log is one that the stage `simulate` wrote."""
     return Path(log).is_relative_to(paths.SIMULATED)
 
 
-def list_pictures(read: Mapping[str, Any]) -> list[dict[str, str]]:
+def _list_pictures(read: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return the front page's figures, each with its source and its alternative text."""
     return [
         {
@@ -98,9 +98,9 @@ def list_pictures(read: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
 
 
-def write_catalog(project: Project, contract: Contract, read: Mapping[str, Any]) -> None:
+def _write_catalog(project: Project, contract: Contract, read: Mapping[str, Any]) -> None:
     """Write the feature catalog, as JSON and as a page."""
-    models = list_models(project.root, read)
+    models = _list_models(project.root, read)
     weights = {record["column"]: record["attribution"] for record in read["explanation"]["importance"]}
     catalog = {
         "project": contract.name,
@@ -120,7 +120,7 @@ def write_catalog(project: Project, contract: Contract, read: Mapping[str, Any])
         temporary.write_text(render_catalog(catalog, list_links(), page.name), encoding="utf-8")
 
 
-def list_models(root: Path, read: Mapping[str, Any]) -> list[Record]:
+def _list_models(root: Path, read: Mapping[str, Any]) -> list[_Record]:
     """Describe the champion and the candidate, which may be the same model: content hash, roles, family, bundle and features."""
     candidate = {**read["model"], "model": read["verdict"]["model"], "bundle": read["blessing"]["bundle"]}
     champion = read_champion(root)
@@ -133,23 +133,23 @@ def list_models(root: Path, read: Mapping[str, Any]) -> list[Record]:
     return models
 
 
-def describe_model(model: Record, *roles: str) -> Record:
+def describe_model(model: _Record, *roles: str) -> _Record:
     """Describe a model for the feature catalog."""
     return {**{key: model[key] for key in ("model", "bundle", "family", "features")}, "roles": roles}
 
 
-def list_statements(contract: Contract, read: Mapping[str, Any]) -> list[dict[str, str]]:
+def _list_statements(contract: Contract, read: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return what the results mean, the numbers behind it and how sure they are, one statement each."""
     return [
-        describe_use(contract, read["evaluation"]),
-        describe_ranking(read["evaluation"]),
-        describe_cost(read["evaluation"], read["model"]),
-        describe_gate(read["verdict"], read["evaluation"]["champion"]),
-        describe_search(read["tuned"], read["model"]),
+        _describe_use(contract, read["evaluation"]),
+        _describe_ranking(read["evaluation"]),
+        _describe_cost(read["evaluation"], read["model"]),
+        _describe_gate(read["verdict"], read["evaluation"]["champion"]),
+        _describe_search(read["tuned"], read["model"]),
     ]
 
 
-def describe_use(contract: Contract, evaluation: Record) -> dict[str, str]:
+def _describe_use(contract: Contract, evaluation: _Record) -> dict[str, str]:
     """Describe what the model is for, and what a ranking by it achieves."""
     top = next(point for point in evaluation["gain"] if abs(point["predicted_positive"] - 0.2) < 1e-9)
     event = f"{contract.target} = {contract.positive}"
@@ -160,7 +160,7 @@ def describe_use(contract: Contract, evaluation: Record) -> dict[str, str]:
     }
 
 
-def describe_ranking(evaluation: Record) -> dict[str, str]:
+def _describe_ranking(evaluation: _Record) -> dict[str, str]:
     """Describe how well the model ranks rows that it has not seen."""
     return {
         "meaning": "This was measured on rows that were not used to build or choose the model.",
@@ -169,7 +169,7 @@ def describe_ranking(evaluation: Record) -> dict[str, str]:
     }
 
 
-def describe_cost(evaluation: Record, model: Record) -> dict[str, str]:
+def _describe_cost(evaluation: _Record, model: _Record) -> dict[str, str]:
     """Describe what decisions by the model cost, compared with the best single decision for all rows."""
     prior = next(record for record in evaluation["baselines"] if record["name"] == "prior")
     cost, without = evaluation["metrics"]["cost"], prior["metrics"]["cost"]["value"]
@@ -185,7 +185,7 @@ def describe_cost(evaluation: Record, model: Record) -> dict[str, str]:
     }
 
 
-def describe_gate(verdict: Record, champion: Record) -> dict[str, str]:
+def _describe_gate(verdict: _Record, champion: _Record) -> dict[str, str]:
     """Describe how many conditions of the quality gate hold, and what follows."""
     passed = [condition["passed"] for condition in verdict["conditions"]]
     held, unmeasured = passed.count(True), passed.count(None)
@@ -197,7 +197,7 @@ def describe_gate(verdict: Record, champion: Record) -> dict[str, str]:
     }
 
 
-def describe_search(tuned: Record, model: Record) -> dict[str, str]:
+def _describe_search(tuned: _Record, model: _Record) -> dict[str, str]:
     """Describe how the model was chosen."""
     count = len(tuned["families"])
     return {
@@ -208,7 +208,7 @@ def describe_search(tuned: Record, model: Record) -> dict[str, str]:
     }
 
 
-def describe_stages(contract: Contract, read: Mapping[str, Any], simulated: Mapping[str, bool]) -> list[str]:
+def _describe_stages(contract: Contract, read: Mapping[str, Any], simulated: Mapping[str, bool]) -> list[str]:
     """Describe each stage's outcome in a sentence, in the stages' order; `simulated` says which stages read simulated logs."""
     checks, split, trained = read["checks"], read["features"]["split"], read["trained"]["cv"]["roc_auc"]
     blessing, manifest, tuned = read["blessing"], read["manifest"], read["tuned"]
@@ -216,7 +216,7 @@ def describe_stages(contract: Contract, read: Mapping[str, Any], simulated: Mapp
     failed = [check for check in checks["checks"] if check["status"] == "failed"]
     retraining = read["retraining"]["because"].split(". ")[0].rstrip(".") + "."
     outcomes = {
-        "collect": f"{manifest['rows']:,} rows × {len(manifest['columns'])} columns from {manifest['source']}.",
+        "collect": f"{manifest['rows']:,} rows × {len(manifest['columns'])} columns from {_name_source(manifest['source'])}.",
         "validate": f"{checks['valid']:,} rows satisfy the contract and {checks['quarantined']:,} are in quarantine; "
         f"{len(failed)} of {len(checks['checks'])} checks need attention.",
         "explore": f"How the columns relate to {contract.target} = {contract.positive}, in figures.",
@@ -231,7 +231,7 @@ def describe_stages(contract: Contract, read: Mapping[str, Any], simulated: Mapp
         f"{len(blessing['conditions'])} hold, with bundle {blessing['bundle'][:12]}.",
         "simulate": f"{sum(log['predictions'] for log in read['simulated']):,} simulated predictions in "
         f"{len(read['simulated'])} logs, to test monitoring; none of them is from real use.",
-        "monitor": describe_monitoring(read["monitoring"]),
+        "monitor": _describe_monitoring(read["monitoring"]),
         "retrain": retraining,
     }
     for stage, applies in simulated.items():
@@ -240,7 +240,7 @@ def describe_stages(contract: Contract, read: Mapping[str, Any], simulated: Mapp
     return [outcomes[stage] for stage in STAGES]
 
 
-def describe_monitoring(record: Record) -> str:
+def _describe_monitoring(record: _Record) -> str:
     """Describe in how many backtests an alert fired, and in which none did."""
     backtests = record["rehearsals"]
     quiet = [log["log"] for log in backtests if log["gravest"] == "quiet"]
@@ -252,18 +252,23 @@ def describe_monitoring(record: Record) -> str:
     )
 
 
-def find_newest_time(table: Path, contract: Contract) -> str:
+def _find_newest_time(table: Path, contract: Contract) -> str:
     """Return the newest value of the contract's time column, or that there is none."""
     if contract.time is None:
         return "unknown, because the contract names no time column"
     return str(pc.max(pq.read_table(table, columns=[contract.time])[contract.time]).as_py())
 
 
-def list_facts(contract: Contract, read: Mapping[str, Any], newest: str) -> list[tuple[str, str]]:
+def _name_source(source: str) -> str:
+    """Return a source as the page names it: the last part of an absolute path, which differs between machines."""
+    return Path(source).name if Path(source).is_absolute() else source
+
+
+def _list_facts(contract: Contract, read: Mapping[str, Any], newest: str) -> list[tuple[str, str]]:
     """Return the data's source and newest time, the content hashes of data and model, and how to reproduce them."""
     manifest, verdict = read["manifest"], read["verdict"]
     return [
-        ("Data", f"{manifest['source']} {manifest['version']}".strip()),
+        ("Data", f"{_name_source(manifest['source'])} {manifest['version']}".strip()),
         ("Newest row", newest),
         ("Content hash of the data", manifest["sha256"]),
         ("Content hash of the model", verdict["model"]),
