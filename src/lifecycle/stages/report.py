@@ -173,15 +173,19 @@ def _describe_cost(evaluation: _Record, model: _Record) -> dict[str, str]:
     """Describe what decisions by the model cost, compared with the best single decision for all rows."""
     prior = next(record for record in evaluation["baselines"] if record["name"] == "prior")
     cost, without = evaluation["metrics"]["cost"], prior["metrics"]["cost"]["value"]
-    change = (cost["value"] - without) / without if without else 0.0
-    meaning = "Decisions by the model cost no less than one decision for all rows."
-    if change < 0:
-        meaning = f"Decisions by the model cost {-change:.0%} less than the same decision for all rows."
+    saved = prior["differences"]["cost"]
+    if saved["high"] < 0 < without:
+        meaning = (
+            f"Decisions by the model cost {-saved['value'] / without:.0%} less than the same decision for all rows."
+        )
+    else:
+        meaning = "Decisions by the model are not shown to cost less than the same decision for all rows."
     return {
         "meaning": meaning,
         "detail": f"A missed positive costs {model['cost']['false_negative']:g} and a false alarm "
         f"{model['cost']['false_positive']:g}; a row is therefore predicted positive from a probability of "
-        f"{model['threshold']:.2f}. The cost per row is {format_estimate(cost, 2)} with the model and {without:.2f} without.",
+        f"{model['threshold']:.2f}. The cost per row is {cost['value']:.2f} with the model and {without:.2f} without: the model "
+        f"saves {-saved['value']:.2f} per row, with 95 % confidence between {-saved['high']:.2f} and {-saved['low']:.2f}.",
     }
 
 
