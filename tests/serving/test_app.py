@@ -32,7 +32,7 @@ from lifecycle.prediction_log.reader import read_predictions
 from lifecycle.serving.acceptance import Reply, ServerProcess, ask, start_server
 from lifecycle.serving.request_ids import Signer, now
 from tests.support.bundles import COLUMNS, ROW, compute_probability, make_champion, write_release
-from tests.support.findings import make_findings, write_findings
+from tests.support.monitor_reports import make_report, write_report
 
 Record = dict[str, Any]
 OLD, NEW = 1.0, 0.0  # intercepts: the champion, and the model before it
@@ -1062,7 +1062,7 @@ def test_the_metrics_of_workers_are_their_sum_and_outlive_them(tmp_path: Path) -
     blocked = root / paths.PREDICTIONS / "segments"
     blocked.parent.mkdir(parents=True)
     blocked.write_text("in the way")  # no log can be written
-    write_findings(make_findings(model), root / paths.LIVE_MONITORING)
+    write_report(make_report(model), root / paths.LIVE_MONITORING)
     with start_server(root, workers=2, **QUICK) as server:
         before = find_workers(server)
         assert len(before) == 2

@@ -22,7 +22,7 @@ from lifecycle.core.files import hash_file
 from lifecycle.modeling.model import Model
 from lifecycle.monitoring.degradation import describe_performance
 from lifecycle.monitoring.drift import PREDICTION
-from lifecycle.monitoring.reference import Kind, sketch_column, sketch_reference
+from lifecycle.monitoring.reference import Kind, build_reference, summarize_column
 from lifecycle.serving import bundle as bundles
 from lifecycle.serving.acceptance import (
     Load,
@@ -120,8 +120,8 @@ def describe_reference(
     weights: the share of each column in all the moves of predictions. performance: what truths are compared with.
     """
     kinds = choose_kinds(contract, columns)
-    reference = sketch_reference(held_out, kinds)
-    reference["columns"][PREDICTION] = sketch_column(pd.Series(probability), "numeric")
+    reference = build_reference(held_out, kinds)
+    reference["columns"][PREDICTION] = summarize_column(pd.Series(probability), "numeric")
     truth = (held_out[contract.target] == contract.positive).to_numpy()
     moved = {record["column"]: record["attribution"] for record in importance}
     # not `sum`, which compensates rounding errors since Python 3.12, and so gives another last digit there

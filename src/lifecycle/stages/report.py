@@ -13,7 +13,6 @@ from markupsafe import Markup
 from lifecycle.core import paths
 from lifecycle.core.contract import Contract, load_contract
 from lifecycle.core.files import read_json, replace_file, write_json
-from lifecycle.core.params import load_params
 from lifecycle.core.paths import Project
 from lifecycle.features.catalog import describe_features
 from lifecycle.modeling.model import METADATA_FILE
@@ -37,7 +36,7 @@ _READS = {
     "verdict": paths.VERDICT,
     "explanation": paths.EXPLANATION,
     "blessing": paths.BLESSING,
-    "simulated": paths.SIMULATED_TRUTH,
+    "simulated": paths.SIMULATED_SCENARIOS,
     "monitoring": paths.MONITORING,
     "retraining": paths.DECISION,
 }
@@ -49,10 +48,6 @@ def write_report(project: Project) -> Path:
     Raises ProjectError naming the first file that is missing because its stage has not run.
     """
     contract = load_contract(project.read(paths.CONTRACT))
-    params = load_params(project.read(paths.PARAMS))
-    simulated = {
-        stage: _is_simulated(log) for stage, log in (("monitor", params.monitor.log), ("retrain", params.retrain.log))
-    }
     read = {name: read_json(project.read(path)) for name, path in _READS.items()}
     title = f"{contract.name[:1].upper()}{contract.name[1:]}: the model"
     body = render_part(
@@ -65,9 +60,7 @@ def write_report(project: Project) -> Path:
         pictures=_list_pictures(read),
         stages=[
             {"label": label, "address": address, "outcome": outcome}
-            for (label, address), outcome in zip(
-                list_reports(), _describe_stages(contract, read, simulated), strict=True
-            )
+            for (label, address), outcome in zip(list_reports(), _describe_stages(contract, read), strict=True)
         ],
         facts=_list_facts(contract, read, _find_newest_time(project.read(paths.VALIDATED_TABLE), contract)),
     )
@@ -77,11 +70,6 @@ def write_report(project: Project) -> Path:
         temporary.write_text(text, encoding="utf-8")
     _write_catalog(project, contract, read)
     return page
-
-
-def _is_simulated(log: str) -> bool:
-    """Return whether a prediction log is one that the stage `simulate` wrote."""
-    return Path(log).is_relative_to(paths.SIMULATED)
 
 
 def _list_pictures(read: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -212,13 +200,12 @@ def _describe_search(tuned: _Record, model: _Record) -> dict[str, str]:
     }
 
 
-def _describe_stages(contract: Contract, read: Mapping[str, Any], simulated: Mapping[str, bool]) -> list[str]:
-    """Describe each stage's outcome in a sentence, in the stages' order; `simulated` says which stages read simulated logs."""
+def _describe_stages(contract: Contract, read: Mapping[str, Any]) -> list[str]:
+    """Describe each stage's outcome in a sentence, in the stages' order."""
     checks, split, trained = read["checks"], read["features"]["split"], read["trained"]["cv"]["roc_auc"]
     blessing, manifest, tuned = read["blessing"], read["manifest"], read["tuned"]
     held = sum(check["passed"] is True for check in blessing["conditions"])
     failed = [check for check in checks["checks"] if check["status"] == "failed"]
-    retraining = read["retraining"]["because"].split(". ")[0].rstrip(".") + "."
     outcomes = {
         "collect": f"{manifest['rows']:,} rows × {len(manifest['columns'])} columns from {_name_source(manifest['source'])}.",
         "validate": f"{checks['valid']:,} rows satisfy the contract and {checks['quarantined']:,} are in quarantine; "
@@ -236,18 +223,18 @@ def _describe_stages(contract: Contract, read: Mapping[str, Any], simulated: Map
         "simulate": f"{sum(log['predictions'] for log in read['simulated']):,} simulated predictions in "
         f"{len(read['simulated'])} logs, to test monitoring; none of them is from real use.",
         "monitor": _describe_monitoring(read["monitoring"]),
-        "retrain": retraining,
+        "retrain": read["retraining"]["because"],
     }
-    for stage, applies in simulated.items():
-        if applies:
+    for stage, record in (("monitor", "monitoring"), ("retrain", "retraining")):
+        if read[record]["simulated"]:
             outcomes[stage] = f"Simulated months: {outcomes[stage]}"
     return [outcomes[stage] for stage in STAGES]
 
 
 def _describe_monitoring(record: _Record) -> str:
     """Describe in how many backtests an alert fired, and in which none did."""
-    backtests = record["rehearsals"]
-    quiet = [log["log"] for log in backtests if log["gravest"] == "quiet"]
+    backtests = record["backtests"]
+    quiet = [log["log"] for log in backtests if log["severity"] == "ok"]
     if not backtests:
         return f"The highest severity of an alert is {record['severity']}."
     return (
