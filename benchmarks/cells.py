@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lifecycle.run import name_notebook
+from lifecycle.pipeline.runner import name_notebook
 
 
 def export_cells(root: Path, stage: str, values: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.project import CHECKOUT
-from lifecycle.paths import ProjectError
+from lifecycle.core.errors import ProjectError
 
 FOLDER = CHECKOUT / ".lifecycle/benchmarks"  # on the project's own disk: a prediction log is synced
 

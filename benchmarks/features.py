@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
-from lifecycle import paths
-from lifecycle.expressions import parse_expression, to_value
+from lifecycle.core import paths
+from lifecycle.core.expressions import parse_expression, to_value
+from lifecycle.core.files import read_json
 from lifecycle.modeling.metrics import compare_auc
 from lifecycle.modeling.pipelines import build_pipeline
 from lifecycle.serving.bundle import load_bundle
@@ -41,7 +42,7 @@ def main() -> int:
     """Measure and print a line for each feature, and one without all those that return nothing."""
     project = paths.open_project()
     table = pd.read_parquet(project.read(paths.TRAIN_TABLE))
-    declaration, best = (paths.read_json(project.read(name)) for name in (paths.FEATURES, paths.TUNED))
+    declaration, best = (read_json(project.read(name)) for name in (paths.FEATURES, paths.TUNED))
     bundle = load_bundle(project.read(paths.BUNDLE))
     row, dtypes = bundle.golden[0]["request"], bundle.scorer.model.inputs.dtypes
     values = {name: to_value(row[name], dtypes[name]) for name in dtypes}

@@ -25,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.project import CHECKOUT
-from lifecycle.data.landing import open_landed
-from lifecycle.params import read_yaml
-from lifecycle.paths import LANDED, ProjectError
-from lifecycle.roots import write_yaml
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.params import read_yaml
+from lifecycle.core.paths import LANDED
+from lifecycle.pipeline.workspaces import write_yaml
+from lifecycle.sources.landing import open_landed
 
 SPAN = 0.5, 2.0  # when a kill comes, in times of a run that has nothing to land: starting takes the most of that
 PAUSE = 0.02  # seconds between two drops
@@ -96,7 +97,7 @@ def run_kills(
     params = read_yaml(CHECKOUT / "params.yaml")
     write_yaml({**params, "collect": {**collect, "watch": LANDED}}, root / "params.yaml")
     (root / "dvc.yaml").touch()
-    words = [sys.executable, "-m", "lifecycle.cli", "ingest"]
+    words = [sys.executable, "-m", "lifecycle.cli.main", "ingest"]
     environment = {**os.environ, "LIFECYCLE_ROOT": str(root)}
     sent, ended = DROP, threading.Event()
     if "sqlite" in collect["source"]:

@@ -26,11 +26,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.project import CHECKOUT
-from lifecycle.data.databases import open_query
-from lifecycle.data.landing import open_landing
-from lifecycle.data.tables import write_batches
-from lifecycle.data.topics import land_topic, name_topic, read_options, split_address
-from tests.servers import install_kafka, start_kafka, start_postgresql
+from lifecycle.core.tables import write_batches
+from lifecycle.sources.kafka import land_topic, name_topic, read_options, split_address
+from lifecycle.sources.landing import open_landing
+from lifecycle.sources.sql import open_query
+from tests.support.servers import install_kafka, start_kafka, start_postgresql
 
 SIZES = (1_000_000, 10_000_000)
 BATCH = 50_000  # rows of a file, and of the bare loop's

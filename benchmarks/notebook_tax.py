@@ -14,8 +14,8 @@ import time
 
 from benchmarks.cells import export_cells
 from benchmarks.project import copy_project
-from lifecycle.params import load_params
-from lifecycle.run import STAGES
+from lifecycle.core.params import load_params
+from lifecycle.pipeline.runner import STAGES
 
 LIMIT = 2.0
 RUN_ALL = """

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lifecycle.run import ENVIRONMENT
+from lifecycle.pipeline.runner import ENVIRONMENT
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 

@@ -16,7 +16,8 @@ from scipy.stats import ttest_rel
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from lifecycle import paths
+from lifecycle.core import paths
+from lifecycle.core.files import read_json
 from lifecycle.modeling.pipelines import build_pipeline
 
 LIMIT = 0.848
@@ -28,8 +29,8 @@ def main() -> int:
     table = pd.concat(
         [pd.read_parquet(project.read(paths.TRAIN_TABLE)), pd.read_parquet(project.read(paths.TEST_TABLE))]
     )
-    declaration = paths.read_json(project.read(paths.FEATURES))
-    best = paths.read_json(project.read(paths.TUNED))
+    declaration = read_json(project.read(paths.FEATURES))
+    best = read_json(project.read(paths.TUNED))
     table = table.sort_values(declaration["id"], ignore_index=True)  # the source's order: folds depend on it
     every, plain = declaration["features"], [f for f in declaration["features"] if f["source"] == "column"]
     candidates = {

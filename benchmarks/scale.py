@@ -20,9 +20,9 @@ import pyarrow as pa
 
 from benchmarks.cells import export_cells
 from benchmarks.project import copy_project
-from lifecycle.data.sources import read_source
-from lifecycle.data.tables import write_batches
-from lifecycle.params import load_params
+from lifecycle.core.params import load_params
+from lifecycle.core.tables import write_batches
+from lifecycle.sources.dispatch import read_source
 
 SIZES = (100_000, 1_000_000, 10_000_000)
 STAGES = ("collect", "validate", "features")

@@ -38,8 +38,8 @@ import pyarrow.dataset
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from lifecycle.data.sources import open_source
-from lifecycle.data.tables import GROUP, write_batches
+from lifecycle.core.tables import GROUP, write_batches
+from lifecycle.sources.dispatch import open_source
 
 PART = 100_000  # rows that are made, and written, at once
 PAGE = 1_000  # records of an API's page
@@ -118,7 +118,7 @@ def prepare_lake(folder: Path, rows: int) -> Iterator[Place]:
     """Parquet files of an S3 server, a folder for each part."""
     import s3fs
 
-    from tests.servers import start_s3
+    from tests.support.servers import start_s3
 
     with start_s3(folder / "s3") as server:
         store = s3fs.S3FileSystem(key=server.key, secret=server.secret, endpoint_url=server.endpoint)

@@ -33,12 +33,13 @@ import pyarrow as pa
 from benchmarks.environments import FOLDER
 from benchmarks.limits import tell_limits
 from benchmarks.project import CHECKOUT
-from lifecycle.contract import Column, Contract, Role
-from lifecycle.data.checks import OUTER, WINDOW, build_schema
-from lifecycle.data.conversion import convert_columns, read_raw
-from lifecycle.data.privacy import BARE_FORMS
-from lifecycle.data.tables import GROUP, write_batches
+from lifecycle.core.contract import Column, Contract, Role
+from lifecycle.core.tables import GROUP, write_batches
 from lifecycle.stages import validate
+from lifecycle.validation.conversion import convert_columns, read_raw
+from lifecycle.validation.outliers import OUTER
+from lifecycle.validation.pii import BARE_FORMS, narrow_columns, plan_protection
+from lifecycle.validation.rules import WINDOW, build_schema
 
 ODD = 0.0005  # of the rows break one rule, for each rule
 LEVELS = 6
@@ -111,8 +112,8 @@ def run_ours(path: Path, folder: Path) -> dict[str, int]:
     """What the notebook calls, without the pictures."""
     contract = make_contract()
     findings = validate.search_personal(path, contract, "drop")
-    protection = validate.plan_protection(contract.columns, findings)
-    columns = validate.narrow_columns(contract.columns, protection)
+    protection = plan_protection(contract.columns, findings)
+    columns = narrow_columns(contract.columns, protection)
     survey = validate.survey_rows(path, contract, protection, folder)
     tables = folder / "valid.parquet", folder / "quarantine.parquet"
     split = validate.split_rows(path, contract, protection, survey, None, *tables)

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.dags import Airflow, install_airflow
-from tests.evidence import keep_evidence
+from tests.support.dags import Airflow, install_airflow
+from tests.support.evidence import keep_evidence
 
 HERE = Path(__file__).resolve().parent.parent
 INPUTS = (

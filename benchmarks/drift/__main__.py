@@ -36,10 +36,11 @@ from benchmarks.drift.rules import OURS, list_rules
 from benchmarks.drift.trials import Setting, run_trials
 from benchmarks.limits import tell_limits
 from benchmarks.project import CHECKOUT
-from lifecycle import paths
-from lifecycle.contract import load_contract
-from lifecycle.params import Scenario, load_params
-from lifecycle.paths import ProjectError, replace_file
+from lifecycle.core import paths
+from lifecycle.core.contract import load_contract
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import replace_file
+from lifecycle.core.params import Scenario, load_params
 from lifecycle.stages.deploy import choose_kinds
 
 Record = dict[str, Any]

@@ -51,7 +51,7 @@ def read_window(folder: Path) -> pd.DataFrame:
 def measure_ours(folder: Path, seconds: Seconds) -> int:
     """The reference in counts, once; then each part of the window in counts, added up, and compared."""
     from lifecycle.monitoring.drift import compare_window
-    from lifecycle.monitoring.sketches import count_window, sketch_reference
+    from lifecycle.monitoring.reference import count_window, sketch_reference
 
     frame = pd.read_parquet(folder / "reference.parquet")
     numbers, levels = split_columns(frame)

@@ -36,7 +36,7 @@ from benchmarks.drift.trials import THREADS
 from benchmarks.environments import FOLDER, make_environment
 from benchmarks.limits import tell_limits
 from benchmarks.project import CHECKOUT
-from lifecycle.paths import ProjectError
+from lifecycle.core.errors import ProjectError
 
 HERE = Path(__file__).parent
 COLUMNS = 20

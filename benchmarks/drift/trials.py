@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.drift.rules import Rule
-from lifecycle.contract import Contract
+from lifecycle.core.contract import Contract
 from lifecycle.monitoring.drift import LOOKS, MULTIVARIATE, judge_windows
-from lifecycle.monitoring.sketches import Kind, count_window, sketch_reference
-from lifecycle.stages.simulate import check_scenario, draw_month, weigh_rows
+from lifecycle.monitoring.reference import Kind, count_window, sketch_reference
+from lifecycle.monitoring.scenarios import check_scenario, draw_month, weigh_rows
 
 Array = np.ndarray[Any, Any]
 Record = dict[str, Any]

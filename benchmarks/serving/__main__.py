@@ -37,10 +37,11 @@ from typing import Any
 from benchmarks.environments import FOLDER
 from benchmarks.project import CHECKOUT
 from benchmarks.serving.peers import PEERS, Peer, Server, count_dropped, describe_echo, describe_ours, start
-from lifecycle import paths
-from lifecycle.paths import ProjectError, read_json, write_json
+from lifecycle.core import paths
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import read_json, write_json
 from lifecycle.serving.bundle import TOLERANCE
-from lifecycle.serving.lineup import find_release
+from lifecycle.serving.fallback import find_release
 
 Record = dict[str, Any]
 OURS, ECHO = "ours", "echo"

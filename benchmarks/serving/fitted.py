@@ -9,7 +9,7 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from lifecycle.paths import read_json
+from lifecycle.core.files import read_json
 from lifecycle.stages.features import compute_features
 
 

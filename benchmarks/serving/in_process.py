@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.serving.fitted import Fitted
-from lifecycle.paths import read_json
+from lifecycle.core.files import read_json
 
 
 def main() -> None:

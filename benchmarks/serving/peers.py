@@ -20,9 +20,10 @@ from typing import Any
 
 from benchmarks.environments import make_environment
 from benchmarks.project import CHECKOUT
-from lifecycle import paths
-from lifecycle.paths import ProjectError, read_json
-from lifecycle.serving.probe import Reply, ask, list_children, prepare_root, read_memory
+from lifecycle.core import paths
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import read_json
+from lifecycle.serving.acceptance import Reply, ask, list_children, prepare_root, read_memory
 
 Record = dict[str, Any]
 HERE = Path(__file__).parent

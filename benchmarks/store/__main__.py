@@ -32,10 +32,10 @@ import pandas as pd
 
 from benchmarks.environments import FOLDER, make_environment
 from benchmarks.limits import tell_limits
-from lifecycle.data.caches import open_cache
-from lifecycle.data.store import FeatureStore, pack, write_rows
-from lifecycle.paths import ProjectError
-from tests.servers import start_redis
+from lifecycle.core.errors import ProjectError
+from lifecycle.features.cache import open_cache
+from lifecycle.features.store import FeatureStore, pack, write_rows
+from tests.support.servers import start_redis
 
 HERE = Path(__file__).parent
 ENTITIES, TOGETHER = 10_000, 1000

@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lifecycle.contract import Contract, load_contract
-from lifecycle.data.tables import write_table
-from lifecycle.paths import ProjectError, hash_file
+from lifecycle.core.contract import Contract, load_contract
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import hash_file
+from lifecycle.core.tables import write_table
 from lifecycle.stages import collect
 
 
@@ -48,7 +49,7 @@ def test_a_missing_target_is_named_and_nothing_is_written(contract: Contract, tm
 def test_a_source_that_breaks_on_the_way_leaves_the_last_good_table(
     contract: Contract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lifecycle.data.files.BLOCK", 1000)
+    monkeypatch.setattr("lifecycle.sources.files.BLOCK", 1000)
     lines = "".join(f'{{"churn": {n}}}\n' for n in range(1000))
     (tmp_path / "mine.jsonl").write_text(lines)
     kept = tmp_path / "table.parquet"

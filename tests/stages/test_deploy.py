@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lifecycle.modeling.model import Model, load_model
-from lifecycle.paths import ProjectError
-from lifecycle.serving.bundle import Bundle
-from lifecycle.serving.probe import put_under_load, start_server
+from lifecycle.core.errors import ProjectError
+from lifecycle.modeling.model import Model, load_model, save_model
+from lifecycle.modeling.pipelines import split_folds
+from lifecycle.serving.acceptance import count_crashes, prepare_root, put_under_load, start_server
+from lifecycle.serving.bundle import Bundle, load_bundle, write_bundle
+from lifecycle.serving.compiler import compile_model
 from lifecycle.stages import deploy, train
-from tests.contracts import make_contract, make_table
+from tests.support.contracts import make_contract, make_table
 
 CONTRACT = make_contract(plan={"nullable": True, "values": None}, spend={"missing": "level"})
 DERIVED = {"pace": "spend / (1 + months)", "basic": '(plan == "basic") * months'}
@@ -29,7 +31,7 @@ def build(customers: pd.DataFrame, family: str, calibration: str, folder: Path) 
     table, declaration = make_table(frame, CONTRACT)
     declaration["features"] = declared
     table = train_table(frame, declared, table)
-    folds = train.split_folds(table, declaration, 3, seed=0)
+    folds = split_folds(table, declaration, 3, seed=0)
     settings = SETTINGS[family]
     _, predictions = train.cross_validate(table, declaration, folds, family, settings, 0.5, seed=0, threads=1)
     classifier = train.fit_model(table, declaration, predictions, family, settings, calibration, seed=0, threads=1)
@@ -37,16 +39,16 @@ def build(customers: pd.DataFrame, family: str, calibration: str, folder: Path) 
     metadata = train.describe_model(
         declaration, {"family": family, "settings": settings}, calibration=calibration, cost=cost, files={}
     )
-    train.save_model(classifier, metadata, folder / "model")
+    save_model(classifier, metadata, folder / "model")
     model = load_model(folder / "model")
     features = deploy.choose_features(declaration, model)
     columns = deploy.describe_columns(CONTRACT, features, frame)
     requests, expected = deploy.to_requests(frame, columns), model.predict(table)
-    plan, trees = deploy.compile_model(model.classifier, features)
+    plan, trees = compile_model(model.classifier, features)
     golden = deploy.choose_golden(requests, expected, 10)
     facts = deploy.describe_bundle(model, CONTRACT, float(table["left"].mean()))
-    deploy.write_bundle(folder / "bundle", plan, trees, columns, golden, requests[:5], facts)
-    return model, deploy.load_bundle(folder / "bundle"), table.assign(request=requests)
+    write_bundle(folder / "bundle", plan, trees, columns, golden, requests[:5], facts)
+    return model, load_bundle(folder / "bundle"), table.assign(request=requests)
 
 
 def deploy_features(frame: pd.DataFrame) -> list[dict]:
@@ -97,16 +99,16 @@ def test_a_damaged_bundle_is_refused_in_a_sentence(customers: pd.DataFrame, tmp_
     build(customers, "logistic", "none", tmp_path)
     damage(tmp_path / "bundle")
     with pytest.raises(ProjectError, match=said):
-        deploy.load_bundle(tmp_path / "bundle")
+        load_bundle(tmp_path / "bundle")
 
 
 def test_the_running_server_is_put_through_its_paces(customers: pd.DataFrame, tmp_path: Path) -> None:
     model, bundle, table = build(customers, "logistic", "none", tmp_path)
     requests, expected = table["request"].tolist(), model.predict(table)
-    root = deploy.prepare_root(tmp_path / "root", tmp_path / "bundle", deploy.describe_champion(bundle))
+    root = prepare_root(tmp_path / "root", tmp_path / "bundle", deploy.describe_champion(bundle))
     with start_server(root) as server:
         checks = [deploy.check_golden(server, bundle), deploy.check_equality(server, requests, expected)]
-        checks.append(deploy.check_odd_requests(deploy.count_crashes(server, requests, 200, 0), 200))
+        checks.append(deploy.check_odd_requests(count_crashes(server, requests, 200, 0), 200))
         wrong = deploy.check_equality(server, requests, expected + 0.1)
         with put_under_load(server, requests) as load:
             deploy.wait(0.2)

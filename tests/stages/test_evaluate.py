@@ -10,12 +10,16 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import write_json
+from lifecycle.modeling.metrics import count_decisions, trace_gain, trace_roc
 from lifecycle.modeling.model import Model, save_model
 from lifecycle.modeling.pipelines import build_pipeline
-from lifecycle.paths import ProjectError, write_json
-from lifecycle.reporting import html
+from lifecycle.promotion.gate import judge_candidate
+from lifecycle.promotion.verdict import give_verdict, list_cards
+from lifecycle.reporting import pages as html
 from lifecycle.stages import evaluate
-from tests.contracts import make_contract, make_table
+from tests.support.contracts import make_contract, make_table
 
 COST = {"false_positive": 1.0, "false_negative": 3.0}
 GATE = {
@@ -314,9 +318,9 @@ BASELINE = {"prior": 0, "logistic": 1, "tutorial": 2, "champion": 3}
 )
 def test_each_condition_alone_refuses_the_model(name: str, path: tuple[Any, ...], value: Any) -> None:
     evaluation = change(make_evaluation(), path, value)
-    conditions = evaluate.judge_candidate(evaluation, GATE)
+    conditions = judge_candidate(evaluation, GATE)
     assert [condition["name"] for condition in conditions if not condition["passed"]] == [name]
-    verdict = evaluate.give_verdict(evaluation, conditions, 0.05)
+    verdict = give_verdict(evaluation, conditions, 0.05)
     failed = next(condition for condition in conditions if condition["name"] == name)
     assert not verdict["blessed"] and not verdict["better"]
     assert verdict["because"].startswith("1 of 11 conditions") and failed["message"] in verdict["because"]
@@ -341,7 +345,7 @@ def test_each_condition_alone_refuses_the_model(name: str, path: tuple[Any, ...]
 )
 def test_what_may_be_chance_or_is_not_there_refuses_nothing(path: tuple[Any, ...], value: Any) -> None:
     evaluation = change(make_evaluation(), path, value)
-    verdict = evaluate.give_verdict(evaluation, evaluate.judge_candidate(evaluation, GATE), 0.05)
+    verdict = give_verdict(evaluation, judge_candidate(evaluation, GATE), 0.05)
     assert verdict["blessed"] and verdict["because"].startswith("All 11 conditions")
     assert verdict["model"] == "c" * 64
 
@@ -349,13 +353,13 @@ def test_what_may_be_chance_or_is_not_there_refuses_nothing(path: tuple[Any, ...
 def test_a_calibration_error_that_chance_explains_is_none() -> None:
     evaluation = change(make_evaluation(), ("metrics", "ece"), estimate(0.09))
     evaluation["chance"]["high"] = 0.1
-    assert all(condition["passed"] for condition in evaluate.judge_candidate(evaluation, GATE))
+    assert all(condition["passed"] for condition in judge_candidate(evaluation, GATE))
 
 
 def test_a_baseline_that_was_left_out_holds() -> None:
     evaluation = make_evaluation()
     del evaluation["baselines"][BASELINE["tutorial"]]
-    conditions = {c["name"]: c for c in evaluate.judge_candidate(evaluation, GATE)}
+    conditions = {c["name"]: c for c in judge_candidate(evaluation, GATE)}
     assert conditions["not_worse_than_tutorial"]["passed"]
     assert "Left out" in conditions["not_worse_than_tutorial"]["message"]
 
@@ -377,7 +381,7 @@ def test_better_than_the_champion_must_be_shown(relation: str, area: dict, cost:
         del evaluation["baselines"][BASELINE["champion"]]
     else:
         evaluation["baselines"][BASELINE["champion"]]["differences"].update(roc_auc=area, cost=cost)
-    verdict = evaluate.give_verdict(evaluation, evaluate.judge_candidate(evaluation, GATE), 0.05)
+    verdict = give_verdict(evaluation, judge_candidate(evaluation, GATE), 0.05)
     assert verdict["blessed"] and verdict["better"] is better
 
 
@@ -407,8 +411,8 @@ def evaluate_all(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> dict[str, An
     return evaluate.plain({
         "model": model.sha256, "rows": len(test), "positives": target.sum(), "threshold": 0.25, "cost": COST,
         "metrics": compared[0]["metrics"], "chance": evaluate.measure_chance(probabilities["candidate"], 200, 0),
-        "confusion": evaluate.count_decisions(target, probabilities["candidate"], 0.25),
-        "gain": evaluate.trace_gain(target, probabilities["candidate"]).to_dict("records"),
+        "confusion": count_decisions(target, probabilities["candidate"], 0.25),
+        "gain": trace_gain(target, probabilities["candidate"]).to_dict("records"),
         "cv": evaluate.compare_folds(target, probabilities["candidate"], cv, 0.05),
         "champion": {"relation": "none", "message": "There is no champion yet."},
         "baselines": compared[1:], "slices": evaluate.list_slices(measured),
@@ -425,14 +429,14 @@ def test_the_record_is_json_the_same_twice_and_judged(
         write_json(evaluate_all(parts), tmp_path / f"{name}.json")
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     assert json.loads((tmp_path / "a.json").read_text()) == evaluation
-    conditions = evaluate.judge_candidate(evaluation, GATE)
+    conditions = judge_candidate(evaluation, GATE)
     assert {condition["name"]: condition["passed"] for condition in conditions}["beats_prior"]
 
 
 def test_the_few_metrics_are_those_of_the_record(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
     """DVC prints a column a number: they are few, flat, and what the evaluation and the verdict say."""
     evaluation = evaluate_all(parts)
-    verdict = evaluate.give_verdict(evaluation, evaluate.judge_candidate(evaluation, GATE), 0.05)
+    verdict = give_verdict(evaluation, judge_candidate(evaluation, GATE), 0.05)
     metrics = evaluate.list_metrics(evaluation, verdict)
     assert len(metrics) <= 12 and all(isinstance(value, int | float) for value in metrics.values())
     assert (metrics["cv_roc_auc"], metrics["blessed"]) == (0.8, verdict["blessed"])
@@ -450,7 +454,7 @@ def test_the_report_shows_every_number(parts: tuple[pd.DataFrame, pd.DataFrame, 
     assert evaluate.tabulate_slices(evaluation["slices"]).shape[0] == len(evaluation["slices"])
     assert "senior" in evaluate.tabulate_gaps(evaluation["fairness"]).index
     assert evaluate.tabulate_gaps([]).empty and evaluate.tabulate_slices([]).empty
-    cards = {card["label"]: card["value"] for card in evaluate.list_cards(evaluation)}
+    cards = {card["label"]: card["value"] for card in list_cards(evaluation)}
     assert cards["ROC AUC"] == f"{evaluation['metrics']['roc_auc']['value']:.3f}"
 
 
@@ -463,7 +467,7 @@ def test_a_table_shows_its_texts_whole_and_escaped() -> None:
 
 def test_curves_are_files_of_the_same_bytes(tmp_path: Path) -> None:
     target, probability = np.array([0, 1] * 50), np.linspace(0, 1, 100)
-    curve = evaluate.trace_roc(target, probability)
+    curve = trace_roc(target, probability)
     joined = evaluate.join_curves(curve, curve)
     for name in "ab":
         evaluate.write_curve(joined, tmp_path / name)

@@ -8,13 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import write_json
+from lifecycle.features.inputs import find_inputs
+from lifecycle.modeling.attribution import attribute_rows, choose_background, permute_columns, sample_rows
 from lifecycle.modeling.model import Model
 from lifecycle.modeling.pipelines import build_pipeline
-from lifecycle.paths import ProjectError, write_json
 from lifecycle.reporting import curves, plots
 from lifecycle.stages import explain, features
-from tests.contracts import make_contract
 from tests.stages.test_evaluate import COST, evaluate_all
+from tests.support.contracts import make_contract
 
 MANIFEST = {"source": "shop.csv", "version": "1", "sha256": "a" * 64}
 
@@ -49,19 +52,19 @@ def explain_all(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> dict[str, Any
     """What the notebook does, in its order."""
     train, test, declaration = parts
     model = make_model(train, declaration)
-    inputs = explain.find_inputs(test, declaration["features"], model.metadata["features"])
+    inputs = find_inputs(test, declaration["features"], model.metadata["features"])
     predict = inputs.wrap(model.predict)
     target = test["left"].to_numpy()
-    permuted = explain.permute_columns(predict, test[inputs.names], target, 3, seed=0)
-    behind = explain.choose_background(predict, train[inputs.names], 20, seed=0)
-    rows = explain.sample_rows(test[inputs.names], 20, seed=0)
-    attribution = explain.attribute_rows(predict, rows, behind, seed=0)
+    permuted = permute_columns(predict, test[inputs.names], target, 3, seed=0)
+    behind = choose_background(predict, train[inputs.names], 20, seed=0)
+    rows = sample_rows(test[inputs.names], 20, seed=0)
+    attribution = attribute_rows(predict, rows, behind, seed=0)
     importance = explain.rank_inputs(attribution, rows, permuted)
     names = importance["column"].tolist()
     effects = explain.trace_effects(predict, rows, train, test, names, inputs)
     chosen = explain.choose_cases(target, predict(test[inputs.names]), model.threshold)
     asked = test[inputs.names].iloc[list(chosen.values())]
-    single = explain.attribute_rows(predict, asked, behind, seed=0)
+    single = attribute_rows(predict, asked, behind, seed=0)
     cases = explain.describe_cases(chosen, asked, test, single, declaration)
     return {
         "model": model, "inputs": inputs, "attribution": attribution, "importance": importance, "effects": effects,

@@ -11,12 +11,12 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import LinearRegression
 
-from lifecycle import paths
-from lifecycle.contract import Contract
-from lifecycle.data.tables import write_table
-from lifecycle.paths import ProjectError
+from lifecycle.core import paths
+from lifecycle.core.contract import Contract
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.tables import write_table
 from lifecycle.stages import explore
-from tests.contracts import make_contract
+from tests.support.contracts import make_contract
 
 
 def read_rates(customers: pd.DataFrame, **changes: dict[str, Any]) -> tuple[pd.DataFrame, np.ndarray]:

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lifecycle.data import conversion
-from lifecycle.data.tables import write_table
-from lifecycle.paths import ProjectError
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.tables import write_table
 from lifecycle.stages import features
-from tests.contracts import make_contract
+from lifecycle.validation import conversion
+from tests.support.contracts import make_contract
 
 TIME = {"role": "time", "dtype": "datetime"}
 

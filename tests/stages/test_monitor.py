@@ -12,10 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lifecycle import paths
+from lifecycle.core import paths
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import hash_file, read_json, write_json
+from lifecycle.monitoring.degradation import detect_changes
 from lifecycle.monitoring.drift import MULTIVARIATE, PREDICTION
-from lifecycle.paths import ProjectError, hash_file, read_json, write_json
-from lifecycle.serving.archive import compact_segments
+from lifecycle.monitoring.scenarios import begin_month, draw_month, score_month
+from lifecycle.prediction_log.compaction import compact_segments
+from lifecycle.prediction_log.writer import PredictionLog
+from lifecycle.serving.acceptance import start_server
 from lifecycle.serving.bundle import (
     BACKGROUND,
     GOLDEN,
@@ -27,12 +32,10 @@ from lifecycle.serving.bundle import (
     load_bundle,
     to_request,
 )
-from lifecycle.serving.log import PredictionLog
-from lifecycle.serving.probe import start_server
 from lifecycle.stages import monitor, simulate
-from tests.bundles import make_champion, make_hole, rewrite_plan
-from tests.frames import agree
-from tests.traffic import (
+from tests.support.bundles import make_champion, make_hole, rewrite_plan
+from tests.support.frames import agree
+from tests.support.traffic import (
     CONTRACT,
     DAY,
     MODEL,
@@ -137,11 +140,11 @@ def test_a_simulated_log_is_read_as_the_servers(tmp_path: Path, bundle: Bundle, 
     cents = {**calm, "kind": "scale", "column": "spend", "factor": 100.0, "begin": 3}
     records = []
     for month in (1, 2, 3):
-        frame = simulate.draw_month(pool, cents, CONTRACT, month=month, rows=250, seed=0)
-        records += simulate.score_month(
+        frame = draw_month(pool, cents, CONTRACT, month=month, rows=250, seed=0)
+        records += score_month(
             bundle, frame, CONTRACT, first="2026-11", month=month, label_days=[5, 20], label_share=1.0, seed=0
         )
-    simulate.write_log(tmp_path / "log", records, simulate.begin_month("2026-11", 4))
+    simulate.write_log(tmp_path / "log", records, begin_month("2026-11", 4))
     found = Watch(tmp_path / "log", bundle, reference)
     assert found.names == ["2026-11", "2026-12", "2027-01"] and found.rows == [250] * 3
     assert found.truths[0] == 250 and found.truths[2] < 250, "what is told later is not there yet"
@@ -506,7 +509,7 @@ def test_losses_come_in_the_order_of_their_truths(turned: Watch) -> None:
     losses = monitor.list_losses(turned.traffic)
     assert len(losses) == sum(turned.truths) and losses["told_at"].is_monotonic_increasing
     assert losses["loss"].between(-1, 1).all()
-    changes = monitor.detect_changes(losses["loss"])
+    changes = detect_changes(losses["loss"])
     told = monitor.tell_changes(losses, changes)
     noticed = [losses["told_at"].iloc[place] for place in changes.values() if place is not None]
     assert noticed and min(noticed) > pd.Timestamp("2026-04-10", tz="UTC"), "the truths of April come ten days later"

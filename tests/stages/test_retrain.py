@@ -8,13 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lifecycle.paths import ProjectError
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.tables import write_table
+from lifecycle.retraining import window
+from lifecycle.retraining.rules import compare_previous
+from lifecycle.retraining.window import choose_columns, choose_rows, limit_rows, read_labelled
 from lifecycle.serving.bundle import Bundle, load_bundle
 from lifecycle.stages import retrain
 from lifecycle.stages.features import split_rows
-from tests.bundles import write_small_bundle
-from tests.contracts import make_contract
-from tests.traffic import (
+from tests.support.bundles import write_small_bundle
+from tests.support.contracts import make_contract
+from tests.support.traffic import (
     CONTRACT,
     COST,
     DAY,
@@ -68,7 +72,7 @@ def log(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> Path:
 
 @pytest.fixture(scope="module")
 def labelled(log: Path) -> pd.DataFrame:
-    return retrain.read_labelled(log, CONTRACT, NAMES)
+    return read_labelled(log, CONTRACT, NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +93,7 @@ def make_record(*alerts: Record, since: str = "2026-01-01T00:00:00+00:00", at: s
 
 
 def decide(labelled: pd.DataFrame, *alerts: Record, record: Record | None = None, **rules: Any) -> Record:
-    return retrain.decide(record or make_record(*alerts), labelled, **{**RULES, **rules})
+    return rules.decide(record or make_record(*alerts), labelled, **{**RULES, **rules})
 
 
 def find_rule(decision: Record, name: str) -> Record:
@@ -103,11 +107,11 @@ def find_rule(decision: Record, name: str) -> Record:
 def test_labelled_rows_are_the_logs_with_the_contracts_words(
     labelled: pd.DataFrame, old: pd.DataFrame, bundle: Bundle
 ) -> None:
-    assert retrain.choose_columns(bundle, CONTRACT) == NAMES
+    assert choose_columns(bundle, CONTRACT) == NAMES
     assert len(labelled) == 600 and set(labelled["left"]) == {"no", "yes"}
     frames = [draw_truths(bundle, draw_rows(150, seed), seed) for seed in range(4)]
     decision = {"at": AT, "onset": None}
-    table, _ = retrain.choose_rows(
+    table, _ = choose_rows(
         old, labelled, decision, CONTRACT, NAMES, window="sliding", sliding_days=1000, holdout_rows=10
     )
     expected = pd.concat(frames, ignore_index=True)[[*NAMES, "left"]]
@@ -121,10 +125,10 @@ def test_rows_of_every_model_count_and_the_first_truth_stands(tmp_path: Path, bu
     others = [{**record, "id": f"o{record['id']}", **({"model": "prior", "probability": None, "degraded": True}
                if record["kind"] == "prediction" else {})} for record in records]  # fmt: skip
     log = write_segment(tmp_path, [*changed, *records, *others])
-    told = retrain.read_labelled(log, CONTRACT, NAMES)
+    told = read_labelled(log, CONTRACT, NAMES)
     assert len(told) == 80 and set(told["left"]) == {"yes"}
     write_segment(tmp_path, [{**strange[0], "at": records[0]["at"]}])
-    assert len(retrain.read_labelled(log, CONTRACT, NAMES)) == 79, "a truth in no word of the contract is none"
+    assert len(read_labelled(log, CONTRACT, NAMES)) == 79, "a truth in no word of the contract is none"
 
 
 @pytest.mark.filterwarnings("error")
@@ -132,16 +136,16 @@ def test_a_log_without_a_truth_has_no_labelled_row_and_one_without_a_prediction_
     tmp_path: Path, bundle: Bundle
 ) -> None:
     with pytest.raises(ProjectError, match="holds no predictions: expected a prediction log"):
-        retrain.read_labelled(tmp_path, CONTRACT, NAMES)
+        read_labelled(tmp_path, CONTRACT, NAMES)
     write_segment(tmp_path, make_records(bundle, draw_rows(20, 0), NEW_YEAR, wait=None))
-    assert retrain.read_labelled(tmp_path, CONTRACT, NAMES).empty
-    assert "spare" in retrain.read_labelled(tmp_path, CONTRACT, [*NAMES, "spare"])
+    assert read_labelled(tmp_path, CONTRACT, NAMES).empty
+    assert "spare" in read_labelled(tmp_path, CONTRACT, [*NAMES, "spare"])
 
 
 def test_a_target_of_numbers_comes_back_as_numbers(tmp_path: Path, bundle: Bundle) -> None:
     contract = make_contract(left={"dtype": "int64", "values": [0, 1], "positive": 1})
     records = make_records(bundle, draw_rows(30, 0).assign(left=["0", "1"] * 15), NEW_YEAR)
-    told = retrain.read_labelled(write_segment(tmp_path, records), contract, NAMES)
+    told = read_labelled(write_segment(tmp_path, records), contract, NAMES)
     assert told["left"].tolist() == [0, 1] * 15 and told["left"].dtype == "int64"
 
 
@@ -156,9 +160,9 @@ def test_a_column_may_be_called_as_the_log_calls_its_own(tmp_path: Path, bundle:
         if record["kind"] == "prediction":
             record["features"] = {name if key == "plan" else key: value for key, value in record["features"].items()}
     names = ["months", name]
-    labelled = retrain.read_labelled(write_segment(tmp_path, records), contract, names)
+    labelled = read_labelled(write_segment(tmp_path, records), contract, names)
     old = frame.drop(columns="id").rename(columns={"plan": name})
-    table, chosen = retrain.choose_rows(
+    table, chosen = choose_rows(
         old, labelled, {"at": AT, "onset": None}, contract, names, window="all", sliding_days=1, holdout_rows=10
     )
     assert (chosen["old"], chosen["new"]) == (100, 100)
@@ -274,7 +278,7 @@ def choose(
     old: pd.DataFrame, labelled: pd.DataFrame, window: str, onset: str | None = None, **more: Any
 ) -> tuple[pd.DataFrame, Record]:
     settings = {"sliding_days": 45, "holdout_rows": 100, **more}
-    return retrain.choose_rows(old, labelled, {"at": AT, "onset": onset}, CONTRACT, NAMES, window=window, **settings)
+    return choose_rows(old, labelled, {"at": AT, "onset": onset}, CONTRACT, NAMES, window=window, **settings)
 
 
 @pytest.mark.parametrize(
@@ -296,10 +300,10 @@ def test_the_three_windows(
 
 
 def test_a_sliding_window_counts_its_own_rows_alone(labelled: pd.DataFrame) -> None:
-    recent = retrain.limit_rows(labelled, AT, "sliding", 31)
+    recent = limit_rows(labelled, AT, "sliding", 31)
     assert 0 < len(recent) < len(labelled)
-    assert recent[retrain.AT].min() > pd.Timestamp(AT) - pd.Timedelta(days=31)
-    assert len(retrain.limit_rows(labelled, AT, "all", 31)) == len(labelled)
+    assert recent[window.AT].min() > pd.Timestamp(AT) - pd.Timedelta(days=31)
+    assert len(limit_rows(labelled, AT, "all", 31)) == len(labelled)
 
 
 def test_the_held_out_rows_are_the_newest_of_the_log(old: pd.DataFrame, labelled: pd.DataFrame, bundle: Bundle) -> None:
@@ -326,7 +330,7 @@ def test_the_types_are_those_of_the_old_table(old: pd.DataFrame, labelled: pd.Da
     new, _ = choose(old, labelled, "sliding")
     assert new.dtypes.equals(old[[*NAMES, "left"]].dtypes)
     retrain.start_folder(tmp_path / "retraining")
-    retrain.write_table(table, tmp_path / "retraining/table.parquet")
+    write_table(table, tmp_path / "retraining/table.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "retraining/table.parquet"), table)
 
 
@@ -364,13 +368,13 @@ def test_a_sliding_window_beyond_the_last_truth_gives_no_rows(old: pd.DataFrame,
 
 
 def compare(labelled: pd.DataFrame, bundle: Bundle, previous: Bundle | None) -> Record:
-    return retrain.compare_previous(labelled, bundle, previous, CONTRACT, COST, seed=0)
+    return compare_previous(labelled, bundle, previous, CONTRACT, COST, seed=0)
 
 
 def label(folder: Path, bundle: Bundle, truthful: Bundle, rows: int = 600, seed: int = 5) -> pd.DataFrame:
     """Rows that `bundle` answered, with truths as `truthful` promises them."""
     frame = draw_truths(truthful, draw_rows(rows, seed), seed)
-    return retrain.read_labelled(write_segment(folder, make_records(bundle, frame, NEW_YEAR)), CONTRACT, NAMES)
+    return read_labelled(write_segment(folder, make_records(bundle, frame, NEW_YEAR)), CONTRACT, NAMES)
 
 
 def test_the_model_before_comes_back_where_it_is_truly_better(tmp_path: Path, bundle: Bundle, other: Bundle) -> None:
@@ -391,7 +395,7 @@ def test_it_does_not_where_this_one_is_better_or_none_is(tmp_path: Path, bundle:
 def test_only_rows_that_this_model_answered_are_compared(tmp_path: Path, bundle: Bundle, other: Bundle) -> None:
     mine = make_records(bundle, draw_truths(bundle, draw_rows(300, 1), 1), NEW_YEAR)
     its = make_records(other, draw_truths(other, draw_rows(900, 2), 2), datetime(2026, 2, 1, tzinfo=UTC))
-    told = retrain.read_labelled(write_segment(tmp_path, [*mine, *its]), CONTRACT, NAMES)
+    told = read_labelled(write_segment(tmp_path, [*mine, *its]), CONTRACT, NAMES)
     found = compare(told, bundle, other)
     assert not found["rollback"] and "On 300 truths" in found["message"]
 
@@ -421,7 +425,7 @@ def test_the_model_before_scores_the_rows_as_they_were_asked(tmp_path: Path, bun
     frame = draw_rows(500, 6).assign(spend=lambda rows: rows["spend"].where(rows["id"] % 3 > 0))
     frame = frame.assign(plan=frame["plan"].where(frame["id"] % 5 > 0))
     frame = draw_truths(other, frame, 6)
-    told = retrain.read_labelled(write_segment(tmp_path, make_records(bundle, frame, NEW_YEAR)), CONTRACT, NAMES)
+    told = read_labelled(write_segment(tmp_path, make_records(bundle, frame, NEW_YEAR)), CONTRACT, NAMES)
     truth = (frame["left"] == "yes").to_numpy()
     brier = [np.mean((np.asarray(model.score(to_rows(frame))) - truth) ** 2) for model in (bundle, other)]
     assert f"differs by {brier[0] - brier[1]:+.4f}" in compare(told, bundle, other)["message"]

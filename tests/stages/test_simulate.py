@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from lifecycle.params import Scenario, load_params, parse_strictly
-from lifecycle.paths import ProjectError
-from lifecycle.serving.archive import read_predictions
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.params import Scenario, load_params, parse_strictly
+from lifecycle.monitoring.scenarios import begin_month, check_scenario, draw_month, score_month, tell_scenario
+from lifecycle.prediction_log.reader import read_predictions
 from lifecycle.serving.bundle import Bundle
 from lifecycle.stages import simulate
-from tests.bundles import COLUMNS
-from tests.traffic import CONTRACT, DAY, draw_rows, draw_truths, to_rows, write_watched
+from tests.support.bundles import COLUMNS
+from tests.support.traffic import CONTRACT, DAY, draw_rows, draw_truths, to_rows, write_watched
 
 Record = dict[str, Any]
 KINDS: dict[str, Record] = {
@@ -55,13 +56,13 @@ def draw(
     pool: pd.DataFrame, kind: str, *, month: int = 3, rows: int = 500, begin: int = 2, seed: int = 1, **more: Any
 ) -> pd.DataFrame:
     scenario = make_scenario(**KINDS[kind], begin=begin) | more
-    simulate.check_scenario(kind, scenario, pool, CONTRACT)
-    return simulate.draw_month(pool, scenario, CONTRACT, month=month, rows=rows, seed=seed)
+    check_scenario(kind, scenario, pool, CONTRACT)
+    return draw_month(pool, scenario, CONTRACT, month=month, rows=rows, seed=seed)
 
 
 def score(bundle: Bundle, frame: pd.DataFrame, month: int = 1, first: str = "2026-01", **more: Any) -> list[Record]:
     settings = {**LABELS, "seed": 1, **more}
-    return list(simulate.score_month(bundle, frame, CONTRACT, first=first, month=month, **settings))
+    return list(score_month(bundle, frame, CONTRACT, first=first, month=month, **settings))
 
 
 # --- what happens to the rows
@@ -177,7 +178,7 @@ def test_volume_changes_how_many_rows_come(pool: pd.DataFrame) -> None:
 )
 def test_a_bad_scenario_is_refused_in_a_sentence(pool: pd.DataFrame, keys: Record, words: str) -> None:
     def check() -> None:
-        simulate.check_scenario("bad", make_scenario(**keys), pool, CONTRACT)
+        check_scenario("bad", make_scenario(**keys), pool, CONTRACT)
 
     with pytest.raises(ProjectError, match=words) as caught:
         check()
@@ -188,7 +189,7 @@ def test_a_bad_scenario_is_refused_in_a_sentence(pool: pd.DataFrame, keys: Recor
 def test_a_column_without_a_spread_cannot_be_tilted(pool: pd.DataFrame, values: float) -> None:
     flat = pool.assign(months=values)
     with pytest.raises(ProjectError, match="months"):
-        simulate.check_scenario("flat", make_scenario(**KINDS["tilt"]), flat, CONTRACT)
+        check_scenario("flat", make_scenario(**KINDS["tilt"]), flat, CONTRACT)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +242,7 @@ def test_truths_are_told_on_a_28th_and_no_earlier_than_they_are_known(
 
 
 def test_moments_are_in_their_month_and_ascend(bundle: Bundle, pool: pd.DataFrame) -> None:
-    start = simulate.begin_month("2026-11", 3)
+    start = begin_month("2026-11", 3)
     assert start == datetime(2027, 1, 1, tzinfo=UTC)
     records = score(bundle, draw(pool, "none", rows=200), 3, "2026-11")
     at = [record["at"] / 1e6 for record in records if record["kind"] == "prediction"]
@@ -269,7 +270,7 @@ def make_log(bundle: Bundle, pool: pd.DataFrame, folder: Path, seed: int = 1, mo
         for month in range(1, months + 1)
         for record in score(bundle, draw(pool, "scale", month=month, rows=80, seed=seed), month, seed=seed)
     ]
-    simulate.write_log(folder, records, simulate.begin_month("2026-01", months + 1))
+    simulate.write_log(folder, records, begin_month("2026-01", months + 1))
     return records
 
 
@@ -287,7 +288,7 @@ def test_a_log_holds_what_was_known_by_then_and_nothing_of_an_older_one(
     folder = tmp_path / "log"
     make_log(bundle, pool, folder, months=3)
     records = make_log(bundle, pool, folder, months=2)
-    until = simulate.begin_month("2026-01", 3)
+    until = begin_month("2026-01", 3)
     asked, told = (read_predictions(folder, kind).to_pandas() for kind in ("prediction", "feedback"))
     assert len(asked) == 160 and asked["at"].max() < until and told["at"].max() < until
     expected = [record for record in records if record["at"] < until.timestamp() * 1e6]
@@ -315,6 +316,6 @@ def test_what_happened_is_told_beside_the_logs(bundle: Bundle, pool: pd.DataFram
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_kind_has_its_words(kind: str) -> None:
-    words = simulate.tell_scenario(make_scenario(**KINDS[kind]))
+    words = tell_scenario(make_scenario(**KINDS[kind]))
     assert words and KINDS[kind].get("column", "") in words
     assert ("30% of the rows" in words) == (KINDS[kind].get("share") == 0.3)

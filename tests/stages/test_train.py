@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import cross_validate
 
+from lifecycle.core.errors import ProjectError
 from lifecycle.modeling.model import hash_model, load_model, save_model
-from lifecycle.modeling.pipelines import build_pipeline
-from lifecycle.paths import ProjectError
+from lifecycle.modeling.pipelines import build_pipeline, split_folds
 from lifecycle.stages import train
-from tests.contracts import make_contract, make_table
+from tests.support.contracts import make_contract, make_table
 
 COST = {"false_positive": 1.0, "false_negative": 3.0}
 
@@ -21,7 +21,7 @@ def made(customers: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
 
 def validate(made: tuple[pd.DataFrame, dict]) -> tuple[pd.DataFrame, pd.DataFrame]:
     table, declaration = made
-    folds = train.split_folds(table, declaration, 4, seed=0)
+    folds = split_folds(table, declaration, 4, seed=0)
     return train.cross_validate(table, declaration, folds, "logistic", {"C": 1.0}, 0.5, seed=0, threads=1)
 
 
@@ -31,7 +31,7 @@ def test_scores_agree_with_scikit_learn(made: tuple[pd.DataFrame, dict]) -> None
     pipeline = build_pipeline("logistic", {"C": 1.0}, declaration["features"], seed=0, threads=1)
     names = [feature["name"] for feature in declaration["features"]]
     metrics = ["accuracy", "precision", "recall", "f1", "roc_auc"]
-    folds = train.split_folds(table, declaration, 4, seed=0)
+    folds = split_folds(table, declaration, 4, seed=0)
     expected = cross_validate(pipeline, table[names], table["left"], cv=folds, scoring=metrics, return_train_score=True)
     summary = train.summarise_scores(scores)
     for metric in metrics:

@@ -6,10 +6,11 @@ import optuna
 import pandas as pd
 import pytest
 
+from lifecycle.core.errors import ProjectError
+from lifecycle.modeling.pipelines import split_folds
 from lifecycle.modeling.tracking import open_tracking
-from lifecycle.paths import ProjectError
 from lifecycle.stages import tune
-from tests.contracts import make_contract, make_table
+from tests.support.contracts import make_contract, make_table
 
 FAMILIES = {
     "logistic": {"C": {"low": 0.01, "high": 10.0, "log": True}, "knots": [0, 4]},
@@ -20,7 +21,7 @@ FAMILIES = {
 @pytest.fixture
 def prepared(customers: pd.DataFrame) -> tune.Prepared:
     table, declaration = make_table(customers, make_contract())
-    return tune.prepare_folds(table, declaration, tune.split_folds(table, declaration, 3, seed=0), FAMILIES)
+    return tune.prepare_folds(table, declaration, split_folds(table, declaration, 3, seed=0), FAMILIES)
 
 
 def run(study: optuna.Study, prepared: tune.Prepared, trials: int, *, stop_after: int | None = None) -> pd.DataFrame:
@@ -79,7 +80,7 @@ def test_another_input_is_another_study(tmp_path: Path) -> None:
 
 def test_folds_are_prepared_on_their_own_training_rows(customers: pd.DataFrame) -> None:
     table, declaration = make_table(customers, make_contract())
-    folds = tune.split_folds(table, declaration, 3, seed=0)
+    folds = split_folds(table, declaration, 3, seed=0)
     prepared = tune.prepare_folds(table, declaration, folds, FAMILIES)
     for (fit, judge), (X_fit, y_fit, X_judge, _) in zip(folds, prepared["logistic"], strict=True):
         months = table["months"].to_numpy()

@@ -9,13 +9,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lifecycle.contract import Contract
-from lifecycle.data.checklist import CHECKS
-from lifecycle.data.privacy import KEY_VARIABLE
-from lifecycle.paths import ProjectError, write_json
+from lifecycle.core.contract import Contract
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import write_json
 from lifecycle.reporting import quality
 from lifecycle.stages import validate
-from tests.contracts import make_contract
+from lifecycle.validation.checks import (
+    CHECKS,
+    check_association,
+    check_classes,
+    check_drift,
+    check_duplicates,
+    check_ids,
+    check_leakage,
+    check_outliers,
+    check_personal,
+    check_rows,
+    check_time,
+)
+from lifecycle.validation.pii import KEY_VARIABLE, narrow_columns, plan_protection
+from tests.support.contracts import make_contract
 
 
 def walk(
@@ -31,24 +44,24 @@ def walk(
     path, valid_path, quarantine_path = (folder / f"{name}.parquet" for name in ("raw", "valid", "quarantine"))
     pq.write_table(pa.Table.from_pandas(raw, preserve_index=False), path)
     findings = validate.search_personal(path, contract, policy)
-    protection = validate.plan_protection(contract.columns, findings)
-    columns = validate.narrow_columns(contract.columns, protection)
+    protection = plan_protection(contract.columns, findings)
+    columns = narrow_columns(contract.columns, protection)
     survey = validate.survey_rows(path, contract, protection, folder)
     split = validate.split_rows(path, contract, protection, survey, reference, valid_path, quarantine_path)
     drift = validate.compare_reference(reference, split.profile)
     separation = validate.separate_classes(split.sample, columns, contract, 0)
     associations = validate.associate_columns(split.sample, columns, separation, 0)
     checks = [
-        *validate.check_personal(contract, findings, policy),
-        *validate.check_rows(split.reasons, split.broken, columns),
-        validate.check_classes(split.classes, contract),
-        validate.check_ids(survey.repeats.varied, columns),
-        validate.check_duplicates(survey.repeats.duplicated, survey.rows),
-        validate.check_outliers(split.fences),
-        *validate.check_time(survey.course),
-        *validate.check_drift(drift, reference, 0.2),
-        validate.check_association(associations, contract.target, limit),
-        validate.check_leakage(separation, limit),
+        *check_personal(contract, findings, policy),
+        *check_rows(split.reasons, split.broken, columns),
+        check_classes(split.classes, contract),
+        check_ids(survey.repeats.varied, columns),
+        check_duplicates(survey.repeats.duplicated, survey.rows),
+        check_outliers(split.fences),
+        *check_time(survey.course),
+        *check_drift(drift, reference, 0.2),
+        check_association(associations, contract.target, limit),
+        check_leakage(separation, limit),
     ]
     verdict = validate.judge_table(checks, contract, protection, split)
     valid, quarantine = (pd.read_parquet(validate.hide_file(name)) for name in (valid_path, quarantine_path))

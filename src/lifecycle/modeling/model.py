@@ -11,7 +11,8 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from lifecycle.paths import ProjectError, hash_file, read_json, replace_file, write_json
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import hash_file, read_json, replace_file, write_json
 
 MODEL_FILE = "model.joblib"
 METADATA_FILE = "model.json"

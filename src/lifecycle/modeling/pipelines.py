@@ -17,7 +17,8 @@ from sklearn.model_selection import BaseCrossValidator, StratifiedGroupKFold, St
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler
 
-from lifecycle.paths import PARAMS, ProjectError
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.paths import PARAMS
 
 FeatureRecord = dict[str, Any]
 Settings = dict[str, Any]

@@ -14,8 +14,8 @@ import pandas as pd
 from scipy.special import chdtrc, gammaln, kolmogorov, ndtr
 from scipy.stats import false_discovery_control, kstwo, wasserstein_distance
 
-from lifecycle.data.profile import measure_psi
-from lifecycle.monitoring.sketches import Array, Counts, Levels, Numbers, Record
+from lifecycle.core.histograms import measure_psi
+from lifecycle.monitoring.reference import Array, Counts, Levels, Numbers, Record
 
 GROUPS = 10  # of a number's bins, of about equal size, for PSI and chi-squared
 LEAST = 5.0  # rows expected of a cell of a chi-squared test; smaller ones are joined (Cochran 1954, Biometrics 10)

@@ -13,7 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from lifecycle.reporting.front import encode_picture
+from lifecycle.reporting.front_page import encode_picture
 from lifecycle.reporting.plots import ACCENT, NEGATIVE, NEUTRAL, POSITIVE, STYLE, new_grid
 
 Array = np.ndarray[Any, Any]

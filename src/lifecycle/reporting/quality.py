@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lifecycle.reporting.html import render_part
+from lifecycle.reporting.pages import render_part
 from lifecycle.reporting.plots import ACCENT, NEGATIVE, POSITIVE, new_grid
 
 BARS = 15

@@ -10,9 +10,9 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from lifecycle.paths import replace_file
-from lifecycle.reporting.front import encode_picture
-from lifecycle.reporting.html import render_page, render_part
+from lifecycle.core.files import replace_file
+from lifecycle.reporting.front_page import encode_picture
+from lifecycle.reporting.pages import render_page, render_part
 from lifecycle.reporting.plots import ACCENT, NEGATIVE, POSITIVE, STYLE
 
 Record = dict[str, Any]

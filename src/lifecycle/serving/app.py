@@ -17,15 +17,15 @@ from urllib.parse import parse_qsl
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from lifecycle.prediction_log.writer import PredictionLog
 from lifecycle.serving import dashboard, openapi
 from lifecycle.serving import metrics as prometheus
 from lifecycle.serving.entities import FIELD, complete_rows, open_features, read_entities
-from lifecycle.serving.explain import explain_row
-from lifecycle.serving.findings import MonitorFile
+from lifecycle.serving.explanations import explain_row
+from lifecycle.serving.fallback import PRIOR, Answer, Judge, Lineup, read_lineup, take_stamp
 from lifecycle.serving.guards import CLOSE, PROBLEM, SECURITY, Headers, KeyRing, RateLimit
-from lifecycle.serving.identity import Signer, find_key, now
-from lifecycle.serving.lineup import PRIOR, Answer, Judge, Lineup, read_lineup, take_stamp
-from lifecycle.serving.log import PredictionLog
+from lifecycle.serving.monitor_report import MonitorFile
+from lifecycle.serving.request_ids import Signer, find_key, now
 from lifecycle.serving.schema import CUT, RequestError, reject_shape, tell_value
 from lifecycle.serving.settings import Settings
 from lifecycle.serving.shadow import Shadow

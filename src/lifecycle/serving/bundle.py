@@ -15,8 +15,9 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lifecycle.expressions import Array
-from lifecycle.paths import ProjectError, hash_file, read_json, write_json
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.expressions import Array
+from lifecycle.core.files import hash_file, read_json, write_json
 from lifecycle.serving.schema import Schema
 from lifecycle.serving.scorer import Scorer
 

@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 from prometheus_client import CollectorRegistry
 
-from lifecycle import paths
-from lifecycle.data.caches import open_cache
-from lifecycle.data.store import Entity, FeatureStore, StoreMetrics, UnknownEntityError
-from lifecycle.paths import ProjectError
+from lifecycle.core import paths
+from lifecycle.core.errors import ProjectError
+from lifecycle.features.cache import open_cache
+from lifecycle.features.store import Entity, FeatureStore, StoreMetrics, UnknownEntityError
 from lifecycle.serving.bundle import to_request
 from lifecycle.serving.schema import RequestError, Row, Schema, tell_value
 from lifecycle.serving.settings import Settings

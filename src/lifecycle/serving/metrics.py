@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from lifecycle.serving.findings import SEVERITIES, Reading
+from lifecycle.serving.monitor_report import SEVERITIES, Reading
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus-client's own: where workers share their numbers
 TYPE = b"text/plain; version=0.0.4; charset=utf-8"

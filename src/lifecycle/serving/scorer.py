@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle.expressions import Array, Expression, parse_expression, to_array, to_value
+from lifecycle.core.expressions import Array, Expression, parse_expression, to_array, to_value
 
 Record = dict[str, Any]
 Row = Mapping[str, Any]  # the values of its columns; absent or None where missing

@@ -27,7 +27,7 @@ from typing import Any
 
 import uvicorn
 
-from lifecycle.paths import ProjectError
+from lifecycle.core.errors import ProjectError
 from lifecycle.serving.protocol import Protocol
 from lifecycle.serving.settings import Settings
 
@@ -219,7 +219,7 @@ def supervise(root: Path, settings: Settings, listener: socket.socket, address: 
     """Keep `settings.workers` processes on one listening socket; start anew who dies, and stop together."""
     from prometheus_client.multiprocess import mark_process_dead
 
-    from lifecycle.serving.lineup import read_lineup
+    from lifecycle.serving.fallback import read_lineup
 
     lineup = read_lineup(root, settings.max_rows)  # what a worker would refuse is refused here
     stop = threading.Event()

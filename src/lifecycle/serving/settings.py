@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
-from lifecycle.paths import LIVE_MONITORING, PREDICTIONS, ProjectError
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.paths import LIVE_MONITORING, PREDICTIONS
 
 PREFIX = "LIFECYCLE_SERVE_"
 Positive = Annotated[float, Field(gt=0)]

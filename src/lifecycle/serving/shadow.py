@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lifecycle.serving.bundle import Bundle
-from lifecycle.serving.lineup import score_rows
+from lifecycle.serving.fallback import score_rows
 
 Record = dict[str, Any]
 PENDING = 1000  # requests that wait; more are left out and counted

@@ -12,10 +12,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lifecycle.contract import Contract
-from lifecycle.data.sources import find_local, hide_secrets, is_growing, open_source
-from lifecycle.data.tables import read_batches, write_batches
-from lifecycle.paths import LANDED, PARAMS, ProjectError
+from lifecycle.core.contract import Contract
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.paths import LANDED, PARAMS
+from lifecycle.core.tables import read_batches, write_batches
+from lifecycle.sources.addresses import find_local, hide_secrets
+from lifecycle.sources.dispatch import is_growing, open_source
 
 EVERY = 5  # seconds between two lines of progress
 DISTINCT = 10_000  # distinct values of a column that are counted; beyond, they are "more than"

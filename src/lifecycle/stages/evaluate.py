@@ -14,8 +14,10 @@ import pandas as pd
 from scipy.special import ndtri
 from sklearn.dummy import DummyClassifier
 
-from lifecycle.contract import Contract
-from lifecycle.modeling.gate import give_verdict, judge_candidate, tell_p
+from lifecycle.core.contract import Contract
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import replace_file
+from lifecycle.core.paths import CANDIDATE, CHAMPION, PARAMS, RELEASES, TEST_TABLE, TRAIN_METRICS
 from lifecycle.modeling.metrics import (
     LEVEL,
     TITLES,
@@ -26,34 +28,15 @@ from lifecycle.modeling.metrics import (
     bound_share,
     compare_auc,
     compare_means,
-    count_decisions,
     estimate_delong,
     expect_ece,
     lose_rows,
     measure_slices,
-    trace_calibration,
-    trace_gain,
-    trace_pr,
-    trace_roc,
 )
 from lifecycle.modeling.model import Model, load_model
 from lifecycle.modeling.pipelines import FeatureRecord, build_pipeline
-from lifecycle.paths import (
-    CANDIDATE,
-    CHAMPION,
-    PARAMS,
-    RELEASES,
-    TEST_TABLE,
-    TRAIN_METRICS,
-    ProjectError,
-    replace_file,
-)
+from lifecycle.promotion.gate import tell_p
 from lifecycle.reporting.wording import format_estimate
-
-__all__ = [
-    "count_decisions", "give_verdict", "judge_candidate", "load_model", "trace_calibration", "trace_gain", "trace_pr",
-    "trace_roc",
-]  # fmt: skip
 
 Record = dict[str, Any]
 PAIRED = ("brier", "log_loss", "cost")  # compared row by row
@@ -525,38 +508,3 @@ def tell_gap(gap: Mapping[str, Any] | None) -> str:
         return "cannot be told"
     numbers = [100 * gap[key] for key in ("value", "low", "high")]
     return f"{numbers[0]:.1f} points ({numbers[1]:.1f} to {numbers[2]:.1f}), most for {gap['most']}"
-
-
-def tell_consequence(verdict: Record, champion: Record) -> str:
-    """What follows from the verdict; `champion` is the evaluation's record of it."""
-    if not verdict["blessed"]:
-        return "Nothing is promoted: the champion, if there is one, stays."
-    if champion["relation"] == "same":
-        return "It stays the champion."
-    if not verdict["better"]:
-        return "It may be registered, but it is not shown to be better than the champion, which stays."
-    return "`lifecycle promote --if-blessed` makes it the champion."
-
-
-def list_cards(evaluation: Record) -> list[dict[str, str]]:
-    """The few numbers at the top of the report."""
-    metrics, confusion = evaluation["metrics"], evaluation["confusion"]
-    prior = next(record for record in evaluation["baselines"] if record["name"] == "prior")
-    found, called = confusion["tp"], confusion["tp"] + confusion["fp"]
-    gain = next(point for point in evaluation["gain"] if abs(point["called"] - 0.2) < 1e-9)
-    return [
-        {"label": "ROC AUC", "value": f"{metrics['roc_auc']['value']:.3f}", "note": tell_range(metrics["roc_auc"])},
-        {"label": "Positives caught", "value": f"{metrics['recall']['value']:.0%}",
-         "note": f"{found:,} of {found + confusion['fn']:,}, calling {called:,} of {evaluation['rows']:,} rows"},
-        {"label": "Calls that are right", "value": "\u2013" if not called else f"{found / called:.0%}",
-         "note": f"at the threshold {evaluation['threshold']:.2f}"},
-        {"label": "Found in the top fifth", "value": f"{gain['gain']:.0%}",
-         "note": f"{gain['lift']:.1f} times as many as at random"},
-        {"label": "Cost per row", "value": f"{metrics['cost']['value']:.2f}",
-         "note": f"{prior['metrics']['cost']['value']:.2f} without a model"},
-    ]  # fmt: skip
-
-
-def tell_range(estimate: Mapping[str, float]) -> str:
-    """An interval in a card's words."""
-    return f"{estimate['low']:.3f} to {estimate['high']:.3f} with {LEVEL:.0%} confidence"

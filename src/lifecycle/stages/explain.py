@@ -10,32 +10,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lifecycle.contract import Contract, Role
+from lifecycle.core.contract import Contract, Role
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import replace_file
+from lifecycle.core.paths import EVALUATION, MODEL_CARD, VERDICT
+from lifecycle.features.inputs import Inputs
 from lifecycle.modeling.attribution import (
     Array,
     Attribution,
     Predict,
-    attribute_rows,
-    choose_background,
     choose_grid,
-    fit_budget,
     measure_redundancy,
-    permute_columns,
     rank_columns,
     sample_rows,
     trace_effect,
     trace_observed,
 )
-from lifecycle.modeling.inputs import Inputs, find_inputs
 from lifecycle.modeling.metrics import TITLES
-from lifecycle.modeling.model import Model, load_model
-from lifecycle.paths import EVALUATION, MODEL_CARD, VERDICT, ProjectError, replace_file
-from lifecycle.reporting.html import render_page, render_part
+from lifecycle.modeling.model import Model
+from lifecycle.reporting.pages import render_page, render_part
 from lifecycle.reporting.wording import format_estimate, join_words, quote
-
-__all__ = [
-    "attribute_rows", "choose_background", "find_inputs", "fit_budget", "load_model", "permute_columns", "sample_rows"
-]  # fmt: skip
 
 Record = dict[str, Any]
 PAGES = [("Evaluate", "07_evaluate.html"), ("Explain", "08_explain.html")]  # that a card links to

@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lifecycle.contract import Contract, Role
-from lifecycle.modeling.association import Kind, associate, associate_with
-from lifecycle.modeling.interactions import correct_tails, find_interactions, tabulate_pair
-from lifecycle.modeling.levels import Levels, cut_categories, cut_durations, cut_numbers, cut_periods, label_value
+from lifecycle.core.contract import Contract, Role
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.paths import VALIDATED_TABLE
+from lifecycle.exploration.association import Kind, associate, associate_with
+from lifecycle.exploration.binning import Levels, cut_categories, cut_durations, cut_numbers, cut_periods, label_value
+from lifecycle.exploration.interactions import correct_tails, find_interactions, tabulate_pair
 from lifecycle.modeling.metrics import bound_gap, bound_share
-from lifecycle.paths import VALIDATED_TABLE, ProjectError
 from lifecycle.reporting.wording import format_number, format_percent, join_words, quote
 
 Bools = NDArray[np.bool_]

@@ -12,15 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
-from lifecycle.contract import Column, Contract, Role
-from lifecycle.data.conversion import map_distinct, read_frames, spell_out
-from lifecycle.data.samples import ROWS, Tally, choose_rows, find_span, hash_values, limit_distinct, limit_rows
-from lifecycle.data.tables import TableWriter, count_rows, open_table, tell_progress, write_table
-from lifecycle.expressions import parse_expression
-from lifecycle.modeling.inputs import to_array
-from lifecycle.paths import PARAMS, ProjectError
-
-__all__ = ["write_table"]
+from lifecycle.core.contract import Column, Contract, Role
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.expressions import parse_expression
+from lifecycle.core.paths import PARAMS
+from lifecycle.core.tables import TableWriter, count_rows, open_table, tell_progress
+from lifecycle.features.inputs import to_array
+from lifecycle.validation.conversion import map_distinct, read_frames, spell_out
+from lifecycle.validation.sampling import ROWS, Tally, choose_rows, find_span, hash_values, limit_distinct, limit_rows
 
 TIME_PARTS = {
     "hour": "hour(col({name}))",

@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from lifecycle.contract import Contract
+from lifecycle.core.contract import Contract
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import read_json
+from lifecycle.core.paths import PARAMS
 from lifecycle.modeling.metrics import TITLES, bound_share, measure_slices
 from lifecycle.monitoring import alerts as words
-from lifecycle.monitoring.decay import (
+from lifecycle.monitoring.degradation import (
     METRICS,
-    detect_changes,
     expect_performance,
     has_classes,
     judge_decay,
@@ -25,12 +27,9 @@ from lifecycle.monitoring.decay import (
     measure_performance,
 )
 from lifecycle.monitoring.drift import PREDICTION, judge_windows, test_cells
-from lifecycle.monitoring.sketches import Counts, count_window, name_level
-from lifecycle.paths import PARAMS, ProjectError, read_json
-from lifecycle.serving.archive import find_span, frame_features, read_predictions
-from lifecycle.serving.bundle import REFERENCE, Bundle, load_bundle
-
-__all__ = ["detect_changes", "load_bundle"]
+from lifecycle.monitoring.reference import Counts, count_window, name_level
+from lifecycle.prediction_log.reader import find_span, frame_features, read_predictions
+from lifecycle.serving.bundle import REFERENCE, Bundle
 
 Array = np.ndarray[Any, Any]
 Record = dict[str, Any]

@@ -10,22 +10,10 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score, roc_auc_score
 
-from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator, compare_calibrations
+from lifecycle.core.files import hash_file
+from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
 from lifecycle.modeling.metrics import count_decisions
-from lifecycle.modeling.model import load_model, save_model
-from lifecycle.modeling.pipelines import FeatureRecord, Settings, build_pipeline, split_folds
-from lifecycle.modeling.tracking import find_commit, log_model, open_tracking
-from lifecycle.paths import hash_file
-
-__all__ = [
-    "compare_calibrations",
-    "find_commit",
-    "load_model",
-    "log_model",
-    "open_tracking",
-    "save_model",
-    "split_folds",
-]
+from lifecycle.modeling.pipelines import FeatureRecord, Settings, build_pipeline
 
 Array = np.ndarray[Any, Any]
 Folds = list[tuple[Array, Array]]

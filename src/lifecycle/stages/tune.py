@@ -18,16 +18,14 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
-from lifecycle.data.tables import write_table
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import hash_file
 from lifecycle.modeling import pipelines
-from lifecycle.modeling.pipelines import FeatureRecord, Settings, build_preparation, find_family, split_folds
-from lifecycle.modeling.tracking import TAG, find_run, log_run, open_tracking
-from lifecycle.paths import ProjectError, hash_file
+from lifecycle.modeling.pipelines import FeatureRecord, Settings, build_preparation, find_family
+from lifecycle.modeling.tracking import TAG, find_run, log_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-__all__ = ["open_tracking", "split_folds", "write_table"]
 
 Folds = list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
 Matrices = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]

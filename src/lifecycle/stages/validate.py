@@ -10,50 +10,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lifecycle.contract import Column, Contract, Role
-from lifecycle.data.checklist import (
+from lifecycle.core.contract import Column, Contract, Role
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.paths import QUARANTINE_TABLE, VALIDATED_TABLE, VALIDATION
+from lifecycle.core.tables import count_rows, tell_progress
+from lifecycle.exploration.association import Kind, associate
+from lifecycle.exploration.univariate import measure_separation
+from lifecycle.reporting.wording import format_percent, join_words, quote
+from lifecycle.validation.checks import (
     CHECKS,
-    check_association,
-    check_classes,
-    check_drift,
-    check_duplicates,
-    check_ids,
-    check_leakage,
-    check_outliers,
-    check_personal,
-    check_rows,
-    check_time,
+    Check,
     count_things,
     say_share,
 )
-from lifecycle.data.checks import Check
-from lifecycle.data.conversion import list_wordless, read_frames, read_raw
-from lifecycle.data.passes import Split, Survey, read_safe, survey_table
-from lifecycle.data.passes import split_table as split_parts
-from lifecycle.data.privacy import Finding, Policy, Protection, find_personal, narrow_columns, plan_protection
-from lifecycle.data.profile import Profiler, compare_profiles, cut_edges, load_profile
-from lifecycle.data.samples import choose_rows, find_span, limit_rows
-from lifecycle.data.tables import count_rows, tell_progress
-from lifecycle.modeling.association import Kind, associate
-from lifecycle.modeling.separation import measure_separation
-from lifecycle.paths import QUARANTINE_TABLE, VALIDATED_TABLE, VALIDATION, ProjectError
-from lifecycle.reporting.wording import format_percent, join_words, quote
-
-__all__ = [
-    "check_association",
-    "check_classes",
-    "check_drift",
-    "check_duplicates",
-    "check_ids",
-    "check_leakage",
-    "check_outliers",
-    "check_personal",
-    "check_rows",
-    "check_time",
-    "load_profile",
-    "narrow_columns",
-    "plan_protection",
-]
+from lifecycle.validation.conversion import list_wordless, read_frames, read_raw
+from lifecycle.validation.passes import Split, Survey, read_safe, survey_table
+from lifecycle.validation.passes import split_table as split_parts
+from lifecycle.validation.pii import Finding, Policy, Protection, find_personal, narrow_columns, plan_protection
+from lifecycle.validation.profile import Profiler, compare_profiles, cut_edges
+from lifecycle.validation.sampling import choose_rows, find_span, limit_rows
 
 Array = np.ndarray[Any, Any]
 

@@ -1,0 +1,1 @@
+"""Infer a contract and parameters for a table of one's own."""

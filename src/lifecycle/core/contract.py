@@ -1,0 +1,163 @@
+"""The data contract: what every column means, strictly parsed from data/contract.yaml."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from lifecycle.core.params import Scalar, Strict, parse_strictly, read_yaml
+
+Sentence = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+
+
+class Role(StrEnum):
+    """What a column is for."""
+
+    ID = "id"
+    TARGET = "target"
+    TIME = "time"
+    NUMERIC = "numeric"
+    CATEGORICAL = "categorical"
+    BOOLEAN = "boolean"
+    TEXT = "text"
+    PII = "pii"
+    IGNORED = "ignored"
+
+
+class Column(Strict):
+    """One column of the table.
+
+    `values` lists all that may occur; `min` and `max` are inclusive, in `unit`. `missing` says what a model gets where
+    the value is absent (`impute`: median or most frequent value of the training part; `level`: a level of its own;
+    `keep`: left absent), `outliers` what happens beyond Tukey's outer fences (3 IQR; fitted on the training part).
+    `format` is how a datetime column is written where it is not ISO 8601: in strftime's letters (`%d/%m/%Y`), or
+    `epoch seconds` or `epoch milliseconds`. `duration` marks time since a start (such as the age of an account), `pii` what
+    becomes of an identifying column, `owner` who answers for it, in place of the contract's. `others` are a target's further
+    classes, which count as the one of its two `values` that is not `positive`.
+    """
+
+    role: Role
+    dtype: Literal["string", "int64", "float64", "bool", "datetime"]
+    description: Sentence
+    nullable: bool = False
+    values: tuple[Scalar, ...] | None = None
+    min: float | None = None
+    max: float | None = None
+    unit: str = ""
+    format: str = ""
+    missing: Literal["impute", "level", "keep"] = "impute"
+    outliers: Literal["keep", "clip", "quarantine"] = "keep"
+    duration: bool = False
+    positive: Scalar | None = None
+    others: tuple[str, ...] = ()
+    pii: Literal["pseudonymise", "drop"] = "drop"
+    owner: str = ""
+
+    @property
+    def negative(self) -> Scalar:
+        """The class of a target that is not the positive one."""
+        return next(value for value in self.values or () if value != self.positive)
+
+    @model_validator(mode="after")
+    def check_agreement(self) -> Self:
+        """Refuse what contradicts itself."""
+        if (self.min is not None or self.max is not None) and self.dtype not in ("int64", "float64"):
+            raise ValueError("min and max need dtype int64 or float64")
+        if self.format and self.dtype != "datetime":
+            raise ValueError("format needs dtype datetime")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}")
+        if self.role is Role.NUMERIC and self.dtype not in ("int64", "float64"):
+            raise ValueError(f"role numeric needs dtype int64 or float64, not {self.dtype}")
+        if self.role is Role.TIME and self.dtype != "datetime":
+            raise ValueError(f"role time needs dtype datetime, not {self.dtype}")
+        wrong = [value for value in self.values or () if type(value) not in KINDS[self.dtype]]
+        if wrong:
+            raise ValueError(f"values {wrong} are not of dtype {self.dtype}")
+        if self.duration and self.role is not Role.NUMERIC:
+            raise ValueError("`duration` needs role numeric")
+        return self
+
+    @model_validator(mode="after")
+    def check_target(self) -> Self:
+        """Refuse a target without two classes, and a target's keys elsewhere."""
+        if self.role is Role.TARGET:
+            if self.values is None or len(self.values) != 2:
+                raise ValueError("a target needs `values` with exactly its two classes")
+            if self.positive not in self.values:
+                raise ValueError(f"a target needs `positive`, one of its values {list(self.values)}")
+            if self.nullable:
+                raise ValueError("a target cannot be nullable")
+            if self.others and (self.dtype != "string" or set(self.others) & set(self.values)):
+                raise ValueError("`others` need a target of dtype string, and none of them among its values")
+        elif self.positive is not None:
+            raise ValueError("`positive` belongs to the target alone")
+        elif self.others:
+            raise ValueError("`others` belong to the target alone")
+        return self
+
+
+KINDS: dict[str, tuple[type, ...]] = {
+    "string": (str,), "int64": (int,), "float64": (int, float), "bool": (bool,), "datetime": (str,)
+}  # fmt: skip
+
+
+class Tolerance(Strict):
+    """How much may be wrong before the pipeline stops: shares of rows, from 0 to 1."""
+
+    quarantined: float = Field(ge=0, le=1)
+
+
+class Contract(Strict):
+    """The table's contract: its columns in order, the columns to watch for fairness, the tolerance, and who answers for it."""
+
+    name: Sentence
+    description: Sentence
+    owner: str = ""
+    tolerance: Tolerance = Tolerance(quarantined=0.01)
+    fairness: tuple[str, ...] = ()
+    columns: dict[str, Column]
+
+    @model_validator(mode="after")
+    def check_columns(self) -> Self:
+        """Refuse a contract without exactly one target, or with more than one time column."""
+        targets = self.names(Role.TARGET)
+        if len(targets) != 1:
+            raise ValueError(f"exactly one column needs role target, found {len(targets)} {targets}")
+        if len(self.names(Role.TIME)) > 1:
+            raise ValueError(f"at most one column may have role time, found {self.names(Role.TIME)}")
+        if not self.names(Role.NUMERIC, Role.CATEGORICAL, Role.BOOLEAN, Role.TIME, Role.TEXT):
+            raise ValueError("no column is left to learn from")
+        for name in self.fairness:
+            if name not in self.columns:
+                raise ValueError(f"fairness names {name!r}, which is not a column")
+        return self
+
+    def names(self, *roles: Role) -> list[str]:
+        """The names of the columns with one of the roles, in the contract's order."""
+        return [name for name, column in self.columns.items() if column.role in roles]
+
+    @property
+    def target(self) -> str:
+        """The target column's name."""
+        return self.names(Role.TARGET)[0]
+
+    @property
+    def positive(self) -> Scalar:
+        """The class of the target that a probability speaks of."""
+        positive = self.columns[self.target].positive
+        assert positive is not None
+        return positive
+
+    @property
+    def time(self) -> str | None:
+        """The time column's name, if there is one."""
+        return next(iter(self.names(Role.TIME)), None)
+
+
+def load_contract(path: Path) -> Contract:
+    """Load and check data/contract.yaml; raises ProjectError naming the file and the key."""
+    return parse_strictly(Contract, read_yaml(path), path)

@@ -1,0 +1,266 @@
+"""The parameters: one frozen, typed section of params.yaml for each stage, and `base` for all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from lifecycle.core.errors import ProjectError
+
+Scalar = bool | int | float | str
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Strict(BaseModel):
+    """The base of everything that a user writes: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Base(Strict):
+    """What every stage gets."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    threads: Count
+
+
+class Collect(Strict):
+    """Where the table comes from, what its kind of source takes; `watch` is the file or folder whose change makes the stage stale."""
+
+    source: str
+    options: dict[str, Any]
+    watch: str
+
+
+class Validate(Strict):
+    """Limits of the checks; what becomes of columns whose content looks like personal data."""
+
+    drift_psi: Annotated[float, Field(gt=0)]
+    correlation: Share
+    leakage_auc: Annotated[float, Field(ge=0.5, le=1)]
+    found_pii: Literal["drop", "pseudonymise", "stop"]
+
+
+class Explore(Strict):
+    """How much an exploration shows."""
+
+    max_levels: Count
+    max_interactions: Count
+
+
+class Features(Strict):
+    """The derived features (name: expression over columns), the split, and the share held out."""
+
+    derived: dict[str, str]
+    split: Literal["auto", "stratified", "time", "group", "order"]
+    test_share: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Range(Strict):
+    """A numeric hyperparameter's range, both ends included; whole numbers when both ends are."""
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def check_order(self) -> Self:
+        """Refuse an empty range, or a logarithmic one that reaches zero."""
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} is above high {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError("a logarithmic range needs low above 0")
+        return self
+
+
+class Tune(Strict):
+    """The study: trials, folds, what the pruner waits for, the most rows, search spaces, and settings to try first."""
+
+    trials: Count
+    folds: Annotated[int, Field(ge=2)]
+    startup_trials: Count
+    max_rows: Annotated[int, Field(ge=50)]
+    storage: str
+    families: dict[str, dict[str, Range | list[Scalar]]]
+    first: dict[str, dict[str, Scalar]]
+
+
+class Cost(Strict):
+    """What a wrong decision costs, in one unit: a false alarm, and a missed positive."""
+
+    false_positive: Annotated[float, Field(gt=0)]
+    false_negative: Annotated[float, Field(gt=0)]
+
+
+class Train(Strict):
+    """The final fit: folds of the cross-validation, calibration and the costs that set the threshold."""
+
+    folds: Annotated[int, Field(ge=2)]
+    calibration: Literal["auto", "none", "sigmoid", "isotonic"]
+    cost: Cost
+
+
+class Gate(Strict):
+    """The limits of the conditions that a candidate must meet to be blessed."""
+
+    min_roc_auc: Share
+    max_ece: Share
+    max_cv_gap: Share
+    min_slice_roc_auc: Share
+    max_fairness_gap: Share
+    significance: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Evaluate(Strict):
+    """The hold-out: bootstrap replicates, the least support of a slice, the tutorial baseline's columns and the gate."""
+
+    bootstrap: Annotated[int, Field(ge=100)]
+    min_support: Count
+    min_class: Count
+    max_levels: Count
+    tutorial_columns: list[str]
+    gate: Gate
+
+
+class Explain(Strict):
+    """How much an explanation shows, the rows that a Shapley value averages over, and what the model is for."""
+
+    repeats: Count
+    rows: Annotated[int, Field(ge=10)]
+    background: Count
+    sample: Count
+    max_effects: Count
+    intended_use: str
+    out_of_scope: str
+
+
+class Deploy(Strict):
+    """What a server is put through, and the budget that it must keep to be blessed."""
+
+    golden: Count
+    background: Count
+    compared: Count
+    odd_requests: Count
+    timed_requests: Annotated[int, Field(ge=100)]
+    start_seconds: Annotated[float, Field(gt=0)]
+    p99_milliseconds: Annotated[float, Field(gt=0)]
+    memory_megabytes: Annotated[float, Field(gt=0)]
+
+
+class Scenario(Strict):
+    """What happens to simulated traffic from the month `begin` on; `stages.simulate.draw_month` says what each kind does."""
+
+    kind: Literal["none", "scale", "tilt", "mix", "prior", "reverse", "level", "missing", "volume"]
+    column: str = ""
+    factor: float = 1.0
+    share: Share = 1.0
+    level: str = ""
+    begin: Count = 1
+
+
+class Simulate(Strict):
+    """Simulated production: months of so many rows, when truths arrive, and what happens."""
+
+    first: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
+    months: Count
+    rows: Annotated[int, Field(ge=10)]
+    label_days: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
+    label_share: Share
+    scenarios: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Scenario]
+
+    @model_validator(mode="after")
+    def check_days(self) -> Self:
+        """Refuse truths that come latest before they come first."""
+        if self.label_days[0] > self.label_days[1]:
+            raise ValueError(
+                f"label_days: they go from {self.label_days[0]} to {self.label_days[1]}: the least comes first"
+            )
+        return self
+
+
+class Monitor(Strict):
+    """Which log is looked at, in windows of which length, how often a quiet one may ring, and what is too little to tell."""
+
+    log: str
+    rehearsals: str
+    window: Literal["day", "week", "month"]
+    false_alarms: Annotated[float, Field(gt=0, lt=1)]
+    min_rows: Count
+    min_class: Annotated[int, Field(ge=2)]
+    min_psi: Annotated[float, Field(ge=0)]
+    min_effect: Annotated[float, Field(ge=0)]
+
+
+class Retrain(Strict):
+    """When a challenger is trained, on which rows, judged on how many, with how many trials."""
+
+    log: str
+    max_age_days: Count
+    on_drift: Literal["act", "look", "never"]
+    on_decay: Literal["act", "look", "never"]
+    min_rows: Annotated[int, Field(ge=50)]
+    window: Literal["drift_aware", "all", "sliding"]
+    sliding_days: Count
+    holdout_rows: Annotated[int, Field(ge=20)]
+    trials: Count
+    startup_trials: Count
+
+
+class Params(Strict):
+    """All of params.yaml."""
+
+    base: Base
+    collect: Collect
+    validate_: Annotated[Validate, Field(alias="validate")]
+    explore: Explore
+    features: Features
+    tune: Tune
+    train: Train
+    evaluate: Evaluate
+    explain: Explain
+    deploy: Deploy
+    simulate: Simulate
+    monitor: Monitor
+    retrain: Retrain
+
+    def for_notebook(self, stage: str) -> dict[str, Any]:
+        """The plain values that a stage's notebook gets: those of `base` and of its own section."""
+        plain = self.model_dump(by_alias=True)
+        return {**plain["base"], **plain[stage]}
+
+
+Section = TypeVar("Section", bound=Strict)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read YAML 1.2 (so `Yes` and `no` stay words; a repeated key is an error); raises ProjectError naming the file."""
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ProjectError(f"{path} is not there.") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ProjectError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from error
+
+
+def parse_strictly(kind: type[Section], value: Any, path: Path | str) -> Section:
+    """Build a `kind` from a parsed file; raises ProjectError with the file, the key and what was expected."""
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first, *rest = error.errors()
+        key = ".".join(str(part) for part in first["loc"]) or "the top level"
+        problem = {"extra_forbidden": "is not a known key", "missing": "is missing"}.get(
+            first["type"], f"{first['msg'].removeprefix('Value error, ')} (it is {first['input']!r:.80})"
+        )
+        more = f" ({len(rest)} more problems)" if rest else ""
+        raise ProjectError(f"{path}: {key}: {problem}{more}.") from error
+
+
+def load_params(path: Path) -> Params:
+    """Load and check params.yaml; raises ProjectError naming the file and the key."""
+    return parse_strictly(Params, read_yaml(path), path)

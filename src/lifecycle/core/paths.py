@@ -1,0 +1,111 @@
+"""Where everything stands: each artefact's path is named here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from lifecycle.core.errors import ProjectError
+
+ROOT_VARIABLE = "LIFECYCLE_ROOT"
+SCRATCH = ".lifecycle/scratch"
+STUDIES = ".lifecycle/studies"
+TRIAL = ".lifecycle/trial"
+EVIDENCE = ".lifecycle/evidence.json"
+
+PARAMS = "params.yaml"
+OPTIONS = f"{PARAMS}: collect.options"
+LOCK = "requirements.txt"
+CONTRACT = "data/contract.yaml"
+REFERENCE = "data/reference.json"
+
+LANDED = "data/landed"
+RAW_TABLE = "data/raw/table.parquet"
+RAW_MANIFEST = "data/raw/manifest.json"
+VALIDATED_TABLE = "data/validated/table.parquet"
+QUARANTINE_TABLE = "data/validated/quarantine.parquet"
+VALIDATION = "data/validated/checks.json"
+TRAIN_TABLE = "data/features/train.parquet"
+TEST_TABLE = "data/features/test.parquet"
+FEATURES = "data/features/features.json"
+SPLIT = "data/features/split.parquet"
+ONLINE_ROWS = "data/online/rows.db"
+FEATURE_STORE = "sqlite:///.lifecycle/features.db"
+
+TUNED = "models/tuned/best.json"
+TRIALS = "models/tuned/trials.parquet"
+CANDIDATE = "models/candidate"
+BUNDLE = "models/candidate/bundle"
+VERDICT = "models/verdict.json"
+BLESSING = "models/blessing.json"
+RELEASES = "models/releases"
+CHAMPION = "models/champion.json"
+SHADOW = "models/shadow.json"
+HISTORY = "models/history.jsonl"
+RETRAININGS = "models/retraining.jsonl"
+PREDICTIONS = "data/predictions"
+SIMULATED = "data/simulated/logs"
+SIMULATED_TRUTH = "data/simulated/truth.json"
+RETRAINING_TABLE = "data/retraining/table.parquet"
+DECISION = "data/retraining/decision.json"
+PREVIOUS = "models/previous"
+
+TRAIN_METRICS = "reports/train.json"
+EVALUATION = "reports/evaluate.json"
+METRICS = "reports/metrics.json"
+PLOTS = "reports/plots"
+EXPLANATION = "reports/explain.json"
+SERVING = "reports/serving.html"
+MONITORING = "reports/monitor.json"
+LIVE_MONITORING = "reports/live/monitor.json"
+LIVE_PAGE = "reports/live/monitor.html"
+PLAY = "reports/play.json"
+PLAY_PAGE = "reports/play.html"
+MODEL_CARD = "reports/model_card.html"
+FEATURE_REGISTRY = "reports/feature_registry.json"
+FEATURE_PAGE = "reports/feature_registry.html"
+INDEX = "reports/index.html"
+
+RUBRIC = "tests/ml_test_score.yaml"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project's root, and where this session writes: the root itself, or a scratch folder below it."""
+
+    root: Path
+    output: Path
+
+    def read(self, name: str) -> Path:
+        """The path of an artefact that must be there; raises ProjectError when it is not."""
+        path = self.root / name
+        if not path.exists():
+            raise ProjectError(f"{name} is not in {self.root}: run `dvc repro` first, which makes it.")
+        return path
+
+    def write(self, name: str) -> Path:
+        """The path to write an artefact to; its folder is made."""
+        path = self.output / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def find_root() -> Path:
+    """The project's root: $LIFECYCLE_ROOT, else the nearest folder upwards that holds params.yaml and dvc.yaml."""
+    named = os.environ.get(ROOT_VARIABLE)
+    if named:
+        return Path(named).resolve()
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (folder / PARAMS).is_file() and (folder / "dvc.yaml").is_file():
+            return folder
+    raise ProjectError(
+        f"No project here: {Path.cwd()} and the folders above hold no params.yaml with a dvc.yaml; "
+        f"go to the project or set {ROOT_VARIABLE}."
+    )
+
+
+def open_project(*, write: bool = False) -> Project:
+    """The project around the working directory; without `write`, outputs go to a scratch folder below it."""
+    root = find_root()
+    return Project(root, root if write else root / SCRATCH)

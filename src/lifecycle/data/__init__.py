@@ -1,1 +1,0 @@
-"""Reaching data, checking it and (later) storing features."""

@@ -1,0 +1,94 @@
+"""The columns that a model's features are computed from: what changes a column changes the features derived from it.
+
+A feature table holds derived features beside their sources. To ask "what if this column were another", both must move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lifecycle.core.expressions import parse_expression
+
+Array = np.ndarray[Any, Any]
+FeatureRecord = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The columns of a feature table that may be set freely, and the features recomputed from them.
+
+    names: the columns, in the table's order. derived: records of the recomputed features. sources: the record of each
+    column that is a feature itself (a time column is none).
+    """
+
+    names: list[str]
+    derived: list[FeatureRecord]
+    sources: dict[str, FeatureRecord]
+
+    def complete(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """`frame`, which has the columns `names`, with the derived features beside them."""
+        arrays = {
+            name: restore_values(frame[name], self.sources.get(name))
+            for name in dict.fromkeys(name for feature in self.derived for name in feature["columns"])
+        }
+        computed = {
+            feature["name"]: parse_expression(feature["expression"], feature["name"]).evaluate(arrays)
+            for feature in self.derived
+        }
+        return frame.assign(**computed) if computed else frame
+
+    def wrap(self, predict: Callable[[pd.DataFrame], Array]) -> Callable[[pd.DataFrame], Array]:
+        """The model's `predict` as a function of the columns `names` alone."""
+        return lambda frame: predict(self.complete(frame))
+
+
+def find_inputs(table: pd.DataFrame, features: list[FeatureRecord], used: list[str]) -> Inputs:
+    """What the features `used` by a model are computed from, in a feature table.
+
+    A derived feature whose columns the table does not hold as the expression read them (text, for one) counts as a
+    column of its own: every feature is recomputed here, and compared.
+    """
+    known = {feature["name"]: feature for feature in features}
+    sources = {name: feature for name, feature in known.items() if feature["source"] == "column"}
+    derived = [
+        known[name]
+        for name in used
+        if known[name]["expression"] is not None and can_recompute(table, known[name], sources)
+    ]
+    wanted = {name for name in used if name not in {feature["name"] for feature in derived}}
+    wanted |= {name for feature in derived for name in feature["columns"]}
+    return Inputs([name for name in table.columns if name in wanted], derived, sources)
+
+
+def can_recompute(table: pd.DataFrame, feature: FeatureRecord, sources: dict[str, FeatureRecord]) -> bool:
+    """Whether the table's own columns give the derived feature's values again."""
+    if any(name not in table.columns for name in feature["columns"]):
+        return False
+    again = Inputs(feature["columns"], [feature], sources).complete(table[feature["columns"]])[feature["name"]]
+    return bool(np.allclose(again.to_numpy(), table[feature["name"]].to_numpy(np.float64), rtol=1e-9, equal_nan=True))
+
+
+def to_array(column: pd.Series) -> Array:
+    """A column as numpy sees it: float64, datetime64 (UTC), or objects with None where absent."""
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        column = column.dt.tz_convert("UTC").dt.tz_localize(None)
+    if column.dtype.kind == "M":
+        return column.to_numpy()
+    if pd.api.types.is_numeric_dtype(column):
+        return column.to_numpy(dtype="float64", na_value=np.nan)
+    return np.asarray(column.astype(object).where(column.notna(), None).to_numpy())
+
+
+def restore_values(column: pd.Series, feature: FeatureRecord | None) -> Array:
+    """A column of the feature table as an expression reads it: numbers, the words of a boolean, moments or objects."""
+    if feature is not None and feature["kind"] == "boolean" and feature.get("values"):
+        numeric = all(isinstance(value, bool | int | float) for value in feature["values"])
+        words = np.array([*feature["values"], np.nan if numeric else None], dtype="float64" if numeric else object)
+        codes = column.to_numpy(np.float64, na_value=np.nan)
+        return np.asarray(words[np.where(np.isnan(codes), len(words) - 1, np.nan_to_num(codes)).astype(np.int64)])
+    return to_array(column)

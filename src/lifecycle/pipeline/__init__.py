@@ -1,0 +1,1 @@
+"""Run a stage's notebook, in the project or in a workspace of its own."""

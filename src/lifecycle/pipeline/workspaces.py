@@ -1,0 +1,64 @@
+"""Roots beside the project: the same notebooks on other rows, whose outputs touch none of the project's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import chdir, contextmanager
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from lifecycle.core import paths
+from lifecycle.core.files import replace_file
+from lifecycle.core.params import read_yaml
+from lifecycle.core.paths import Project
+
+
+def start_root(project: Project, name: str, changes: Mapping[str, Mapping[str, Any]]) -> Path:
+    """An empty root `name` with the project's notebooks, contract and lock, and its params with `changes` (section: keys)."""
+    root = project.output / name
+    shutil.rmtree(root, ignore_errors=True)
+    (root / "data").mkdir(parents=True)
+    params = read_yaml(project.read(paths.PARAMS))
+    for section, values in changes.items():
+        params[section] |= values
+    write_yaml(params, root / paths.PARAMS)
+    shutil.copyfile(project.read(paths.CONTRACT), root / paths.CONTRACT)
+    shutil.copytree(project.read("notebooks"), root / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    if (project.root / paths.LOCK).is_file():
+        shutil.copyfile(project.root / paths.LOCK, root / paths.LOCK)
+    return root
+
+
+def link_path(target: Path, link: Path) -> None:
+    """Let `link` stand for a file or folder that is only read."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(target.resolve())
+
+
+def write_yaml(value: Any, path: Path) -> None:
+    """Write plain values as YAML 1.2, in block style: in flow style ruamel writes `{a: :0}`, which it cannot read."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    with replace_file(path) as aside, aside.open("w", encoding="utf-8") as file:
+        yaml.dump(value, file)
+
+
+@contextmanager
+def use_root(root: Path, environment: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Let stages run in another root, as working folder too, for as long as the block lasts, with more variables set."""
+    values = {paths.ROOT_VARIABLE: str(root), **(environment or {})}
+    before = {key: os.environ.get(key) for key in values}
+    os.environ.update(values)
+    try:
+        with chdir(root):  # where a kernel leaves its sockets, and its manager looks for them
+            yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value

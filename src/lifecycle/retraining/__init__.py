@@ -1,0 +1,1 @@
+"""When a new model is trained, on which rows, and whether it replaces the champion."""

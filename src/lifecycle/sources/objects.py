@@ -1,0 +1,63 @@
+"""Files in an object store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import fs
+
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.tables import Stream
+from lifecycle.sources.addresses import split_glob
+from lifecycle.sources.files import FileOptions, open_files, open_found
+
+
+def open_store(source: str, name: str, options: FileOptions) -> Stream:
+    """Open an object, a glob or a folder of an object store that fsspec knows; credentials are the environment's."""
+    import fsspec
+
+    with tell_store_errors(name):
+        store, path = fsspec.core.url_to_fs(source)
+        system = fs.LocalFileSystem() if "file" in store.protocol else fs.PyFileSystem(make_handler(store))
+        folder, pattern = split_glob(path)
+        if not pattern and store.isfile(path):
+            stream = open_files(system, {path: name}, name, options)
+        else:
+            found = store.glob(path) if pattern else store.find(path)
+            if not found:
+                store.ls(folder)  # says what is wrong with a bucket or a key, where finding nothing does not
+            paths = {file: store.unstrip_protocol(file) for file in found if not file.endswith("/")}
+            looked = "looked with the credentials of the environment"
+            stream = open_found(system, paths, folder, name, options, looked)
+
+    def read() -> Iterator[pa.RecordBatch]:
+        with tell_store_errors(name):
+            yield from stream
+
+    return Stream(stream.schema, read())
+
+
+def make_handler(store: Any) -> fs.FSSpecHandler:
+    """What lets pyarrow read an fsspec file system: of a file only the ranges that it asks for, without reading ahead."""
+
+    class Handler(fs.FSSpecHandler):  # type: ignore[misc]
+        def open_input_file(self, path: str) -> Any:
+            return pa.PythonFile(self.fs.open(path, mode="rb", cache_type="none"), mode="r")
+
+    return Handler(store)
+
+
+@contextmanager
+def tell_store_errors(name: str) -> Iterator[None]:
+    """Turn what an object store's library raises into one sentence (ProjectError)."""
+    try:
+        yield
+    except ProjectError:
+        raise
+    except ImportError as error:
+        raise ProjectError(f"{name} needs a package that is not installed: {' '.join(str(error).split())}") from error
+    except Exception as error:  # each store's library has exceptions of its own
+        raise ProjectError(f"{name} could not be read: {' '.join(str(error).split())}") from error

@@ -1,0 +1,213 @@
+"""Land the new rows of a database table, each once."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from lifecycle.core.errors import ProjectError
+from lifecycle.sources.landing import Commit, Landing, Rejected, conform, find_dates, unify_schemas
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+from lifecycle.sources.sql import (
+    Options,
+    connect,
+    fetch_batches,
+    find_column,
+    find_relation,
+    logger,
+    select_columns,
+    spell_row,
+)
+
+
+def land_rows(source: str, root: Path, options: Options, landing: Landing) -> Iterator[Commit]:
+    """Land the rows whose watermark is at or above the last landed one (less `overlap`), in its order; a commit a batch.
+
+    What the one statement sees is the upper bound. Rows that are landed already are told by their content, key included, and
+    each counts as often as the source has it. Rows without a watermark are never landed, and a warning says so. Raises
+    ProjectError as open_query does, and where watermarks come out of order; UnavailableError likewise.
+    """
+    import sqlalchemy as sa
+
+    with connect(source, root) as connection:
+        relation, schema = find_relation(connection, options)
+        mark = find_column(relation, str(options.watermark))
+        for name in (options.watermark, options.time, *(options.key or [])):
+            if name is not None and name not in schema.names:
+                raise ProjectError(f"Column {name!r} has to be in the result; that has {', '.join(schema.names)}.")
+        keys = [find_column(relation, name) for name in options.key or [key.name for key in relation.primary_key]]
+        check_watermark(connection, schema.field(mark.name), options)
+        nulls = sa.select(sa.func.count()).select_from(relation).where(mark.is_(None))
+        if not landing.commits and (count := connection.scalar(nulls)):  # it may read the whole table: once
+            logger.warning("%s rows of %s have no %s: they are not landed.", count, landing.source, mark.name)
+        seen = find_seen(landing, schema, mark.name, options.overlap)
+        statement = select_columns(connection, relation, schema).where(mark.is_not(None)).order_by(mark, *keys)
+        if seen.bound is not None:
+            statement = statement.where(reaches(connection, mark, seen.bound))
+        done = sum(commit.rows + commit.rejected for commit in landing.commits)
+        reached, highest = seen.last, None
+        for rows, batch, reasons in fetch_batches(connection, statement, schema, options.batch):
+            marks, dates = batch.column(mark.name), None
+            if options.time is not None:
+                dates, wrong = find_dates(batch.column(options.time))
+                reasons.update((place, f"{options.time} is no time") for place in wrong if place not in reasons)
+            highest = check_order(marks, highest, mark.name)
+            kept = seen.find_new(batch, reasons)
+            rejected = [
+                Rejected({"source": landing.source}, value, reasons[place])
+                for place, value in ((place, spell_row(schema, rows[place])) for place in sorted(reasons))
+                if not seen.is_refused(value)
+            ]
+            if highest is not None and (reached is None or highest > reached):
+                reached = highest
+            count = len(kept) + len(rejected)
+            if count:
+                table = pa.Table.from_batches([batch]).take(kept)
+                dates = None if dates is None else dates.take(kept)
+                position = {"watermark": spell_mark(reached)}
+                name = quote(options.table or "query", safe="")
+                yield landing.land(name, done, done + count - 1, table, position, dates=dates, rejected=rejected)
+                done += count
+
+
+@dataclass
+class Seen:
+    """What is landed already of the rows that a watermark cannot tell from new ones.
+
+    last, bound: the highest landed watermark, and the lowest that is looked at again (None at the beginning). rows: how
+    often each row from `bound` on is landed, by digest of its columns of `schema`.
+    """
+
+    landing: Landing
+    mark: str
+    last: Any
+    bound: Any
+    schema: pa.Schema
+    rows: Counter[bytes]
+
+    def find_new(self, batch: pa.RecordBatch, reasons: Mapping[int, str]) -> pa.Array:
+        """The places of the rows that are to be landed."""
+        fresh = np.ones(batch.num_rows, bool)
+        fresh[list(reasons)] = False
+        if self.bound is not None:
+            marks = batch.column(self.mark)
+            fresh &= fill(pc.greater_equal(marks, pa.scalar(self.bound, marks.type)))
+            places = np.flatnonzero(fresh & fill(pc.less_equal(marks, pa.scalar(self.last, marks.type))))
+            for place, digest in zip(places, digest_rows(batch.take(pa.array(places)), self.schema), strict=True):
+                fresh[place] = not take_one(self.rows, digest)
+        return pa.array(np.flatnonzero(fresh))
+
+    @cached_property
+    def refused(self) -> Counter[bytes]:
+        """How often each row was in quarantine at the beginning."""
+        files = [file for commit in self.landing.commits for file in commit.quarantine]
+        texts = [(self.landing.folder / file.path).read_text(encoding="utf-8") for file in files]
+        return Counter(base64.b64decode(json.loads(line)["value"]) for text in texts for line in text.splitlines())
+
+    def is_refused(self, value: bytes) -> bool:
+        """Whether a row is in quarantine already."""
+        return take_one(self.refused, value)
+
+
+def find_seen(landing: Landing, schema: pa.Schema, mark: str, overlap: float) -> Seen:
+    """Read back what is landed from the last watermark less `overlap` on."""
+    known = pa.schema([]) if landing.schema is None else landing.schema
+    common = pa.schema([unify_schemas(known, schema).field(name) for name in known.names if name in schema.names])
+    kind = schema.field(mark).type
+    last = read_mark(landing.position.get("watermark"), kind)
+    bound = last
+    if last is not None and overlap:
+        bound = last - (timedelta(seconds=overlap) if isinstance(last, date) else type(last)(overlap))
+    rows: Counter[bytes] = Counter()
+    for commit in reversed(landing.commits if last is not None else []):
+        reached = read_mark(commit.position.get("watermark"), kind)
+        if reached is None or reached < bound:
+            break  # none before it can have reached higher
+        for file in commit.files:
+            again = pc.field(mark) >= pa.scalar(bound, known.field(mark).type)
+            table = pq.read_table(landing.folder / file.path, filters=again, partitioning=None)
+            rows.update(digest_rows(table, common))
+    return Seen(landing, mark, last, bound, common, rows)
+
+
+def digest_rows(part: pa.Table | pa.RecordBatch, schema: pa.Schema) -> Iterator[bytes]:
+    """A digest of each row's values in the columns and types of `schema`."""
+    columns = [column.to_pylist() for column in conform(part, schema).columns]
+    return (hashlib.blake2b(repr(row).encode(), digest_size=16).digest() for row in zip(*columns, strict=True))
+
+
+def take_one(counter: Counter[bytes], key: bytes) -> bool:
+    """Take one of a key out of a counter; whether there was one."""
+    found = counter.get(key, 0)
+    if found:
+        counter[key] = found - 1
+    return found > 0
+
+
+def fill(mask: pa.Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """A mask with false for null."""
+    values: np.ndarray[Any, np.dtype[np.bool_]] = mask.fill_null(False).to_numpy(zero_copy_only=False)
+    return values
+
+
+def check_watermark(connection: sa.Connection, column: pa.Field, options: Options) -> None:
+    """Refuse a watermark that has no order to rely on (ProjectError)."""
+    kind = column.type
+    text = pa.types.is_string(kind) and connection.dialect.name == "sqlite" and not options.overlap  # others collate
+    if not (text or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+            or pa.types.is_timestamp(kind) or pa.types.is_date(kind)):  # fmt: skip
+        raise ProjectError(f"Option watermark: column {column.name!r} is {kind}: expected a number, a date or a time.")
+
+
+def check_order(marks: pa.Array, highest: Any, name: str) -> Any:
+    """The highest watermark so far; raises ProjectError where one comes after a higher one."""
+    marks = marks.drop_null()
+    if not len(marks):
+        return highest
+    if (highest is not None and marks[0].as_py() < highest) or pc.any(pc.less(marks[1:], marks[:-1])).as_py():
+        raise ProjectError(
+            f"Column {name!r} does not come in order, though the database sorted it: are its times texts of several forms?"
+        )
+    return marks[-1].as_py()
+
+
+def spell_mark(value: Any) -> str | None:
+    """A watermark as the commit record says it."""
+    return value.isoformat() if isinstance(value, date) else None if value is None else str(value)
+
+
+def read_mark(text: str | None, kind: pa.DataType) -> Any:
+    """A commit record's watermark as a value of its column's type."""
+    if text is None:
+        return None
+    try:
+        return pa.scalar(text).cast(kind).as_py()
+    except pa.ArrowInvalid as error:
+        raise ProjectError(f"The landed watermark {text!r} is no {kind}, which the column is now.") from error
+
+
+def reaches(connection: sa.Connection, mark: sa.ColumnElement[Any], bound: Any) -> sa.ColumnElement[bool]:
+    """The condition that a row's watermark is at or above `bound`, or near it where the database cannot tell."""
+    import sqlalchemy as sa
+
+    if connection.dialect.name == "sqlite" and isinstance(
+        bound, date
+    ):  # times are texts, of any form: compare their days
+        return sa.type_coerce(mark, sa.String) >= bound.isoformat()[:10]
+    return mark >= sa.literal(bound, mark.type)

@@ -1,0 +1,360 @@
+"""Raw columns in the contract's types: what converts without loss is converted, what does not is pointed at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lifecycle.core.contract import Column, Contract, Role
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.paths import CONTRACT
+from lifecycle.core.tables import open_parts, size_part
+
+Series: TypeAlias = "pd.Series[Any]"
+
+DTYPES = {"string": "str", "int64": "Int64", "float64": "float64", "bool": "boolean", "datetime": "datetime64[us]"}
+SOLID = {"Int64": "int64", "boolean": "bool"}  # what a column without missing values is stored as
+EXPECTED = {
+    "string": "text",
+    "int64": "a whole number",
+    "float64": "a number",
+    "bool": "true or false",
+    "datetime": "an ISO 8601 date or time",
+}
+PROBE = 1 << 13  # rows that tell how repetitive a column of text is
+EXACT = 2**53  # the whole numbers up to here are exact as float64
+WORDS = {"true": True, "yes": True, "1": True, "1.0": True, "t": True, "y": True,
+         "false": False, "no": False, "0": False, "0.0": False, "f": False, "n": False}  # fmt: skip
+EPOCHS = {"epoch seconds": "s", "epoch milliseconds": "ms"}  # formats of numbers: since 1970, in UTC
+NUMBER = r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*"
+WHOLE = r"\s*[+-]?[0-9]{1,18}\s*"
+MOMENT = r"[0-9]{4}-[0-9]{2}(-[0-9]{2}([T ].*)?)?"
+OFFSET = r"[0-9]{2}:?[0-9]{2}.*(?:Z|[+-][0-9]{2}:?[0-9]{2})\s*$"  # a time of day that says its distance from UTC
+
+
+def read_raw(
+    path: Path, contract: Contract, without: Sequence[str] = (), rows: int | None = None
+) -> Iterator[pd.DataFrame]:
+    """Read the raw table in parts, in the contract's order of columns; what the contract drops or ignores is never loaded.
+
+    A part has at most so many `rows` (`tables.size_part`), its index counts them from the table's first, 0; an empty
+    table is one empty part. Whole numbers and booleans come with room for missing values (Int64, boolean), text as str
+    or, where values repeat, as categories, moments as datetime64[us]. `without` names columns to leave out besides.
+    Raises ProjectError when table and contract do not have the same columns, or for a column of lists or other values
+    that are not plain.
+    """
+    schema = pq.read_schema(path)
+    check_columns(schema.names, contract)
+    names = [name for name, column in contract.columns.items() if not is_dropped(column) and name not in without]
+    repetitive, start = find_repetitive(path, [name for name in names if is_text(schema.field(name).type)]), 0
+    with open_parts(path, repetitive) as file:
+        for batch in file.iter_batches(rows or size_part(len(names)), columns=names):
+            yield frame_batch(batch, names, repetitive, start)
+            start += len(batch)
+    if not start:
+        yield frame_batch(pa.RecordBatch.from_pylist([], schema), names, [], 0)
+
+
+def find_repetitive(path: Path, texts: list[str]) -> list[str]:
+    """The columns of text of whose first values at most half are distinct: there, one answer serves many rows."""
+    with open_parts(path, texts) as file:
+        first = next(file.iter_batches(PROBE, columns=texts), None) if texts else None
+    return [name for name in texts if first and 2 * len(first[name].unique()) <= len(first)]
+
+
+def read_frames(path: Path, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
+    """Read a table that validation stored in parts, as frames in the types that it wrote, repetitive text as categories.
+
+    The index counts the table's rows from 0; `columns` (all) come in that order.
+    """
+    schema, start = pq.read_schema(path), 0
+    names = schema.names if columns is None else list(columns)
+    repetitive = find_repetitive(path, [name for name in names if is_text(schema.field(name).type)])
+    plain = [name for name in names if name not in repetitive]
+    with open_parts(path, repetitive) as file:
+        for batch in file.iter_batches(size_part(len(names)), columns=names):
+            index = pd.RangeIndex(start, start + len(batch))
+            words = {name: read_categories(batch[name]) for name in repetitive}
+            yield batch.select(plain).to_pandas().assign(**words)[names].set_axis(index)
+            start += len(batch)
+
+
+def frame_batch(batch: pa.RecordBatch, names: list[str], repetitive: list[str], start: int) -> pd.DataFrame:
+    """A batch's columns as a frame of plain values whose index begins at `start`."""
+    index = pd.RangeIndex(start, start + len(batch))
+    return pd.DataFrame(
+        {
+            name: read_categories(batch[name])
+            if name in repetitive
+            else read_plain(pa.chunked_array([batch[name]]), name)
+            for name in names
+        }
+    ).set_axis(index)
+
+
+def read_categories(column: pa.DictionaryArray) -> Series:
+    """Text with its distinct values as categories."""
+    values = pd.Index(column.dictionary.to_pandas().astype("str"), dtype="str")
+    codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return pd.Series(pd.Categorical.from_codes(codes, values, validate=False))
+
+
+def list_wordless(path: Path) -> list[str]:
+    """The columns of a table that hold neither text nor whole numbers."""
+    kinds = pa.types
+    return [
+        field.name
+        for field in pq.read_schema(path)
+        if kinds.is_floating(field.type) or kinds.is_boolean(field.type) or kinds.is_temporal(field.type)
+    ]
+
+
+def is_dropped(column: Column) -> bool:
+    """Whether the contract itself says that nothing may see the column."""
+    return column.role is Role.IGNORED or (column.role is Role.PII and column.pii == "drop")
+
+
+def check_columns(names: list[str], contract: Contract) -> None:
+    """Refuse a table that lacks a column of the contract, or has one that it does not know (ProjectError)."""
+    if missing := [name for name in contract.columns if name not in names]:
+        raise ProjectError(f"The raw table has no column {list_names(missing)}, which {CONTRACT} describes.")
+    if unknown := [name for name in names if name not in contract.columns]:
+        raise ProjectError(
+            f"The raw table has column {list_names(unknown)}, which {CONTRACT} does not describe: "
+            "add it there (with `role: ignored` if nothing may use it)."
+        )
+
+
+def list_names(names: list[str], most: int = 8) -> str:
+    """Names in quotes, the first few of many."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more
+
+
+def read_plain(column: pa.ChunkedArray, name: str) -> Series:
+    """An Arrow column as a series of plain values; raises ProjectError naming a column that is not plain."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = column.type
+    dtype: pd.BooleanDtype | pd.Int64Dtype | pd.StringDtype | None = None
+    if pa.types.is_boolean(kind):
+        dtype = pd.BooleanDtype()
+    elif pa.types.is_integer(kind) and kind != pa.uint64():
+        column, dtype = column.cast(pa.int64()), pd.Int64Dtype()
+    elif pa.types.is_floating(kind):
+        column = column.cast(pa.float64())
+    elif pa.types.is_timestamp(kind):
+        column = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
+    elif pa.types.is_date(kind):
+        column = column.cast(pa.timestamp("ms")).cast(pa.timestamp("us"))
+    elif pa.types.is_null(kind) or pa.types.is_decimal(kind) or kind == pa.uint64() or is_text(kind):
+        column, dtype = column.cast(pa.string()), pd.StringDtype(na_value=np.nan)
+    else:
+        raise ProjectError(
+            f"Column {name!r} of the raw table holds {kind}: expected numbers, text, moments or booleans."
+        )
+    plain: Series = column.to_pandas(types_mapper=lambda _: dtype)
+    return plain
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether an Arrow type is one of its kinds of string."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def convert_columns(raw: pd.DataFrame, columns: Mapping[str, Column]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Convert every column to its contract's type; rows do not depend on each other.
+
+    Returns the typed frame (dtypes as in `DTYPES`, or text as categories where it came so; what cannot be converted is
+    missing there) and, for each column that has such cells, a boolean mask of them, shape (rows,). Blank text is
+    missing, not broken.
+    """
+    typed, broken = {}, {}
+    for name, column in columns.items():
+        present = drop_blanks(raw[name])
+        typed[name] = convert_column(present, column.dtype, column.format)
+        if column.others:
+            typed[name] = map_distinct(typed[name], partial(join_classes, column=column))
+        if typed[name] is present:
+            continue
+        unread = (present.notna() & typed[name].isna()).to_numpy()
+        if unread.any():
+            broken[name] = unread
+    return pd.DataFrame(typed, index=raw.index), broken
+
+
+def is_words(raw: Series) -> bool:
+    """Whether a raw column is text, as str or as categories of str."""
+    return raw.dtype == "str" or isinstance(raw.dtype, pd.CategoricalDtype)
+
+
+def join_classes(values: Series, column: Column) -> Series:
+    """A target's values, its further classes as the negative one."""
+    return values.mask(values.isin(column.others), str(column.negative))
+
+
+def drop_blanks(raw: Series) -> Series:
+    """The column with text of spaces alone as missing."""
+    if not is_words(raw):
+        return raw
+    if isinstance(raw.dtype, pd.CategoricalDtype):
+        values = raw.cat.categories
+        blank = values[values.str.strip() == ""]
+        return raw.cat.remove_categories(blank) if len(blank) else raw
+    empty = raw.str.strip() == ""
+    return raw.mask(empty) if empty.any() else raw
+
+
+def map_distinct(raw: Series, function: Callable[[Series], Series]) -> Series:
+    """Apply a function of a series to the distinct values alone, and spread its answer over the rows."""
+    if isinstance(raw.dtype, pd.CategoricalDtype):
+        codes, values = raw.cat.codes.to_numpy(), raw.cat.categories
+        answer = function(pd.Series(values)).array
+    else:
+        codes, values = pd.factorize(raw)
+        answer = function(pd.Series(values, dtype=raw.dtype)).array
+    taken = pd.api.extensions.take(answer, codes, allow_fill=True)
+    return pd.Series(taken, index=raw.index, dtype=answer.dtype)
+
+
+def spell_out(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with its categories as text: what is stored."""
+    return frame.assign(
+        **{
+            str(name): map_distinct(frame[name], lambda values: values)
+            for name in frame
+            if isinstance(frame[name].dtype, pd.CategoricalDtype)
+        }
+    )
+
+
+def convert_column(raw: Series, dtype: str, form: str = "") -> Series:
+    """Convert a plain column to a contract's dtype; what would lose something, or makes no sense, is missing.
+
+    `form` is how a datetime column writes its moments (the contract's `format`).
+    """
+    if dtype == "string":
+        return to_text(raw)
+    if form and dtype == "datetime" and not pd.api.types.is_datetime64_any_dtype(raw):
+        return map_distinct(raw, lambda values: parse_format(values, form))
+    if is_words(raw):
+        parse = {"int64": parse_whole, "float64": parse_number, "bool": parse_truth, "datetime": parse_moment}[dtype]
+        return map_distinct(raw, parse)
+    if dtype == "datetime":
+        return to_moment(raw)
+    if pd.api.types.is_datetime64_any_dtype(raw):
+        return make_missing(raw, DTYPES[dtype])
+    if dtype == "float64":
+        return to_number(raw)
+    if dtype == "int64":
+        return to_whole(raw) if raw.dtype == "float64" else raw if raw.dtype == "Int64" else raw.astype("Int64")
+    numbers = to_number(raw)
+    return (numbers == 1).astype("boolean").mask(~numbers.isin([0, 1]))
+
+
+def make_missing(raw: Series, dtype: str) -> Series:
+    """A column of the dtype in which everything is missing."""
+    return pd.Series(pd.array([None] * len(raw), dtype=dtype), index=raw.index)  # type: ignore[call-overload]
+
+
+def to_text(raw: Series) -> Series:
+    """Any column as text: moments in ISO 8601, numbers as Python writes them; categories stay what they are."""
+    if is_words(raw):
+        return raw
+    if pd.api.types.is_datetime64_any_dtype(raw):
+        return map_distinct(raw, lambda values: pd.Series([value.isoformat() for value in values], dtype="str"))
+    return raw.astype("str")
+
+
+def to_number(raw: Series) -> Series:
+    """Numbers and booleans as float64; whole numbers that float64 cannot hold exactly are missing."""
+    if raw.dtype == "float64":
+        return raw
+    whole = raw.astype("Int64")
+    return whole.mask(whole.abs() > EXACT).astype("float64")
+
+
+def to_whole(raw: Series) -> Series:
+    """Float64 as Int64; fractions, infinities and what is beyond float64's exact whole numbers are missing."""
+    exact = (raw == raw.round()) & (raw.abs() <= EXACT)
+    return raw.where(exact).astype("Int64")
+
+
+def to_moment(raw: Series) -> Series:
+    """Moments as datetime64[us], in UTC where they have a zone; numbers are missing, for their unit is not known."""
+    if not pd.api.types.is_datetime64_any_dtype(raw):
+        return make_missing(raw, "datetime64[us]")
+    if isinstance(raw.dtype, pd.DatetimeTZDtype):
+        raw = raw.dt.tz_convert("UTC").dt.tz_localize(None)
+    return raw if raw.dtype == "datetime64[us]" else raw.astype("datetime64[us]")
+
+
+def parse_number(text: Series) -> Series:
+    """Decimal numbers in text as float64; thousands separators, units, `inf` and `nan` are not numbers."""
+    return pd.to_numeric(text.where(text.str.fullmatch(NUMBER)), errors="coerce").astype("float64")
+
+
+def parse_whole(text: Series) -> Series:
+    """Whole numbers in text as Int64, exact to 18 digits; `12.0` and `1e3` are whole too."""
+    exact = text.str.fullmatch(WHOLE)
+    digits = pd.to_numeric(text.where(exact, "0")).astype("Int64")
+    return digits.where(exact, to_whole(parse_number(text.mask(exact))))
+
+
+def parse_truth(text: Series) -> Series:
+    """true, yes, t, y, 1 and false, no, f, n, 0, in any case, as boolean."""
+    return text.str.strip().str.lower().map(WORDS).astype("boolean")
+
+
+def parse_moment(text: Series) -> Series:
+    """ISO 8601 dates and times as datetime64[us], in UTC where they name an offset; below a microsecond is cut off."""
+    text = text.str.strip()
+    iso = text.where(text.str.fullmatch(MOMENT)).str.replace(r"(\.\d{6})\d+", r"\1", regex=True)
+    moments = pd.to_datetime(iso, errors="coerce", utc=True, format="ISO8601")
+    return moments.dt.tz_localize(None).astype("datetime64[us]")
+
+
+def parse_format(values: Series, form: str) -> Series:
+    """Moments as datetime64[us] in UTC, written in strftime's `form` or numbers since 1970; ISO 8601 is read beside it.
+
+    The log of a server has moments in ISO 8601, whatever the source writes.
+    """
+    if form in EPOCHS:
+        numbers = parse_number(values) if values.dtype == "str" else to_number(values)
+        read = pd.to_datetime(numbers, unit=EPOCHS[form], errors="coerce")  # type: ignore[call-overload]
+    else:
+        written = pd.to_datetime(to_text(values).str.strip(), format=form, errors="coerce", utc=True)
+        read = written.dt.tz_localize(None)
+    moments: Series = read.astype("datetime64[us]")
+    if values.dtype == "str" and moments.isna().any():
+        moments = moments.where(moments.notna(), parse_moment(values))
+    return moments
+
+
+def count_zones(raw: Series) -> tuple[int, int]:
+    """How many moments of a raw column name their offset from UTC, and how many do not."""
+    present = int(raw.notna().sum())
+    if isinstance(raw.dtype, pd.DatetimeTZDtype):
+        return present, 0
+    if not is_words(raw):
+        return 0, present
+    aware = int(map_distinct(raw.dropna(), lambda texts: texts.str.contains(OFFSET, regex=True)).sum())
+    return aware, present - aware
+
+
+def solidify(typed: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
+    """The frame in the types it is stored in: int64 and bool where the contract allows no missing values."""
+    solid = {name: SOLID[DTYPES[column.dtype]] for name, column in columns.items() if is_solid(column)}
+    return typed.astype(solid)
+
+
+def is_solid(column: Column) -> bool:
+    """Whether a contract's column has a dtype without room for missing values."""
+    return not column.nullable and DTYPES[column.dtype] in SOLID

@@ -1,0 +1,161 @@
+"""The passes of validation over a table in parts: a survey of the whole, then the split into valid rows and quarantine.
+
+What a pass keeps in memory does not grow with the table, but for one byte a row; what it finds does not depend on how the
+table is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from lifecycle.core.contract import Column, Contract, Role
+from lifecycle.core.tables import TableWriter, open_table, tell_progress
+from lifecycle.validation.chronology import Course, CourseTracer
+from lifecycle.validation.conversion import convert_columns, read_raw, solidify, spell_out
+from lifecycle.validation.duplicates import RepeatFinder, Repeats
+from lifecycle.validation.outliers import count_beyond, measure_fences, read_numbers
+from lifecycle.validation.pii import Protection, protect_table
+from lifecycle.validation.profile import Profiler
+from lifecycle.validation.rules import Breach, BreachCounter, collect_breaches, join_reasons, name_keys, name_reasons
+from lifecycle.validation.sampling import choose_rows, find_span, limit_rows
+
+Series: TypeAlias = "pd.Series[Any]"
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the whole table tells, before any row is judged: what rows are then held against.
+
+    `numbers` are the numeric columns as float64, all rows of a table of up to a million, else a sample of them; `fences`
+    (see `checks.measure_fences`) are measured on it.
+    """
+
+    rows: int
+    numbers: pd.DataFrame
+    fences: pd.DataFrame
+    repeats: Repeats
+    course: Course | None
+
+
+@dataclass(frozen=True)
+class Split:
+    """What the rows came to.
+
+    `reasons`: as `BreachCounter.list_reasons` has them. `broken`: rows by check. `fences`: with the rows `below` and
+    `above`. `missing`: each column's share. `profile`: of the valid rows, like the reference. `sample`: valid rows, all of a
+    small table, in order. `classes`: valid rows by class.
+    """
+
+    valid: int
+    quarantined: int
+    reasons: pd.DataFrame
+    broken: dict[str, int]
+    fences: pd.DataFrame
+    missing: pd.Series[float]
+    profile: dict[str, Any]
+    sample: pd.DataFrame
+    classes: dict[Any, int]
+
+
+def read_safe(
+    path: Path, contract: Contract, protection: Protection, rows: int | None = None
+) -> Iterator[pd.DataFrame]:
+    """Read the raw table in parts, without personal data: what every pass but the search for it reads."""
+    for part in read_raw(path, contract, protection.dropped, rows):
+        yield protect_table(part, protection)
+
+
+def survey_table(parts: Iterable[pd.DataFrame], columns: Mapping[str, Column], folder: Path, rows: int) -> Survey:
+    """Look at a table of so many `rows`, in parts, as a whole; hashes are set aside in `folder` meanwhile."""
+    numeric = {name: column for name, column in columns.items() if column.role is Role.NUMERIC}
+    chosen: list[pd.DataFrame] = []
+    with RepeatFinder(name_keys(columns), folder, rows) as finder, CourseTracer(columns, folder, rows) as tracer:
+        for part in tell_progress(parts, rows, "survey"):
+            span = find_span(part)
+            finder.add(part)
+            tracer.add(part)
+            some = part[[*numeric]][choose_rows(span, limit_rows(len(numeric)), rows)]
+            chosen.append(read_numbers(convert_columns(some, numeric)[0], numeric))
+        repeats, course = finder.find(), tracer.trace()
+    numbers = pd.concat(chosen)
+    return Survey(rows, numbers, measure_fences(numbers, columns), repeats, course)
+
+
+def split_table(
+    parts: Iterable[pd.DataFrame],
+    survey: Survey,
+    columns: Mapping[str, Column],
+    like: dict[str, Any] | None,
+    paths: tuple[Path, Path],
+    size: int,
+) -> Split:
+    """Write the valid rows, in the contract's types, to the first of the `paths`, and the others to the second, as they came.
+
+    No row is lost: each is in one of the two, in order. Every reason of a row in quarantine stands in its last column,
+    `reasons`, joined by "; ". `like` is the profile of the reference; `size` the most rows of the sample.
+    """
+    counter, profiler = BreachCounter(columns), Profiler(columns, like)
+    target = next(name for name, column in columns.items() if column.role is Role.TARGET)
+    missing, beyond = np.zeros(len(columns), dtype=np.int64), np.zeros((len(survey.fences), 2), dtype=np.int64)
+    size = min(size, limit_rows(len(columns)))
+    sample, classes = [], pd.Series(dtype="int64")
+    with ExitStack() as stack:
+        writers: list[TableWriter] = []
+        for part in tell_progress(parts, survey.rows, "split"):
+            typed, broken = convert_columns(part, columns)
+            span = find_span(part)
+            breaches = collect_breaches(typed, broken, survey.repeats.repeated[span], survey.fences, columns)
+            sound = np.ones(len(part), dtype=bool)
+            for breach in breaches:
+                sound[breach.rows] = False
+            valid = solidify(typed if sound.all() else typed[sound], columns)
+            outcome = spell_out(valid), gather_quarantine(part, breaches, np.flatnonzero(~sound))
+            writers = writers or [
+                stack.enter_context(open_table(path, pa.Schema.from_pandas(frame.head(0), preserve_index=False)))
+                for path, frame in zip(paths, outcome, strict=True)
+            ]
+            for writer, frame in zip(writers, outcome, strict=True):
+                writer.write(frame)
+            counter.add(part, breaches)
+            profiler.add(valid)
+            missing += count_missing(typed, broken)
+            beyond += count_beyond(read_numbers(typed, columns), survey.fences)
+            sample.append(outcome[0][choose_rows(span, size, survey.rows)[sound]])
+            classes = classes.add(outcome[0][target].value_counts(), fill_value=0)
+    below, above = beyond.T
+    return Split(
+        valid=writers[0].rows,
+        quarantined=writers[1].rows,
+        reasons=counter.list_reasons(),
+        broken=counter.rows,
+        fences=survey.fences.assign(below=below, above=above),
+        missing=pd.Series(missing / max(survey.rows, 1), index=[*columns], dtype="float64"),
+        profile=profiler.make_profile(),
+        sample=pd.concat(sample, ignore_index=True),
+        classes={level: int(count) for level, count in classes.items()},
+    )
+
+
+def gather_quarantine(safe: pd.DataFrame, breaches: list[Breach], rows: Array) -> pd.DataFrame:
+    """The rows at these places (ascending), as they came, with every reason in the last column."""
+    reasons = join_reasons(safe, breaches, rows)
+    return (
+        spell_out(safe.iloc[rows])
+        .assign(**{name_reasons(safe): reasons.to_numpy()})
+        .astype({name_reasons(safe): "str"})
+    )
+
+
+def count_missing(typed: pd.DataFrame, broken: Mapping[str, Array]) -> Array:
+    """How many cells of each column are missing, int64 (columns,); those that could not be converted are not."""
+    unread = [broken[str(name)].sum() if name in broken else 0 for name in typed]
+    return np.asarray(typed.isna().sum().to_numpy() - unread)

@@ -1,0 +1,261 @@
+"""The profile of a table: a small sketch of every column, in counts that add up, to hold later tables against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from lifecycle.core.contract import Column, Role
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import read_json
+from lifecycle.core.histograms import bound_psi, measure_psi
+from lifecycle.validation.sampling import Tally, count_distinct
+
+Series: TypeAlias = "pd.Series[Any]"
+Array = np.ndarray[Any, Any]
+Sketch = dict[str, Any]
+
+BINS = 10  # of a numeric column, of about equal size, and one open bin on either side
+LEVELS = 100  # of a categorical column that are counted apart; the rest is `other`
+NOTABLE = 10  # rows expected, from which a level's absence is none of chance
+
+
+def profile_table(
+    frame: pd.DataFrame, columns: Mapping[str, Column], like: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Sketch every column of a typed table: {"rows", "columns": {name: sketch}}.
+
+    Numeric: counts in bins between quantiles. Categorical, boolean and target: counts of levels. Others: how many are
+    missing. Identifying columns are left out. `like` is a profile whose bins and levels are used, so that both can be
+    compared and added.
+    """
+    numeric = {name: column for name, column in columns.items() if column.role is Role.NUMERIC and name in frame}
+    edges = {name: cut_edges(frame[name].to_numpy(dtype="float64", na_value=np.nan)) for name in numeric}
+    profiler = Profiler({name: column for name, column in columns.items() if name in frame}, like, edges)
+    profiler.add(frame)
+    return profiler.make_profile()
+
+
+class Profiler:
+    """Takes a typed table in parts and sketches it (see `profile_table`), the same however it is cut.
+
+    Bins are those of `like`, else `edges` (float64, ascending, by column), else one for all numbers.
+    """
+
+    def __init__(
+        self, columns: Mapping[str, Column], like: dict[str, Any] | None, edges: Mapping[str, Array] | None = None
+    ) -> None:
+        known = like["columns"] if like else {}
+        self.rows = 0
+        self.sketches: dict[str, Numbers | Levels | Presence] = {}
+        for name, column in columns.items():
+            usual = known.get(name, {})
+            if column.role is Role.NUMERIC:
+                bins = usual["edges"] if usual.get("kind") == "numeric" else (edges or {}).get(name, ())
+                self.sketches[name] = Numbers(np.array(bins, dtype=np.float64))
+            elif column.role in (Role.CATEGORICAL, Role.BOOLEAN, Role.TARGET):
+                self.sketches[name] = Levels(list(usual["levels"]) if usual.get("kind") == "levels" else [])
+            elif column.role is not Role.PII:
+                self.sketches[name] = Presence()
+
+    def add(self, part: pd.DataFrame) -> None:
+        """Count a part's rows."""
+        self.rows += len(part)
+        for name, sketch in self.sketches.items():
+            sketch.add(part[name])
+
+    def make_profile(self) -> dict[str, Any]:
+        """The profile of all rows that were counted."""
+        columns = {name: sketch.make_sketch(self.rows) for name, sketch in self.sketches.items()}
+        return {"rows": self.rows, "columns": columns}
+
+
+class Presence:
+    """How many values are there."""
+
+    def __init__(self) -> None:
+        self.present = 0
+
+    def add(self, values: Series) -> None:
+        """Count a part's values."""
+        self.present += int(values.count())
+
+    def make_sketch(self, rows: int) -> Sketch:
+        """The sketch of a column of so many rows."""
+        return {"kind": "presence", "missing": rows - self.present, "present": self.present}
+
+
+class Numbers:
+    """Counts of numbers between edges: bin i holds edges[i-1] <= x < edges[i]; the first and the last are open."""
+
+    def __init__(self, edges: Array) -> None:
+        self.edges = edges
+        self.counts = np.zeros(len(edges) + 1, dtype=np.int64)
+        self.least, self.greatest = np.inf, -np.inf
+
+    def add(self, values: Series) -> None:
+        """Count a part's numbers."""
+        numbers = values.to_numpy(dtype="float64", na_value=np.nan)
+        present = numbers[~np.isnan(numbers)]
+        finite = present[np.isfinite(present)]
+        self.least, self.greatest = finite.min(initial=self.least), finite.max(initial=self.greatest)
+        # how many are at least an edge, edge by edge: quicker than to look up each number's bin
+        above = [len(present), *(int(np.count_nonzero(present >= edge)) for edge in self.edges), 0]
+        self.counts -= np.diff(above)
+
+    def make_sketch(self, rows: int) -> Sketch:
+        """The sketch of a column of so many rows."""
+        some = self.least <= self.greatest
+        return {
+            "kind": "numeric",
+            "missing": rows - int(self.counts.sum()),
+            "least": float(self.least) if some else None,
+            "greatest": float(self.greatest) if some else None,
+            "edges": self.edges.tolist(),
+            "counts": self.counts.tolist(),
+        }
+
+
+def cut_edges(numbers: Array, least: float = np.inf, greatest: float = -np.inf) -> Array:
+    """Quantiles of finite numbers that differ, from the least to just above the greatest; these may be given."""
+    finite = numbers[np.isfinite(numbers)]
+    if not len(finite):
+        return np.array([], dtype=np.float64)
+    inner = np.quantile(finite, np.linspace(0, 1, BINS + 1), method="inverted_cdf")
+    first, last = min(inner[0], least), max(inner[-1], greatest)
+    return np.unique([first, *inner[1:-1], np.nextafter(last, np.inf)])
+
+
+class Levels:
+    """Counts of the commonest levels (of all that are `known`, too), and of the other rows and levels."""
+
+    def __init__(self, known: list[str]) -> None:
+        self.known = dict.fromkeys(known, 0)
+        self.fresh = Tally()
+        self.present = 0
+
+    def add(self, values: Series) -> None:
+        """Count a part's levels."""
+        levels, counts = count_distinct(values)
+        texts = levels.astype("str") if levels.dtype.kind != "M" else levels.map(str)
+        known = texts.isin(self.known).to_numpy()
+        for level, count in zip(texts[known], counts[known], strict=True):
+            self.known[level] += int(count)
+        self.fresh.add(texts[~known], counts[~known])
+        self.present += int(counts.sum())
+
+    def make_sketch(self, rows: int) -> Sketch:
+        """The sketch of a column of so many rows."""
+        counts = self.fresh.list_counts().sort_index().sort_values(ascending=False, kind="stable")
+        fresh = counts.iloc[: max(0, LEVELS - len(self.known))]
+        levels = self.known | {str(level): int(count) for level, count in fresh.items()}
+        return {
+            "kind": "levels",
+            "missing": rows - self.present,
+            "levels": levels,
+            "other": {"rows": self.present - sum(levels.values()), "levels": self.fresh.distinct - len(fresh)},
+        }
+
+
+def merge_profiles(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The profile of two tables together, from profiles with the same columns and bins (made with `like`).
+
+    Counts add up exactly; where levels were cut off, `other.levels` is the larger of the two. Raises ValueError where
+    columns, kinds or edges differ.
+    """
+    if one["columns"].keys() != other["columns"].keys():
+        raise ValueError("only profiles of the same columns can be merged")
+    merged = {name: merge_sketches(name, one["columns"][name], other["columns"][name]) for name in one["columns"]}
+    return {"rows": one["rows"] + other["rows"], "columns": merged}
+
+
+def merge_sketches(name: str, one: Sketch, other: Sketch) -> Sketch:
+    """The sketch of a column's two parts together."""
+    if one["kind"] != other["kind"] or one.get("edges") != other.get("edges"):
+        raise ValueError(f"column {name!r} was sketched in two ways: make the second profile with `like` the first")
+    merged = {**one, "missing": one["missing"] + other["missing"]}
+    if one["kind"] == "presence":
+        return {**merged, "present": one["present"] + other["present"]}
+    if one["kind"] == "numeric":
+        least = [value for value in (one["least"], other["least"]) if value is not None]
+        greatest = [value for value in (one["greatest"], other["greatest"]) if value is not None]
+        counts = [a + b for a, b in zip(one["counts"], other["counts"], strict=True)]
+        return {**merged, "least": min(least, default=None), "greatest": max(greatest, default=None), "counts": counts}
+    both = [one["levels"], other["levels"]]
+    levels = {level: sum(counts.get(level, 0) for counts in both) for level in both[0] | both[1]}
+    rest = {"rows": one["other"]["rows"] + other["other"]["rows"]}
+    rest["levels"] = max(one["other"]["levels"], other["other"]["levels"])
+    return {**merged, "levels": levels, "other": rest}
+
+
+def load_profile(path: Path) -> dict[str, Any] | None:
+    """A profile from its file, None where there is none yet (no file, or `{}`); ProjectError for other content."""
+    profile = read_json(path) if path.is_file() else {}
+    if profile == {}:
+        return None
+    if not isinstance(profile, dict) or not isinstance(profile.get("columns"), dict) or "rows" not in profile:
+        raise ProjectError(f"{path} is not a profile: expected an object with `rows` and `columns`.")
+    return profile
+
+
+def compare_profiles(reference: dict[str, Any], current: dict[str, Any]) -> pd.DataFrame:
+    """How far each column has moved: one row a column of `current`, in its order.
+
+    Columns: column, psi, chance (what the index reaches by chance in 1 of 1000 comparisons), missing_before,
+    missing_now (shares), new and vanished (levels, tuples of str), known (whether the reference has the column).
+    `psi` is NaN where there is nothing to compare. `current` must have been made with `like` the reference.
+    """
+    rows = []
+    for name, now in current["columns"].items():
+        before = reference["columns"].get(name)
+        known = before is not None and before["kind"] == now["kind"]
+        row = {"column": name, "known": known, "psi": np.nan, "chance": np.nan, "new": (), "vanished": ()}
+        row["missing_now"] = now["missing"] / max(current["rows"], 1)
+        row["missing_before"] = before["missing"] / max(reference["rows"], 1) if known else np.nan
+        if known:
+            expected, actual = align_counts(before, now)
+            row["psi"], row["chance"] = (measure_psi(expected, actual), bound_psi(expected, actual))
+        if known and now["kind"] == "levels":
+            row["new"], row["vanished"] = compare_levels(before, now)
+        rows.append(row)
+    names = ["column", "psi", "chance", "missing_before", "missing_now", "new", "vanished", "known"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def align_counts(before: Sketch, now: Sketch) -> tuple[Array, Array]:
+    """The counts of two sketches of one kind side by side, float64 (bins,); the missing are a bin of their own."""
+    if before["kind"] == "presence":
+        pair = [before["present"], before["missing"]], [now["present"], now["missing"]]
+    elif before["kind"] == "numeric":
+        if before["edges"] != now["edges"]:
+            raise ValueError(
+                "only profiles with the same bins can be compared: make the later one with `like` the first"
+            )
+        pair = [*before["counts"], before["missing"]], [*now["counts"], now["missing"]]
+    else:
+        levels = list(before["levels"] | now["levels"])
+        pair = count_levels(before, levels), count_levels(now, levels)
+    return np.array(pair[0], dtype=np.float64), np.array(pair[1], dtype=np.float64)
+
+
+def count_levels(sketch: Sketch, levels: list[str]) -> list[int]:
+    """A sketch's rows at each level, at other levels, and without one."""
+    return [*(sketch["levels"].get(level, 0) for level in levels), sketch["other"]["rows"], sketch["missing"]]
+
+
+def compare_levels(before: Sketch, now: Sketch) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The levels that are new and those that have gone, where chance cannot explain it and none were cut off."""
+
+    def list_absent(one: Sketch, other: Sketch) -> tuple[str, ...]:
+        if other["other"]["rows"]:
+            return ()
+        total = max(sum(one["levels"].values()) + one["other"]["rows"], 1)
+        size = sum(other["levels"].values())
+        absent = (level for level, count in one["levels"].items() if not other["levels"].get(level))
+        return tuple(level for level in absent if one["levels"][level] / total * size >= NOTABLE)
+
+    return list_absent(now, before), list_absent(before, now)

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.params import load_params
+from lifecycle.pipeline.runner import STAGES
+
+
+@pytest.fixture
+def text(checkout: Path) -> str:
+    return (checkout / "params.yaml").read_text()
+
+
+def load(text: str, folder: Path):
+    path = folder / "params.yaml"
+    path.write_text(text)
+    return load_params(path)
+
+
+def test_every_stage_has_a_section(checkout: Path) -> None:
+    params = load_params(checkout / "params.yaml")
+    for stage in STAGES:
+        assert params.for_notebook(stage)["seed"] == params.base.seed
+
+
+def test_sections_are_frozen(checkout: Path) -> None:
+    params = load_params(checkout / "params.yaml")
+    with pytest.raises(ValidationError):
+        params.base.seed = 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  seed: 42", "  sead: 42", r"params\.yaml: base\.seed: is missing \(1 more"),
+        ("  trials: 30", "  trials: 30\n  trails: 3", r"params\.yaml: tune\.trails: is not a known key"),
+        ("  trials: 30", "  trials: many", r"params\.yaml: tune\.trials: .*integer.*'many'"),
+        ("  trials: 30", "  trials: 0", r"params\.yaml: tune\.trials: .*greater than or equal to 1"),
+        ("{low: 0.03, high: 10.0", "{low: 30.0, high: 10.0", r"tune\.families\.logistic\.C.*low 30 is above high 10"),
+        ("{low: 0.03, high: 10.0", "{low: 0.0, high: 10.0", r"logarithmic range needs low above 0"),
+        ("  seed: 42", "  seed: 42\n  seed: 43", r"params\.yaml is not readable as YAML.*duplicate key"),
+        ("base:", "base: [", r"params\.yaml is not readable as YAML"),
+    ],
+)
+def test_a_mistake_is_named(text: str, tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in text
+    with pytest.raises(ProjectError, match=message):
+        load(text.replace(old, new, 1), tmp_path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match=r"params\.yaml is not there"):
+        load_params(tmp_path / "params.yaml")

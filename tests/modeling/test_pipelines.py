@@ -1,0 +1,127 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from lifecycle.core.errors import ProjectError
+from lifecycle.modeling.pipelines import FAMILIES, FenceClipper, SplineAppender, build_pipeline, split_folds
+from tests.support.contracts import make_contract, make_table
+
+SETTINGS = {"logistic": {"C": 1.0, "knots": 4}, "forest": {"n_estimators": 20}, "hist_boosting": {"max_iter": 20}}
+
+
+def fit(family: str, table: pd.DataFrame, declaration: dict, rows: slice = slice(None)):
+    names = [feature["name"] for feature in declaration["features"]]
+    pipeline = build_pipeline(family, SETTINGS[family], declaration["features"], seed=0, threads=1)
+    return pipeline.fit(table[names].iloc[rows], table[declaration["target"]].iloc[rows]), table[names]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("missing", ["impute", "level", "keep"])
+def test_families_learn_and_take_what_serving_brings(customers: pd.DataFrame, family: str, missing: str) -> None:
+    contract = make_contract(
+        spend={"missing": missing, "outliers": "clip"}, plan={"missing": missing, "nullable": True}
+    )
+    frame = customers.copy()
+    frame.loc[::25, "plan"] = None
+    pipeline, X = fit(family, *make_table(frame, contract))
+    probability = pipeline.predict_proba(X)[:, 1]
+    left = (frame["left"] == "yes").to_numpy()
+    assert probability[left].mean() > probability[~left].mean() + 0.1
+    strange = X.head(3).assign(plan=["unheard of", None, "basic"], spend=[np.nan, 1e12, -1e12])
+    assert np.isfinite(pipeline.predict_proba(strange)).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_same_seed_is_the_same_model(customers: pd.DataFrame, family: str) -> None:
+    made = make_table(customers, make_contract())
+    first, X = fit(family, *made)
+    np.testing.assert_array_equal(first.predict_proba(X), fit(family, *made)[0].predict_proba(X))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_predicts_the_same_each_time_whatever_its_threads(customers: pd.DataFrame, family: str) -> None:
+    """A forest whose trees are summed in the order in which threads end does not."""
+    table, declaration = make_table(customers, make_contract())
+    X = table[[feature["name"] for feature in declaration["features"]]]
+    settings = {**SETTINGS, "forest": {"n_estimators": 300, "min_samples_leaf": 7}}[family]
+    pipeline = build_pipeline(family, settings, declaration["features"], seed=0, threads=4).fit(X, table["left"])
+    assert len({pipeline.predict_proba(X).tobytes() for _ in range(30)}) == 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_fitted_is_fitted_on_the_training_part_alone(customers: pd.DataFrame, family: str) -> None:
+    """Whatever the other rows hold, a pipeline fitted on the first 200 predicts the same."""
+    contract = make_contract(spend={"outliers": "clip"})
+    spoiled = customers.copy()
+    spoiled.loc[200:, "spend"] *= 1e6
+    spoiled.loc[200:, "plan"] = "pro"
+    honest, X = fit(family, *make_table(customers, contract), slice(200))
+    other, _ = fit(family, *make_table(spoiled, contract), slice(200))
+    np.testing.assert_array_equal(honest.predict_proba(X.head(200)), other.predict_proba(X.head(200)))
+
+
+def test_a_table_of_one_kind(customers: pd.DataFrame) -> None:
+    for role in ("numeric", "categorical"):
+        contract = make_contract()
+        table, declaration = make_table(customers, contract)
+        declaration["features"] = [f for f in declaration["features"] if f["kind"] == role]
+        pipeline, X = fit("logistic", table, declaration)
+        assert pipeline.predict_proba(X).shape == (300, 2)
+
+
+def test_an_all_missing_or_constant_column_is_harmless(customers: pd.DataFrame) -> None:
+    for value in (np.nan, 5.0):
+        made = make_table(customers.assign(spend=value), make_contract())
+        for family in FAMILIES:
+            pipeline, X = fit(family, *made)
+            assert np.isfinite(pipeline.predict_proba(X)).all()
+
+
+def test_fences_are_tukeys(customers: pd.DataFrame) -> None:
+    values = np.arange(101.0)[:, None]
+    clipper = FenceClipper().fit(values)
+    assert (clipper.low_[0], clipper.high_[0]) == (25 - 150, 75 + 150)
+    assert clipper.transform([[1e9], [-1e9], [np.nan]])[:2].tolist() == [[225], [-125]]
+
+
+def test_splines_bend_only_what_has_many_values() -> None:
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.normal(size=500), rng.integers(0, 2, 500)])
+    appender = SplineAppender(5).fit(X)
+    assert appender.columns_ == [0]
+    out = appender.transform(X)
+    np.testing.assert_array_equal(out[:, :2], X)
+    far = appender.transform(np.array([[1e9, 0.0], [1e12, 0.0]]))
+    np.testing.assert_allclose(far[0, 2:], far[1, 2:])
+
+
+def test_an_unknown_family_is_named(customers: pd.DataFrame) -> None:
+    with pytest.raises(ProjectError, match=r"tune\.families names 'magic'; there are logistic"):
+        build_pipeline("magic", {}, [], seed=0, threads=1)
+
+
+@pytest.mark.parametrize("strategy", ["stratified", "time", "group"])
+def test_folds_follow_the_split(customers: pd.DataFrame, strategy: str) -> None:
+    contract = make_contract(at={"role": "time", "dtype": "datetime"})
+    rng = np.random.default_rng(3)
+    frame = customers.assign(
+        id=customers["id"] // 3, at=pd.to_datetime("2024-01-01") + pd.to_timedelta(rng.permutation(300), unit="h")
+    )
+    table, declaration = make_table(frame, contract, strategy)
+    folds = split_folds(table, declaration, 4, seed=0)
+    assert len(folds) == 4
+    judged = np.concatenate([judge for _, judge in folds])
+    assert len(np.unique(judged)) == len(judged)
+    for fit_rows, judge in folds:
+        assert not set(fit_rows) & set(judge)
+        if strategy == "time":
+            assert frame["at"].iloc[fit_rows].max() < frame["at"].iloc[judge].min()
+        if strategy == "group":
+            assert not set(frame["id"].iloc[fit_rows]) & set(frame["id"].iloc[judge])
+
+
+def test_more_folds_than_positives_is_one_sentence(customers: pd.DataFrame) -> None:
+    frame = customers.assign(left=np.where(customers.index < 2, "yes", "no"))
+    table, declaration = make_table(frame, make_contract())
+    with pytest.raises(ProjectError, match="fewer than 5 training rows of one class"):
+        split_folds(table, declaration, 5, seed=0)

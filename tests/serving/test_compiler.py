@@ -1,0 +1,255 @@
+import json
+import re
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+from sklearn.impute import KNNImputer, SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OrdinalEncoder, PolynomialFeatures, RobustScaler, StandardScaler
+from sklearn.svm import LinearSVC
+
+from lifecycle.core.contract import Contract
+from lifecycle.core.errors import ProjectError
+from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
+from lifecycle.modeling.pipelines import FAMILIES, build_pipeline
+from lifecycle.serving.compiler import compile_model
+from lifecycle.serving.schema import Schema
+from lifecycle.serving.scorer import Scorer
+from lifecycle.stages import deploy
+from lifecycle.stages.features import compute_features, list_features
+from lifecycle.validation.conversion import DTYPES
+from tests.support.contracts import make_contract
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "logistic": {"C": 1.0, "knots": 4},
+    "forest": {"n_estimators": 5, "min_samples_leaf": 10},
+    "hist_boosting": {"max_iter": 5, "min_samples_leaf": 10},
+}
+
+
+def fit(frame: pd.DataFrame, contract: Contract, family: str) -> tuple[CalibratedClassifier, list[dict[str, Any]]]:
+    """A classifier of a raw table, and the records of its features."""
+    features = list_features(contract, list(frame.columns), {"pace": "spend / (1 + months)"})
+    names = [feature["name"] for feature in features]
+    pipeline = build_pipeline(family, SETTINGS[family], features, seed=0, threads=1)
+    pipeline.fit(compute_features(frame, features)[names], (frame["left"] == "yes").astype(int))
+    return CalibratedClassifier(pipeline, Calibrator("none")), features
+
+
+def compare(frame: pd.DataFrame, contract: Contract, family: str, odd: list[dict[str, Any]]) -> dict[str, Any]:
+    """Fit, compile, and see that both answer alike: rows of the table, and the first one with odd values; the plan."""
+    classifier, features = fit(frame, contract, family)
+    plan, trees = compile_model(classifier, features)
+    plan = json.loads(json.dumps(plan, allow_nan=False))  # as a bundle keeps it
+    columns = deploy.describe_columns(contract, features, frame)
+    names = [column["name"] for column in columns]
+    known = frame[names].head(40).astype(object)
+    rows = pd.concat([known, pd.DataFrame([{**known.iloc[0], **change} for change in odd], dtype=object)])
+    rows = rows.astype({name: DTYPES[contract.columns[name].dtype] for name in names})
+    expected = classifier.predict_proba(compute_features(rows, features))[:, 1]
+    body = json.dumps(deploy.to_requests(rows, columns)).encode()
+    requests, _ = Schema(columns, len(rows)).parse(body)
+    scorer = Scorer(plan, {column["name"]: column["dtype"] for column in columns}, trees)
+    np.testing.assert_allclose(scorer.score(requests), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose([scorer.score_one(row) for row in requests], expected, rtol=0, atol=1e-12)
+    return plan
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_treatment_of_a_column_is_compiled(customers: pd.DataFrame, family: str) -> None:
+    """Columns of every kind in turns, so that the preparation, whose branches gather those of a kind, reorders them.
+
+    Whether training saw gaps in a column, nothing else or none, a request may have one.
+    """
+    rng = np.random.default_rng(1)
+    contract, made = {}, {}
+    left = (customers["left"] == "yes").to_numpy()
+    kinds = {"number": "numeric", "clipped": "numeric", "flag": "boolean", "level": "categorical"}
+    for kind, missing, gaps in product([*kinds, "constant"], ("impute", "level", "keep"), ("no", "some", "only")):
+        signal = left + rng.normal(size=300)
+        values = {
+            "number": signal, "clipped": signal**5, "constant": np.full(300, 5.0),
+            "flag": np.where(signal > 0.5, "on", "off"), "level": np.where(signal > 0.5, "high", "low"),
+        }[kind]  # fmt: skip
+        name = f"{kind}_{missing}_{gaps}"
+        if name in ("clipped_impute_only", "clipped_level_only", "clipped_keep_only") or (
+            family == "hist_boosting" and missing == "keep" and gaps == "only" and kind != "level"
+        ):
+            continue  # nothing to learn a fence from; scikit-learn refuses to bin nothing
+        share = {"no": 0.0, "some": 0.2, "only": 1.0}[gaps]
+        made[name] = pd.Series(values).mask(rng.random(300) < share)
+        contract[name] = {
+            "role": kinds.get(kind, "numeric"), "dtype": "string" if kind in ("flag", "level") else "float64",
+            "missing": missing, "nullable": True, "outliers": "clip" if kind == "clipped" else "keep",
+            "values": ["off", "on"] if kind == "flag" else None,
+        }  # fmt: skip
+    mixed = rng.permutation(list(made)).tolist()
+    described = make_contract(**{name: contract[name] for name in mixed})
+    frame = customers.assign(**{name: made[name].astype(DTYPES[contract[name]["dtype"]]) for name in made})
+    odd: list[dict[str, Any]] = [dict.fromkeys(made), *({name: None} for name in made)]
+    odd += [{name: "never seen"} for name in made if contract[name]["role"] == "categorical"]
+    odd += [{name: value} for name in made if contract[name]["dtype"] == "float64" for value in (-1e30, 1e30, -0.0)]
+    plan = compare(frame, described, family, odd)
+    assert sorted(plan["order"]) == list(range(len(plan["order"]))) != plan["order"]
+    marked = {plan["numbers"]["names"][mark["column"]] for mark in plan["numbers"]["marks"]}
+    assert marked == {name for name in made if re.match("(number|clipped|constant|flag)_level_(some|only)", name)}
+
+
+def spread(counts: dict[str | None, int], rows: int) -> list[str | None]:
+    """A column of levels with their counts; the first one fills it up."""
+    levels = [level for level, count in counts.items() for _ in range(count)]
+    return [next(iter(counts))] * (rows - len(levels)) + levels
+
+
+LEVELS: dict[
+    str, tuple[dict[str | None, int], tuple[int, int]]
+] = {  # counts; levels where gaps are filled, and are not
+    "none_rare": ({"basic": 30, "plus": 100, "pro": 60}, (3, 3)),  # an unknown level has no column
+    "some_rare": ({"basic": 30, "plus": 60, "a": 5, "b": 6, "pro": 19}, (3, 3)),  # they share the last
+    "one_rare": ({"basic": 30, "plus": 60, "pro": 20, "a": 1}, (4, 4)),
+    "gaps": ({"basic": 30, "plus": 60, None: 50}, (2, 3)),  # are a level
+    "rare_gaps": ({"basic": 30, "plus": 60, None: 10}, (2, 3)),
+    "rare_with_gaps": ({"basic": 30, "plus": 60, None: 10, "a": 5}, (3, 3)),
+    "rare_and_gaps": ({"basic": 30, "plus": 60, None: 50, "a": 5}, (3, 4)),
+    "only_gaps": ({None: 300}, (1, 1)),
+    "one_level": ({"basic": 300}, (1, 1)),
+    "words_like_gaps": ({"plus": 60, "nan": 30, "None": 30}, (3, 3)),
+}
+
+
+@pytest.mark.parametrize("missing", ["impute", "level"])
+def test_rare_unknown_and_absent_levels_are_compiled(customers: pd.DataFrame, missing: str) -> None:
+    column = {"role": "categorical", "dtype": "string", "nullable": True, "missing": missing}
+    contract = make_contract(**dict.fromkeys(LEVELS, column))
+    frame = customers.sort_values("left", ignore_index=True)  # so that each level says something
+    for name, (counts, _) in LEVELS.items():
+        frame[name] = pd.Series(spread(counts, len(frame)), dtype="str")
+    words = ["basic", "plus", "a", "b", "pro", "never seen", "", "nan", "None", None]
+    plan = compare(frame, contract, "logistic", [{name: word} for name in LEVELS for word in words])
+    widths = {level["name"]: level["width"] for level in plan["levels"]}
+    assert {name: widths[name] for name in LEVELS} == {
+        name: width[missing == "level"] for name, (_, width) in LEVELS.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [
+        ("int64", [0, 1, 2, 3]),
+        ("float64", [0.0, 0.5, 1.0, 1.5]),
+        ("float64", [0, 0.5, 1, 1.5]),  # as YAML may have it
+        ("bool", [False, True]),
+    ],
+)
+def test_levels_of_any_dtype_are_found(customers: pd.DataFrame, dtype: str, values: list[Any]) -> None:
+    """A level is a word to the encoder: 1, 1.0 and true must be the same words in training and in a request."""
+    column = {"role": "categorical", "dtype": dtype, "nullable": True}
+    contract = make_contract(free=column, listed={**column, "values": values}, gaps={**column, "missing": "level"})
+    picked = pd.Series(np.array(values)[np.arange(300) % len(values)], dtype=dtype)
+    frame = customers.sort_values("left", ignore_index=True).assign(
+        free=picked,
+        listed=picked.sort_values(ignore_index=True),
+        gaps=picked.astype(DTYPES[dtype]).mask(customers["id"] % 5 == 0),
+    )
+    plan = compare(frame, contract, "logistic", [{name: None} for name in ("free", "listed", "gaps")])
+    assert {len(level["codes"]) for level in plan["levels"] if level["name"] != "plan"} == {len(values)}
+
+
+@pytest.mark.parametrize("kind", ["numeric", "categorical", "boolean"])
+def test_a_table_of_one_kind_is_compiled(customers: pd.DataFrame, kind: str) -> None:
+    contract = make_contract()
+    features = [feature for feature in list_features(contract, list(customers.columns), {}) if feature["kind"] == kind]
+    X = compute_features(customers, features)
+    pipeline = build_pipeline("logistic", {"C": 1.0, "knots": 0}, features, seed=0, threads=1)
+    pipeline.fit(X, (customers["left"] == "yes").astype(int))
+    plan, trees = compile_model(CalibratedClassifier(pipeline, Calibrator("none")), features)
+    columns = deploy.describe_columns(contract, features, customers)
+    scorer = Scorer(plan, {column["name"]: column["dtype"] for column in columns}, trees)
+    rows = deploy.to_requests(customers, columns)
+    np.testing.assert_allclose(scorer.score(rows), pipeline.predict_proba(X)[:, 1], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        [scorer.score_one(row) for row in rows], pipeline.predict_proba(X)[:, 1], rtol=0, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+def test_a_calibration_is_compiled_to_its_ends(customers: pd.DataFrame, method: str) -> None:
+    classifier, features = fit(customers, make_contract(), "logistic")
+    raw = classifier.predict_proba(compute_features(customers, features))[:, 1]
+    target = (customers["left"] == "yes").to_numpy().astype(int)
+    calibrator = Calibrator(method).fit(raw, target)
+    plan, _ = compile_model(CalibratedClassifier(classifier.classifier, calibrator), features)
+    constant = {"kind": "linear", "coefficients": [0.0] * len(plan["order"])}
+    log_odds = [-1000.0, -20.0, -1.0, 0.0, 2.0, 20.0, 1000.0]
+    found = [
+        Scorer(
+            {**plan, "model": {**constant, "intercept": value}},
+            dict.fromkeys(("months", "spend", "plan", "senior"), "float64"),
+            None,
+        ).score([{}])[0]
+        for value in log_odds
+    ]
+    with np.errstate(over="ignore"):
+        expected = calibrator.predict(1 / (1 + np.exp(-np.array(log_odds))))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+NUMBERS = ["months", "spend"]
+
+
+def compile_with(customers: pd.DataFrame, branch: Any, model: Any = None) -> None:
+    """Compile a pipeline whose two numbers go through `branch`."""
+    frame = customers[NUMBERS].fillna(1.0) / 100
+    prepare = ColumnTransformer([("numbers", branch, NUMBERS)])
+    pipeline = Pipeline([("prepare", prepare), ("model", model if model is not None else LogisticRegression())])
+    pipeline.fit(frame, (customers["left"] == "yes").astype(int))
+    features = list_features(make_contract(), NUMBERS, {})
+    compile_model(CalibratedClassifier(pipeline, Calibrator("none")), features)
+
+
+@pytest.mark.parametrize(
+    ("branch", "named"),
+    [
+        (make_pipeline(RobustScaler()), "RobustScaler"),
+        (make_pipeline(SimpleImputer(), PolynomialFeatures()), "PolynomialFeatures"),
+        (make_pipeline(KNNImputer(), StandardScaler()), "KNNImputer"),
+        (make_pipeline(OrdinalEncoder()), "OrdinalEncoder"),
+        (make_pipeline(StandardScaler(), make_pipeline(RobustScaler())), "Pipeline"),
+        (RobustScaler(), "RobustScaler"),
+        (OrdinalEncoder(), "OrdinalEncoder"),
+    ],
+)
+def test_a_step_that_is_not_known_is_refused_in_a_sentence(customers: pd.DataFrame, branch: Any, named: str) -> None:
+    with pytest.raises(ProjectError, match=rf"^{named} cannot be compiled for serving[^\n]*\.$"):
+        compile_with(customers, branch)
+
+
+@pytest.mark.parametrize("branch", ["passthrough", StandardScaler(), make_pipeline("passthrough"), make_pipeline(None)])
+def test_a_branch_that_is_no_pipeline_is_compiled_or_refused_in_a_sentence(
+    customers: pd.DataFrame, branch: Any
+) -> None:
+    try:
+        compile_with(customers, branch)
+    except ProjectError as error:
+        assert "cannot be compiled for serving" in str(error)  # noqa: PT017 - either will do
+
+
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [
+        (LinearSVC(), "LinearSVC"),
+        (ExtraTreesClassifier(2), "ExtraTreesClassifier"),
+        (make_pipeline(PolynomialFeatures(), LogisticRegression()), "PolynomialFeatures"),
+        (make_pipeline(StandardScaler(), RandomForestClassifier(2)), "StandardScaler"),
+        (make_pipeline(LogisticRegression()), "LogisticRegression"),
+    ],
+)
+def test_a_model_that_is_not_known_is_refused_in_a_sentence(customers: pd.DataFrame, model: Any, named: str) -> None:
+    with pytest.raises(ProjectError, match=rf"{named}.* cannot be compiled for serving; there [^\n]*\.$"):
+        compile_with(customers, make_pipeline(SimpleImputer()), model)

@@ -1,0 +1,278 @@
+"""Files and JSON APIs from a real HTTP server, which fails, cuts, limits and turns pages as real ones do."""
+
+import functools
+import http.server
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pandas as pd
+import pytest
+
+from lifecycle.core.errors import ProjectError
+from lifecycle.sources import web
+from lifecycle.sources.dispatch import read_source
+
+ROWS = 40_000
+CSV = b"a,b\n" + b"".join(b"%d,x\n" % number for number in range(ROWS))
+PEOPLE = [{"id": number, "at": {"x": number / 2}, "tags": ["a", number]} for number in range(7)]
+PAGES: dict[str, Any] = {
+    "/mixed/1": {"rows": [{"n": 1, "t": 1, "first": True}], "next": "2"},
+    "/mixed/2": {"rows": [], "next": "/mixed/3"},
+    "/mixed/3": {"rows": [{"n": 0.5, "t": "x"}, {"n": None, "t": {}}], "next": None},
+    "/clash/1": [{"a.b": 1, "a": {"b": 2}}],
+    "/words/1": {"rows": [{"n": 1}], "next": "/words/2"},
+    "/words/2": {"rows": [{"n": 1}, "x"]},
+    "/circle/1": {"rows": [{"n": 1}], "next": "/circle/1"},
+    "/away/1": {"rows": [{"n": 1}], "next": "http://127.0.0.2:9/x"},
+    "/odd/1": {"rows": [{"n": 1}], "next": {"href": "x"}},
+    "/none/1": {"rows": []},
+}
+
+
+@dataclass
+class Seen:
+    """What a server was asked for."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    headers: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    address: str = ""
+    elsewhere: str = ""
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, seen: Seen, *words: Any) -> None:
+        self.seen = seen
+        super().__init__(*words)
+
+    def answer(self, body: bytes, status: int = 200, length: int | None = None, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = length is not None
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        self.seen.counts[parts.path] += 1
+        self.seen.headers.append((parts.path, dict(self.headers)))
+        self.seen.times.append(time.monotonic())
+        count = self.seen.counts[parts.path]
+        match parts.path.split("/")[1:]:
+            case ["gone", *_]:
+                self.answer(b"", 404)
+            case ["busy", *_] if count < 3:
+                self.answer(b"later", 503 if count == 1 else 429, Retry_After="0")
+            case ["down", *_]:
+                self.answer(b"", 503)
+            case ["cut", *_] if count < 3:  # the rest comes from the byte on where it was cut
+                begin = int(self.headers.get("Range", "bytes=0-")[6:-1])
+                part = CSV[begin : begin + 100_000]
+                self.answer(part, 206 if begin else 200, len(CSV) - begin, ETag='"v1"')
+            case ["cut", *_] if self.headers["If-Range"] == '"v1"':
+                begin = int(self.headers["Range"][6:-1])
+                self.answer(CSV[begin:], 206, ETag='"v1"')
+            case ["weak", *_] if count < 2:  # no strong tag: the file begins again
+                self.answer(CSV[:100_000], 200, len(CSV), ETag='W/"v1"')
+            case ["always-cut", *_]:
+                self.answer(CSV[:100_000], 200, len(CSV))
+            case ["moved", *_]:
+                self.answer(b"", 302, Location=f"{self.seen.elsewhere}/table.csv")
+            case ["secret", *_] if self.headers.get("Authorization") != "Bearer s3cr3t":
+                self.answer(b"", 401)
+            case [*_, name] if name.endswith(".csv"):
+                self.answer(CSV)
+            case ["page", *_]:
+                self.answer(b"<html>")
+            case _:
+                self.answer_page(parts.path, query)
+
+    def answer_page(self, path: str, query: dict[str, str]) -> None:
+        match path.split("/")[1:]:
+            case ["api", "link" | "secret"]:
+                page = int(query.get("page", 0))
+                following = f'<{self.path.partition("?")[0]}?page={page + 1}>; rel="next", </>; rel="up"'
+                rows = PEOPLE[page * 3 : page * 3 + 3]
+                self.answer(json.dumps(rows).encode(), Link=following if page < 2 else '</>; rel="up"')
+            case ["api", "cursor"]:
+                at = int(query.get("after", 0))
+                body = {"data": {"rows": PEOPLE[at : at + 3]}, "meta": {"after": at + 3 if at < 6 else None}}
+                self.answer(json.dumps(body).encode())
+            case ["api", "numbered"]:
+                at = int(query["offset"])
+                self.answer(json.dumps({"rows": PEOPLE[at : at + int(query["limit"])]}).encode())
+            case ["api", "same"]:
+                self.answer(json.dumps(PEOPLE).encode())
+            case _ if path in PAGES:
+                self.answer(json.dumps(PAGES[path]).encode())
+            case _:
+                self.answer(b"", 404)
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+def serve(seen: Seen) -> http.server.ThreadingHTTPServer:
+    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, seen))
+    threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+    return running
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Seen]:
+    """A server and another one: `seen.elsewhere` is on another host."""
+    monkeypatch.setattr(web, "BACKOFF", 0.01)
+    seen = Seen()
+    with serve(seen) as here, serve(seen) as there:
+        seen.address = f"http://127.0.0.1:{here.server_port}"
+        seen.elsewhere = f"http://localhost:{there.server_port}"
+        yield seen
+        here.shutdown()
+        there.shutdown()
+
+
+def read(source: str, **options: Any) -> pd.DataFrame:
+    return read_source(source, Path(), options)[0].to_pandas()
+
+
+@pytest.mark.parametrize(("path", "asked"), [("busy", 3), ("cut", 3), ("weak", 2), ("plain", 1)])
+def test_a_file_comes_whole_from_a_server_that_fails_and_cuts(server: Seen, path: str, asked: int) -> None:
+    assert read(f"{server.address}/{path}/t.csv")["a"].tolist() == list(range(ROWS))
+    assert server.counts[f"/{path}/t.csv"] == asked
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("gone", "404 Not Found"),
+        ("down", "503 Service Unavailable"),
+        ("always-cut", "the transfer was cut"),
+        ("secret", "401 Unauthorized"),
+    ],
+)
+def test_a_file_that_does_not_come_is_one_sentence_without_its_token(
+    server: Seen, caplog: pytest.LogCaptureFixture, path: str, reason: str
+) -> None:
+    with pytest.raises(ProjectError, match=f"could not be fetched: {reason}") as raised:
+        read(f"{server.address}/{path}/t.csv?api_key=abc&page=1", retries=2)
+    assert "api_key=***&page=1" in str(raised.value)
+    assert "abc" not in str(raised.value) + caplog.text
+    assert server.counts[f"/{path}/t.csv"] == (1 if path in {"gone", "secret"} else 3)
+
+
+def test_an_address_gives_what_the_file_gives(server: Seen, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(CSV)
+    assert read_source(f"{server.address}/t.csv?token=1", tmp_path)[0] == read_source("t.csv", tmp_path)[0]
+
+
+def test_a_file_takes_columns_and_a_filter(server: Seen) -> None:
+    assert read(f"{server.address}/t.csv", columns=["a"], filter=[["a", ">=", 39_998]]).to_dict("list") == {
+        "a": [39_998, 39_999]
+    }
+
+
+def test_secrets_come_from_the_environment_and_stay_with_their_host(
+    server: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = {"Authorization": "Bearer ${API_TOKEN}", "X-Api-Key": "${API_TOKEN}"}
+    with pytest.raises(ProjectError, match=r"name the variable API_TOKEN, which is not set"):
+        read(f"{server.address}/secret/t.csv", headers=headers)
+    monkeypatch.setenv("API_TOKEN", "s3cr3t")
+    assert len(read(f"{server.address}/secret/t.csv", headers=headers)) == ROWS
+    assert len(read(f"{server.address}/moved/t.csv", headers=headers)) == ROWS
+    sent = dict(server.headers)
+    assert sent["/moved/t.csv"]["X-Api-Key"] == "s3cr3t"
+    assert not {"Authorization", "X-Api-Key"} & set(sent["/table.csv"])
+    with pytest.raises(ProjectError, match=r"headers of .*: X-Api-Key looks like a secret") as raised:
+        read(f"{server.address}/secret/t.csv", headers={"X-Api-Key": "s3cr3t"})
+    assert "s3cr3t" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "asked"),
+    [
+        ("/api/link", {"next": "link"}, 3),
+        ("/api/cursor", {"records": "data.rows", "next": "meta.after", "cursor_param": "after"}, 3),
+        (
+            "/api/numbered",
+            {"records": "rows", "page_param": "offset", "page_start": 0, "page_step": 3, "params": {"limit": 3}},
+            4,
+        ),
+        (
+            "/api/numbered?limit=3",
+            {"records": "rows", "page_param": "offset", "page_start": 0, "page_step": 3, "page_size": 3},
+            3,
+        ),
+        ("/api/same", {}, 1),
+    ],
+)
+def test_pages_are_one_table(server: Seen, path: str, options: dict[str, Any], asked: int) -> None:
+    table = read(f"{server.address}{path}", **options)
+    assert table["id"].tolist() == list(range(7))
+    assert table["at.x"].tolist() == [number / 2 for number in range(7)]
+    assert table["tags"].tolist()[6] == '["a",6]'
+    assert server.counts[path.partition("?")[0]] == asked
+
+
+def test_types_that_differ_from_page_to_page(server: Seen) -> None:
+    table = read_source(f"{server.address}/mixed/1", Path(), {"records": "rows", "next": "next"})[0]
+    assert table.to_pylist() == [
+        {"n": 1.0, "t": "1", "first": True},
+        {"n": 0.5, "t": "x", "first": None},
+        {"n": None, "t": None, "first": None},
+    ]
+
+
+def test_the_token_of_a_page_goes_with_every_page(server: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_TOKEN", "s3cr3t")
+    read(f"{server.address}/api/secret", next="link", headers={"Authorization": "Bearer ${API_TOKEN}"})
+    assert [names.get("Authorization") for _, names in server.headers] == ["Bearer s3cr3t"] * 3
+
+
+def test_no_more_requests_a_second_than_allowed(server: Seen) -> None:
+    read(f"{server.address}/api/link", next="link", rate=20)
+    gaps = [later - sooner for sooner, later in zip(server.times, server.times[1:], strict=False)]
+    assert len(gaps) == 2 and min(gaps) > 0.04
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "message"),
+    [
+        ("/page/1", {}, r"/page/1, page 1 is not JSON"),
+        ("/words/1", {"records": "rows", "next": "next"}, r"page 2: 'rows' is not a list of objects"),
+        ("/mixed/1", {}, r"page 1: the body is not a list of objects"),
+        ("/mixed/1", {"records": "rows.deep"}, r"page 1: 'rows\.deep' is not a list"),
+        ("/circle/1", {"records": "rows", "next": "next"}, r"page 2 is a page that was read before"),
+        ("/api/same", {"page_param": "page"}, r"page 2 is a page that was read before"),
+        ("/away/1", {"records": "rows", "next": "next"}, r"page 1 leads to another host"),
+        ("/odd/1", {"records": "rows", "next": "next"}, r"page 1: 'next' is neither an address nor a cursor"),
+        ("/clash/1", {}, r"page 1 has a record with two values for 'a\.b'"),
+        ("/none/1", {"records": "rows"}, r"/none/1 has no rows"),
+        ("/absent", {}, r"/absent, page 1 could not be fetched: 404 Not Found"),
+        (
+            "/api/link",
+            {"delimiter": ";"},
+            r"collect\.options has delimiter, which .* does not take: it takes records, next",
+        ),
+        ("/api/link", {"rate": 0}, r"collect\.options\.rate of .*greater than 0"),
+        ("/api/link", {"params": {"api_key": "abc"}}, r"collect\.options\.params of .*: api_key looks like a secret"),
+    ],
+)
+def test_pages_that_cannot_be_read_are_one_sentence(
+    server: Seen, path: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ProjectError, match=message) as raised:
+        read(f"{server.address}{path}", retries=0, **options)
+    assert "\n" not in str(raised.value) and "abc" not in str(raised.value)
