@@ -1,4 +1,4 @@
-"""Take a picture of a whole page with headless Chromium: python docs/take_picture.py reports/index.html docs/images/front_page.png"""
+"""Take a picture of a whole page with headless Chromium, as `make picture` does for the README."""
 
 from __future__ import annotations
 

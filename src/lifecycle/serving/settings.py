@@ -30,11 +30,11 @@ class Settings(BaseModel):
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"  # an empty one would be every address
     port: Annotated[int, Field(ge=0, le=65535)] = 8000  # 0: a free one
-    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    workers: Annotated[int, Field(ge=1, le=256)] = 1  # processes that share the port
     api_keys: Annotated[tuple[SecretStr, ...], BeforeValidator(split_words)] = ()  # none: everybody may ask
     rate_limit: Annotated[float, Field(ge=0)] = 0  # requests a second of one client (its key, else its address)
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(split_words)] = ()  # none: other sites' pages may not ask
-    max_body_bytes: Annotated[int, Field(ge=1024)] = 2 * 1024 * 1024
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 2 * 1024 * 1024  # of one request
     max_rows: Annotated[int, Field(ge=1, le=100_000)] = 1000  # of one request
     max_explained: Annotated[int, Field(ge=1, le=1000)] = 20  # rows of a request with ?explain=true
     budget_seconds: Positive = 0.25  # a scorer that takes longer is given up
@@ -46,8 +46,10 @@ class Settings(BaseModel):
     log_folder: Path = Path(PREDICTIONS)  # relative to the project
     log_key: Annotated[SecretStr, Field(min_length=1)] | None = None  # signs request ids; none: one in the log's folder
     flush_seconds: Positive = 0.5  # a crash loses at most what was answered in so long
-    segment_bytes: Annotated[int, Field(ge=4096)] = 32 * 1024 * 1024
-    segment_seconds: Positive = 600
+    segment_bytes: Annotated[int, Field(ge=4096)] = (
+        32 * 1024 * 1024
+    )  # of a segment of the prediction log, after which the next begins
+    segment_seconds: Positive = 600  # the age of a segment after which the next begins
     store: SecretStr = SecretStr(
         ""
     )  # a feature store's address, as sqlite:///.lifecycle/features.db; empty: rows name no entity

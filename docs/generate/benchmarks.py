@@ -1,0 +1,45 @@
+"""The latest results of the benchmarks, from benchmarks/results."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from generate.markdown import code, write_table
+from generate.schemas import ROOT
+
+
+def tabulate_results() -> str:
+    """Tabulate each figure of each result, and below it when, on what and with which command it was measured."""
+    results = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "benchmarks/results").glob("*.json"))
+    ]
+    if not results:
+        return "No results have been written yet.\n"
+    text = []
+    for result in results:
+        rows = [
+            [figure["name"], show(figure.get("ours")), show_peer(figure), show(figure.get("ratio")), show(figure.get("limit")),
+             {True: "yes", False: "**no**"}.get(figure.get("kept"), "")]
+            for figure in result["figures"]
+        ]  # fmt: skip
+        text.append(f"### {result['benchmark']}\n")
+        text.append(write_table(["figure", "ours", "peer", "ratio", "limit", "kept"], rows) + "\n")
+        text.append(
+            f"Measured on {result['date']}, commit {code(str(result['commit'])[:12])}, {result['machine']}, by {code(result['command'])}.\n"
+        )
+    return "\n".join(text)
+
+
+def show(value: Any) -> str:
+    """Return a figure in four digits, or a text as it is."""
+    if isinstance(value, bool) or value is None:
+        return "" if value is None else str(value)
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def show_peer(figure: dict[str, Any]) -> str:
+    """Return the peer's figure with its name."""
+    if figure.get("peer") is None:
+        return ""
+    return f"{show(figure['peer'])} ({figure.get('peer_name') or 'peer'})"
