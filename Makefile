@@ -99,6 +99,6 @@ lock: $(STAMP) ## resolve requirements.txt anew from pyproject.toml
 clean: ## remove what can be rebuilt; the champion, its history, what `adopt --undo` needs, mlflow.db and DVC's cache stay
 	rm -rf data/raw data/validated data/features models/tuned models/candidate models/verdict.json models/blessing.json
 	rm -rf data/simulated data/retraining reports/*.html reports/notebooks reports/plots reports/live reports/explain.json
-	rm -rf reports/monitor.json reports/play.json
+	rm -rf reports/monitor.json reports/replay.json
 	test ! -d .lifecycle || find .lifecycle -mindepth 1 -maxdepth 1 ! -name adopted -exec rm -rf {} +
 	rm -rf docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* dvc_plots

@@ -39,7 +39,7 @@ Collect = dict[str, Any]
 Send = Callable[[int], None]
 
 
-def tell_row(number: int) -> tuple[int, str, float]:
+def describe_row_text(number: int) -> tuple[int, str, float]:
     """A row's identifier, its event time, of which every seventh is late by days, and a measure."""
     day = number // 400 % 28 - (3 if number % 7 == 0 else 0)
     return number, f"2026-11-{max(day, 0) + 1:02d}T{number % 24:02d}:00:00", number / 3
@@ -54,7 +54,7 @@ def open_sqlite(root: Path) -> Iterator[tuple[Collect, Send]]:
         connection.execute("create index by_step on visits (step)")
 
         def send(first: int) -> None:
-            rows = [tell_row(number) for number in range(first, first + DROP)]
+            rows = [describe_row_text(number) for number in range(first, first + DROP)]
             with connection:
                 connection.executemany(
                     "insert into visits values (?, ?, ?, ?)", [(row[0], row[0] // 50, *row[1:]) for row in rows]
@@ -77,7 +77,7 @@ def open_kafka(broker: str | None) -> Iterator[tuple[Collect, Send]]:
 
     def send(first: int) -> None:
         for number in range(first, first + DROP):
-            row = dict(zip(("id", "at", "size"), tell_row(number), strict=True))
+            row = dict(zip(("id", "at", "size"), describe_row_text(number), strict=True))
             producer.produce(topic, json.dumps(row), partition=number // DROP % partitions)
         if producer.flush(60):
             raise OSError("the broker does not take messages")

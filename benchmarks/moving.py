@@ -38,7 +38,7 @@ FETCH = 10_000  # rows a round trip
 PARTITIONS = 3
 
 
-def tell_row(number: int) -> tuple[Any, ...]:
+def describe_row_text(number: int) -> tuple[Any, ...]:
     """A row of ten columns: identifiers, numbers, words, a truth, a time."""
     minute = f"2026-{number // 1440 // 28 % 12 + 1:02d}-{number // 1440 % 28 + 1:02d} {number // 60 % 24:02d}:{number % 60:02d}:00"
     return (
@@ -79,7 +79,9 @@ def insert_rows(engine: Any, rows: int) -> None:
         connection.exec_driver_sql(CREATE)
         for first in range(0, rows, FETCH):
             numbers = range(first, min(rows, first + FETCH))
-            connection.execute(statement, [dict(zip(COLUMNS, tell_row(number), strict=True)) for number in numbers])
+            connection.execute(
+                statement, [dict(zip(COLUMNS, describe_row_text(number), strict=True)) for number in numbers]
+            )
     engine.dispose()
 
 
@@ -97,7 +99,7 @@ def fill_topic(folder: Path, rows: int) -> Iterator[str]:
         admin.create_topics([NewTopic("visits", PARTITIONS, 1)])["visits"].result(60)
         producer = Producer({"bootstrap.servers": address, "linger.ms": 50, "compression.type": "lz4"})
         for number in range(rows):
-            value = json.dumps(dict(zip(COLUMNS, tell_row(number), strict=True)))
+            value = json.dumps(dict(zip(COLUMNS, describe_row_text(number), strict=True)))
             while True:
                 try:
                     producer.produce("visits", value, partition=number % PARTITIONS)

@@ -31,7 +31,7 @@ import pandas as pd
 import pyarrow as pa
 
 from benchmarks.environments import FOLDER
-from benchmarks.limits import tell_limits
+from benchmarks.limits import describe_limits_text
 from benchmarks.project import CHECKOUT
 from lifecycle.core.contract import Column, Contract, Role
 from lifecycle.core.tables import GROUP, write_batches
@@ -238,7 +238,7 @@ def measure(name: str, path: Path, folder: Path) -> dict[str, Any]:
     return cost
 
 
-def tell_cost(name: str, rows: int, cost: dict[str, Any]) -> str:
+def describe_cost(name: str, rows: int, cost: dict[str, Any]) -> str:
     """A contender's cost in a line."""
     taken = f"{cost['seconds']:7.1f} s ({cost['processor']:.1f} s of the processor), peak {cost['megabytes']:,.0f} MB"
     return f"{name:8s}{rows:>11,} rows {taken}"
@@ -252,7 +252,7 @@ def compare(rows: int, most: int, folder: Path) -> list[tuple[bool, str]]:
         write_made(size, path)
         costs = {name: measure(name, path, folder) for name in CONTENDERS if name != "pandera" or size <= most}
         for name, cost in costs.items():
-            print(tell_cost(name, size, cost), flush=True)
+            print(describe_cost(name, size, cost), flush=True)
         ours, peer = costs["ours"], costs["DuckDB"]
         if ours["found"] != peer["found"]:
             print(f"they differ: ours {ours['found']}, DuckDB {peer['found']}")
@@ -281,7 +281,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         limits = compare(chosen.rows, chosen.pandera, Path(folder))
     print(f"load average {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores")
-    return tell_limits(limits)
+    return describe_limits_text(limits)
 
 
 if __name__ == "__main__":

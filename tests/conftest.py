@@ -21,7 +21,7 @@ INPUTS = (
     "params.yaml",
     "dvc.yaml",
     "data/contract.yaml",
-    "data/reference.json",
+    "data/profile.json",
     "models/champion.json",
     "requirements.txt",
 )

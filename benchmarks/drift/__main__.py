@@ -34,7 +34,7 @@ import pandas as pd
 from benchmarks.drift.results import Found, Match, Results
 from benchmarks.drift.rules import OURS, list_rules
 from benchmarks.drift.trials import Setting, run_trials
-from benchmarks.limits import tell_limits
+from benchmarks.limits import describe_limits_text
 from benchmarks.project import CHECKOUT
 from lifecycle.core import paths
 from lifecycle.core.contract import load_contract
@@ -48,9 +48,9 @@ REFERENCE_ROWS, ROWS = 1409, 500
 WINDOWS, BEGIN = 12, 6
 SHIFTS: dict[str, tuple[str, str, tuple[float, ...], Record]] = {  # what happens in words, what is varied, how much
     "scale": ("monthly_charges ×", "factor", (1.02, 1.05, 1.1, 1.2), {"column": "monthly_charges"}),
-    "mix": ("month-to-month ×", "factor", (1.25, 1.5, 2, 3), {"column": "contract", "level": "Month-to-month"}),
+    "mix": ("month-to-month ×", "factor", (1.25, 1.5, 2, 3), {"column": "contract", "category": "Month-to-month"}),
     "prior": ("leavers ×", "factor", (1.25, 1.5, 2), {}),
-    "level": ("new payment method", "share", (0.01, 0.02, 0.05), {"column": "payment_method", "level": "Wallet"}),
+    "category": ("new payment method", "share", (0.01, 0.02, 0.05), {"column": "payment_method", "category": "Wallet"}),
     "missing": ("tenure gone", "share", (0.02, 0.05, 0.2), {"column": "tenure"}),
     "reverse": ("total_charges turned", "share", (0.25, 0.5, 1), {"column": "total_charges"}),
 }
@@ -77,7 +77,7 @@ def list_scenarios() -> dict[str, Record]:
     }
 
 
-def tell_share(share: float) -> str:
+def describe_share(share: float) -> str:
     """A share in percent, with what makes small ones differ."""
     return f"{share:.1%}" if share < 0.1 else f"{share:.0%}"
 
@@ -88,12 +88,12 @@ def show_usual(results: Results) -> None:
     print("As usually used: runs that name it, windows until then on average, windows in which it rings for anything")
     print(f"{'':26s}" + "".join(f"{rule.title:>24s}" for rule in rules.values()))
     quiet = [results.count_alarms(name, rule.limit).rate for name, rule in rules.items()]
-    print(f"{'nothing':26s}" + "".join(f"{'':14s}{tell_share(rate):>10s}" for rate in quiet))
+    print(f"{'nothing':26s}" + "".join(f"{'':14s}{describe_share(rate):>10s}" for rate in quiet))
     for scenario in results.named:
         cells = []
         for name, rule in rules.items():
             found = results.find(scenario, name, rule.limit)
-            cells.append(f"{found.named:>9.0%}{found.delays.mean():>6.2f}{tell_share(found.rings):>9s}")
+            cells.append(f"{found.named:>9.0%}{found.delays.mean():>6.2f}{describe_share(found.rings):>9s}")
         print(f"{scenario:26s}" + "".join(cells))
 
 
@@ -108,18 +108,18 @@ def show_matched(results: Results, rival: str) -> None:
     line = ""
     for match in matches:
         rates = results.count_alarms(OURS, match.ours).rate, results.count_alarms(rival, match.other).rate
-        line += f"{tell_share(rates[0]):>28s}{tell_share(rates[1]):>14s}{'':16s}"
+        line += f"{describe_share(rates[0]):>28s}{describe_share(rates[1]):>14s}{'':16s}"
     print(f"{'nothing':26s}{line}")
     for scenario in results.named:
         line = ""
         for match in matches:
             ours, its = results.find(scenario, OURS, match.ours), results.find(scenario, rival, match.other)
-            line += f"{tell_found(ours):>28s}{tell_found(its):>14s}{tell_later(results, rival, match, [scenario]):>16s}"
+            line += f"{describe_found(ours):>28s}{describe_found(its):>14s}{describe_later(results, rival, match, [scenario]):>16s}"
         print(f"{scenario:26s}{line}")
-    print(f"{'all':26s}" + "".join(f"{tell_later(results, rival, match, results.named):>58s}" for match in matches))
+    print(f"{'all':26s}" + "".join(f"{describe_later(results, rival, match, results.named):>58s}" for match in matches))
 
 
-def tell_later(results: Results, rival: str, match: Match, scenarios: Iterable[str]) -> str:
+def describe_later(results: Results, rival: str, match: Match, scenarios: Iterable[str]) -> str:
     """By how many windows ours is later, and what chance explains of that."""
     later, chance = results.compare(rival, match, scenarios)
     return f"{later:+.2f} ± {chance:.2f}"
@@ -134,12 +134,12 @@ def list_lost(results: Results, rival: str) -> Iterator[str]:
                 yield f"{results.rules[rival].title} is quicker, {match.where}: {scenario}, by {later:.2f} ± {chance:.2f} windows"
 
 
-def tell_found(found: Found) -> str:
+def describe_found(found: Found) -> str:
     """The share of runs that name it, and the windows until then."""
     return f"{found.named:.0%} {found.delays.mean():.2f}"
 
 
-def tell_alarms(results: Results, false_alarms: float) -> Iterator[str]:
+def describe_alarms(results: Results, false_alarms: float) -> Iterator[str]:
     """Our false alarms, with what is known about them."""
     found = results.count_alarms(OURS, results.rules[OURS].limit)
     yield (
@@ -182,7 +182,7 @@ def draw_delays(results: Results, path: Path) -> None:
     worst = max(rates, key=lambda title: rates[title])
     figure.legend(
         handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, title_fontsize=8,
-        title=f"Solid: at equal false alarms. Dotted: as usually used; {worst} rings in {tell_share(rates[worst])} of the quiet windows then",
+        title=f"Solid: at equal false alarms. Dotted: as usually used; {worst} rings in {describe_share(rates[worst])} of the quiet windows then",
     )  # fmt: skip
     with replace_file(path) as aside:
         figure.savefig(aside, dpi=110)
@@ -213,7 +213,7 @@ def measure(options: argparse.Namespace) -> bool:
         show_matched(results, rival)
     print()
     for line in [
-        *tell_alarms(results, false_alarms),
+        *describe_alarms(results, false_alarms),
         *(line for rival in rivals for line in list_lost(results, rival)),
     ]:
         print(line)
@@ -230,7 +230,7 @@ def measure(options: argparse.Namespace) -> bool:
                     f"quicker than {rules[rival].title}, {match.where}, by {-later:.2f} ± {chance:.2f} windows",
                 )
             )
-    return not tell_limits(limits)
+    return not describe_limits_text(limits)
 
 
 def main() -> int:

@@ -56,7 +56,9 @@ def measure_ours(folder: Path, seconds: Seconds) -> int:
     frame = pd.read_parquet(folder / "reference.parquet")
     numbers, levels = split_columns(frame)
     with clock(seconds, "reference"):
-        reference = sketch_reference(frame, {**dict.fromkeys(numbers, "numeric"), **dict.fromkeys(levels, "levels")})
+        reference = sketch_reference(
+            frame, {**dict.fromkeys(numbers, "numeric"), **dict.fromkeys(levels, "categories")}
+        )
     counts: Any = None
     for path in list_windows(folder):
         frame = pd.read_parquet(path)

@@ -34,7 +34,7 @@ import numpy as np
 
 from benchmarks.drift.trials import THREADS
 from benchmarks.environments import FOLDER, make_environment
-from benchmarks.limits import tell_limits
+from benchmarks.limits import describe_limits_text
 from benchmarks.project import CHECKOUT
 from lifecycle.core.errors import ProjectError
 
@@ -111,7 +111,7 @@ def run_ours(folder: Path, columns: int) -> Cost:
     return max((run_detector(OURS, folder, columns) for _ in range(ROUNDS)), key=lambda cost: cost.seconds)
 
 
-def tell_cost(cost: Cost) -> str:
+def describe_cost(cost: Cost) -> str:
     """Seconds and megabytes in a line."""
     return f"{cost.seconds:8.2f} s (reference {cost.reference:.2f}, window {cost.window:.2f}), peak {cost.megabytes:,.0f} MB"
 
@@ -121,12 +121,12 @@ def compare_peers(options: argparse.Namespace, folder: Path) -> list[tuple[bool,
     write_tables(folder, options.rows, COLUMNS)
     print(f"{options.rows:,} rows × {COLUMNS} columns")
     ours = run_ours(folder, COLUMNS)
-    print(f"  {'ours':16s}{tell_cost(ours)}", flush=True)
+    print(f"  {'ours':16s}{describe_cost(ours)}", flush=True)
     limits = []
     for name in options.peers:
         cost = run_detector(name, folder, COLUMNS)
         times = cost.seconds / ours.seconds
-        print(f"  {PEERS[name]:16s}{tell_cost(cost)}: {times:.1f} times ours", flush=True)
+        print(f"  {PEERS[name]:16s}{describe_cost(cost)}: {times:.1f} times ours", flush=True)
         if name == "evidently":
             limits.append((times >= LEAST_TIMES, f"{times:.1f} times as quick as Evidently (at least {LEAST_TIMES:g})"))
     return limits
@@ -141,7 +141,7 @@ def measure_growth(title: str, sizes: Sequence[tuple[int, int]], by: int, folder
     for rows, columns in sizes:
         write_tables(folder, rows, columns)
         cost = run_ours(folder, columns)
-        print(f"{rows:>10,} rows × {columns:>5,} columns {tell_cost(cost)}", flush=True)
+        print(f"{rows:>10,} rows × {columns:>5,} columns {describe_cost(cost)}", flush=True)
         seconds.append(cost.seconds if by else cost.window)
     power = float(np.log(seconds[-1] / seconds[0]) / np.log(sizes[-1][by] / sizes[0][by]))
     return power <= MOST_POWER, f"time grows as {title} to the power {power:.2f} (at most {MOST_POWER:g})"
@@ -173,7 +173,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     print(f"load average {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores")
-    return tell_limits(limits)
+    return describe_limits_text(limits)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from lifecycle.monitoring.scenarios import check_scenario, draw_month, weigh_row
 
 Array = np.ndarray[Any, Any]
 Record = dict[str, Any]
-QUIET: Record = {"kind": "none", "column": "", "factor": 1.0, "share": 1.0, "level": "", "begin": 1}
+QUIET: Record = {"kind": "none", "column": "", "factor": 1.0, "share": 1.0, "category": "", "begin": 1}
 CHANGED = 0.01  # of the probability: a column of which less has changed is not one that an alarm should name
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -64,14 +64,14 @@ def find_changed(setting: Setting, scenario: Record) -> set[str]:
     """
     if scenario["kind"] == "reverse":  # in all rows or in some of them: the column itself is distributed as it was
         return {MULTIVARIATE}
-    if scenario["kind"] in ("scale", "level", "missing"):
+    if scenario["kind"] in ("scale", "category", "missing"):
         return {MULTIVARIATE, scenario["column"]}
     weights = weigh_rows(setting.table, scenario, setting.contract)
     gained = pd.Series(weights - 1 / len(weights), index=setting.table.index)
     changed = {MULTIVARIATE}
     for name, kind in setting.kinds.items():
         shares = gained.groupby(setting.table[name], dropna=False).sum()
-        most = shares.abs().sum() / 2 if kind == "levels" else shares.cumsum().abs().max()
+        most = shares.abs().sum() / 2 if kind == "categories" else shares.cumsum().abs().max()
         if most >= CHANGED:
             changed.add(name)
     return changed

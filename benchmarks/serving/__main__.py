@@ -180,13 +180,13 @@ def show_loads(loads: dict[str, list[Load]], servers: dict[str, Server]) -> None
     for name, rounds in loads.items():
         times = "" if name == OURS else f"{middle(loads[OURS], 'rate') / middle(rounds, 'rate'):.2f} times"
         print(
-            f"{servers[name].peer.title:20s}{tell_spread(rounds, 'rate', ',.0f'):>25s}{tell_spread(rounds, 'p50', '.2f'):>26s}"
-            f"{tell_spread(rounds, 'p99', '.2f'):>28s}{servers[name].memory / 1e6:5.0f}{times:>14s}",
+            f"{servers[name].peer.title:20s}{describe_spread(rounds, 'rate', ',.0f'):>25s}{describe_spread(rounds, 'p50', '.2f'):>26s}"
+            f"{describe_spread(rounds, 'p99', '.2f'):>28s}{servers[name].memory / 1e6:5.0f}{times:>14s}",
             flush=True,
         )
 
 
-def tell_spread(loads: list[Load], name: str, form: str) -> str:
+def describe_spread(loads: list[Load], name: str, form: str) -> str:
     """The median of what the rounds measured, the least and the most."""
     values = [getattr(load, name) for load in loads]
     return f"{median(values):{form}} ({min(values):{form}}-{max(values):{form}})"

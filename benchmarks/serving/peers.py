@@ -23,7 +23,7 @@ from benchmarks.project import CHECKOUT
 from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import read_json
-from lifecycle.serving.acceptance import Reply, ask, list_children, prepare_root, read_memory
+from lifecycle.serving.acceptance import Reply, ask, list_children, prepare_workspace, read_memory
 
 Record = dict[str, Any]
 HERE = Path(__file__).parent
@@ -82,7 +82,7 @@ class Server:
 def describe_ours(release: Path, folder: Path) -> Peer:
     """`lifecycle serve` as it is by default, in a project that has nothing but the champion."""
     champion = {**read_json(CHECKOUT / paths.CHAMPION), "previous": None}
-    root = prepare_root(folder / "root", release / "bundle", champion)
+    root = prepare_workspace(folder / "root", release / "bundle", champion)
     return Peer(
         "lifecycle serve", lambda port: [f"{PROGRAMS}/lifecycle", "serve", "--port", str(port)], "/predict",
         lambda row: row, lambda answer: answer["probability"], {paths.ROOT_VARIABLE: str(root)}, "/ready",

@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.environments import FOLDER, make_environment
-from benchmarks.limits import tell_limits
+from benchmarks.limits import describe_limits_text
 from lifecycle.core.errors import ProjectError
 from lifecycle.features.cache import open_cache
 from lifecycle.features.store import FeatureStore, pack, write_rows
@@ -238,7 +238,7 @@ def main() -> int:
         print(f"store: {error}", file=sys.stderr)
         return 1
     show(one, many)
-    return tell_limits(judge(one))
+    return describe_limits_text(judge(one))
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ DAYS = pd.date_range("2024-01-15", periods=ROWS, freq="D")
         (lambda rng, rows: rng.choice([0, 1], rows), "boolean", "int64", {"values": (0, 1)}),
         (lambda rng, rows: rng.choice([True, False], rows), "boolean", "bool", {}),
         (lambda rng, rows: rng.choice(["yes", "TRUE", "No", "0"], rows), "boolean", "bool", {}),
-        (lambda rng, rows: rng.choice([0.0, 1.0, np.nan], rows), "boolean", "int64", {"nullable": True, "missing": "level"}),
+        (lambda rng, rows: rng.choice([0.0, 1.0, np.nan], rows), "boolean", "int64", {"nullable": True, "missing": "category"}),
         (lambda rng, rows: rng.choice(["north", "south"], rows), "categorical", "string", {"values": ("north", "south")}),
         (lambda rng, rows: [*rng.choice(["a", "b"], rows - 1), "rare"], "categorical", "string", {"values": None}),
         (lambda rng, rows: [f"some {word} words" for word in range(rows)], "text", "string", {}),
@@ -463,7 +463,7 @@ def test_undo_brings_every_byte_back_however_often_was_adopted(
         (project / name).write_text(f"what {name} was\n")
     before = read_state(project)
     adopt_frame(make_frame())
-    assert read_yaml(project / paths.CHAMPION) == {"model": None} and read_yaml(project / paths.REFERENCE) == {}
+    assert read_yaml(project / paths.CHAMPION) == {"model": None} and read_yaml(project / paths.PROFILE) == {}
     for name in (paths.RELEASES, paths.HISTORY, paths.PREDICTIONS, "dvc.lock", paths.EVALUATION):
         assert not (project / name).exists(), name
     (project / paths.HISTORY).write_text("of the adopted table\n")

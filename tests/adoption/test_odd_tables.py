@@ -14,9 +14,10 @@ from lifecycle.core.files import read_json
 from lifecycle.core.params import load_params, read_yaml
 from lifecycle.core.paths import Project
 from lifecycle.pipeline.runner import STAGES, run_stage
-from lifecycle.pipeline.workspaces import use_root, write_yaml
-from lifecycle.serving.acceptance import prepare_root, start_server
-from lifecycle.stages.deploy import describe_champion, load_bundle
+from lifecycle.pipeline.workspaces import enter_workspace, write_yaml
+from lifecycle.serving.acceptance import prepare_workspace, start_server
+from lifecycle.serving.bundle import load_bundle
+from lifecycle.stages.deploy import describe_champion
 from lifecycle.stages.report import write_report
 from tests.support.odd_tables import TABLES, make_table
 
@@ -47,7 +48,7 @@ def test_an_odd_table_runs_through_every_stage(
     for section, values in QUICK.items():
         params[section] |= values
     write_yaml(params, project / paths.PARAMS)
-    with use_root(project, {"MLFLOW_TRACKING_URI": f"sqlite:///{project / 'mlflow.db'}"}):
+    with enter_workspace(project, {"MLFLOW_TRACKING_URI": f"sqlite:///{project / 'mlflow.db'}"}):
         for stage in STAGES:
             run_stage(stage)
     write_report(Project(project, project))
@@ -59,7 +60,7 @@ def test_an_odd_table_runs_through_every_stage(
     rows = read_json(project / paths.EVALUATION)["rows"]
     assert rows <= 0.31 * len(frame)
     bundle = load_bundle(project / paths.BUNDLE)
-    prepare_root(tmp_path / "served", project / paths.BUNDLE, describe_champion(bundle))
+    prepare_workspace(tmp_path / "served", project / paths.BUNDLE, describe_champion(bundle))
     with start_server(tmp_path / "served") as server:
         import json
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lifecycle.core import tables
-from lifecycle.core.tables import count_rows, open_table, read_batches, size_part, tell_progress, write_batches
+from lifecycle.core.tables import count_rows, open_table, read_batches, show_progress_text, size_part, write_batches
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_wide_tables_go_by_in_fewer_rows() -> None:
 
 def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "SECONDS", -1.0)
-    assert list(tell_progress([[1, 2], [3]], 3, "survey")) == [[1, 2], [3]]
+    assert list(show_progress_text([[1, 2], [3]], 3, "survey")) == [[1, 2], [3]]
     told = capsys.readouterr()
     assert told.err.splitlines() == ["survey: 2 of 3 rows", "survey: 3 of 3 rows"]
     assert not told.out

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from lifecycle.exploration.univariate import measure_auc, measure_separation
+from lifecycle.exploration.univariate import measure_auc, measure_univariate_auc
 
 
 @settings(deadline=None, max_examples=50)
@@ -24,20 +24,22 @@ def test_what_knows_the_answer_stands_out() -> None:
     frame = pd.DataFrame({
         "noise": rng.normal(size=2000),
         "against": -1.0 * target + rng.normal(0, 0.1, 2000),
-        "level": np.where(target, rng.choice(["a", "b"], 2000), rng.choice(["c", "d"], 2000)),
+        "category": np.where(target, rng.choice(["a", "b"], 2000), rng.choice(["c", "d"], 2000)),
         "absent": pd.array(np.where(target, np.nan, 1.0), dtype="float64"),
         "serial": [f"s{place}" for place in range(2000)],
         "whole": pd.array(rng.integers(0, 5, 2000), dtype="Int64"),
     })  # fmt: skip
     kinds = {name: "numeric" if name in ("noise", "against", "absent", "whole") else "categorical" for name in frame}
-    found = measure_separation(frame, kinds, target, seed=1)  # type: ignore[arg-type]
+    found = measure_univariate_auc(frame, kinds, target, seed=1)  # type: ignore[arg-type]
     area = found.set_index("column")["roc_auc"]
-    assert area[["against", "level", "absent"]].min() > 0.99
+    assert area[["against", "category", "absent"]].min() > 0.99
     assert area[["noise", "serial", "whole"]].max() < 0.55
     assert found.set_index("column")["by"]["absent"] == "presence"
     assert found["roc_auc"].is_monotonic_decreasing
-    assert found.equals(measure_separation(frame, kinds, target, seed=1))  # type: ignore[arg-type]
+    assert found.equals(measure_univariate_auc(frame, kinds, target, seed=1))  # type: ignore[arg-type]
 
 
 def test_one_class_separates_nothing() -> None:
-    assert measure_separation(pd.DataFrame({"a": [1.0, 2.0]}), {"a": "numeric"}, np.array([True, True]), seed=0).empty
+    assert measure_univariate_auc(
+        pd.DataFrame({"a": [1.0, 2.0]}), {"a": "numeric"}, np.array([True, True]), seed=0
+    ).empty

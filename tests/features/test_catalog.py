@@ -15,7 +15,7 @@ from lifecycle.core.contract import Contract
 from lifecycle.core.files import write_json
 from lifecycle.core.paths import Project
 from lifecycle.features.catalog import describe_features
-from lifecycle.reporting.feature_catalog import render_registry
+from lifecycle.reporting.feature_catalog import render_catalog
 from lifecycle.stages import report
 from tests.support.contracts import make_contract, make_table
 
@@ -59,8 +59,8 @@ def test_statistics_are_those_of_the_table(customers: pd.DataFrame, table: Path)
     expected = (known.mean(), known.std(ddof=0), known.min(), known.quantile(0.25), known.median(), known.max())
     assert told == pytest.approx(expected, rel=1e-5)
     counts = customers["plan"].value_counts()
-    assert {level["level"]: level["count"] for level in plan["levels"]} == counts.to_dict()
-    assert [level["count"] for level in plan["levels"]] == sorted(counts, reverse=True) and plan["distinct"] == 3
+    assert {level["category"]: level["count"] for level in plan["categories"]} == counts.to_dict()
+    assert [level["count"] for level in plan["categories"]] == sorted(counts, reverse=True) and plan["distinct"] == 3
     assert senior["mean"] == pytest.approx(customers["senior"].mean(), rel=1e-5)
 
 
@@ -68,7 +68,7 @@ def test_a_column_of_nothing_has_no_mean(customers: pd.DataFrame, table: Path, t
     pd.read_parquet(table).assign(spend=np.nan, plan=None).to_parquet(tmp_path / "empty.parquet")
     found = describe(customers, make_contract(), tmp_path / "empty.parquet")
     assert found["spend"]["statistics"] == {"rows": 300, "missing": 300, "distinct": 0}
-    assert found["plan"]["statistics"] == {"rows": 300, "missing": 300, "distinct": 0, "levels": []}
+    assert found["plan"]["statistics"] == {"rows": 300, "missing": 300, "distinct": 0, "categories": []}
 
 
 def test_owners_are_the_columns_else_the_contracts(customers: pd.DataFrame, table: Path) -> None:
@@ -98,7 +98,7 @@ def test_the_page_says_what_the_registry_says(customers: pd.DataFrame, table: Pa
         for name, feature in describe(customers, contract, table).items()
     ]  # fmt: skip
     registry = {"project": "shop", "models": [{**MODEL, "roles": ["champion", "candidate"]}], "features": features}
-    page = render_registry(registry, [("Model card", "model_card.html")], "feature_registry.html")
+    page = render_catalog(registry, [("Model card", "model_card.html")], "feature_catalog.html")
     assert (
         "A &lt;b&gt;plan&lt;/b&gt;." in page and "data &amp; co" in page and "<code>spend / (1 + months)</code>" in page
     )
@@ -106,7 +106,7 @@ def test_the_page_says_what_the_registry_says(customers: pd.DataFrame, table: Pa
     share = customers["plan"].value_counts(normalize=True)["basic"]
     assert f"basic {share:.0%}" in page and features[0]["version"][:8] in page
     assert "built-in" not in page and "None" not in page and "nan" not in page
-    none = render_registry({**registry, "models": []}, [], "feature_registry.html")
+    none = render_catalog({**registry, "models": []}, [], "feature_catalog.html")
     assert "there is none" in none
 
 
@@ -139,7 +139,7 @@ def test_the_same_files_give_the_same_bytes(customers: pd.DataFrame, table: Path
     written = []
     for _ in range(2):
         report.write_registry(Project(tmp_path, tmp_path), contract, read)
-        written.append([(tmp_path / name).read_bytes() for name in (paths.FEATURE_REGISTRY, paths.FEATURE_PAGE)])
+        written.append([(tmp_path / name).read_bytes() for name in (paths.FEATURE_CATALOG, paths.FEATURE_PAGE)])
     assert written[0] == written[1]
     registry = json.loads(written[0][0])
     assert [f["used_by"] for f in registry["features"] if f["name"] in ("plan", "pace")] == [["c" * 64], []]

@@ -32,7 +32,7 @@ DERIVED = {"pace": "spend / (1 + months)", "fresh": 'plan == "pro"'}
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project's folder, which commands find."""
     monkeypatch.setenv("LIFECYCLE_ROOT", str(tmp_path))
-    monkeypatch.delenv("LIFECYCLE_STORE_URL", raising=False)
+    monkeypatch.delenv("LIFECYCLE_FEATURE_STORE", raising=False)
     return tmp_path
 
 
@@ -63,7 +63,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
 def backend(request: pytest.FixtureRequest, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     if request.param == "redis":
         with start_redis(root / "redis") as url:
-            monkeypatch.setenv("LIFECYCLE_STORE_URL", url)
+            monkeypatch.setenv("LIFECYCLE_FEATURE_STORE", url)
             yield url
     else:
         yield ""
@@ -221,12 +221,12 @@ def test_a_failure_leaves_what_is_there(
     run(capsys)
     before = (root / paths.ONLINE_ROWS).read_bytes()
     write_offline(root, customers.assign(months=1))
-    monkeypatch.setenv("LIFECYCLE_STORE_URL", "redis://:s3cret@127.0.0.1:1/0")
+    monkeypatch.setenv("LIFECYCLE_FEATURE_STORE", "redis://:s3cret@127.0.0.1:1/0")
     status, told = run(capsys)
     assert status == 1 and "redis://127.0.0.1:1/0 cannot be filled" in told and "s3cret" not in told
     assert (root / paths.ONLINE_ROWS).read_bytes() == before
     assert {path.name for path in (root / paths.ONLINE_ROWS).parent.iterdir()} == {"rows.db", ".lock"}
-    monkeypatch.delenv("LIFECYCLE_STORE_URL")
+    monkeypatch.delenv("LIFECYCLE_FEATURE_STORE")
     assert open_store(project).get_features(1)["months"] == customers["months"][1]
 
 

@@ -189,8 +189,8 @@ def test_effects_are_partial_dependence() -> None:
         response_method="predict_proba",
         method="brute",
     )
-    np.testing.assert_allclose(effect["level"], expected["average"][0])
-    np.testing.assert_allclose(effect["mean"], effect["level"] - effect["level"].mean())
+    np.testing.assert_allclose(effect["category"], expected["average"][0])
+    np.testing.assert_allclose(effect["mean"], effect["category"] - effect["category"].mean())
     assert (effect["low"] <= effect["mean"]).all() and (effect["mean"] <= effect["high"]).all()
 
 

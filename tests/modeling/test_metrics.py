@@ -38,7 +38,7 @@ def expect(target: Array, probability: Array, threshold: float = 0.3) -> dict[st
         "precision": reference.precision_score(target, called),
         "recall": reference.recall_score(target, called),
         "f1": reference.f1_score(target, called),
-        "called": called.mean(),
+        "predicted_positive": called.mean(),
         "cost": (fp * 1.0 + fn * 3.0) / len(target),
         "brier": reference.brier_score_loss(target, probability),
         "log_loss": reference.log_loss(target, probability),
@@ -246,13 +246,13 @@ def test_newcombe_auc_bounds_solve_their_equation() -> None:
 def test_slices_are_measured_as_tables_of_their_own() -> None:
     target, probability = draw(600)
     levels = pd.Series(np.random.default_rng(3).choice(["a", "b", "ü c"], 600))
-    table = metrics.measure_slices(target, probability, levels, 0.3).set_index("level")
+    table = metrics.measure_slices(target, probability, levels, 0.3).set_index("category")
     assert list(table.index) == ["a", "b", "ü c"]
     for level, row in table.iterrows():
         part = (levels == level).to_numpy()
         expected = expect(target[part], probability[part])
         assert row["rows"] == part.sum() and row["positives"] == target[part].sum()
-        for name in ("roc_auc", "precision", "recall", "called"):
+        for name in ("roc_auc", "precision", "recall", "predicted_positive"):
             assert row[name] == pytest.approx(expected[name]), name
             assert row[f"{name}_low"] < row[name] < row[f"{name}_high"]
         negatives = part & (target == 0)
@@ -269,7 +269,7 @@ def test_a_slice_planted_to_be_bad_is_found_bad() -> None:
     rng = np.random.default_rng(0)
     target, group = rng.integers(0, 2, 2000), pd.Series(np.where(np.arange(2000) % 4, "fine", "broken"))
     signal = np.where(group == "fine", target, rng.integers(0, 2, 2000))
-    table = metrics.measure_slices(target, 0.3 * signal + 0.7 * rng.random(2000), group, 0.5).set_index("level")
+    table = metrics.measure_slices(target, 0.3 * signal + 0.7 * rng.random(2000), group, 0.5).set_index("category")
     assert table.loc["broken", "roc_auc_high"] < 0.6
     assert table.loc["fine", "roc_auc_low"] > 0.7
 

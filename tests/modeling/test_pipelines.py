@@ -16,7 +16,7 @@ def fit(family: str, table: pd.DataFrame, declaration: dict, rows: slice = slice
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("missing", ["impute", "level", "keep"])
+@pytest.mark.parametrize("missing", ["impute", "category", "keep"])
 def test_families_learn_and_take_what_serving_brings(customers: pd.DataFrame, family: str, missing: str) -> None:
     contract = make_contract(
         spend={"missing": missing, "outliers": "clip"}, plan={"missing": missing, "nullable": True}

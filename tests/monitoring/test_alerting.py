@@ -386,7 +386,7 @@ def test_every_panel_of_the_dashboard_has_numbers(
         def use_server() -> None:
             """What callers do: predictions, truths, an entity, a refused value."""
             identity = json.loads(server.ask("/predict", json.dumps(ROW).encode())[2])["request_id"]
-            truth = {"request_id": identity, "truth": "yes"}
+            truth = {"request_id": identity, "label": "yes"}
             assert server.ask("/feedback", json.dumps(truth).encode())[0] == 200
             assert server.ask("/predict", b'{"entity_id": 1}')[0] == 200
             assert server.ask("/predict", json.dumps({**ROW, "months": -1}).encode())[0] == 422

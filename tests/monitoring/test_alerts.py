@@ -11,15 +11,15 @@ from scipy.stats import norm
 
 from lifecycle.monitoring.alerts import (
     SEVERITIES,
+    describe_decay,
+    describe_drift_text,
+    describe_label_shift,
+    describe_volume,
     find_onset,
     find_worst,
     grade,
     guess_unit,
     sort_alerts,
-    tell_decay,
-    tell_drift,
-    tell_label,
-    tell_volume,
 )
 from lifecycle.monitoring.drift import MULTIVARIATE, PREDICTION, judge_windows
 from lifecycle.monitoring.reference import Kind, count_window, sketch_reference
@@ -44,7 +44,7 @@ def ring(
     tables = judge_windows(reference, counted, false_alarms=0.01, min_rows=100, min_psi=min_psi)
     names = [f"w{number}" for number in range(len(windows))]
     shares = weights if weights is not None else {name: 1 / len(kinds) for name in kinds}
-    return [tell_drift(tables, place, names, shares, units or {}) for place in range(len(windows))]
+    return [describe_drift_text(tables, place, names, shares, units or {}) for place in range(len(windows))]
 
 
 def ring_once(before: Any, now: Any, kind: Kind = "numeric", name: str = "x", **more: Any) -> Record:
@@ -179,7 +179,7 @@ def test_a_small_step_away_from_zero_is_no_change_of_unit() -> None:
 # --- values that go, levels that come
 
 
-@pytest.mark.parametrize("kind", ["numeric", "levels"])
+@pytest.mark.parametrize("kind", ["numeric", "categories"])
 @pytest.mark.parametrize(("share", "severity"), [(0.06, "look"), (0.3, "act"), (1.0, "act")])
 def test_values_that_go_missing_are_told_with_both_shares(kind: Kind, share: float, severity: str) -> None:
     values = spread(1000) if kind == "numeric" else np.array(["a", "b"] * 500)
@@ -195,11 +195,11 @@ def test_a_light_column_that_goes_missing_is_worth_a_look() -> None:
     assert (alert["kind"], alert["severity"]) == ("missing", "look")
 
 
-@pytest.mark.parametrize("kind", ["numeric", "levels"])
+@pytest.mark.parametrize("kind", ["numeric", "categories"])
 @pytest.mark.parametrize("gone", [True, False], ids=["goes", "comes"])
 def test_the_last_values_of_a_nearly_empty_column_are_told_without_a_mean_of_nothing(kind: Kind, gone: bool) -> None:
     rare, never = pd.Series([1.0] * 40 + [None] * 960, dtype=object), pd.Series([None] * 1000, dtype=object)
-    if kind == "levels":
+    if kind == "categories":
         rare = rare.map({1.0: "a"})
     alert = ring_once(*((rare, never) if gone else (never, rare)), kind)
     assert is_sentence(alert["message"]), alert["message"]
@@ -210,32 +210,32 @@ def test_the_last_values_of_a_nearly_empty_column_are_told_without_a_mean_of_not
 
 def test_new_and_lost_levels_are_named() -> None:
     before = ["a"] * 600 + ["b"] * 300 + ["c"] * 100
-    new = ring_once(before, ["a"] * 300 + ["b"] * 150 + ["c"] * 50 + ["it's new"] * 15, "levels")
-    assert (new["kind"], new["severity"]) == ("level", "look")
+    new = ring_once(before, ["a"] * 300 + ["b"] * 150 + ["c"] * 50 + ["it's new"] * 15, "categories")
+    assert (new["kind"], new["severity"]) == ("category", "look")
     assert 'has levels that it never had: "it\'s new"' in new["message"] and is_sentence(new["message"])
-    lost = ring_once(before, ["a"] * 300 + ["c"] * 150, "levels")
-    assert lost["kind"] == "level" and "has lost the levels 'b'" in lost["message"] and is_sentence(lost["message"])
-    many = ring_once(before, [*before, *[f"n{number}" for number in range(5) for _ in range(40)]], "levels")
+    lost = ring_once(before, ["a"] * 300 + ["c"] * 150, "categories")
+    assert lost["kind"] == "category" and "has lost the levels 'b'" in lost["message"] and is_sentence(lost["message"])
+    many = ring_once(before, [*before, *[f"n{number}" for number in range(5) for _ in range(40)]], "categories")
     assert "'n0', 'n1', 'n2' and more" in many["message"]
 
 
 def test_a_new_level_of_a_light_column_is_still_worth_a_look() -> None:
-    alert = ring_once(["a"] * 900, ["a"] * 400 + ["b"] * 100, "levels", weights={"x": 0.0})
+    alert = ring_once(["a"] * 900, ["a"] * 400 + ["b"] * 100, "categories", weights={"x": 0.0})
     assert alert["severity"] == "look"
 
 
 def test_another_mix_of_levels_is_told_with_its_distance() -> None:
-    alert = ring_once(["a"] * 500 + ["b"] * 500, ["a"] * 450 + ["b"] * 50, "levels")
+    alert = ring_once(["a"] * 500 + ["b"] * 500, ["a"] * 450 + ["b"] * 50, "categories")
     assert alert["kind"] == "column" and alert["severity"] == "act"
     assert re.search(r"has another mix of levels, 0\.\d\d apart", alert["message"]) and is_sentence(alert["message"])
 
 
 @pytest.mark.parametrize("name", ["monthly charges", "größe ☃", "a.b", "100%", "{x}", "it's", "名前", "x" * 300])
-@pytest.mark.parametrize("level", ["ü ☃", "a, b", "line\nbreak", "'quoted'", "", "None"])
-def test_odd_names_stay_in_their_sentence(name: str, level: str) -> None:
-    alert = ring_once(["a"] * 900, ["a"] * 400 + [level] * 300, "levels", name=name)
+@pytest.mark.parametrize("category", ["ü ☃", "a, b", "line\nbreak", "'quoted'", "", "None"])
+def test_odd_names_stay_in_their_sentence(name: str, category: str) -> None:
+    alert = ring_once(["a"] * 900, ["a"] * 400 + [category] * 300, "categories", name=name)
     assert alert["column"] == name and alert["message"].startswith(f"{name} has levels")
-    assert repr(level) in alert["message"] and "\n" not in alert["message"] and alert["message"].endswith(".")
+    assert repr(category) in alert["message"] and "\n" not in alert["message"] and alert["message"].endswith(".")
 
 
 # --- all together
@@ -314,7 +314,7 @@ def decayed(**residuals: float) -> Record:
     ],
 )
 def test_decay_is_told_with_what_it_is(row: Record, severity: str, words: list[str]) -> None:
-    alert = tell_decay(row, "w2", "w4", BRIER)
+    alert = describe_decay(row, "w2", "w4", BRIER)
     assert (alert["kind"], alert["since"], alert["window"], alert["severity"]) == ("decay", "w2", "w4", severity)
     for word in [*words, "since w2", "1,234 truths"]:
         assert word in alert["message"], alert["message"]
@@ -328,7 +328,7 @@ def test_decay_is_told_with_what_it_is(row: Record, severity: str, words: list[s
 )
 def test_decay_as_small_as_the_parameters_allow_is_told_too(row: Record) -> None:
     """monitor.min_effect may be 0: what is found then is said, and no sentence is left without its middle."""
-    message = tell_decay(row, "w2", "w4", BRIER)["message"]
+    message = describe_decay(row, "w2", "w4", BRIER)["message"]
     assert is_sentence(message) and re.search(r"\d\.\d{3}", message), message
 
 
@@ -338,7 +338,7 @@ def test_decay_as_small_as_the_parameters_allow_is_told_too(row: Record) -> None
      (float("nan"), float("nan"), None)],
 )  # fmt: skip
 def test_a_share_of_positives_that_moved_is_told(rate: float, p: float, severity: str | None) -> None:
-    alert = tell_label(rate, 0.3, p, "w4", 0.01)
+    alert = describe_label_shift(rate, 0.3, p, "w4", 0.01)
     assert (alert and alert["severity"]) == severity
     if alert is not None:
         assert ("has risen" in alert["message"]) == (rate > 0.3)
@@ -355,7 +355,7 @@ def test_a_share_of_positives_that_moved_is_told(rate: float, p: float, severity
     ],
 )  # fmt: skip
 def test_a_volume_that_halved_or_doubled_is_told(rates: list[float], verb: str | None) -> None:
-    alert = tell_volume(rates, [f"w{number}" for number in range(len(rates))])
+    alert = describe_volume(rates, [f"w{number}" for number in range(len(rates))])
     assert (alert is not None) == (verb is not None)
     if alert is not None:
         assert (alert["kind"], alert["severity"], alert["window"]) == ("volume", "look", f"w{len(rates) - 1}")
@@ -365,8 +365,8 @@ def test_a_volume_that_halved_or_doubled_is_told(rates: list[float], verb: str |
 def test_every_alert_has_the_same_keys() -> None:
     keys = {"kind", "column", "since", "window", "severity", "message", "psi", "weight"}
     told: list[Any] = [
-        ring_once(spread(1500), spread(600, 65)), tell_decay(decayed(brier=0.1), "w0", "w0", BRIER),
-        tell_label(0.9, 0.1, 1e-9, "w0", 0.01), tell_volume([9, 9, 9, 1], ["a", "b", "c", "d"]),
+        ring_once(spread(1500), spread(600, 65)), describe_decay(decayed(brier=0.1), "w0", "w0", BRIER),
+        describe_label_shift(0.9, 0.1, 1e-9, "w0", 0.01), describe_volume([9, 9, 9, 1], ["a", "b", "c", "d"]),
     ]  # fmt: skip
     for alert in told:
         assert set(alert) == keys and alert["severity"] in SEVERITIES

@@ -48,7 +48,7 @@ def measure(truth: Array, p: Array) -> dict[str, float]:
         "brier": reference.brier_score_loss(truth, p),
         "log_loss": reference.log_loss(truth, np.clip(p, 1e-15, 1 - 1e-15)),
         "cost": (fp + 3 * fn) / len(truth),
-        "called": called.mean(),
+        "predicted_positive": called.mean(),
     }
 
 

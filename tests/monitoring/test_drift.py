@@ -57,7 +57,7 @@ def draw_columns(rng: np.random.Generator, rows: int, shift: float = 0.0) -> pd.
     })  # fmt: skip
 
 
-COLUMNS: dict[str, Kind] = {"a": "numeric", "b": "numeric", "c": "numeric", "d": "levels", "e": "numeric"}
+COLUMNS: dict[str, Kind] = {"a": "numeric", "b": "numeric", "c": "numeric", "d": "categories", "e": "numeric"}
 
 
 # --- against scipy, on the rows themselves
@@ -110,14 +110,14 @@ def test_pearsons_test_is_scipys(cells: list[tuple[int, int]]) -> None:
     smallest = table.sum(axis=0).min() * table.sum(axis=1).min() / table.sum()
     expected = stats.chi2_contingency(table, correction=False).pvalue
     if smallest >= 5:
-        assert drift.test_cells(*table) == pytest.approx(expected, rel=1e-9, abs=1e-300)
+        assert drift.cells_pvalue(*table) == pytest.approx(expected, rel=1e-9, abs=1e-300)
 
 
 @given(st.integers(0, 6), st.integers(1, 400), st.integers(0, 6), st.integers(1, 400))
 @settings(max_examples=60, deadline=None)
 def test_few_missing_values_are_judged_by_fishers_test(gone: int, there: int, gone_now: int, there_now: int) -> None:
     table = np.array([[gone, there], [gone_now, there_now]])
-    found = drift.test_missing(gone, there, gone_now, there_now)
+    found = drift.missing_pvalue(gone, there, gone_now, there_now)
     if gone + gone_now == 0:
         assert np.isnan(found)
         return
@@ -133,7 +133,7 @@ def test_few_missing_values_are_judged_by_fishers_test(gone: int, there: int, go
 @pytest.mark.parametrize(("fresh", "rows", "later"), [(1, 1000, 100), (3, 50, 40), (40, 10, 40), (5, 1e6, 1e5)])
 def test_the_chance_that_a_level_came_only_now_is_hypergeometric(fresh: int, rows: int, later: int) -> None:
     expected = stats.hypergeom.pmf(fresh, int(rows + later), fresh, int(later))
-    assert drift.test_new(fresh, rows, later) == pytest.approx(expected, rel=1e-6)
+    assert drift.new_category_pvalue(fresh, rows, later) == pytest.approx(expected, rel=1e-6)
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=8))
@@ -151,7 +151,7 @@ def test_the_jensen_shannon_distance_of_a_column_is_that_of_its_shares() -> None
     shares = [
         pd.Series(side).value_counts(normalize=True).reindex(list("abcd"), fill_value=0) for side in (before, now)
     ]
-    row = compare(before, now, "levels")
+    row = compare(before, now, "categories")
     assert row["distance"] == pytest.approx(jensenshannon(*shares, base=2))
     assert row["new"] == ("d",) and row["vanished"] == ()
 
@@ -161,7 +161,7 @@ def test_means_are_compared_by_welch() -> None:
     one, other = rng.normal(0, 1, 4000), rng.normal(0.05, 3, 3000)
     expected = stats.ttest_ind(one, other, equal_var=False).pvalue
     variance = one.var(ddof=1) / len(one) + other.var(ddof=1) / len(other)
-    assert drift.test_means(other.mean() - one.mean(), variance) == pytest.approx(expected, rel=1e-2)
+    assert drift.means_pvalue(other.mean() - one.mean(), variance) == pytest.approx(expected, rel=1e-2)
     row = compare(one, other)
     assert row["mean"] == pytest.approx(other.mean()) and row["mean_before"] == pytest.approx(one.mean())
 
@@ -180,7 +180,7 @@ def test_no_input_gives_a_warning_or_a_number_that_is_none(before: pd.DataFrame,
         assert ((values >= 0) & (values <= 1)).all(), (name, values)
     assert (table["psi"].dropna() >= 0).all() and np.isfinite(table["psi"].dropna()).all()
     assert (table.loc[table["kind"] != "multivariate", "distance"].dropna() >= 0).all()
-    assert (table.loc[table["kind"] == "levels", "distance"].dropna() <= 1).all()
+    assert (table.loc[table["kind"] == "categories", "distance"].dropna() <= 1).all()
     windows = [count_window(now, reference)] * 2
     for judged in judge_windows(reference, windows, false_alarms=0.01, min_rows=1, min_psi=0.01):
         assert (judged is None) == (len(now) == 0)
@@ -208,11 +208,11 @@ PLAIN = {"a constant before", "another constant", "all missing now", "all missin
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("kind", ["numeric", "levels"])
+@pytest.mark.parametrize("kind", ["numeric", "categories"])
 @pytest.mark.parametrize("case", sorted(DEGENERATE))
 def test_degenerate_columns_are_judged_without_a_trap(case: str, kind: Kind) -> None:
     sides = [pd.Series(side, dtype="float64").astype(object) for side in DEGENERATE[case]]
-    if kind == "levels":
+    if kind == "categories":
         sides = [side.map(lambda value: "neg" if value < 0 else "pos" if value < 3 else str(value), na_action="ignore")
                  for side in sides]  # fmt: skip
     before, now = (pd.DataFrame({"x": side}) for side in sides)
@@ -234,7 +234,7 @@ def test_the_order_of_rows_and_the_names_of_levels_do_not_matter() -> None:
     rng = np.random.default_rng(6)
     before, now = (pd.Series(rng.choice(list("abcde"), rows)) for rows in (900, 400))
     renamed = dict(zip("abcde", ["zz", "1", "ü", "", "b"], strict=True))
-    one, other = compare(before, now, "levels"), compare(before.map(renamed), now.map(renamed), "levels")
+    one, other = compare(before, now, "categories"), compare(before.map(renamed), now.map(renamed), "categories")
     numbers, shuffled = compare(SOME, SOME[:200] + 0.1), compare(SOME[::-1], rng.permutation(SOME[:200] + 0.1))
     for mine, its in ((one, other), (numbers, shuffled)):
         for name in ("p", "psi", "distance"):
@@ -256,7 +256,7 @@ def test_the_further_a_column_moves_the_larger_the_measures() -> None:
     rng = np.random.default_rng(8)
     before, now = rng.normal(size=3000), rng.normal(size=1500)
     moved = [compare(before, now + shift) for shift in (0.0, 0.2, 0.5, 1.0, 2.0)]
-    mixed = [compare(["a"] * 700 + ["b"] * 300, ["a"] * (700 - more) + ["b"] * (300 + more), "levels")
+    mixed = [compare(["a"] * 700 + ["b"] * 300, ["a"] * (700 - more) + ["b"] * (300 + more), "categories")
              for more in (0, 50, 150, 300, 600)]  # fmt: skip
     for rows in (moved, mixed):
         for name in ("psi", "distance"):
@@ -313,7 +313,7 @@ QUIET: dict[str, tuple[Draw, Kind]] = {
     "skewed": (lambda rng, rows: rng.lognormal(0, 1, rows), "numeric"),
     "whole": (lambda rng, rows: rng.integers(0, 8, rows), "numeric"),
     "with gaps": (lambda rng, rows: np.where(rng.random(rows) < 0.05, np.nan, rng.normal(size=rows)), "numeric"),
-    "levels": (lambda rng, rows: rng.choice(4, rows, p=[0.6, 0.25, 0.1, 0.05]), "levels"),
+    "categories": (lambda rng, rows: rng.choice(4, rows, p=[0.6, 0.25, 0.1, 0.05]), "categories"),
 }
 
 
@@ -332,7 +332,7 @@ def test_under_no_shift_p_values_are_about_uniform(case: str) -> None:
         (lambda rng, rows: rng.lognormal(0, 1.5, rows), "numeric"),
         (lambda rng, rows: (rng.random(rows) < 0.003).astype(float), "numeric"),
         (lambda rng, rows: (rng.random(rows) < 0.01).astype(float), "numeric"),
-        (lambda rng, rows: np.where(rng.random(rows) < 3e-4, 2, rng.integers(0, 2, rows)), "levels"),
+        (lambda rng, rows: np.where(rng.random(rows) < 3e-4, 2, rng.integers(0, 2, rows)), "categories"),
     ],
     ids=["a long tail", "a rare number", "a less rare number", "a rare level"],
 )
@@ -453,13 +453,13 @@ def test_a_constant_column_lends_no_other_its_certainty() -> None:
 
 def test_levels_come_and_go() -> None:
     before = ["a"] * 500 + ["b"] * 300 + ["c"] * 5
-    row = compare(before, ["a"] * 300 + ["d"] * 40 + ["e"] * 60, "levels")
+    row = compare(before, ["a"] * 300 + ["d"] * 40 + ["e"] * 60, "categories")
     assert row["new"] == ("e", "d") and row["vanished"] == ("b",), "c was too rare to be missed"
     assert row["p"] < 1e-10
 
 
 def test_sketched_levels_are_judged_as_counted_ones() -> None:
-    reference = {"rows": 100, "columns": {"x": {"kind": "levels", "missing": 0, "levels": {"a": 50, "b": 50}, "other": 0}},
+    reference = {"rows": 100, "columns": {"x": {"kind": "categories", "missing": 0, "categories": {"a": 50, "b": 50}, "other": 0}},
                  "components": None}  # fmt: skip
     row = compare_window(reference, Counts(100, {"x": Levels({"a": 50, "b": 50}, 0)}, (0, 0.0, 0.0))).iloc[0]
     assert row["psi"] == 0 and row["p"] > 0.9

@@ -41,7 +41,7 @@ def test_a_reference_is_plain_json_and_counts_the_same_after_a_journey(before: p
     assert read == reference
     agree(count_window(now, read), count_window(now, reference))
     for name, sketch in read["columns"].items():
-        inside = sum(sketch["counts"]) if sketch["kind"] == "numeric" else sum(sketch["levels"].values())
+        inside = sum(sketch["counts"]) if sketch["kind"] == "numeric" else sum(sketch["categories"].values())
         assert inside + sketch.get("other", 0) + sketch["missing"] == len(before), name
 
 
@@ -141,16 +141,16 @@ def test_a_category_that_no_row_has_is_no_level() -> None:
     """Parquet keeps the categories of a column, used or not."""
     values = pd.Series(pd.Categorical(["a", "b", "a"], categories=["a", "b", "c"]))
     assert count_levels(values).counts == {"a": 2, "b": 1}
-    assert sketch_column(values, "levels")["levels"] == {"a": 2, "b": 1}
+    assert sketch_column(values, "categories")["categories"] == {"a": 2, "b": 1}
 
 
 def test_the_commonest_levels_are_kept_apart_and_the_rest_is_one() -> None:
     names = [f"level {number}" for number in range(LEVELS + 200)]
     often = pd.Series([name for place, name in enumerate(names) for _ in range(3 if place % 2 else 1)])
-    sketch = sketch_column(often, "levels")
-    assert len(sketch["levels"]) == LEVELS and set(names[1::2]) <= set(sketch["levels"])
-    assert sum(sketch["levels"].values()) + sketch["other"] == len(often)
-    reference = sketch_reference(pd.DataFrame({"x": often}), {"x": "levels"})
+    sketch = sketch_column(often, "categories")
+    assert len(sketch["categories"]) == LEVELS and set(names[1::2]) <= set(sketch["categories"])
+    assert sum(sketch["categories"].values()) + sketch["other"] == len(often)
+    reference = sketch_reference(pd.DataFrame({"x": often}), {"x": "categories"})
     row = compare_window(reference, count_window(pd.DataFrame({"x": often}), reference)).iloc[0]
     assert row["psi"] == pytest.approx(0, abs=1e-9) and row["distance"] == pytest.approx(0, abs=1e-9)
     assert row["new"] == () and row["vanished"] == () and row["p"] > 0.5
@@ -168,7 +168,7 @@ def test_a_window_read_in_parts_is_judged_as_one_read_whole() -> None:
             "w": rng.choice(["a", "b", None], rows),
         })  # fmt: skip
 
-    kinds: dict[str, Kind] = {"x": "numeric", "y": "numeric", "n": "numeric", "w": "levels"}
+    kinds: dict[str, Kind] = {"x": "numeric", "y": "numeric", "n": "numeric", "w": "categories"}
     reference = sketch_reference(draw(2000), kinds)
     assert reference["components"] is not None
     window = draw(900)

@@ -13,7 +13,7 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import load_params, read_yaml
 from lifecycle.core.paths import Project, find_root, open_project
 from lifecycle.pipeline.runner import STAGES, name_notebook
-from lifecycle.pipeline.workspaces import link_path, start_root, use_root, write_yaml
+from lifecycle.pipeline.workspaces import create_workspace, enter_workspace, link_path, write_yaml
 
 NAME = ".lifecycle/elsewhere"
 WORDS = ["Yes", "no", "on", "Off", "null", "~", "", "2026-01", "2026-01-31", "1e3", "1_000", "012", "0x1f", "1:30", ".5",
@@ -32,7 +32,7 @@ def test_a_block_works_in_its_root_and_leaves_the_environment_as_it_was(
     monkeypatch.setenv("LIFECYCLE_A", "before")
     monkeypatch.delenv("LIFECYCLE_B", raising=False)
     before = dict(os.environ)
-    with use_root(tmp_path, {"LIFECYCLE_A": "within", "LIFECYCLE_B": "new"}):
+    with enter_workspace(tmp_path, {"LIFECYCLE_A": "within", "LIFECYCLE_B": "new"}):
         assert find_root() == tmp_path and open_project(write=True).output == tmp_path
         assert (os.environ["LIFECYCLE_A"], os.environ["LIFECYCLE_B"]) == ("within", "new")
     assert dict(os.environ) == before
@@ -50,7 +50,7 @@ def test_also_after_an_exception(
     before = dict(os.environ)
 
     def fail() -> None:
-        with use_root(tmp_path, {"LIFECYCLE_B": "new"}):
+        with enter_workspace(tmp_path, {"LIFECYCLE_B": "new"}):
             raise failure
 
     with pytest.raises(failure):
@@ -63,8 +63,8 @@ def test_roots_may_be_used_within_one_another(tmp_path: Path, monkeypatch: pytes
     before = Path.cwd()
     for name in "ab":
         (tmp_path / name).mkdir()
-    with use_root(tmp_path / "a"):
-        with use_root(tmp_path / "b"):
+    with enter_workspace(tmp_path / "a"):
+        with enter_workspace(tmp_path / "b"):
             assert os.environ[paths.ROOT_VARIABLE].endswith("b") and Path.cwd() == tmp_path / "b"
         assert os.environ[paths.ROOT_VARIABLE].endswith("a") and Path.cwd() == tmp_path / "a"
     assert paths.ROOT_VARIABLE not in os.environ and Path.cwd() == before
@@ -74,7 +74,7 @@ def test_a_root_has_what_a_stage_needs_and_nothing_that_was_built(place: Project
     built = place.write(paths.RAW_TABLE)
     built.write_text("built")
     (place.root / "notebooks/.hidden").write_text("scratch")
-    root = start_root(place, NAME, {})
+    root = create_workspace(place, NAME, {})
     assert root == place.root / NAME
     assert load_params(root / paths.PARAMS) == load_params(place.root / paths.PARAMS)
     assert (root / paths.CONTRACT).read_bytes() == (place.root / paths.CONTRACT).read_bytes()
@@ -96,7 +96,7 @@ def test_changed_keys_are_changed_and_no_others(place: Project) -> None:
         "monitor": {"rehearsals": "", "log": "/a b/ü: #1"},
     }
     before = (place.root / paths.PARAMS).read_bytes()
-    found = load_params(start_root(place, NAME, changes) / paths.PARAMS).model_dump(by_alias=True)
+    found = load_params(create_workspace(place, NAME, changes) / paths.PARAMS).model_dump(by_alias=True)
     expected = load_params(place.root / paths.PARAMS).model_dump(by_alias=True)
     for section, values in changes.items():
         expected[section] |= values
@@ -106,7 +106,7 @@ def test_changed_keys_are_changed_and_no_others(place: Project) -> None:
 
 def test_params_keep_their_meaning_on_the_way(place: Project) -> None:
     """`Yes` stays a word and "2026-01" no date, in whatever version of YAML one is used to."""
-    root = start_root(place, NAME, {"explain": {"intended_use": "Yes"}})
+    root = create_workspace(place, NAME, {"explain": {"intended_use": "Yes"}})
     params = read_yaml(root / paths.PARAMS)
     assert params["simulate"]["first"] == "2026-01" and params["explain"]["intended_use"] == "Yes"
     assert params == read_yaml(place.root / paths.PARAMS) | {
@@ -135,30 +135,30 @@ def test_plain_values_come_back_from_yaml_as_they_were(tmp_path: Path, value: An
 def test_a_root_is_begun_anew_and_what_it_links_to_stays(place: Project) -> None:
     kept = place.write("models/releases/a/bundle/plan.json")
     kept.write_text("{}")
-    root = start_root(place, NAME, {})
+    root = create_workspace(place, NAME, {})
     link_path(place.root / "models/releases/a", root / "models/candidate")
     link_path(kept, root / "deep/down/plan.json")
     assert (
         (root / "models/candidate/bundle/plan.json").read_text() == "{}" == (root / "deep/down/plan.json").read_text()
     )
     (root / "left over").touch()
-    again = start_root(place, NAME, {})
+    again = create_workspace(place, NAME, {})
     assert again == root and not (root / "left over").exists() and not (root / "models").exists()
     assert kept.read_text() == "{}"
 
 
 def test_a_project_without_a_lock_has_roots_too(place: Project) -> None:
     (place.root / paths.LOCK).unlink()
-    assert not (start_root(place, NAME, {}) / paths.LOCK).exists()
+    assert not (create_workspace(place, NAME, {}) / paths.LOCK).exists()
 
 
 def test_a_project_without_params_is_told_so(place: Project) -> None:
     (place.root / paths.PARAMS).unlink()
     with pytest.raises(ProjectError, match=r"params\.yaml"):
-        start_root(place, NAME, {})
+        create_workspace(place, NAME, {})
 
 
 def test_a_root_of_a_session_by_hand_is_in_its_scratch_folder(place: Project) -> None:
     by_hand = Project(place.root, place.root / paths.SCRATCH)
-    assert start_root(by_hand, NAME, {}) == place.root / paths.SCRATCH / NAME
+    assert create_workspace(by_hand, NAME, {}) == place.root / paths.SCRATCH / NAME
     assert not (place.root / NAME).exists()

@@ -41,7 +41,7 @@ def predict(name: str, features: dict[str, Any] | None = None, at: datetime = NO
 
 
 def confirm(name: str, at: datetime = NOON) -> dict[str, Any]:
-    return {"kind": "feedback", "id": name, "at": stamp(at), "truth": "yes"}
+    return {"kind": "feedback", "id": name, "at": stamp(at), "label": "yes"}
 
 
 def write(folder: Path, records: list[dict[str, Any]]) -> None:
@@ -156,7 +156,7 @@ def test_segments_become_a_file_a_kind_and_day(tmp_path: Path) -> None:
     assert read_predictions(tmp_path, "shadow").to_pylist() == [
         {"id": "a", "at": NOON, "model": "ba9876543210", "probability": 0.75}
     ]
-    assert read_predictions(tmp_path, "feedback").to_pylist() == [{"id": "a", "at": NOON, "truth": "yes"}]
+    assert read_predictions(tmp_path, "feedback").to_pylist() == [{"id": "a", "at": NOON, "label": "yes"}]
     modes = {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_file()}
     folders = {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*") if path.is_dir()}
     assert (modes, folders) == ({0o600}, {0o700})
@@ -270,7 +270,7 @@ import os, signal, sys
 from pathlib import Path
 from lifecycle.prediction_log.writer import PredictionLog
 log = PredictionLog(Path(sys.argv[1]), flush_seconds=0.01)
-log.append({"kind": "feedback", "id": "a", "at": 1, "truth": "yes"})
+log.append({"kind": "feedback", "id": "a", "at": 1, "label": "yes"})
 while not log.written:
     pass
 os.kill(os.getpid(), signal.SIGKILL)

@@ -31,7 +31,7 @@ VALUES = st.one_of(
 
 
 def tell(number: int) -> dict[str, Any]:
-    return {"kind": "feedback", "id": str(number), "at": number, "truth": "yes"}
+    return {"kind": "feedback", "id": str(number), "at": number, "label": "yes"}
 
 
 def find(folder: Path) -> list[Path]:
@@ -92,12 +92,12 @@ def test_lines_can_be_searched_and_are_written_while_the_log_is_open(
     tmp_path: Path, keep: Callable[..., PredictionLog]
 ) -> None:
     log = keep(tmp_path)
-    log.append({**tell(1), "truth": "a\nb ☃"})
+    log.append({**tell(1), "label": "a\nb ☃"})
     wait(lambda: log.written)
     (path,) = find(tmp_path)
     assert path.suffix == ".open"
     (line,) = path.read_text(encoding="utf-8").splitlines()
-    assert re.fullmatch(r'[0-9a-f]{8} \{"kind":"feedback","id":"1","at":1,"truth":"a\\nb ☃"\}', line)
+    assert re.fullmatch(r'[0-9a-f]{8} \{"kind":"feedback","id":"1","at":1,"label":"a\\nb ☃"\}', line)
     assert log.state() == {"written": 1, "dropped": 0, "errors": 0, "waiting": 0, "healthy": True, "problem": ""}
 
 
@@ -362,7 +362,7 @@ import json, resource, sys, time
 from pathlib import Path
 from lifecycle.prediction_log.writer import PredictionLog
 def tell(number):
-    return {"kind": "feedback", "id": str(number), "at": number, "truth": "yes"}
+    return {"kind": "feedback", "id": str(number), "at": number, "label": "yes"}
 """
 
 LIMITED = """

@@ -101,7 +101,7 @@ def test_what_changes_with_a_column_may_be_named_too() -> None:
         [(plan, senior, months) for plan in ("basic", "pro") for senior in (0, 1) for months in (1, 2, 3)],
         columns=["plan", "senior", "months"],
     ).assign(spend=lambda frame: np.where(frame["plan"] == "pro", 9.0, 5.0), left="no")
-    scenario = {**QUIET, "kind": "mix", "column": "plan", "level": "pro", "factor": 2.0}
+    scenario = {**QUIET, "kind": "mix", "column": "plan", "category": "pro", "factor": 2.0}
     setting = make_setting(table)
     assert find_changed(setting, scenario) == {MULTIVARIATE, "plan", "spend"}
     assert find_changed(setting, {**scenario, "factor": 1.01}) == {MULTIVARIATE}

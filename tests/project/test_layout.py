@@ -35,6 +35,10 @@ def list_modules(checkout: Path) -> list[Path]:
     return sorted(path for path in (checkout / SOURCE).rglob("*.py") if path.name != "__init__.py")
 
 
+def _is_imports(code: str) -> bool:
+    return all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.parse(code).body)
+
+
 def read_package(path: Path, checkout: Path) -> str:
     """The package of a module below src/lifecycle."""
     return path.relative_to(checkout / SOURCE).parts[0]
@@ -171,7 +175,7 @@ def test_notebooks_compose_and_nothing_more(checkout: Path, stage: str) -> None:
             assert not cell["outputs"] and cell["execution_count"] is None
             assert not any(isinstance(node, (ast.FunctionDef, ast.ClassDef)) for node in ast.walk(ast.parse(source)))
             if "parameters" not in cell["metadata"].get("tags", []):
-                assert len(source.splitlines()) <= 20, source
+                assert len(source.splitlines()) <= 20 or _is_imports(source), source
         else:
             assert not re.search(r"\d+\.\d+|\d{3,}", source.replace("95", "")), f"a number in prose: {source}"
     ids = [cell["id"] for cell in cells]

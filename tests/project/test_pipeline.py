@@ -127,7 +127,7 @@ def test_promotion_and_then_only_the_comparison_runs_again(built: Path) -> None:
 
 @pytest.mark.parametrize(
     ("old", "new", "first"),
-    [("max_effects: 6", "max_effects: 5", "explain"), ("max_levels: 12", "max_levels: 11", "explore")],
+    [("max_effects: 6", "max_effects: 5", "explain"), ("max_categories: 12", "max_categories: 11", "explore")],
 )
 def test_one_key_reruns_its_stage_and_what_follows(built: Path, old: str, new: str, first: str) -> None:
     params = built / "params.yaml"
@@ -317,7 +317,7 @@ def test_a_year_is_played_as_scripted_and_twice_with_the_same_bytes(live: Path, 
         done = run(root, "lifecycle", "play")
         assert done.returncode == 0, done.stdout + done.stderr
         assert (root / "models/champion.json").read_bytes() == before
-        pages.append([(root / name).read_bytes() for name in ("reports/play.json", "reports/play.html")])
+        pages.append([(root / name).read_bytes() for name in ("reports/replay.json", "reports/replay.html")])
     assert pages[0] == pages[1]
     months = {month["month"]: month for month in json.loads(pages[0][0])["months"]}
     assert [month for month in months if months[month]["severity"] == "quiet"][:3] == ["2026-01", "2026-02", "2026-03"]

@@ -383,7 +383,7 @@ def test_an_undo_that_fails_is_made_up_for(past: tuple[Project, list[str]], monk
 KILL = """
 import os, signal, sys
 from pathlib import Path
-from lifecycle.modeling import registry
+from lifecycle.promotion import registry
 from lifecycle.core.paths import Project
 root, step, command, *arguments = sys.argv[1:]
 original = getattr(registry, step)

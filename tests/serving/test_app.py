@@ -258,14 +258,14 @@ def test_the_log_holds_what_was_answered(server: ServerProcess, project: tuple[P
     before = now()
     answers = [*predict(server, rows)["predictions"], predict(server)]
     after = now()
-    (told,) = json.loads(tell(server, [{"request_id": answers[0]["request_id"], "truth": "no"}], "/feedback")[2])
+    (told,) = json.loads(tell(server, [{"request_id": answers[0]["request_id"], "label": "no"}], "/feedback")[2])
 
     def read(kind: str) -> dict[str, Record]:
         table = read_predictions(project[0] / paths.PREDICTIONS, kind)
         return {record["id"]: record for record in table.to_pylist()}
 
     wait(lambda: told["request_id"] in read("feedback"))
-    assert read("feedback")[told["request_id"]]["truth"] == "no"
+    assert read("feedback")[told["request_id"]]["label"] == "no"
     logged = read("prediction")
     for row, answer in zip([*rows, ROW], answers, strict=True):
         record = logged[answer["request_id"]]
@@ -285,13 +285,13 @@ def test_a_truth_is_taken_and_counted_once(
 ) -> None:
     model = champion["model"][:12]
     first, second, third = (predict(server)["request_id"] for _ in range(3))  # each predicts yes
-    status, _, body = tell(server, {"request_id": first, "truth": "yes"}, "/feedback")
+    status, _, body = tell(server, {"request_id": first, "label": "yes"}, "/feedback")
     assert (status, json.loads(body)) == (200, {"request_id": first, "correct": True})
     truths = [
-        {"request_id": first, "truth": "yes"},
-        {"request_id": second, "truth": "no"},
-        {"request_id": second, "truth": "no"},
-        {"request_id": third, "truth": "yes"},
+        {"request_id": first, "label": "yes"},
+        {"request_id": second, "label": "no"},
+        {"request_id": second, "label": "no"},
+        {"request_id": third, "label": "yes"},
     ]
     status, _, body = tell(server, truths, "/feedback")
     expected = [(first, True), (second, False), (second, False), (third, True)]
@@ -305,32 +305,32 @@ def test_a_truth_is_taken_and_counted_once(
 
 
 @pytest.mark.parametrize(
-    ("truth", "words"),
+    ("label", "words"),
     [
-        ({"request_id": "no id", "truth": "no"}, ["request_id: 'no id' is no id that this service gave"]),
-        ({"request_id": "é" * 40, "truth": "no"}, ["is no id that this service gave"]),
-        ({"request_id": "A" * 40, "truth": "no"}, ["is no id that this service gave"]),
-        ({"request_id": "A" * 101, "truth": "no"}, ["request_id: got 'AAA", "expected"]),
-        ({"truth": "maybe"}, ["truth: got 'maybe', expected one of 'no', 'yes'"]),
-        ({"truth": True}, ["truth: got true, expected one of 'no', 'yes'"]),
-        ({"truth": 1}, ["truth: got 1, expected one of"]),
-        ({"truth": float("nan")}, ["truth: got NaN, expected one of"]),
-        ({"truth": "y" * 5000}, ["truth: got 'yyy", "expected one of"]),
-        ({"truth": 10**4000}, ["truth: got 1000", "expected one of"]),
-        ({"truth": None}, ["truth: got null, expected"]),
-        ({"truth": ["no"]}, ["truth: got list of 1, expected"]),
-        ({"request_id": 7, "truth": "no"}, ["request_id: got 7, expected"]),
-        ({"request_id": "A" * 40}, ["truth: got nothing, expected"]),
-        ({"truth": "no", "when": "now"}, ["when: got 'now', expected no such field"]),
+        ({"request_id": "no id", "label": "no"}, ["request_id: 'no id' is no id that this service gave"]),
+        ({"request_id": "é" * 40, "label": "no"}, ["is no id that this service gave"]),
+        ({"request_id": "A" * 40, "label": "no"}, ["is no id that this service gave"]),
+        ({"request_id": "A" * 101, "label": "no"}, ["request_id: got 'AAA", "expected"]),
+        ({"label": "maybe"}, ["label: got 'maybe', expected one of 'no', 'yes'"]),
+        ({"label": True}, ["label: got true, expected one of 'no', 'yes'"]),
+        ({"label": 1}, ["label: got 1, expected one of"]),
+        ({"label": float("nan")}, ["label: got NaN, expected one of"]),
+        ({"label": "y" * 5000}, ["label: got 'yyy", "expected one of"]),
+        ({"label": 10**4000}, ["label: got 1000", "expected one of"]),
+        ({"label": None}, ["label: got null, expected"]),
+        ({"label": ["no"]}, ["label: got list of 1, expected"]),
+        ({"request_id": 7, "label": "no"}, ["request_id: got 7, expected"]),
+        ({"request_id": "A" * 40}, ["label: got nothing, expected"]),
+        ({"label": "no", "when": "now"}, ["when: got 'now', expected no such field"]),
     ],
     ids=lambda value: repr(value)[:30],
 )
 def test_a_wrong_truth_is_refused_and_counts_nothing(
-    server: ServerProcess, champion: Record, count: Callable[..., float], truth: Record, words: list[str]
+    server: ServerProcess, champion: Record, count: Callable[..., float], label: Record, words: list[str]
 ) -> None:
     """Alone, or in a list: all of its truths are taken or none."""
-    good = {"request_id": predict(server)["request_id"], "truth": "no"}
-    wrong = truth if "request_id" in truth else {"request_id": good["request_id"], **truth}
+    good = {"request_id": predict(server)["request_id"], "label": "no"}
+    wrong = label if "request_id" in label else {"request_id": good["request_id"], **label}
     check_problem(tell(server, wrong, "/feedback"), 422, *words)
     check_problem(tell(server, [good, wrong], "/feedback"), 422, *words)
     assert count("model_feedback_total", "false", champion["model"][:12]) == 0
@@ -338,12 +338,12 @@ def test_a_wrong_truth_is_refused_and_counts_nothing(
 
 def test_the_id_of_another_service_is_refused(server: ServerProcess, champion: Record) -> None:
     foreign = Signer(b"another key").sign(now(), champion["model"][:12], True)
-    check_problem(tell(server, {"request_id": foreign, "truth": "no"}, "/feedback"), 422, foreign, "is no id")
+    check_problem(tell(server, {"request_id": foreign, "label": "no"}, "/feedback"), 422, foreign, "is no id")
 
 
 @pytest.mark.parametrize("separator", [b"", b",", b"\n", b"]["])
 def test_two_truths_are_no_one(server: ServerProcess, separator: bytes) -> None:
-    truth = json.dumps({"request_id": predict(server)["request_id"], "truth": "no"}).encode()
+    truth = json.dumps({"request_id": predict(server)["request_id"], "label": "no"}).encode()
     check_problem(server.ask("/feedback", truth + separator + truth), 400, "The body is not JSON")
 
 
@@ -956,7 +956,7 @@ def check_log(server: ServerProcess, planted: list[str]) -> list[Record]:
         wait(lambda: sum('"/model"' in line for line in server.errors) > told)
     records = [json.loads(line) for line in server.errors]
     for record in records:
-        assert record.keys() >= {"at", "level", "message", "pid"}
+        assert record.keys() >= {"at", "category", "message", "pid"}
         assert not any(word in str(record) for word in planted), record
     return records
 
@@ -967,8 +967,8 @@ def test_the_log_is_json_and_tells_no_value_of_a_request(server: ServerProcess) 
         tell(server, {**ROW, "plan": word}),
         tell(server, {**ROW, word: 1}),
         tell(server, {**ROW, "months": word}, f"/predict?explain={word}"),
-        tell(server, {"request_id": word, "truth": "no"}, "/feedback"),
-        tell(server, {"request_id": predict(server)["request_id"], "truth": word}, "/feedback"),
+        tell(server, {"request_id": word, "label": "no"}, "/feedback"),
+        tell(server, {"request_id": predict(server)["request_id"], "label": word}, "/feedback"),
         server.ask("/predict", f'{{"plan": "{word}'.encode()),
         server.ask("/predict", BODY, {"X-Name": word}),
         server.ask("/predict", BODY, {"Content-Type": word}),
@@ -1068,7 +1068,7 @@ def test_the_metrics_of_workers_are_their_sum_and_outlive_them(tmp_path: Path) -
         assert len(before) == 2
         answers = ask_all(server, 120)
         for answer in answers[:10]:
-            tell(server, {"request_id": answer["request_id"], "truth": "yes"}, "/feedback")
+            tell(server, {"request_id": answer["request_id"], "label": "yes"}, "/feedback")
         server.ask("/nowhere")
         totals = select_totals(server)
         assert sum(value for key, value in totals.items() if key[0] == "model_predictions_total") == 120

@@ -191,7 +191,7 @@ def test_a_manifest_that_is_wrong_is_refused(folder: Path, change: Change, said:
 @pytest.mark.parametrize(
     ("name", "change", "said"),
     [
-        *(("plan.json", drop(key), key) for key in ("features", "numbers", "levels", "order", "model", "calibration")),
+        *(("plan.json", drop(key), key) for key in ("features", "numbers", "categories", "order", "model", "calibration")),
         *(("plan.json", drop("numbers", key), key) for key in ("names", "low", "high", "fill", "mean", "scale", "marks")),
         ("plan.json", put([]), "TypeError"),
         ("plan.json", put([1.0, 2.0], "model", "coefficients"), "ValueError"),
@@ -297,7 +297,7 @@ def test_a_writer_that_is_killed_leaves_a_whole_bundle_or_none(folder: Path) -> 
         put([10.0, None, None], "numbers", "high"),
         put(1.000001, "numbers", "scale", 1),
         put("spend / (2 + months)", "features", 2, "expression"),
-        put({"basic": 1, "plus": 0, "pro": 2}, "levels", 0, "codes"),
+        put({"basic": 1, "plus": 0, "pro": 2}, "categories", 0, "codes"),
         put({"kind": "sigmoid", "slope": 1.00001, "intercept": 0.0}, "calibration"),
     ],
 )

@@ -70,22 +70,22 @@ def test_every_treatment_of_a_column_is_compiled(customers: pd.DataFrame, family
     rng = np.random.default_rng(1)
     contract, made = {}, {}
     left = (customers["left"] == "yes").to_numpy()
-    kinds = {"number": "numeric", "clipped": "numeric", "flag": "boolean", "level": "categorical"}
-    for kind, missing, gaps in product([*kinds, "constant"], ("impute", "level", "keep"), ("no", "some", "only")):
+    kinds = {"number": "numeric", "clipped": "numeric", "flag": "boolean", "category": "categorical"}
+    for kind, missing, gaps in product([*kinds, "constant"], ("impute", "category", "keep"), ("no", "some", "only")):
         signal = left + rng.normal(size=300)
         values = {
             "number": signal, "clipped": signal**5, "constant": np.full(300, 5.0),
-            "flag": np.where(signal > 0.5, "on", "off"), "level": np.where(signal > 0.5, "high", "low"),
+            "flag": np.where(signal > 0.5, "on", "off"), "category": np.where(signal > 0.5, "high", "low"),
         }[kind]  # fmt: skip
         name = f"{kind}_{missing}_{gaps}"
         if name in ("clipped_impute_only", "clipped_level_only", "clipped_keep_only") or (
-            family == "hist_boosting" and missing == "keep" and gaps == "only" and kind != "level"
+            family == "hist_boosting" and missing == "keep" and gaps == "only" and kind != "category"
         ):
             continue  # nothing to learn a fence from; scikit-learn refuses to bin nothing
         share = {"no": 0.0, "some": 0.2, "only": 1.0}[gaps]
         made[name] = pd.Series(values).mask(rng.random(300) < share)
         contract[name] = {
-            "role": kinds.get(kind, "numeric"), "dtype": "string" if kind in ("flag", "level") else "float64",
+            "role": kinds.get(kind, "numeric"), "dtype": "string" if kind in ("flag", "category") else "float64",
             "missing": missing, "nullable": True, "outliers": "clip" if kind == "clipped" else "keep",
             "values": ["off", "on"] if kind == "flag" else None,
         }  # fmt: skip
@@ -123,7 +123,7 @@ LEVELS: dict[
 }
 
 
-@pytest.mark.parametrize("missing", ["impute", "level"])
+@pytest.mark.parametrize("missing", ["impute", "category"])
 def test_rare_unknown_and_absent_levels_are_compiled(customers: pd.DataFrame, missing: str) -> None:
     column = {"role": "categorical", "dtype": "string", "nullable": True, "missing": missing}
     contract = make_contract(**dict.fromkeys(LEVELS, column))
@@ -132,9 +132,9 @@ def test_rare_unknown_and_absent_levels_are_compiled(customers: pd.DataFrame, mi
         frame[name] = pd.Series(spread(counts, len(frame)), dtype="str")
     words = ["basic", "plus", "a", "b", "pro", "never seen", "", "nan", "None", None]
     plan = compare(frame, contract, "logistic", [{name: word} for name in LEVELS for word in words])
-    widths = {level["name"]: level["width"] for level in plan["levels"]}
+    widths = {level["name"]: level["width"] for level in plan["categories"]}
     assert {name: widths[name] for name in LEVELS} == {
-        name: width[missing == "level"] for name, (_, width) in LEVELS.items()
+        name: width[missing == "category"] for name, (_, width) in LEVELS.items()
     }
 
 
@@ -150,7 +150,7 @@ def test_rare_unknown_and_absent_levels_are_compiled(customers: pd.DataFrame, mi
 def test_levels_of_any_dtype_are_found(customers: pd.DataFrame, dtype: str, values: list[Any]) -> None:
     """A level is a word to the encoder: 1, 1.0 and true must be the same words in training and in a request."""
     column = {"role": "categorical", "dtype": dtype, "nullable": True}
-    contract = make_contract(free=column, listed={**column, "values": values}, gaps={**column, "missing": "level"})
+    contract = make_contract(free=column, listed={**column, "values": values}, gaps={**column, "missing": "category"})
     picked = pd.Series(np.array(values)[np.arange(300) % len(values)], dtype=dtype)
     frame = customers.sort_values("left", ignore_index=True).assign(
         free=picked,
@@ -158,7 +158,7 @@ def test_levels_of_any_dtype_are_found(customers: pd.DataFrame, dtype: str, valu
         gaps=picked.astype(DTYPES[dtype]).mask(customers["id"] % 5 == 0),
     )
     plan = compare(frame, contract, "logistic", [{name: None} for name in ("free", "listed", "gaps")])
-    assert {len(level["codes"]) for level in plan["levels"] if level["name"] != "plan"} == {len(values)}
+    assert {len(level["codes"]) for level in plan["categories"] if level["name"] != "plan"} == {len(values)}
 
 
 @pytest.mark.parametrize("kind", ["numeric", "categorical", "boolean"])

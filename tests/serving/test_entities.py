@@ -171,7 +171,7 @@ def test_without_a_store_such_a_request_is_refused_in_a_sentence(tmp_path: Path)
     with start_server(make_root(tmp_path), **QUICK) as server:
         status, problem = predict(server, {"entity_id": 1})
         assert (status, problem["detail"]) == (
-            422, "entity_id: rows name no entity here: LIFECYCLE_SERVE_STORE names no feature store.",
+            422, "entity_id: rows name no entity here: LIFECYCLE_FEATURE_STORE names no feature store.",
         )  # fmt: skip
         assert "Entity" not in json.loads(server.ask("/openapi.json")[2])["components"]["schemas"]
         assert b"feature_store" not in server.ask("/metrics")[2]
@@ -206,4 +206,4 @@ def test_an_address_that_is_none_stops_the_server_without_its_password(tmp_path:
     with pytest.raises(ProjectError, match="is no address") as error, start_server(make_root(tmp_path), store=url):
         pass
     assert "s3cret" not in str(error.value)
-    assert "s3cret" not in repr(read_settings({"LIFECYCLE_SERVE_STORE": url}))
+    assert "s3cret" not in repr(read_settings({"LIFECYCLE_FEATURE_STORE": url}))

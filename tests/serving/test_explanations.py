@@ -54,7 +54,7 @@ def make_bundle() -> Bundle:
             describe("plan") | {"kind": "categorical"},
         ],
         "numbers": make_numbers("months", "spend", "pace") | {"fill": [12.0, 50.0, 50.0]},
-        "levels": [{**levels, "start": 0}], "order": [0, 1, 2, 3, 4, 5],
+        "categories": [{**levels, "start": 0}], "order": [0, 1, 2, 3, 4, 5],
         "model": {"kind": "linear", "coefficients": [-0.04, 0.01, 0.02, 0.8, 0.1, -0.6], "intercept": 0.0},
         "calibration": {"kind": "none"},
     }  # fmt: skip
@@ -62,7 +62,7 @@ def make_bundle() -> Bundle:
     return Bundle("0" * 64, MANIFEST, Schema(COLUMNS, 10), scorer, [], BACKGROUND)
 
 
-STEEP: Record = {"kind": "isotonic", "knots": [0.5 - 1e-5, 0.5 + 1e-5], "levels": [0.0, 1.0]}
+STEEP: Record = {"kind": "isotonic", "knots": [0.5 - 1e-5, 0.5 + 1e-5], "categories": [0.0, 1.0]}
 
 
 def make_sum(count: int, background: list[Record], weight: float, calibration: Record) -> Bundle:
@@ -73,7 +73,7 @@ def make_sum(count: int, background: list[Record], weight: float, calibration: R
     names = [f"x{number}" for number in range(count)]
     columns = [{**COLUMNS[1], "name": name, "min": None} for name in names]
     plan: Record = {
-        "features": [describe(name) for name in names], "numbers": make_numbers(*names), "levels": [],
+        "features": [describe(name) for name in names], "numbers": make_numbers(*names), "categories": [],
         "order": list(range(count)),
         "model": {"kind": "linear", "coefficients": [weight * (x - 2) for x in range(count)], "intercept": 0.0},
         "calibration": calibration,
@@ -160,7 +160,7 @@ def test_two_columns_share_what_they_do_together() -> None:
     columns = [{**COLUMNS[1], "name": name, "min": None} for name in ("x0", "x1")]
     plan: Record = {
         "features": [describe("both", "x0 * x1", ["x0", "x1"]), describe("x0")], "numbers": make_numbers("both", "x0"),
-        "levels": [], "order": [0, 1], "calibration": {"kind": "none"},
+        "categories": [], "order": [0, 1], "calibration": {"kind": "none"},
         "model": {"kind": "linear", "coefficients": [2.0, -1.0], "intercept": 0.5},
     }  # fmt: skip
     scorer = Scorer(plan, {"x0": "float64", "x1": "float64"}, None)

@@ -47,7 +47,7 @@ def change_golden(folder: Path) -> None:
 
 
 def drop_level(folder: Path) -> None:
-    rewrite_plan(folder, lambda plan: plan["levels"][0].pop("codes"))
+    rewrite_plan(folder, lambda plan: plan["categories"][0].pop("codes"))
 
 
 def seal(folder: Path) -> None:

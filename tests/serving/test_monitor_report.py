@@ -229,7 +229,7 @@ def test_findings_come_change_and_go_and_damage_leaves_the_last(
     monitor.write_text('{"format": 1, "model"')  # in place, as nobody should
     wait(lambda: any("stays as it was" in line for line in server.errors[warned:]))
     (record,) = [json.loads(line) for line in server.errors[warned:] if "stays as it was" in line]
-    assert record["level"] == "warning" and f"{monitor} is not JSON" in record["message"]
+    assert record["category"] == "warning" and f"{monitor} is not JSON" in record["message"]
     assert gauge(server) == gauges and ask(server) == (200, findings)
 
     write_findings(make_findings(model, severity="quiet", alerts=[]), monitor)

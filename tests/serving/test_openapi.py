@@ -166,14 +166,14 @@ def test_an_answer_has_one_of_two_forms(bundle: Bundle, change: Record, fits: bo
 
 
 @pytest.mark.parametrize(
-    ("truth", "fits"),
+    ("label", "fits"),
     [
-        ({"request_id": "x", "truth": "yes"}, True),
-        ([{"request_id": "x", "truth": "no"}], True),
-        ({"request_id": "x", "truth": "perhaps"}, False),
+        ({"request_id": "x", "label": "yes"}, True),
+        ([{"request_id": "x", "label": "no"}], True),
+        ({"request_id": "x", "label": "perhaps"}, False),
         ({"request_id": "x"}, False),
-        ({"request_id": 5, "truth": "yes"}, False),
-        ({"request_id": "x", "truth": "yes", "more": 1}, False),
+        ({"request_id": 5, "label": "yes"}, False),
+        ({"request_id": "x", "label": "yes", "more": 1}, False),
         ([], False),
     ],
 )

@@ -125,4 +125,4 @@ def test_ten_thousand_requests_to_the_champion_are_answered_as_documented(checko
         ends = list(pool.map(partial(send_requests, server.port, find_id(server)), jobs))
     assert [failure for _, failure in ends if failure] == []
     assert sum(sent for sent, _ in ends) == 10_000
-    assert not any('"level": "error"' in line for line in server.errors)
+    assert not any('"category": "error"' in line for line in server.errors)

@@ -61,7 +61,7 @@ def make_plan(*, fences: bool = True, curve: bool = False, **changes: Any) -> Re
             "mean": [35.0, 2.0, 0.0, 0.0, 1.0, 0.5, 6.5, 0.0], "scale": [20.0, 4.0, 1.0, 1.0, 8.0, 0.5, 3.0, 1.0],
             "marks": [{"column": 0, "mean": 0.1, "scale": 0.3}, {"column": 4, "mean": 0.2, "scale": 0.4}],
         },
-        "levels": [
+        "categories": [
             {"name": "plan", "codes": {"basic": 0, "plus": 1}, "missing": 2, "other": 3, "width": 4, "start": 0},
             {"name": "zone", "codes": {"1": 0, "-2": 1}, "missing": None, "other": None, "width": 2, "start": 4},
         ],
@@ -91,7 +91,7 @@ def build_columns(plan: Record, row: Record) -> list[float]:
             value = high
         block.append((value - numbers["mean"][place]) / numbers["scale"][place])
     block += [(float(gaps[mark["column"]]) - mark["mean"]) / mark["scale"] for mark in numbers["marks"]]
-    for level in plan["levels"]:
+    for level in plan["categories"]:
         value = row.get(level["name"])
         place = level["missing"] if value is None else level["codes"].get(str(value), level["other"])
         block += [float(place == column) for column in range(level["width"])]
@@ -141,7 +141,7 @@ PLANS = {
         model={**LINEAR, "coefficients": LINEAR["coefficients"][:14]},
     ),
     "underived": make_plan(
-        features=[describe("count"), describe("plan", "categorical")], levels=make_plan()["levels"][:1], order=[2, 0, 1, 4, 3],
+        features=[describe("count"), describe("plan", "categorical")], levels=make_plan()["categories"][:1], order=[2, 0, 1, 4, 3],
         numbers={"names": ["count"], "low": [None], "high": [None], "fill": [3.0], "mean": [1.0], "scale": [2.0], "marks": []},
         model={**LINEAR, "coefficients": [0.5, -0.5, 1.0, 0.25, 2.0]},
     ),
@@ -317,12 +317,12 @@ def test_isotonic_steps_are_joined_and_end_at_the_limit(log_odds: float) -> None
             share = (p - KNOTS[place]) / (KNOTS[place + 1] - KNOTS[place])
             expected = LEVELS[place] + share * (LEVELS[place + 1] - LEVELS[place])
     expected = min(max(expected, LIMIT), 1 - LIMIT)
-    found = calibrate({"kind": "isotonic", "knots": KNOTS, "levels": LEVELS}, log_odds)
+    found = calibrate({"kind": "isotonic", "knots": KNOTS, "categories": LEVELS}, log_odds)
     assert found == pytest.approx([expected] * 3, abs=1e-8)
 
 
 def test_one_isotonic_knot_is_a_constant() -> None:
-    assert calibrate({"kind": "isotonic", "knots": [0.5], "levels": [0.4]}, 3.0) == [0.4] * 3
+    assert calibrate({"kind": "isotonic", "knots": [0.5], "categories": [0.4]}, 3.0) == [0.4] * 3
 
 
 # --- trees
@@ -422,6 +422,6 @@ def test_a_forest_compares_in_float32(shares: bool, left: bool) -> None:
 
 def test_trees_are_calibrated_too() -> None:
     plan, scorer = make_trees(True)
-    plan = {**plan, "calibration": {"kind": "isotonic", "knots": [0.0, 1.0], "levels": [1.0, 0.0]}}
+    plan = {**plan, "calibration": {"kind": "isotonic", "knots": [0.0, 1.0], "categories": [1.0, 0.0]}}
     flipped = Scorer(plan, DTYPES, grow(shares=True))
     assert flipped.score_one(ROW) == pytest.approx(1 - scorer.score_one(ROW))

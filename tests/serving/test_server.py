@@ -284,7 +284,7 @@ def test_a_model_that_is_too_slow_is_given_up_rests_and_is_asked_again(root: Pat
         numbers["names"] += extra
         for key, value in (("low", None), ("high", None), ("fill", 0.0), ("mean", 0.0), ("scale", 1.0)):
             numbers[key] += [value] * len(extra)
-        plan["levels"][0]["start"] = 0
+        plan["categories"][0]["start"] = 0
         plan["order"] = [*range(len(numbers["names"]) + 3)]
         weights = plan["model"]["coefficients"]
         plan["model"]["coefficients"] = [*weights[:3], *[0.0] * len(extra), *weights[3:]]
@@ -419,7 +419,7 @@ def test_a_log_that_cannot_be_written_is_told_of_and_no_prediction_fails(root: P
     with start_server(root, log_folder=blocked, flush_seconds=0.05) as server:
         reply = predict(server)
         wait(lambda: read_metric(server, "prediction_log_healthy") == 0)
-        told = {"request_id": reply["request_id"], "truth": "yes"}
+        told = {"request_id": reply["request_id"], "label": "yes"}
         assert server.ask("/feedback", json.dumps(told).encode())[0] == 200
         assert any("only this process will know the request ids" in line for line in server.errors)
         assert not any("Traceback" in line for line in server.errors)

@@ -9,13 +9,13 @@ import pytest
 from lifecycle.core.errors import ProjectError
 from lifecycle.modeling.model import Model, load_model, save_model
 from lifecycle.modeling.pipelines import split_folds
-from lifecycle.serving.acceptance import count_crashes, prepare_root, put_under_load, start_server
+from lifecycle.serving.acceptance import count_crashes, prepare_workspace, put_under_load, start_server
 from lifecycle.serving.bundle import Bundle, load_bundle, write_bundle
 from lifecycle.serving.compiler import compile_model
 from lifecycle.stages import deploy, train
 from tests.support.contracts import make_contract, make_table
 
-CONTRACT = make_contract(plan={"nullable": True, "values": None}, spend={"missing": "level"})
+CONTRACT = make_contract(plan={"nullable": True, "values": None}, spend={"missing": "category"})
 DERIVED = {"pace": "spend / (1 + months)", "basic": '(plan == "basic") * months'}
 SETTINGS = {
     "logistic": {"C": 1.0, "knots": 4},
@@ -105,7 +105,7 @@ def test_a_damaged_bundle_is_refused_in_a_sentence(customers: pd.DataFrame, tmp_
 def test_the_running_server_is_put_through_its_paces(customers: pd.DataFrame, tmp_path: Path) -> None:
     model, bundle, table = build(customers, "logistic", "none", tmp_path)
     requests, expected = table["request"].tolist(), model.predict(table)
-    root = prepare_root(tmp_path / "root", tmp_path / "bundle", deploy.describe_champion(bundle))
+    root = prepare_workspace(tmp_path / "root", tmp_path / "bundle", deploy.describe_champion(bundle))
     with start_server(root) as server:
         checks = [deploy.check_golden(server, bundle), deploy.check_equality(server, requests, expected)]
         checks.append(deploy.check_odd_requests(count_crashes(server, requests, 200, 0), 200))

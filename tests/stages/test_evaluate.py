@@ -193,7 +193,7 @@ def test_slices_without_support_are_shown_but_not_judged(parts: tuple[pd.DataFra
     target, probability = test["left"].to_numpy(), np.linspace(0, 1, 100)
     slices = evaluate.choose_slices(test, declaration, 10)
     table = evaluate.measure_columns(target, probability, slices, 0.5, min_support=30, min_class=5)
-    sizes = {(row["column"], row["level"]): row["rows"] for row in table.to_dict("records")}
+    sizes = {(row["column"], row["category"]): row["rows"] for row in table.to_dict("records")}
     assert sizes["plan", "basic"] == (test["plan"] == "basic").sum() and sum(sizes.values()) == 200
     enough = (table["rows"] >= 30) & (np.minimum(table["positives"], table["rows"] - table["positives"]) >= 5)
     assert table["judged"].tolist() == enough.tolist() and not table["judged"].all()
@@ -208,13 +208,13 @@ def test_a_planted_gap_between_groups_is_found() -> None:
     caught = np.where(groups == "a", 0.9, 0.6)
     probability = np.where(target == 1, rng.random(4000) < caught, rng.random(4000) < 0.2).astype(float)
     records = {r["metric"]: r for r in evaluate.compare_groups(target, probability, {"who": groups}, 0.5, min_class=10)}
-    assert set(records) == {"rate", "recall", "false_alarms", "called"}
+    assert set(records) == {"rate", "recall", "false_alarms", "predicted_positive"}
     recall = records["recall"]
     assert (recall["gap"]["most"], recall["gap"]["least"]) == ("a", "b")
     assert recall["gap"]["low"] < 0.3 < recall["gap"]["high"] and recall["gap"]["low"] > 0.2
     assert records["false_alarms"]["gap"]["low"] < 0.0
     assert len(recall["groups"]) == 3  # the tiny one is shown, and not judged
-    truth = {group["level"]: group["value"] for group in recall["groups"]}
+    truth = {group["category"]: group["value"] for group in recall["groups"]}
     assert truth["a"] == pytest.approx(probability[(groups == "a") & (target == 1)].mean())
 
 
@@ -229,7 +229,7 @@ def test_groups_that_cannot_be_compared() -> None:
 def test_fairness_columns_become_groups(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
     train, test, declaration = parts
     contract = make_contract().model_copy(update={"fairness": ("senior", "months", "id")})
-    groups = evaluate.choose_groups(train, test, declaration, contract, max_levels=5)
+    groups = evaluate.choose_groups(train, test, declaration, contract, max_categories=5)
     assert groups["id"] is None
     assert groups["months"].nunique() == 4 and set(groups["senior"]) == {"0", "1"}
 
@@ -241,7 +241,7 @@ def test_a_protected_group_is_compared_on_the_same_rows() -> None:
     right, wrong = np.where(truth == 1, 0.9, 0.1), np.where(truth == 1, 0.4, 0.6)
     candidate, champion = np.where(group == "a", right, wrong), np.where(group == "a", wrong, right)
     records = evaluate.compare_protected(truth, candidate, champion, {"g": group, "gone": None}, 10, 200, 0)
-    assert [(record["level"], record["rows"], record["brier"]["value"] < 0) for record in records] == [
+    assert [(record["category"], record["rows"], record["brier"]["value"] < 0) for record in records] == [
         ("a", 200, True), ("b", 200, False)
     ]  # fmt: skip
     assert records[1]["brier"]["p"] < 0.05
@@ -266,11 +266,11 @@ def make_evaluation() -> dict[str, Any]:
         "chance": {"value": 0.01, "low": 0.0, "high": 0.02},
         "cv": {"train_mean": 0.83, "test_mean": 0.81, "gap": 0.02, "holdout": 0.8, "least": 0.78},
         "slices": [
-            {"column": "plan", "level": "pro", "rows": 90, "judged": True, "roc_auc": estimate(0.7)},
-            {"column": "plan", "level": "odd", "rows": 9, "judged": False, "roc_auc": estimate(0.1)},
+            {"column": "plan", "category": "pro", "rows": 90, "judged": True, "roc_auc": estimate(0.7)},
+            {"column": "plan", "category": "odd", "rows": 9, "judged": False, "roc_auc": estimate(0.1)},
         ],
         "fairness": [
-            {"column": "senior", "metric": "called", "groups": [1], "gap": {**estimate(0.9), **ends}},
+            {"column": "senior", "metric": "predicted_positive", "groups": [1], "gap": {**estimate(0.9), **ends}},
             {"column": "senior", "metric": "recall", "groups": [1], "gap": {**estimate(0.1), **ends}},
         ],
         "champion": {"relation": "comparable", "message": "Both learned from the same rows."},
@@ -279,7 +279,7 @@ def make_evaluation() -> dict[str, Any]:
             for name in ("prior", "logistic", "tutorial", "champion")
         ],
         "protected": [
-            {"column": "senior", "level": level, "rows": 90, "brier": estimate(-0.01)} for level in ("0", "1")
+            {"column": "senior", "category": level, "rows": 90, "brier": estimate(-0.01)} for level in ("0", "1")
         ],
     }  # fmt: skip
 

@@ -78,7 +78,7 @@ def test_derived_features_and_time_parts_are_counted_with_their_columns(
     found = explain_all(parts)
     assert set(found["importance"]["column"]) == {"when", "months", "spend", "plan", "senior"}
     assert found["importance"]["column"].iloc[0] in ("months", "plan")
-    assert "`young` (from `months`)" in explain.tell_derived(found["inputs"])
+    assert "`young` (from `months`)" in explain.describe_derived(found["inputs"])
     assert set(found["effects"]) == {"months", "spend", "plan", "senior"}  # a time has no effect of its own
 
 
@@ -129,19 +129,19 @@ def test_effects_in_words(values: list, mean: list[float], words: str) -> None:
 
 
 def test_values_as_a_reader_wants_them() -> None:
-    assert explain.tell_value("months", 7.0, {"kind": "numeric", "unit": "months"}) == "months = 7 months"
-    assert explain.tell_value("senior", 1.0, {"kind": "boolean", "values": ["young", "old"]}) == "senior = old"
-    assert explain.tell_value("plan", None, {"kind": "categorical"}) == "plan missing"
-    assert explain.tell_value("plan", "ü", None) == "plan = ü"
+    assert explain.format_value("months", 7.0, {"kind": "numeric", "unit": "months"}) == "months = 7 months"
+    assert explain.format_value("senior", 1.0, {"kind": "boolean", "values": ["young", "old"]}) == "senior = old"
+    assert explain.format_value("plan", None, {"kind": "categorical"}) == "plan missing"
+    assert explain.format_value("plan", "ü", None) == "plan = ü"
 
 
 def test_a_column_that_the_others_give_away_is_warned_of() -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.normal(size=500), "b": rng.normal(size=500), "c": rng.choice(["x", "y"], 500)})
     frame["sum"] = frame["a"] + frame["b"]
-    told = explain.tell_redundancy(["sum", "c"], frame, seed=0)
+    told = explain.describe_redundancy(["sum", "c"], frame, seed=0)
     assert "`sum` (100.0%)" in told and "`a`" not in told
-    assert explain.tell_redundancy(["a"], frame.drop(columns="sum"), seed=0) == ""
+    assert explain.describe_redundancy(["a"], frame.drop(columns="sum"), seed=0) == ""
 
 
 def test_another_models_evaluation_is_refused(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
@@ -163,7 +163,7 @@ def test_the_numbers_are_json_and_the_same_twice(
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     record = json.loads((tmp_path / "a").read_text())
     assert record["model"] == "c" * 64 and len(record["cases"]) == 3
-    assert "the two rankings agree" in explain.tell_agreement(found["importance"]).lower()
+    assert "the two rankings agree" in explain.describe_agreement(found["importance"]).lower()
     assert explain.tabulate_effects(found["effects"]).shape == (4, 2)
 
 

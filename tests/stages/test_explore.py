@@ -41,12 +41,12 @@ def test_rates_count_every_row_once(customers: pd.DataFrame) -> None:
     rates, positive = read_rates(customers)
     for _, part in rates.groupby("column"):
         assert part["rows"].sum() == 300 and part["positives"].sum() == positive.sum()
-    pro = rates.set_index(["column", "level"]).loc[("plan", "basic")]
+    pro = rates.set_index(["column", "category"]).loc[("plan", "basic")]
     assert pro["rate"] == (customers["left"] == "yes")[customers["plan"] == "basic"].mean()
     wilson = stats.binomtest(int(pro["positives"]), int(pro["rows"])).proportion_ci(method="wilson")
     assert (pro["low"], pro["high"]) == pytest.approx((wilson.low, wilson.high))
-    assert list(rates[rates["column"] == "plan"]["level"]) == ["basic", "plus", "other (1 level)"]
-    assert rates[rates["level"] == explore.MISSING]["column"].tolist() == ["spend"]
+    assert list(rates[rates["column"] == "plan"]["category"]) == ["basic", "plus", "other (1 level)"]
+    assert rates[rates["category"] == explore.MISSING]["column"].tolist() == ["spend"]
 
 
 def test_classes_with_the_positive_one_first(customers: pd.DataFrame) -> None:
@@ -59,13 +59,13 @@ def test_absence_that_goes_with_the_target_is_told_from_chance(customers: pd.Dat
     contract, left = make_contract(), customers["left"] == "yes"
     by_chance = explore.count_missing(customers, contract, left.to_numpy())
     assert by_chance["column"].tolist() == ["spend"] and by_chance["gap"].tolist() == [0]
-    assert "beyond chance" in explore.tell_missing(by_chance, 6)
+    assert "beyond chance" in explore.describe_missing(by_chance, 6)
     telling = customers.assign(spend=customers["spend"].where(~left | (customers["months"] > 20)))
     missing = explore.count_missing(telling, contract, left.to_numpy())
     assert missing["gap"].tolist() == [1]
     assert missing["positive_share"][0] == telling["spend"][left].isna().mean()
     assert missing["negative_share"][0] == telling["spend"][~left].isna().mean()
-    assert "goes with the target for `spend`" in explore.tell_missing(missing, 6)
+    assert "goes with the target for `spend`" in explore.describe_missing(missing, 6)
 
 
 def test_numbers_by_class(customers: pd.DataFrame) -> None:
@@ -76,7 +76,7 @@ def test_numbers_by_class(customers: pd.DataFrame) -> None:
     bins = explore.count_bins(customers, ["months", "spend"], left)
     assert bins[bins["column"] == "months"][["positives", "negatives"]].to_numpy().sum() == 300
     assert (bins[bins["column"] == "months"]["right"] % 1 == 0.5).all()
-    text = explore.tell_numbers(numbers.reset_index(), make_contract())
+    text = explore.describe_numbers_text(numbers.reset_index(), make_contract())
     assert f"the median of `months` is {customers['months'][left].median():.3g} months" in text
 
 
@@ -136,7 +136,7 @@ def test_a_large_table_is_sampled_by_the_seed(customers: pd.DataFrame, monkeypat
     assert len(sample) == 100 and sample.index.is_unique
     pd.testing.assert_frame_equal(sample, explore.sample_rows(customers, 1))
     ranked = pd.Series({"months": 0.4})
-    assert "100 of 300 rows" in explore.tell_ranking(ranked, ranked * 0, {"months": "numeric"}, "left", 300)
+    assert "100 of 300 rows" in explore.describe_ranking(ranked, ranked * 0, {"months": "numeric"}, "left", 300)
 
 
 def make_interacting(rows: int = 6000) -> tuple[pd.DataFrame, Contract]:
@@ -158,14 +158,14 @@ def test_drawn_pairs_are_the_strongest_and_share_no_column() -> None:
     assert significant[:3] == [{"a", "b"}, {"b", "c"}, {"c", "d"}]
     assert list(drawn) == [("b", "a"), ("d", "c")]
     cell = explore.find_cell(drawn["b", "a"])
-    text = explore.tell_pairs(found, drawn, contract)
+    text = explore.describe_pairs(found, drawn, contract)
     assert text.startswith(f"**{len(significant)} of 6 pairs interact") and f"the {cell['rows']:,} rows" in text
     assert explore.search_pairs(frame, contract, ranked, positive, 0)[1] == {}
 
 
 def test_a_trend_is_that_of_cochran_and_armitage() -> None:
     rows, hits = np.array([100, 150, 120, 90]), np.array([10, 30, 30, 28])
-    rates = pd.DataFrame({"level": list("abcd"), "rows": rows, "positives": hits})
+    rates = pd.DataFrame({"category": list("abcd"), "rows": rows, "positives": hits})
     slope, p = explore.measure_trend(rates)
     place = np.repeat(np.arange(4), rows)
     came = np.concatenate([np.arange(size) < hit for size, hit in zip(rows, hits, strict=True)])
@@ -177,21 +177,21 @@ def test_a_trend_is_that_of_cochran_and_armitage() -> None:
 def test_cohorts_of_what_the_contract_calls_a_duration(customers: pd.DataFrame) -> None:
     contract = make_contract()
     cohorts = explore.rate_levels(explore.cut_cohorts(customers, contract), (customers["left"] == "yes").to_numpy())
-    assert cohorts["column"].unique().tolist() == ["months"] and cohorts["level"][0] == "under 6"
-    text = explore.tell_cohorts(cohorts, contract)
+    assert cohorts["column"].unique().tolist() == ["months"] and cohorts["category"][0] == "under 6"
+    text = explore.describe_cohorts(cohorts, contract)
     assert "Along `months` the rate falls" in text and "`months` under 6 months" in text
     without = make_contract(months={"duration": False})
     assert explore.cut_cohorts(customers, without) == {}
-    assert "no cohorts" in explore.tell_cohorts(explore.rate_levels({}, np.zeros(0, dtype=bool)), without)
+    assert "no cohorts" in explore.describe_cohorts(explore.rate_levels({}, np.zeros(0, dtype=bool)), without)
 
 
 def test_sentences_speak_of_the_tables_own_words(customers: pd.DataFrame) -> None:
     contract = make_contract()
     rates, positive = read_rates(customers)
-    text = explore.tell_levels(rates[rates["column"] == "plan"], contract, positive.mean())
+    text = explore.describe_levels_text(rates[rates["column"] == "plan"], contract, positive.mean())
     basic = (customers["left"] == "yes")[customers["plan"] == "basic"].mean()
     assert text.startswith(f"**`left = yes` in {100 * basic:.1f}\u00a0% of rows with `plan = basic`**")
-    assert explore.tell_contrast(rates, "months", contract).count("`months`") == 2  # type: ignore[union-attr]
+    assert explore.describe_contrast(rates, "months", contract).count("`months`") == 2  # type: ignore[union-attr]
 
 
 def test_findings_without_any(customers: pd.DataFrame) -> None:
@@ -281,5 +281,5 @@ def test_the_notebook_takes_any_table(project: Path, checkout: Path, shape: str)
         assert findings == ["No column goes with the target beyond chance."]
     if shape == "time":
         assert any(finding.startswith("**Over time the rate rises**") for finding in findings)
-        assert names["trend"]["level"].iloc[[0, -1]].tolist() == ["2023-01", "2024-06"]
+        assert names["trend"]["category"].iloc[[0, -1]].tolist() == ["2023-01", "2024-06"]
     assert not (project / ".lifecycle/scratch/data").exists(), "exploring writes nothing"

@@ -136,7 +136,7 @@ def test_it_is_the_same_log_while_it_is_written_when_it_is_sealed_and_when_it_is
 
 def test_a_simulated_log_is_read_as_the_servers(tmp_path: Path, bundle: Bundle, reference: Record) -> None:
     pool = draw_truths(bundle, draw_rows(600, seed=9), seed=9)
-    calm = {"kind": "none", "column": "", "factor": 1.0, "share": 1.0, "level": "", "begin": 1}
+    calm = {"kind": "none", "column": "", "factor": 1.0, "share": 1.0, "category": "", "begin": 1}
     cents = {**calm, "kind": "scale", "column": "spend", "factor": 100.0, "begin": 3}
     records = []
     for month in (1, 2, 3):
@@ -156,11 +156,11 @@ def test_the_first_truth_stands_and_truths_of_nobody_are_none(
 ) -> None:
     frame = draw_rows(60, 0).assign(left="yes")
     records = make_records(bundle, frame, NEW_YEAR, days=5, wait=2)
-    later = [{**record, "at": record["at"] + DAY, "truth": "no"} for record in records if "truth" in record]
+    later = [{**record, "at": record["at"] + DAY, "label": "no"} for record in records if "label" in record]
     stray = [{**later[0], "id": "nobody's"}]
     found = watch(tmp_path, bundle, reference, [*later, *records, *later, *stray])
     (part,) = found.traffic
-    assert len(part.told) == 60 and part.told["truth"].tolist() == [1] * 60
+    assert len(part.told) == 60 and part.told["label"].tolist() == [1] * 60
     assert (part.told["told_at"] - part.told["at"] == timedelta(days=2)).all()
 
 
@@ -176,7 +176,7 @@ def test_other_models_and_degraded_answers_are_left_out(tmp_path: Path, bundle: 
     shadow = [
         {key: record[key] for key in ("id", "at", "model", "probability")} | {"kind": "shadow"} for record in before
     ]
-    truths = [{"kind": "feedback", "id": record["id"], "at": record["at"] + DAY, "truth": "yes"}
+    truths = [{"kind": "feedback", "id": record["id"], "at": record["at"] + DAY, "label": "yes"}
               for record in [*before, *prior, *silent]]  # fmt: skip
     alone = watch(tmp_path / "alone", bundle, reference, mine)
     found = watch(tmp_path / "all", bundle, reference, [*before, *prior, *silent, *shadow, *mine, *truths])
@@ -199,7 +199,7 @@ def test_the_log_of_a_running_server_is_read(tmp_path: Path) -> None:
     with start_server(tmp_path, flush_seconds=0.02) as server:
         _, _, body = server.ask("/predict", json.dumps(rows).encode())
         replies = json.loads(body)["predictions"]
-        truths = [{"request_id": reply["request_id"], "truth": "yes" if place % 2 else "no"}
+        truths = [{"request_id": reply["request_id"], "label": "yes" if place % 2 else "no"}
                   for place, reply in enumerate(replies)]  # fmt: skip
         assert server.ask("/feedback", json.dumps(truths).encode())[0] == 200
         _, _, body = server.ask("/predict", json.dumps({**rows[0], "months": 60}).encode())
@@ -213,7 +213,7 @@ def test_the_log_of_a_running_server_is_read(tmp_path: Path) -> None:
         assert sum(part.counts.rows for part in parts) == expected
         if expected > 1:
             told = pd.concat([part.told for part in parts])
-            assert len(told) == len(rows) and told["truth"].sum() == len(rows) // 2
+            assert len(told) == len(rows) and told["label"].sum() == len(rows) // 2
             given = np.concatenate([part.probability for part in parts])
             np.testing.assert_allclose(given, [reply["probability"] for reply in replies])
 
@@ -224,7 +224,7 @@ def test_the_log_of_a_running_server_is_read(tmp_path: Path) -> None:
 def test_a_log_that_holds_nothing_is_refused_in_a_sentence(tmp_path: Path, bundle: Bundle, reference: Record) -> None:
     with pytest.raises(ProjectError, match="holds no predictions: expected a prediction log"):
         monitor.list_windows(tmp_path, "month")
-    write_segment(tmp_path, [{"kind": "feedback", "id": "x", "at": to_micros(NEW_YEAR), "truth": "yes"}])
+    write_segment(tmp_path, [{"kind": "feedback", "id": "x", "at": to_micros(NEW_YEAR), "label": "yes"}])
     with pytest.raises(ProjectError, match="holds no predictions"):
         Watch(tmp_path, bundle, reference)
 
@@ -428,7 +428,7 @@ def test_a_share_of_positives_that_moved_with_the_rows_is_told(
     assert "label" in found.kinds[0] and "decay" not in found.kinds[0], "the relation is what it was"
 
 
-@pytest.mark.parametrize("name", ["model", "id", "at", "probability", "truth", "told_at", "degraded"])
+@pytest.mark.parametrize("name", ["model", "id", "at", "probability", "label", "told_at", "degraded"])
 def test_a_column_may_be_called_as_the_log_calls_its_own(
     tmp_path: Path, folder: Path, bundle: Bundle, reference: Record, name: str
 ) -> None:
@@ -450,8 +450,8 @@ def test_a_column_may_be_called_as_the_log_calls_its_own(
     )
     assert (part.counts.rows, len(part.told)) == (200, 200)
     assert part.counts.columns[name].present == 200
-    truths = {record["id"]: record["truth"] == "yes" for record in records if record["kind"] == "feedback"}
-    assert part.told["truth"].sum() == sum(truths.values())
+    truths = {record["id"]: record["label"] == "yes" for record in records if record["kind"] == "feedback"}
+    assert part.told["label"].sum() == sum(truths.values())
 
 
 def change(records: list[Record], **values: Any) -> list[Record]:
@@ -498,7 +498,7 @@ def test_groups_are_measured_on_all_truths_absent_levels_too(tmp_path: Path, bun
     found = watch(tmp_path, bundle, reference, records)
     assert monitor.choose_kept(FAIR, bundle) == ["plan"], "the id is no column of a request"
     groups = monitor.measure_groups(found.traffic, ["plan"], 0.5)
-    assert groups["rows"].sum() == 500 and {"basic", "plus", "pro"} < set(groups["level"]) and len(groups) == 4
+    assert groups["rows"].sum() == 500 and {"basic", "plus", "pro"} < set(groups["category"]) and len(groups) == 4
     shown = monitor.tabulate_groups(groups)
     assert shown.index.tolist()[0].startswith("plan = ") and len(shown) == 4
     assert monitor.measure_groups(found.traffic, [], 0.5).empty
@@ -510,11 +510,11 @@ def test_losses_come_in_the_order_of_their_truths(turned: Watch) -> None:
     assert len(losses) == sum(turned.truths) and losses["told_at"].is_monotonic_increasing
     assert losses["loss"].between(-1, 1).all()
     changes = detect_changes(losses["loss"])
-    told = monitor.tell_changes(losses, changes)
+    told = monitor.describe_changes(losses, changes)
     noticed = [losses["told_at"].iloc[place] for place in changes.values() if place is not None]
     assert noticed and min(noticed) > pd.Timestamp("2026-04-10", tz="UTC"), "the truths of April come ten days later"
     assert f"{min(noticed):%Y-%m-%d}" in told
-    quiet = monitor.tell_changes(losses.iloc[:0], {"adwin": None, "page_hinkley": None})
+    quiet = monitor.describe_changes(losses.iloc[:0], {"adwin": None, "page_hinkley": None})
     assert quiet == "The streaming detectors noticed no change of the loss in 0 truths."
 
 

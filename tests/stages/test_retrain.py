@@ -10,8 +10,8 @@ import pytest
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.tables import write_table
-from lifecycle.retraining import window
 from lifecycle.retraining.rules import compare_previous
+from lifecycle.retraining.window import AT as MOMENT
 from lifecycle.retraining.window import choose_columns, choose_rows, limit_rows, read_labelled
 from lifecycle.serving.bundle import Bundle, load_bundle
 from lifecycle.stages import retrain
@@ -120,8 +120,8 @@ def test_labelled_rows_are_the_logs_with_the_contracts_words(
 
 def test_rows_of_every_model_count_and_the_first_truth_stands(tmp_path: Path, bundle: Bundle) -> None:
     records = make_records(bundle, draw_rows(40, 0).assign(left="yes"), NEW_YEAR)
-    changed = [{**record, "truth": "no", "at": record["at"] + DAY} for record in records if "truth" in record]
-    strange = [{**record, "truth": "perhaps", "id": record["id"]} for record in records[1:2]]
+    changed = [{**record, "label": "no", "at": record["at"] + DAY} for record in records if "label" in record]
+    strange = [{**record, "label": "perhaps", "id": record["id"]} for record in records[1:2]]
     others = [{**record, "id": f"o{record['id']}", **({"model": "prior", "probability": None, "degraded": True}
                if record["kind"] == "prediction" else {})} for record in records]  # fmt: skip
     log = write_segment(tmp_path, [*changed, *records, *others])
@@ -149,7 +149,7 @@ def test_a_target_of_numbers_comes_back_as_numbers(tmp_path: Path, bundle: Bundl
     assert told["left"].tolist() == [0, 1] * 15 and told["left"].dtype == "int64"
 
 
-@pytest.mark.parametrize("name", ["model", "id", "at", "probability", "truth"])
+@pytest.mark.parametrize("name", ["model", "id", "at", "probability", "label"])
 def test_a_column_may_be_called_as_the_log_calls_its_own(tmp_path: Path, bundle: Bundle, name: str) -> None:
     """A table of cars has a model."""
     plan = {"role": "categorical", "dtype": "string", "values": ["basic", "plus", "pro"]}
@@ -302,7 +302,7 @@ def test_the_three_windows(
 def test_a_sliding_window_counts_its_own_rows_alone(labelled: pd.DataFrame) -> None:
     recent = limit_rows(labelled, AT, "sliding", 31)
     assert 0 < len(recent) < len(labelled)
-    assert recent[window.AT].min() > pd.Timestamp(AT) - pd.Timedelta(days=31)
+    assert recent[MOMENT].min() > pd.Timestamp(AT) - pd.Timedelta(days=31)
     assert len(limit_rows(labelled, AT, "all", 31)) == len(labelled)
 
 

@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import Scenario, load_params, parse_strictly
-from lifecycle.monitoring.scenarios import begin_month, check_scenario, draw_month, score_month, tell_scenario
+from lifecycle.monitoring.scenarios import begin_month, check_scenario, describe_scenario, draw_month, score_month
 from lifecycle.prediction_log.reader import read_predictions
 from lifecycle.serving.bundle import Bundle
 from lifecycle.stages import simulate
@@ -25,10 +25,10 @@ KINDS: dict[str, Record] = {
     "none": {"kind": "none"},
     "scale": {"kind": "scale", "column": "spend", "factor": 1.5},
     "tilt": {"kind": "tilt", "column": "months", "factor": 1.0},
-    "mix": {"kind": "mix", "column": "plan", "level": "pro", "factor": 3},
+    "mix": {"kind": "mix", "column": "plan", "category": "pro", "factor": 3},
     "prior": {"kind": "prior", "factor": 2},
     "reverse": {"kind": "reverse", "column": "months"},
-    "level": {"kind": "level", "column": "plan", "level": "Wallet", "share": 0.3},
+    "category": {"kind": "category", "column": "plan", "category": "Wallet", "share": 0.3},
     "missing": {"kind": "missing", "column": "spend", "share": 0.6},
     "volume": {"kind": "volume", "factor": 0.4},
 }
@@ -138,7 +138,7 @@ def test_reverse_turns_a_relation_round_and_leaves_the_distribution(pool: pd.Dat
 
 
 def test_a_level_comes_and_values_go_in_a_share_of_the_rows(pool: pd.DataFrame) -> None:
-    assert (draw(pool, "level")["plan"] == "Wallet").mean() == pytest.approx(0.3, abs=0.06)
+    assert (draw(pool, "category")["plan"] == "Wallet").mean() == pytest.approx(0.3, abs=0.06)
     calm, gone = draw(pool, "none")["spend"], draw(pool, "missing")["spend"]
     assert gone.isna().mean() == pytest.approx(0.6 + 0.4 * calm.isna().mean(), abs=0.06)
     assert (gone.dropna() == calm[gone.notna()]).all()
@@ -162,14 +162,14 @@ def test_volume_changes_how_many_rows_come(pool: pd.DataFrame) -> None:
         ({"kind": "tilt", "column": "plan"}, "tilt needs a column of numbers; plan is none"),
         ({"kind": "reverse", "column": "plan"}, "reverse needs a column of numbers"),
         ({"kind": "scale", "column": "plan"}, "scale needs a column of numbers"),
-        ({"kind": "mix", "column": "plan", "level": "gold"}, "level is 'gold', which plan does not have"),
+        ({"kind": "mix", "column": "plan", "category": "gold"}, "level is 'gold', which plan does not have"),
         ({"kind": "explode"}, "kind"),
         ({"kind": "none", "share": 1.5}, "share"),
         ({"kind": "none", "begin": 0}, "begin"),
-        ({"kind": "level", "column": "months", "level": "x"}, "months"),
+        ({"kind": "category", "column": "months", "category": "x"}, "months"),
         ({"kind": "missing", "column": "id"}, "column is 'id'"),
         ({"kind": "volume", "factor": -1}, "factor"),
-        ({"kind": "mix", "column": "plan", "level": "pro", "factor": -1}, "factor"),
+        ({"kind": "mix", "column": "plan", "category": "pro", "factor": -1}, "factor"),
         ({"kind": "prior", "factor": -2}, "factor"),
         ({"kind": "prior", "factor": float("nan")}, "factor"),
         ({"kind": "scale", "column": "spend", "factor": float("nan")}, "factor"),
@@ -248,7 +248,7 @@ def test_moments_are_in_their_month_and_ascend(bundle: Bundle, pool: pd.DataFram
     at = [record["at"] / 1e6 for record in records if record["kind"] == "prediction"]
     assert at == sorted(at) and len(set(at)) > 190
     assert start.timestamp() <= at[0] and at[-1] < (start + timedelta(days=31)).timestamp()
-    truths = {record["id"]: record["truth"] for record in records if record["kind"] == "feedback"}
+    truths = {record["id"]: record["label"] for record in records if record["kind"] == "feedback"}
     assert set(truths.values()) == {"no", "yes"}
 
 
@@ -316,6 +316,6 @@ def test_what_happened_is_told_beside_the_logs(bundle: Bundle, pool: pd.DataFram
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_kind_has_its_words(kind: str) -> None:
-    words = tell_scenario(make_scenario(**KINDS[kind]))
+    words = describe_scenario(make_scenario(**KINDS[kind]))
     assert words and KINDS[kind].get("column", "") in words
     assert ("30% of the rows" in words) == (KINDS[kind].get("share") == 0.3)

@@ -116,7 +116,7 @@ def test_the_best_is_the_best_complete_one() -> None:
     best = tune.choose_best(trials)
     assert (best["family"], best["settings"], best["pruned"]) == ("b", {"x": 2}, 1)
     assert best["families"] == {"b": 0.8, "a": 0.7}
-    assert tune.tell_families(best) == "Best of each family: b 0.8000, a 0.7000."
+    assert tune.describe_families(best) == "Best of each family: b 0.8000, a 0.7000."
 
 
 def test_importance_finds_the_setting_that_matters() -> None:

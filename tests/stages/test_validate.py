@@ -120,8 +120,8 @@ def test_a_clean_table_passes_every_check(clean: pd.DataFrame, reference: dict[s
     assert made["verdict"]["dropped"] == ["name"]
     assert "name" not in made["valid"]
     validate.require_passed(made["verdict"])
-    assert validate.say_quarantine(made["verdict"]) == "Every row keeps the contract: the quarantine is empty."
-    assert validate.say_outcome(made["verdict"]).startswith(
+    assert validate.describe_quarantine(made["verdict"]) == "Every row keeps the contract: the quarantine is empty."
+    assert validate.describe_outcome_text(made["verdict"]).startswith(
         "**300 valid rows** without `name` went to `data/validated/table"
     )
 
@@ -145,7 +145,7 @@ BREAKS: dict[str, Any] = {
     "gaps": lambda f: f.assign(when=f["when"] + pd.to_timedelta(np.where(f.index > 150, 60, 0), unit="D")),
     "zones": lambda f: change(f, "when", {5: "2024-01-01T05:00:00+00:00"}),
     "drift": lambda f: f.assign(months=f["months"] + 50),
-    "levels": lambda f: f.assign(senior=0),
+    "categories": lambda f: f.assign(senior=0),
     "association": lambda f: f.assign(spend=f["months"] * 2.0),
     "leakage": lambda f: f.assign(spend=np.where(f["left"] == "yes", 90.0, 10.0) + f["id"] / 100),
 }  # fmt: skip
@@ -175,8 +175,8 @@ def test_the_verdict_stops_past_the_tolerance(clean: pd.DataFrame, tmp_path: Pat
         ProjectError, match=r"4 \(1\.3%\) of 300 rows.*tolerates 1\.0%: months: expected at least 0 \(3 rows\)"
     ):
         validate.require_passed(verdict)
-    assert "nothing went on" in validate.say_outcome(verdict)
-    assert "**4 rows" in validate.say_quarantine(verdict)
+    assert "nothing went on" in validate.describe_outcome_text(verdict)
+    assert "**4 rows" in validate.describe_quarantine(verdict)
 
 
 def test_one_class_and_forbidden_personal_data_stop_it(clean: pd.DataFrame, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_nothing_personal_is_written(clean: pd.DataFrame, tmp_path: Path, monkey
 def test_a_check_that_does_not_apply_says_so(customers: pd.DataFrame, tmp_path: Path) -> None:
     made = walk(customers, make_contract(), tmp_path)
     apart = {name for name, check in made["checks"].items() if check["status"] == "not applicable"}
-    assert apart == {"declared", "outlier_rows", "window", "order", "gaps", "zones", "drift", "levels"}
+    assert apart == {"declared", "outlier_rows", "window", "order", "gaps", "zones", "drift", "categories"}
     assert "lifecycle profile" in made["checks"]["drift"]["message"]
 
 
@@ -264,7 +264,7 @@ def draw_everything(made: dict[str, Any]) -> list[Any]:
         quality.draw_reasons(split.reasons),
         quality.draw_missing(split.missing),
         quality.draw_outliers(made["survey"].numbers, split.fences),
-        quality.draw_separation(made["separation"], 0.95),
+        quality.draw_univariate_auc(made["separation"], 0.95),
         quality.draw_associations(made["associations"]),
         quality.draw_drift(made["drift"], 0.2),
         quality.draw_course(split.sample[made["contract"].time], course.gaps, split.valid) if course else None,
@@ -289,7 +289,7 @@ def test_pictures_and_pages(clean: pd.DataFrame, reference: dict[str, Any], tmp_
     told = quality.render_findings(made["verdict"], "values", "outliers")
     assert "expected one of &#39;basic&#39;" in told
     assert (
-        quality.render_findings(walk(clean, make_everything(), tmp_path)["verdict"], "drift", "levels").count("<p>")
+        quality.render_findings(walk(clean, make_everything(), tmp_path)["verdict"], "drift", "categories").count("<p>")
         == 1
     )
 

@@ -61,7 +61,7 @@ def write_small_bundle(folder: Path, model: str, intercept: float) -> str:
             "names": ["months", "spend", "pace"], "low": nothing, "high": nothing, "fill": [12.0, 50.0, 50.0],
             "mean": [0.0, 0.0, 0.0], "scale": [1.0, 1.0, 1.0], "marks": [],
         },
-        "levels": [
+        "categories": [
             {"name": "plan", "codes": {"basic": 0, "plus": 1, "pro": 2}, "missing": None, "other": None, "width": 3,
              "start": 0},
         ],

@@ -40,7 +40,7 @@ def make_findings(model: str, **change: Any) -> Record:
         {"window": "2026-04", "metric": "brier", "realised": {"value": 0.2, "low": 0.18, "high": 0.22}, "expected": brier},
     ]  # fmt: skip
     alerts = [
-        {"kind": "level", "column": "plan", "since": "2026-05", "window": "2026-05", "severity": "look",
+        {"kind": "category", "column": "plan", "since": "2026-05", "window": "2026-05", "severity": "look",
          "message": f"plan moved: {MARKUP} is new.", "psi": 0.12, "weight": 0.65},
         {"kind": "column", "column": "spend", "since": "2026-05", "window": "2026-05", "severity": "act",
          "message": "spend moved far: PSI 0.31.", "psi": 0.31, "weight": 0.1},

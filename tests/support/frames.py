@@ -13,7 +13,7 @@ from lifecycle.monitoring.reference import Counts, Kind, Numbers
 
 KINDS: dict[str, Kind] = {
     "wide": "numeric", "whole": "numeric", "flag": "numeric", "maybe": "numeric", "text": "numeric", "gone": "numeric",
-    "word": "levels", "any": "levels", "switch": "levels", "none": "levels",
+    "word": "categories", "any": "categories", "switch": "categories", "none": "categories",
 }  # fmt: skip
 WIDE = st.floats(-1e100, 1e100) | st.sampled_from([np.nan, np.inf, -np.inf, 0.0, -0.0])
 ANY = st.one_of(st.none(), st.booleans(), st.integers(-(10**30), 10**30), st.floats(), st.text(max_size=3))

@@ -85,7 +85,7 @@ def make_records(
             "features": row,
         })  # fmt: skip
         if wait is not None and "left" in frame:
-            told = {"kind": "feedback", "id": identity, "at": at + int(wait * DAY), "truth": frame["left"].iloc[place]}
+            told = {"kind": "feedback", "id": identity, "at": at + int(wait * DAY), "label": frame["left"].iloc[place]}
             records.append(told)
     return records
 

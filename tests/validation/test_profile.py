@@ -55,7 +55,7 @@ def test_a_table_is_like_itself(customers: pd.DataFrame) -> None:
     assert profile["columns"]["id"] == {"kind": "presence", "missing": 0, "present": 300}
     assert profile["columns"]["spend"]["missing"] == customers["spend"].isna().sum()
     assert sum(profile["columns"]["spend"]["counts"]) == customers["spend"].notna().sum()
-    assert profile["columns"]["plan"]["levels"] == customers["plan"].value_counts().to_dict()
+    assert profile["columns"]["plan"]["categories"] == customers["plan"].value_counts().to_dict()
     drift = compare_profiles(profile, profile_table(customers, contract.columns, like=profile))
     assert drift["known"].all()
     assert (drift["psi"] == 0).all()
@@ -140,8 +140,8 @@ def test_rare_levels_and_cut_off_lists_are_no_news() -> None:
     assert (drift["new"][0], drift["vanished"][0]) == ((), ())
     many = pd.DataFrame({"plan": [f"city {i}" for i in range(300)] * 20})
     reference = profile_table(many, columns)
-    assert len(reference["columns"]["plan"]["levels"]) == 100
-    assert reference["columns"]["plan"]["other"] == {"rows": 4000, "levels": 200}
+    assert len(reference["columns"]["plan"]["categories"]) == 100
+    assert reference["columns"]["plan"]["other"] == {"rows": 4000, "categories": 200}
     drift = compare_profiles(reference, profile_table(many, columns, like=reference))
     assert (drift["psi"][0], drift["new"][0]) == (0, ())
 
@@ -161,7 +161,7 @@ def test_profile_files(tmp_path: Path) -> None:
 
 def test_the_committed_reference_is_of_the_committed_contract(checkout: Path) -> None:
     contract = load_contract(checkout / "data/contract.yaml")
-    profile = load_profile(checkout / "data/reference.json")
+    profile = load_profile(checkout / "data/profile.json")
     assert profile is not None
     assert profile["table"] == contract.name
     assert list(profile["columns"]) == list(contract.columns)

@@ -27,7 +27,7 @@ from lifecycle.core.files import hash_file, read_json, write_json
 from lifecycle.core.params import Collect, Params, parse_strictly
 from lifecycle.core.paths import Project
 from lifecycle.exploration.association import Kind
-from lifecycle.exploration.univariate import measure_separation
+from lifecycle.exploration.univariate import measure_univariate_auc
 from lifecycle.promotion.releases import hold_lock
 from lifecycle.sources.addresses import find_local, hide_secrets, read_scheme
 from lifecycle.sources.dispatch import is_growing, open_source
@@ -48,7 +48,7 @@ PLAIN = {"learning_rate": 0.1, "max_iter": 100, "max_leaf_nodes": 31, "l2_regula
 WIDE = 100  # columns, from which an explanation is of fewer rows
 CELLS = 10**8  # encoded numbers at most that a study holds
 # All that says what the project is about. What stages write comes back from DVC's cache; these are in git, or are a log.
-WRITTEN = (paths.CONTRACT, paths.PARAMS, paths.CHAMPION, paths.REFERENCE)
+WRITTEN = (paths.CONTRACT, paths.PARAMS, paths.CHAMPION, paths.PROFILE)
 MOVED = (
     paths.HISTORY, paths.SHADOW, paths.RETRAININGS, paths.RELEASES, paths.PREDICTIONS, "dvc.lock", paths.TRAIN_METRICS,
     paths.EVALUATION, paths.VERDICT, paths.BLESSING, paths.METRICS, paths.ONLINE_ROWS,
@@ -93,9 +93,9 @@ def adopt_table(
     with hold_lock(project.output):
         back_up(project.output)
         swap_in(project.output, {
-            paths.CONTRACT: contract_text, paths.PARAMS: params_text, paths.CHAMPION: '{\n  "model": null\n}\n', paths.REFERENCE: "{}\n"
+            paths.CONTRACT: contract_text, paths.PARAMS: params_text, paths.CHAMPION: '{\n  "model": null\n}\n', paths.PROFILE: "{}\n"
         })  # fmt: skip
-    return [*landed[-1:], *tell_guesses(told, guesses, rows, len(shown), unread, facts)]
+    return [*landed[-1:], *describe_guesses(told, guesses, rows, len(shown), unread, facts)]
 
 
 # Reading.
@@ -167,7 +167,7 @@ def separate_columns(raw: pd.DataFrame, guesses: Guesses, target: str) -> dict[s
     typed = typed[typed[target].notna()]
     positive = (typed[target] == columns[target].positive).to_numpy(dtype=bool)
     kinds = {name: KINDS[column.role] for name, column in columns.items() if column.role in KINDS}
-    found = measure_separation(typed, kinds, positive, seed=0)
+    found = measure_univariate_auc(typed, kinds, positive, seed=0)
     return dict(zip(found["column"], found["roc_auc"].astype(float), strict=True))
 
 
@@ -342,12 +342,18 @@ def list_scenarios(ranked: list[str], contract: Contract, typed: pd.DataFrame, s
         scenarios["numbers_rise"] = {"kind": "scale", "column": numbers[0], "factor": 1.15, "begin": 6}
     if words:
         level = str(typed[words[0]].value_counts().index[0])
-        scenarios["level_spreads"] = {"kind": "mix", "column": words[0], "level": level, "factor": 2.5, "begin": 6}
+        scenarios["level_spreads"] = {"kind": "mix", "column": words[0], "category": level, "factor": 2.5, "begin": 6}
     scenarios["more_positives"] = {"kind": "prior", "factor": 1.8, "begin": 6}
     if numbers:
         scenarios["relation_turns"] = {"kind": "reverse", "column": numbers[0], "begin": 4}
     if words:
-        scenarios["new_level"] = {"kind": "level", "column": words[0], "level": "(new)", "share": 0.15, "begin": 6}
+        scenarios["new_level"] = {
+            "kind": "category",
+            "column": words[0],
+            "category": "(new)",
+            "share": 0.15,
+            "begin": 6,
+        }
     if lost is not None:
         scenarios["column_lost"] = {"kind": "missing", "column": lost, "share": 0.6, "begin": 6}
     if numbers:
@@ -488,7 +494,7 @@ def remove(path: Path) -> None:
 # Telling.
 
 
-def tell_guesses(name: str, guesses: Guesses, rows: int, shown: int, unread: float, facts: Record) -> list[str]:
+def describe_guesses(name: str, guesses: Guesses, rows: int, shown: int, unread: float, facts: Record) -> list[str]:
     """What was guessed and what to look at, in few lines."""
     seen = f" (the first {shown:,} were looked at)" if shown < rows else ""
     lines = [f"{name!r}: {rows:,} rows{seen}, {len(guesses)} columns; {facts['rate']:.2%} of the rows are positive."]

@@ -161,7 +161,7 @@ def check_request(table: pa.Table, named: Mapping[str, str | None]) -> None:
     names = {option: name for option, name in named.items() if name is not None}
     for option, name in names.items():
         if name not in table.column_names:
-            there = tell_values(table.column_names, 30)
+            there = format_values(table.column_names, 30)
             raise ProjectError(f"{option}: the table has no column {name!r}; it has {there}.")
     if len(set(names.values())) < len(names):
         raise ProjectError(f"{', '.join(names)} name the same column: each needs one of its own.")
@@ -247,7 +247,7 @@ def strip_rules(column: Record) -> Record:
     return {key: value for key, value in column.items() if key in ("role", "dtype", "format", "description")}
 
 
-def tell_values(values: Any, most: int = SHOWN) -> str:
+def format_values(values: Any, most: int = SHOWN) -> str:
     """The first few of many values, in quotes."""
     listed = [repr(value if isinstance(value, str) else plain(value)) for value in list(values)[:most]]
     more = f" and {len(values) - most:,} more" if len(values) > most else ""
@@ -265,12 +265,12 @@ def guess_column(profile: Profile) -> Guess:
     if not len(present):
         return Guess(make_column("ignored", "string", name), "is empty")
     if profile.distinct == 1 and not profile.missing:
-        only = tell_values(profile.counts.index)
+        only = format_values(profile.counts.index)
         return Guess(make_column("ignored", name_dtype(profile), name), f"is {only} in every row")
     if present.dtype == "boolean":
         return mark_missing(profile, make_column("boolean", "bool", name), "true or false")
     if pd.api.types.is_datetime64_any_dtype(present):
-        return mark_missing(profile, make_column("text", "datetime", name), tell_span(present))
+        return mark_missing(profile, make_column("text", "datetime", name), format_span(present))
     return guess_text(profile) if profile.text else guess_number(profile)
 
 
@@ -287,7 +287,7 @@ def mark_missing(profile: Profile, column: Record, why: str, look: str = "") -> 
         return Guess(column, why, look)
     share = profile.missing / (profile.missing + len(profile.present))
     description = column.pop("description")
-    level = {"missing": "level"} if column["role"] in ("numeric", "categorical", "boolean") else {}
+    level = {"missing": "category"} if column["role"] in ("numeric", "categorical", "boolean") else {}
     return Guess({**column, "nullable": True, **level, "description": description}, f"{why}; {share:.2%} missing", look)
 
 
@@ -376,9 +376,9 @@ def guess_text(profile: Profile) -> Guess:
     lowered = values.str.strip().str.lower()
     if profile.distinct == 2 and set(lowered) <= {*TRUE, *FALSE} and len(order_classes(values)) == 2:
         column = make_column("boolean", "string", name, values=order_classes(values))
-        return mark_missing(profile, column, f"{tell_values(column['values'])}, the second of which is true")
+        return mark_missing(profile, column, f"{format_values(column['values'])}, the second of which is true")
     if profile.distinct > 1 and lowered.isin(list(WORDS)).all() and lowered.map(WORDS).nunique() == 2:
-        return mark_missing(profile, make_column("boolean", "bool", name), f"true and false as {tell_values(values)}")
+        return mark_missing(profile, make_column("boolean", "bool", name), f"true and false as {format_values(values)}")
     numbers = values.str.fullmatch(NUMBER)
     if share_cells(profile, numbers) >= READABLE and not values.str.fullmatch(r"\s*0[0-9]+\s*").any():
         return guess_numbers_in_text(profile, values, numbers)
@@ -424,7 +424,7 @@ def guess_numbers_in_text(profile: Profile, values: Series, numbers: Series) -> 
         return guess
     others = values[~numbers]
     count = int(profile.counts.to_numpy()[(~numbers).to_numpy()].sum())
-    why = f"{guess.why}; {count:,} cells are no numbers ({tell_values(others)}), and their rows go to quarantine"
+    why = f"{guess.why}; {count:,} cells are no numbers ({format_values(others)}), and their rows go to quarantine"
     return replace(guess, why=why, look="has cells that are no numbers")
 
 
@@ -482,7 +482,7 @@ def guess_moment(profile: Profile, text: str, twin: str | None) -> Guess:
     """A moment, and how it is written; where day and month may be exchanged, that is said."""
     values = convert_column(profile.present, "datetime", text)
     column = make_column("text", "datetime", profile.name, format=text)
-    why = f"{tell_span(values.dropna())}, as in {tell_values(profile.counts.index[:1])}"
+    why = f"{format_span(values.dropna())}, as in {format_values(profile.counts.index[:1])}"
     if twin is None:
         return mark_missing(profile, column, why)
     look = f"day or month first? taken as {text}"
@@ -494,10 +494,10 @@ def guess_moment(profile: Profile, text: str, twin: str | None) -> Guess:
 def require_moment(profile: Profile) -> Guess:
     """The column that --time names; raises ProjectError where it cannot be read."""
     if pd.api.types.is_datetime64_any_dtype(profile.present):
-        guess = mark_missing(profile, make_column("text", "datetime", profile.name), tell_span(profile.present))
+        guess = mark_missing(profile, make_column("text", "datetime", profile.name), format_span(profile.present))
     elif profile.present.dtype == "boolean" or not (found := find_format(profile)):
         raise ProjectError(
-            f"--time: column {profile.name!r} holds {tell_values(profile.counts.index, 3)}: expected moments, such as "
+            f"--time: column {profile.name!r} holds {format_values(profile.counts.index, 3)}: expected moments, such as "
             "2024-12-31, 2024-12-31 10:00:00+02:00, 31/12/2024, 20241231, or seconds since 1970."
         )
     else:
@@ -505,7 +505,7 @@ def require_moment(profile: Profile) -> Guess:
     return replace(guess, column={**guess.column, "role": "time"})
 
 
-def tell_span(moments: Series) -> str:
+def format_span(moments: Series) -> str:
     """From when to when moments are, and their zone."""
     zone = getattr(moments.dtype, "tz", None)
     told = f"{moments.min():%Y-%m-%d} to {moments.max():%Y-%m-%d}"
@@ -530,12 +530,12 @@ def guess_target(profile: Profile, positive: str | None) -> Guess:
     """
     name = profile.name
     if profile.distinct < 2:
-        only = f"only {tell_values(profile.counts.index)}" if profile.distinct else "nothing"
+        only = f"only {format_values(profile.counts.index)}" if profile.distinct else "nothing"
         raise ProjectError(f"--target: column {name!r} holds {only}: two classes are needed.")
     if profile.distinct > 2:
         profile, positive = group_classes(profile, positive)
     if int(profile.counts.min()) < LEAST_CLASS:
-        rare = tell_values(profile.counts.index[-1:])
+        rare = format_values(profile.counts.index[-1:])
         raise ProjectError(
             f"--target: column {name!r} is {rare} in {int(profile.counts.min())} rows: at least {LEAST_CLASS} rows of each "
             "class are needed to learn and to judge by."
@@ -559,7 +559,7 @@ def guess_target(profile: Profile, positive: str | None) -> Guess:
 
 def group_classes(profile: Profile, positive: str | None) -> tuple[Profile, str]:
     """More than two classes as one, which is given too, against the rest; raises ProjectError where none is named."""
-    held = f"--target: column {profile.name!r} holds {profile.distinct:,} different values ({tell_values(profile.counts.index)})"
+    held = f"--target: column {profile.name!r} holds {profile.distinct:,} different values ({format_values(profile.counts.index)})"
     if profile.distinct > LEVELS or (profile.present.dtype == "float64" and not profile.whole):
         raise ProjectError(
             f"{held}: two classes are supported. Make a column of two in the source, such as whether it is above a limit."
@@ -582,7 +582,7 @@ def choose_positive(name: str, classes: list[Any], asked: str | None) -> tuple[A
     if asked is not None:
         chosen = [value for value in classes if asked in (str(value), str(value).lower())]
         if len(chosen) != 1:
-            raise ProjectError(f"--positive: column {name!r} has no class {asked!r}; it has {tell_values(classes)}.")
+            raise ProjectError(f"--positive: column {name!r} has no class {asked!r}; it has {format_values(classes)}.")
         return chosen[0], "named by --positive"
     if ordered := order_classes(classes):
         return ordered[1], "the class that says yes"

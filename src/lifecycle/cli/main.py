@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from lifecycle.core.contract import load_contract
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import write_json
-from lifecycle.core.paths import CONTRACT, LIVE_PAGE, RAW_TABLE, REFERENCE, Project, find_root, open_project
+from lifecycle.core.paths import CONTRACT, LIVE_PAGE, PROFILE, RAW_TABLE, Project, find_root, open_project
 from lifecycle.pipeline.runner import ENVIRONMENT, STAGES, StageError, run_stage
 
 
@@ -240,11 +240,11 @@ def find_log(chosen: argparse.Namespace, project: Project) -> Path:
 
 def monitor(chosen: argparse.Namespace) -> int:
     """lifecycle monitor [--log FOLDER] [--exit-code]"""
-    from lifecycle.monitoring.live import monitor_live, tell_alerts
+    from lifecycle.monitoring.live import describe_alerts, monitor_live
 
     project = open_project(write=True)
     record = monitor_live(project, find_log(chosen, project))
-    print(*tell_alerts(record), sep="\n")
+    print(*describe_alerts(record), sep="\n")
     print(f"monitor: {LIVE_PAGE} shows it")
     return 2 if chosen.exit_code and record["severity"] == "act" else 0
 
@@ -266,9 +266,9 @@ def play(chosen: argparse.Namespace) -> int:
         words = [sys.executable, "-m", "lifecycle.cli.main", "play", *named]
         return subprocess.run(words, env={**os.environ, **pinned}, check=False).returncode
     project, _ = open_registry()
-    from lifecycle.retraining.replay import play_year
+    from lifecycle.retraining.replay import replay_year
 
-    page = play_year(project, chosen.scenario)
+    page = replay_year(project, chosen.scenario)
     print(f"play: {page.relative_to(project.output)} tells the year")
     return 0
 
@@ -287,23 +287,29 @@ def score(chosen: argparse.Namespace) -> int:
 
 def materialize(chosen: argparse.Namespace) -> int:
     """lifecycle materialize [--since MOMENT] [--check [--sample N]]"""
-    from lifecycle.features.materialize import compare_stores, materialize, parse_moment, tell_comparison, tell_filled
+    from lifecycle.features.materialize import (
+        compare_stores,
+        describe_comparison,
+        describe_filled,
+        materialize,
+        parse_moment,
+    )
 
     project = open_project(write=True)
     if not chosen.check:
         if chosen.sample is not None:
             raise ProjectError("--sample goes with --check.")
         since = None if chosen.since is None else parse_moment(chosen.since)
-        print(tell_filled(materialize(project, since, tell_slowly("materialize"))))
+        print(describe_filled(materialize(project, since, report_slowly("materialize"))))
         return 0
     if chosen.since is not None or (chosen.sample is not None and chosen.sample < 1):
         raise ProjectError("--check takes --sample with a number of at least 1, and no --since.")
     found = compare_stores(project, chosen.sample)
-    print(*tell_comparison(found), sep="\n")
+    print(*describe_comparison(found), sep="\n")
     return 0 if found.agrees else 1
 
 
-def tell_slowly(command: str, every: float = 5.0) -> Callable[[str], None]:
+def report_slowly(command: str, every: float = 5.0) -> Callable[[str], None]:
     """What tells how far a command is, on stderr, a line in so many seconds."""
     last = time.monotonic()
 
@@ -345,11 +351,11 @@ def profile(chosen: argparse.Namespace) -> int:
 
     project = open_project(write=True)
     contract = load_contract(project.read(CONTRACT))
-    path = project.write(REFERENCE)
+    path = project.write(PROFILE)
     with TemporaryDirectory(dir=path.parent) as folder:
         reference = describe_reference(project.read(RAW_TABLE), contract, Path(folder))
     write_json(reference, path)
-    print(f"profile: {REFERENCE} now holds the distributions of {RAW_TABLE}")
+    print(f"profile: {PROFILE} now holds the distributions of {RAW_TABLE}")
     return 0
 
 

@@ -275,9 +275,9 @@ def tabulate_score(scored: Sequence[ScoredRow]) -> list[str]:
     """The score as lines of text: each row with its evidence and what it is missing, the four sums, and the least."""
     lines = ["row  points  last ran (UTC)    evidence"]
     for found in scored:
-        lines += ["", f"{found.row.id:<5}{found.points:<8g}{tell_time(found.at):<18}{found.row.demands}"]
+        lines += ["", f"{found.row.id:<5}{found.points:<8g}{format_time(found.at):<18}{found.row.demands}"]
         lines += [f"{'':31}{found.row.met}"] if found.row.met else []
-        lines += [f"{'':13}{tell_time(piece.at):<18}{piece.name}" for piece in found.evidence if not piece.fault]
+        lines += [f"{'':13}{format_time(piece.at):<18}{piece.name}" for piece in found.evidence if not piece.fault]
         lines += [f"{'':13}{'missing':<18}{text}" for text in list_missing(found)]
     sums = sum_sections(scored)
     least = min(sums, key=lambda name: sums[name])
@@ -292,7 +292,7 @@ def list_missing(found: ScoredRow) -> list[str]:
     return [*faults, *([found.row.lacks] if found.row.lacks else [])]
 
 
-def tell_time(at: datetime | None) -> str:
+def format_time(at: datetime | None) -> str:
     """A moment to the minute, in UTC; midnight is a day's date."""
     if at is None:
         return "never"

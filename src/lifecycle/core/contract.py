@@ -48,7 +48,7 @@ class Column(Strict):
     max: float | None = None  # the greatest value that may occur, in `unit`
     unit: str = ""  # of a number, as in dollars or months
     format: str = ""  # of a datetime that is not ISO 8601: strftime letters, `epoch seconds` or `epoch milliseconds`
-    missing: Literal["impute", "level", "keep"] = "impute"  # what a model gets for a missing value
+    missing: Literal["impute", "category", "keep"] = "impute"  # what a model gets for a missing value
     outliers: Literal["keep", "clip", "quarantine"] = "keep"  # beyond 3 interquartile ranges
     duration: bool = False  # a number that is the time since a start, such as the age of an account
     positive: Scalar | None = None  # of a target: the class whose probability is predicted

@@ -49,7 +49,7 @@ class Validate(Strict):
 class Explore(Strict):
     """How much an exploration shows."""
 
-    max_levels: Count
+    max_categories: Count
     max_interactions: Count
 
 
@@ -124,7 +124,7 @@ class Evaluate(Strict):
     bootstrap: Annotated[int, Field(ge=100)]
     min_support: Count
     min_class: Count
-    max_levels: Count
+    max_categories: Count
     tutorial_columns: list[str]
     gate: Gate
 
@@ -157,11 +157,11 @@ class Deploy(Strict):
 class Scenario(Strict):
     """What happens to simulated traffic from the month `begin` on; `stages.simulate.draw_month` says what each kind does."""
 
-    kind: Literal["none", "scale", "tilt", "mix", "prior", "reverse", "level", "missing", "volume"]  # what happens
+    kind: Literal["none", "scale", "tilt", "mix", "prior", "reverse", "category", "missing", "volume"]  # what happens
     column: str = ""  # the column that it happens to
     factor: float = 1.0  # how much
     share: Share = 1.0  # in which share of the rows
-    level: str = ""  # the category that becomes more frequent, or that is new
+    category: str = ""  # the category that becomes more frequent, or that is new
     begin: Count = 1  # the month from which it happens
 
 

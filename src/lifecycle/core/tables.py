@@ -126,7 +126,7 @@ def read_batches(path: Path, columns: Sequence[str] | None = None, rows: int = G
             yield batch if columns is None else batch.select(list(columns))
 
 
-def tell_progress(parts: Iterable[Part], rows: int, what: str) -> Iterator[Part]:
+def show_progress_text(parts: Iterable[Part], rows: int, what: str) -> Iterator[Part]:
     """The parts, and on stderr every few seconds how many of all rows have gone by."""
     done, told = 0, time.monotonic()
     for part in parts:

@@ -54,7 +54,7 @@ def cut_categories(column: pd.Series[Any], most: int, order: Sequence[Any] | Non
     table[-1] = -1  # where the code -1 of an absent value points
     other = [f"other ({len(rest):,} level{'s' if len(rest) > 1 else ''})"] if rest else []
     labels = [names[code] for code in kept] + other
-    return Levels(table[codes], tell_apart(labels))
+    return Levels(table[codes], make_unique(labels))
 
 
 def cut_numbers(column: pd.Series[Any], most: int) -> Levels:
@@ -190,10 +190,10 @@ def cut_at(values: Floats, edges: Floats, *, whole: bool) -> Levels:
             labels.append(f"{label_value(edges[-1])} or more")
         else:
             labels.append(f"{label_value(edges[band - 1])} to {label_value(edges[band] - 1 if whole else edges[band])}")
-    return Levels(codes, tell_apart(labels))
+    return Levels(codes, make_unique(labels))
 
 
-def tell_apart(labels: Sequence[str]) -> tuple[str, ...]:
+def make_unique(labels: Sequence[str]) -> tuple[str, ...]:
     """The labels, those that came before with a number behind them: values may differ beyond the digits shown."""
     names: dict[str, None] = {}
     for label in labels:

@@ -17,7 +17,7 @@ FOLDS = 5  # for the rates of levels
 PRIOR = 10.0  # rows at the overall rate that each level's rate is smoothed with
 
 
-def measure_separation(frame: pd.DataFrame, kinds: Mapping[str, Kind], target: Array, seed: int) -> pd.DataFrame:
+def measure_univariate_auc(frame: pd.DataFrame, kinds: Mapping[str, Kind], target: Array, seed: int) -> pd.DataFrame:
     """How well each column alone separates the classes (`target`: booleans, shape (rows,)), the best first.
 
     Columns: column, roc_auc (0.5 to 1), by. A number is judged by its order, in either direction, a category by its

@@ -59,8 +59,8 @@ def summarise_column(column: pa.ChunkedArray, kind: str) -> Record:
             zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True),
             key=lambda level: (-level[1], level[0]),
         )
-        told = [{"level": level, "count": count} for level, count in levels[:LEVELS]]
-        return {"rows": rows, "missing": column.null_count, "distinct": len(levels), "levels": told}
+        told = [{"category": level, "count": count} for level, count in levels[:LEVELS]]
+        return {"rows": rows, "missing": column.null_count, "distinct": len(levels), "categories": told}
     values = column.cast(pa.float64()).to_numpy()
     values = values[np.isfinite(values)]
     summary: Record = {"rows": rows, "missing": rows - len(values), "distinct": len(np.unique(values))}

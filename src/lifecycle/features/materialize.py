@@ -37,7 +37,7 @@ from lifecycle.features.store import (
     write_rows,
 )
 
-URL_VARIABLE = "LIFECYCLE_STORE_URL"
+URL_VARIABLE = "LIFECYCLE_FEATURE_STORE"
 PATIENCE = 10.0  # seconds that the cache may take for a batch
 ROLES = (Role.NUMERIC, Role.CATEGORICAL, Role.BOOLEAN, Role.TIME, Role.TEXT)  # of columns that features may read
 TYPES = {
@@ -126,7 +126,7 @@ def find_url(environment: Mapping[str, str]) -> str:
 def open_store(
     project: Project, rows: Path | None = None, *, timeout: float = 0.1, ttl: float = 3600.0
 ) -> FeatureStore:
-    """The project's store, for any Python code: its address is LIFECYCLE_STORE_URL, its features those of features.json."""
+    """The project's store, for any Python code: its address is LIFECYCLE_FEATURE_STORE, its features those of features.json."""
     declared = read_json(project.read(paths.FEATURES))["features"]
     cache = open_cache(find_url(os.environ), project.output, timeout)
     return FeatureStore(rows or project.output / paths.ONLINE_ROWS, cache, declared, ttl=ttl)
@@ -318,7 +318,7 @@ def agrees(given: Any, expected: Any) -> bool:
     return bool(given == expected)
 
 
-def tell_filled(filled: Filled) -> str:
+def describe_filled(filled: Filled) -> str:
     """What a materialisation did, in a line."""
     skipped = f", {filled.skipped:,} rows without an id left out" if filled.skipped else ""
     state = "new" if filled.changed else "as they were"
@@ -328,7 +328,7 @@ def tell_filled(filled: Filled) -> str:
     )
 
 
-def tell_comparison(found: Comparison) -> list[str]:
+def describe_comparison(found: Comparison) -> list[str]:
     """What a comparison found, line by line."""
     origins = ", ".join(f"{count:,} {origin}" for origin, count in sorted(found.origins.items())) or "none answered"
     equal = found.values - found.wrong

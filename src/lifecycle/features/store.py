@@ -97,7 +97,7 @@ class FeatureStore:
         self.rows, self.cache, self.features, self.ttl, self.clock = rows, cache, features, ttl, clock
         self.breaker = Breaker(rest)
         self.metrics = metrics or StoreMetrics(None)
-        self.metrics.tell_up(up=True)
+        self.metrics.set_up(up=True)
         self.current: Snapshot | None = None
 
     def get_features(self, entity: Entity, names: Sequence[str] | None = None) -> Features:
@@ -187,7 +187,7 @@ class FeatureStore:
             found = self.cache.get_many(keys, now)
         except self.cache.errors as error:
             self.breaker.open()
-            self.metrics.tell_up(up=False)
+            self.metrics.set_up(up=False)
             if self.breaker.reminds():
                 logger.warning(
                     "%s does not answer, features are computed directly: %s", self.cache.name, type(error).__name__
@@ -195,7 +195,7 @@ class FeatureStore:
             return [None] * len(keys), False
         if self.breaker.until:
             self.breaker.close()
-            self.metrics.tell_up(up=True)
+            self.metrics.set_up(up=True)
             logger.info("%s answers again", self.cache.name)
         return found, True
 
@@ -439,7 +439,7 @@ class StoreMetrics:
         if self.registry is not None:
             self.latency.observe(seconds)
 
-    def tell_up(self, *, up: bool) -> None:
+    def set_up(self, *, up: bool) -> None:
         """Tell whether the cache answers."""
         if self.registry is not None:
             self.up.set(float(up))

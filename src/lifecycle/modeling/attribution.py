@@ -203,7 +203,7 @@ def trace_effect(predict: Predict, table: pd.DataFrame, name: str, grid: list[An
     low, high = np.quantile(centred, [0.1, 0.9], axis=1)
     return pd.DataFrame(
         {"value": pd.Series(grid, dtype=object), "mean": centred.mean(axis=1), "low": low, "high": high,
-         "level": curves.mean(axis=1)}
+         "category": curves.mean(axis=1)}
     )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ TITLES = {  # what a table calls them, in its order
     "precision": "Precision",
     "recall": "Recall",
     "f1": "F1",
-    "called": "Share called positive",
+    "predicted_positive": "Share called positive",
     "cost": "Cost per row",
     "brier": "Brier score",
     "log_loss": "Log loss",
@@ -114,7 +114,7 @@ def measure_tally(
             "precision": tp / (tp + fp),
             "recall": tp / total_positive,
             "f1": 2 * tp / (2 * tp + fp + fn),
-            "called": (tp + fp) / rows,
+            "predicted_positive": (tp + fp) / rows,
             "cost": (fp * cost["false_positive"] + fn * cost["false_negative"]) / rows,
             "brier": (positives @ (1 - score) ** 2 + negatives @ score**2) / rows,
             "log_loss": -(positives @ np.log(np.maximum(score, TINY)) + negatives @ np.log(np.maximum(1 - score, TINY)))
@@ -341,7 +341,7 @@ def measure_slices(target: Array, probability: Array, levels: pd.Series, thresho
     negatives, tp, fp = rows - positives, count(truth & called), count(~truth & called)
     ranks = pd.Series(np.asarray(probability)).groupby(codes).rank().to_numpy()
     rank_sum = np.bincount(codes, weights=np.where(truth, ranks, 0.0), minlength=len(names))
-    table: dict[str, Any] = {"level": names, "rows": rows.astype(np.int64), "positives": positives.astype(np.int64)}
+    table: dict[str, Any] = {"category": names, "rows": rows.astype(np.int64), "positives": positives.astype(np.int64)}
     with np.errstate(divide="ignore", invalid="ignore"):
         area = (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
         both = (positives > 0) & (negatives > 0)
@@ -350,7 +350,7 @@ def measure_slices(target: Array, probability: Array, levels: pd.Series, thresho
         table["roc_auc_low"], table["roc_auc_high"] = low, high
         shares = {
             "rate": (positives, rows), "recall": (tp, positives), "false_alarms": (fp, negatives),
-            "precision": (tp, tp + fp), "called": (tp + fp, rows),
+            "precision": (tp, tp + fp), "predicted_positive": (tp + fp, rows),
         }  # fmt: skip
         for name, (hits, among) in shares.items():
             low, high = bound_share(hits, among)
@@ -391,7 +391,7 @@ def trace_gain(target: Array, probability: Array, steps: int = 20) -> pd.DataFra
     caught = np.concatenate([[0.0], np.cumsum(tally.positives[::-1])]) / tally.positives.sum()
     called = np.linspace(0, 1, steps + 1)[1:]
     gain = np.interp(called, reached, caught)
-    return pd.DataFrame({"called": called, "gain": gain, "lift": gain / called})
+    return pd.DataFrame({"predicted_positive": called, "gain": gain, "lift": gain / called})
 
 
 def trace_calibration(target: Array, probability: Array) -> pd.DataFrame:

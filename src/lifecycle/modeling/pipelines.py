@@ -153,7 +153,7 @@ def choose_steps(feature: FeatureRecord, *, scale: bool, takes_missing: bool) ->
     if feature["missing"] == "keep" and takes_missing:
         return name + "_kept", [*steps, FunctionTransformer(feature_names_out="one-to-one")]
     strategy = "median" if feature["kind"] == "numeric" else "most_frequent"
-    indicator = feature["missing"] == "level"
+    indicator = feature["missing"] == "category"
     steps.append(SimpleImputer(strategy=strategy, add_indicator=indicator, keep_empty_features=True))
     if scale and feature["kind"] == "numeric":
         steps.append(StandardScaler())

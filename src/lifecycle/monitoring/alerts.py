@@ -42,7 +42,7 @@ def find_onset(tables: Sequence[pd.DataFrame | None], place: int, column: str) -
     return onset
 
 
-def tell_drift(
+def describe_drift_text(
     tables: Sequence[pd.DataFrame | None], place: int, names: Sequence[str], weights: Mapping[str, float],
     units: Mapping[str, str],
 ) -> list[Record]:  # fmt: skip
@@ -107,28 +107,28 @@ def explain_column(row: Row, psi: float, weight: float, unit: str) -> tuple[str,
         return "missing", worse, f"is missing in {row['missing']:.1%} of the rows, {row['missing_before']:.1%} before"
     if row["new"]:
         names = ", ".join(repr(name) for name in row["new"][:3]) + (" and more" if len(row["new"]) > 3 else "")
-        return "level", max(severity, "look", key=SEVERITIES.index), f"has levels that it never had: {names}"
+        return "category", max(severity, "look", key=SEVERITIES.index), f"has levels that it never had: {names}"
     if row["vanished"]:
-        return "level", severity, f"has lost the levels {', '.join(repr(name) for name in row['vanished'][:3])}"
-    if row["kind"] == "levels":
+        return "category", severity, f"has lost the levels {', '.join(repr(name) for name in row['vanished'][:3])}"
+    if row["kind"] == "categories":
         return "column", severity, f"has another mix of levels, {row['distance']:.2f} apart (Jensen-Shannon, 0 to 1)"
     mean, before = row["mean"], row["mean_before"]
     change = f", {(mean - before) / abs(before):+.0%}" if 0.01 < mean / (before or np.inf) < 100 else ""
     verb = "has risen" if mean > before else "has fallen"
-    if test_spread(row):
+    if is_spread_change(row):
         verb = "is spread otherwise"
-    what = f"{verb}: mean {tell_number(mean, unit)}, {tell_number(before, unit)} before{change}"
+    what = f"{verb}: mean {format_number_with_unit(mean, unit)}, {format_number_with_unit(before, unit)} before{change}"
     if row["shift"] >= STEP and (factor := guess_unit(mean, before)) is not None:
         return "unit", "act" if weight >= LITTLE else "look", f"{what}, as if its unit had changed by {factor}"
     return "column", severity, what
 
 
-def test_spread(row: Row) -> bool:
+def is_spread_change(row: Row) -> bool:
     """Whether the distance is not one of the mean: the distribution changed its shape and stayed where it was."""
     return bool(row["distance"] > 0.1 and row["shift"] < row["distance"] / 2)
 
 
-def tell_number(value: float, unit: str) -> str:
+def format_number_with_unit(value: float, unit: str) -> str:
     """A number in three digits or whole, with its unit."""
     text = f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
     return f"{text} {unit}".strip()
@@ -144,7 +144,7 @@ def guess_unit(now: float, before: float) -> str | None:
     return text if abs(ratio - known[text]) < np.log(1.15) else None
 
 
-def tell_label(rate: float, before: float, p: float, window: str, limit: float) -> Record | None:
+def describe_label_shift(rate: float, before: float, p: float, window: str, limit: float) -> Record | None:
     """The alert of a share of positives that has moved, None where chance explains it."""
     if not p <= limit or abs(rate - before) < 0.02:
         return None
@@ -156,7 +156,7 @@ def tell_label(rate: float, before: float, p: float, window: str, limit: float) 
     }  # fmt: skip
 
 
-def tell_decay(row: Row, since: str, window: str, metrics: Mapping[str, Any]) -> Record:
+def describe_decay(row: Row, since: str, window: str, metrics: Mapping[str, Any]) -> Record:
     """The alert of a window in which truths no longer agree with the probabilities."""
     found = []
     if row["roc_auc"] <= -0.01:
@@ -184,7 +184,7 @@ def tell_decay(row: Row, since: str, window: str, metrics: Mapping[str, Any]) ->
     }  # fmt: skip
 
 
-def tell_volume(rates: Sequence[float], names: Sequence[str]) -> Record | None:
+def describe_volume(rates: Sequence[float], names: Sequence[str]) -> Record | None:
     """The alert of a newest window with far fewer or more rows a day than those before it (their median)."""
     if len(rates) < 4:
         return None

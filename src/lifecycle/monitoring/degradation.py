@@ -20,11 +20,11 @@ from lifecycle.modeling.metrics import (
     measure_tally,
     tally_scores,
 )
-from lifecycle.monitoring.drift import LOOKS, combine_p, test_means
+from lifecycle.monitoring.drift import LOOKS, combine_p, means_pvalue
 
 Record = dict[str, Any]
 Pair = tuple[Array, Array]  # truths (0 or 1) and probabilities of the same rows, each (rows,)
-METRICS = ("roc_auc", "accuracy", "precision", "recall", "f1", "brier", "log_loss", "cost", "called", "ece")
+METRICS = ("roc_auc", "accuracy", "precision", "recall", "f1", "brier", "log_loss", "cost", "predicted_positive", "ece")
 DRAWS = 200  # of truths, behind an expected metric's interval
 
 
@@ -163,7 +163,7 @@ def compare_residuals(baseline: Record, target: Array, probability: Array) -> Re
     """The residuals of some rows less those of the hold-out, and the p-value of no difference."""
     now, before = measure_residuals(target, probability), baseline["residuals"]
     apart = {name: now[name]["mean"] - before[name]["mean"] for name in now}
-    tests = [test_means(apart[name], now[name]["variance"] + before[name]["variance"]) for name in now]
+    tests = [means_pvalue(apart[name], now[name]["variance"] + before[name]["variance"]) for name in now]
     return {**apart, "p": combine_p(tests), "used": len(target)}
 
 

@@ -50,7 +50,7 @@ def compare_columns(reference: Record, counts: Counts) -> list[Record]:
         else:
             row = compare_levels(sketch, counted)
         before, now = count_present(sketch), counted.present
-        row["p"] = combine_p([*row.pop("tests"), test_missing(sketch["missing"], before, counted.missing, now)])
+        row["p"] = combine_p([*row.pop("tests"), missing_pvalue(sketch["missing"], before, counted.missing, now)])
         row["missing_before"] = sketch["missing"] / max(before + sketch["missing"], 1)
         row["missing"] = counted.missing / max(now + counted.missing, 1)
         rows.append({"column": name, "kind": sketch["kind"], "rows": now, **row})
@@ -64,7 +64,9 @@ def compare_columns(reference: Record, counts: Counts) -> list[Record]:
 def count_present(sketch: Record) -> int:
     """How many values of a column the reference has."""
     return (
-        int(sum(sketch["counts"])) if sketch["kind"] == "numeric" else sum(sketch["levels"].values()) + sketch["other"]
+        int(sum(sketch["counts"]))
+        if sketch["kind"] == "numeric"
+        else sum(sketch["categories"].values()) + sketch["other"]
     )
 
 
@@ -92,7 +94,7 @@ def compare_numbers(sketch: Record, now: Numbers) -> Record:
         "moved": bool(abs(mean - sketch["mean"]) > SIGMAS * sketch["sd"]),
         "ks_p": ks_p,
         "distance": measure_distance(before, sums, now, sketch["sd"], abs(mean - sketch["mean"])),
-        "tests": [ks_p, test_means(shift, sketch["sd"] ** 2 / n + spread / m), test_cells(grouped, grouped_now)],
+        "tests": [ks_p, means_pvalue(shift, sketch["sd"] ** 2 / n + spread / m), cells_pvalue(grouped, grouped_now)],
     }  # fmt: skip
     if n < 2:  # one row says nothing of a spread
         row["tests"] = []
@@ -120,14 +122,14 @@ def bound_ks(largest: float, n: float, m: float) -> float:
     return float(np.clip(kstwo.sf(largest, max(1, round(effective))), 0.0, 1.0))
 
 
-def test_means(difference: float, variance: float) -> float:
+def means_pvalue(difference: float, variance: float) -> float:
     """The two-sided p-value of a difference of means (Welch 1947, Biometrika 34, in its normal limit)."""
     if variance <= 0:
         return 1.0 if abs(difference) < 1e-12 else 0.0
     return 2 * float(ndtr(-abs(difference) / np.sqrt(variance)))
 
 
-def test_cells(before: Array, now: Array) -> float:
+def cells_pvalue(before: Array, now: Array) -> float:
     """The p-value of Pearson's chi-squared test of two samples in the same cells, small cells joined; NaN for one cell."""
     n, m = before.sum(), now.sum()
     if not n or not m:
@@ -138,7 +140,7 @@ def test_cells(before: Array, now: Array) -> float:
     if kept.sum() < 2:
         return float("nan")
     if kept.sum() == 2 and (both[kept] * (min(n, m) / (n + m))).min() < LEAST:
-        return test_exactly(*before[kept], *now[kept])
+        return exact_pvalue(*before[kept], *now[kept])
     expected = both[kept] * (m / (n + m))
     statistic = (((now[kept] - expected) ** 2) / expected).sum() * (n + m) / n
     return float(chdtrc(kept.sum() - 1, statistic))
@@ -158,7 +160,7 @@ def join_cells(before: Array, now: Array) -> tuple[Array, Array]:
     return before, now
 
 
-def test_exactly(first: float, second: float, first_now: float, second_now: float) -> float:
+def exact_pvalue(first: float, second: float, first_now: float, second_now: float) -> float:
     """The p-value of Fisher's exact test of two samples in two cells, the smaller tail doubled."""
     from scipy.stats import hypergeom
 
@@ -171,12 +173,12 @@ def test_exactly(first: float, second: float, first_now: float, second_now: floa
     return float(min(1.0, 2 * min(tails)))
 
 
-def test_missing(missing: int, present: int, missing_now: int, present_now: int) -> float:
+def missing_pvalue(missing: int, present: int, missing_now: int, present_now: int) -> float:
     """The p-value of two shares of missing values; NaN where nothing is missing, or everything is."""
     table = np.array([[missing, present], [missing_now, present_now]], dtype=np.float64)
     if not table.sum(axis=0).all() or not table.sum(axis=1).all():
         return float("nan")
-    return test_cells(table[0], table[1])
+    return cells_pvalue(table[0], table[1])
 
 
 def measure_distance(before: Array, sums: Array, now: Numbers, sd: float, apart: float) -> float:
@@ -194,9 +196,9 @@ def measure_distance(before: Array, sums: Array, now: Numbers, sd: float, apart:
 
 def compare_levels(sketch: Record, now: Levels) -> Record:
     """A category's tests and effects: chi-squared over the levels, and the chance that rows of new levels came only now."""
-    known = list(sketch["levels"])
-    fresh = {name: count for name, count in now.counts.items() if name not in sketch["levels"]}
-    before = np.array([*sketch["levels"].values(), sketch["other"]], dtype=np.float64)
+    known = list(sketch["categories"])
+    fresh = {name: count for name, count in now.counts.items() if name not in sketch["categories"]}
+    before = np.array([*sketch["categories"].values(), sketch["other"]], dtype=np.float64)
     after = np.array([*(now.counts.get(name, 0) for name in known), sum(fresh.values())], dtype=np.float64)
     n, m = before.sum(), after.sum()
     row: Record = {
@@ -205,13 +207,13 @@ def compare_levels(sketch: Record, now: Levels) -> Record:
     }
     if not n or not m:
         return row
-    chi2_p = test_cells(before, after)
+    chi2_p = cells_pvalue(before, after)
     new: tuple[str, ...] = ()
     tests = [chi2_p]
     if fresh and not sketch["other"]:
         new = tuple(sorted(fresh, key=lambda name: (-fresh[name], name)))
-        tests.append(test_new(sum(fresh.values()), n, m))
-    gone = (name for name in known if not now.counts.get(name) and sketch["levels"][name] / n * m >= NOTABLE)
+        tests.append(new_category_pvalue(sum(fresh.values()), n, m))
+    gone = (name for name in known if not now.counts.get(name) and sketch["categories"][name] / n * m >= NOTABLE)
     row |= {
         "ks_p": chi2_p,
         "distance": measure_js(before / n, after / m),
@@ -222,7 +224,7 @@ def compare_levels(sketch: Record, now: Levels) -> Record:
     return row
 
 
-def test_new(count: float, n: float, m: float) -> float:
+def new_category_pvalue(count: float, n: float, m: float) -> float:
     """The chance that `count` rows of levels nobody had seen are all among the m later ones of n + m rows."""
     total = n + m
     return float(np.exp(gammaln(m + 1) - gammaln(m - count + 1) - gammaln(total + 1) + gammaln(total - count + 1)))
@@ -249,7 +251,7 @@ def compare_errors(components: Record, errors: tuple[int, float, float]) -> Reco
     variance = max(0.0, square / rows - mean**2)
     if components["mean"] < 1e-9 * len(components["columns"]):  # the components leave rounding errors alone
         return row
-    row["p"] = test_means(mean - components["mean"], components["variance"] / components["rows"] + variance / rows)
+    row["p"] = means_pvalue(mean - components["mean"], components["variance"] / components["rows"] + variance / rows)
     row["distance"] = mean / components["mean"] - 1
     return row
 

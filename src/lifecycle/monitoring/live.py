@@ -12,7 +12,7 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import read_json, replace_file
 from lifecycle.core.paths import Project
 from lifecycle.pipeline.runner import run_stage
-from lifecycle.pipeline.workspaces import link_path, start_root, use_root
+from lifecycle.pipeline.workspaces import create_workspace, enter_workspace, link_path
 from lifecycle.promotion.releases import find_release, read_champion, read_release
 
 Record = dict[str, Any]
@@ -32,7 +32,7 @@ def monitor_live(project: Project, log: Path) -> Record:
     with suppress(OSError):  # a log that may only be read is read as it is
         compact_segments(log)
     root = open_live(project, log)
-    with use_root(root):
+    with enter_workspace(root):
         page = run_stage("monitor", links=[])
     for source, target in ((page, paths.LIVE_PAGE), (root / paths.MONITORING, paths.LIVE_MONITORING)):
         with replace_file(project.write(target)) as aside:
@@ -48,7 +48,7 @@ def open_live(project: Project, log: Path) -> Path:
         raise ProjectError(f"{paths.CHAMPION} names no model: `make repro` makes one.")
     read_release(project.output, champion["model"])
     where = {"log": str(log.resolve())}
-    root = start_root(project, ROOT, {"monitor": {**where, "rehearsals": ""}, "retrain": where})
+    root = create_workspace(project, ROOT, {"monitor": {**where, "rehearsals": ""}, "retrain": where})
     link_path(find_release(project.output, champion["model"]), root / paths.CANDIDATE)
     previous = champion.get("previous")
     if previous and find_release(project.output, previous).is_dir():
@@ -58,7 +58,7 @@ def open_live(project: Project, log: Path) -> Path:
     return root
 
 
-def tell_alerts(record: Record) -> list[str]:
+def describe_alerts(record: Record) -> list[str]:
     """What stands, a line an alert."""
     lines = [f"{alert['severity']}: {alert['message']}" for alert in record["alerts"]]
     rows = sum(window["rows"] for window in record["windows"])

@@ -14,7 +14,7 @@ import pandas as pd
 
 Array = np.ndarray[Any, Any]
 Record = dict[str, Any]
-Kind = Literal["numeric", "levels"]
+Kind = Literal["numeric", "categories"]
 
 BINS = 256  # of a number: exact where it has no more distinct values
 LEVELS = 500  # of a category that are kept apart; the rest is one
@@ -97,11 +97,16 @@ def sketch_reference(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> Record:
 
 def sketch_column(values: pd.Series, kind: Kind) -> Record:
     """One column of the reference."""
-    if kind == "levels":
+    if kind == "categories":
         counted = count_levels(values)
         names = sorted(counted.counts, key=lambda name: (-counted.counts[name], name))[:LEVELS]
         kept = {name: counted.counts[name] for name in names}
-        return {"kind": kind, "missing": counted.missing, "levels": kept, "other": counted.present - sum(kept.values())}
+        return {
+            "kind": kind,
+            "missing": counted.missing,
+            "categories": kept,
+            "other": counted.present - sum(kept.values()),
+        }
     present = to_numbers(values)
     present = np.sort(present[np.isfinite(present)])
     mean, sd = (float(present.mean()), float(present.std())) if len(present) else (0.0, 0.0)
@@ -141,7 +146,7 @@ def count_window(frame: pd.DataFrame, reference: Record) -> Counts:
     columns: dict[str, Numbers | Levels] = {}
     for name, sketch in reference["columns"].items():
         values = frame[name] if name in frame else pd.Series(np.nan, index=frame.index, dtype=object)
-        if sketch["kind"] == "levels":
+        if sketch["kind"] == "categories":
             columns[name] = count_levels(values)
         else:
             columns[name] = count_numbers(values, np.asarray(sketch["edges"]), sketch["mean"])
@@ -241,7 +246,7 @@ def scale_column(sketch: Record) -> tuple[float, float]:
     """Mean and standard deviation of a column's numbers, or of its levels' shares."""
     if sketch["kind"] == "numeric":
         return sketch["mean"], sketch["sd"]
-    counts = np.array([*sketch["levels"].values()], dtype=np.float64)
+    counts = np.array([*sketch["categories"].values()], dtype=np.float64)
     total = counts.sum() + sketch["other"]
     if not total:
         return 0.0, 0.0
@@ -273,9 +278,9 @@ def encode_rows(
 
 def share_levels(values: pd.Series, sketch: Record) -> Array:
     """The reference's share of each row's level; 0 for one that it has not, NaN where absent."""
-    total = sum(sketch["levels"].values()) + sketch["other"]
+    total = sum(sketch["categories"].values()) + sketch["other"]
     codes, names = pd.factorize(values)
-    shares = np.array([sketch["levels"].get(name_level(name), 0) / total for name in names.tolist()] + [np.nan])
+    shares = np.array([sketch["categories"].get(name_level(name), 0) / total for name in names.tolist()] + [np.nan])
     return np.asarray(shares[codes])
 
 

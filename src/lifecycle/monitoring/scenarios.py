@@ -38,14 +38,14 @@ def check_scenario(name: str, scenario: Mapping[str, Any], pool: pd.DataFrame, c
             f"{where}: column is {column!r}, expected a feature column of the table: {', '.join(features)}."
         )
     numeric = pd.api.types.is_numeric_dtype(pool[column])
-    if kind == "level" and numeric:
+    if kind == "category" and numeric:
         raise ProjectError(f"{where}: a level needs a column of words; {column} holds numbers.")
     if kind == "tilt" and numeric and not pool[column].std() > 0:
         raise ProjectError(f"{where}: tilt needs values that differ; those of {column} do not.")
     if kind in ("scale", "tilt", "reverse") and not numeric:
         raise ProjectError(f"{where}: {kind} needs a column of numbers; {column} is none.")
-    if kind == "mix" and scenario["level"] not in set(pool[column].astype(str)):
-        raise ProjectError(f"{where}: level is {scenario['level']!r}, which {column} does not have.")
+    if kind == "mix" and scenario["category"] not in set(pool[column].astype(str)):
+        raise ProjectError(f"{where}: level is {scenario['category']!r}, which {column} does not have.")
 
 
 def draw_month(
@@ -73,8 +73,8 @@ def draw_month(
         frame[column] = scaled.round() if pd.api.types.is_integer_dtype(pool[column]) else scaled
     elif kind == "reverse":
         frame[column] = frame[column].where(~struck, reverse_numbers(frame[column], pool[column]))
-    elif kind == "level":
-        frame[column] = frame[column].astype(object).where(~struck, scenario["level"])
+    elif kind == "category":
+        frame[column] = frame[column].astype(object).where(~struck, scenario["category"])
     elif kind == "missing":
         frame[column] = frame[column].astype(object).where(~struck, None)
     return frame
@@ -88,7 +88,7 @@ def weigh_rows(pool: pd.DataFrame, scenario: Mapping[str, Any], contract: Contra
         scores = (values - np.nanmean(values)) / np.nanstd(values)
         weights = np.exp(factor * np.clip(np.nan_to_num(scores), -3, 3))
     elif kind == "mix":
-        weights = np.where(pool[scenario["column"]].astype(str) == scenario["level"], factor, 1.0)
+        weights = np.where(pool[scenario["column"]].astype(str) == scenario["category"], factor, 1.0)
     else:
         weights = np.where(pool[contract.target] == contract.positive, factor, 1.0)
     return np.asarray(weights / weights.sum())
@@ -143,7 +143,7 @@ def score_month(
     at, start = date_rows(first, month, len(frame), seed)
     told_at = date_truths(first, month, at, label_days, seed)
     told = np.random.default_rng([seed, month, 3]).random(len(frame)) < label_share
-    truths = [str(to_request({"truth": value})["truth"]) for value in frame[contract.target]]
+    truths = [str(to_request({"label": value})["label"]) for value in frame[contract.target]]
     manifest = bundle.manifest
     probabilities = bundle.score(rows)
     for place, row in enumerate(rows):
@@ -155,10 +155,10 @@ def score_month(
             "prediction": str(label), "degraded": False, "features": row,
         }  # fmt: skip
         if told[place]:
-            yield {"kind": "feedback", "id": identity, "at": int(told_at[place]), "truth": truths[place]}
+            yield {"kind": "feedback", "id": identity, "at": int(told_at[place]), "label": truths[place]}
 
 
-def tell_scenario(scenario: Mapping[str, Any]) -> str:
+def describe_scenario(scenario: Mapping[str, Any]) -> str:
     """What a scenario does, in words."""
     column, factor, share = scenario["column"], scenario["factor"], scenario["share"]
     part = "" if share >= 1 else f" in {share:.0%} of the rows"
@@ -166,10 +166,10 @@ def tell_scenario(scenario: Mapping[str, Any]) -> str:
         "none": "nothing changes",
         "scale": f"{column} times {factor:g}{part}",
         "tilt": f"rows with a high {column} come more often" if factor > 0 else f"rows with a low {column} come more often",
-        "mix": f"rows with {column} = {scenario['level']} come {factor:g} times as often",
+        "mix": f"rows with {column} = {scenario['category']} come {factor:g} times as often",
         "prior": f"the positive class comes {factor:g} times as often",
         "reverse": f"the relation to {column} turns round{part}",
-        "level": f"{column} has a level that nobody has seen{part}",
+        "category": f"{column} has a level that nobody has seen{part}",
         "missing": f"{column} is gone{part}",
         "volume": f"{factor:g} times as many rows",
     }[scenario["kind"]]  # fmt: skip

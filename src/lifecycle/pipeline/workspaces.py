@@ -17,7 +17,7 @@ from lifecycle.core.params import read_yaml
 from lifecycle.core.paths import Project
 
 
-def start_root(project: Project, name: str, changes: Mapping[str, Mapping[str, Any]]) -> Path:
+def create_workspace(project: Project, name: str, changes: Mapping[str, Mapping[str, Any]]) -> Path:
     """An empty root `name` with the project's notebooks, contract and lock, and its params with `changes` (section: keys)."""
     root = project.output / name
     shutil.rmtree(root, ignore_errors=True)
@@ -48,7 +48,7 @@ def write_yaml(value: Any, path: Path) -> None:
 
 
 @contextmanager
-def use_root(root: Path, environment: Mapping[str, str] | None = None) -> Iterator[None]:
+def enter_workspace(root: Path, environment: Mapping[str, str] | None = None) -> Iterator[None]:
     """Let stages run in another root, as working folder too, for as long as the block lasts, with more variables set."""
     values = {paths.ROOT_VARIABLE: str(root), **(environment or {})}
     before = {key: os.environ.get(key) for key in values}

@@ -28,7 +28,7 @@ KINDS = {
         "prediction": "string",
         "degraded": "bool",
     },
-    "feedback": {"id": "string", "at": "time", "truth": "string"},
+    "feedback": {"id": "string", "at": "time", "label": "string"},
     "shadow": {"id": "string", "at": "time", "model": "string", "probability": "double"},
 }
 ACCEPTED = {"string": (str,), "time": (int,), "double": (float, int), "bool": (bool,)}

@@ -107,7 +107,7 @@ def judge_slices(slices: Sequence[Record], limit: float) -> Record:
     shown = min(failed, key=lambda record: record["roc_auc"]["high"]) if failed else weakest
     area = shown["roc_auc"]
     message = (
-        f"Of {len(judged)} groups judged, {shown['column']} = {shown['level']} is "
+        f"Of {len(judged)} groups judged, {shown['column']} = {shown['category']} is "
         f"{'shown to be below the limit' if failed else 'ranked worst'}: ROC AUC {area['value']:.3f} "
         f"({area['low']:.3f} to {area['high']:.3f}, {shown['rows']:,} rows); the limit is {limit:.3f}, and the whole "
         "interval must be below it to fail."
@@ -151,7 +151,7 @@ def judge_prior(prior: Record, significance: float) -> Record:
     """The log loss is shown to be less than that of the prior rate for everybody."""
     found = prior["differences"]["log_loss"]
     message = (
-        f"Log loss differs by {found['value']:+.3f} from giving everybody the prior rate ({tell_p(found['p'])}); "
+        f"Log loss differs by {found['value']:+.3f} from giving everybody the prior rate ({format_p(found['p'])}); "
         "less is better."
     )
     passed = found["value"] < 0 and found["p"] < significance
@@ -167,7 +167,7 @@ def judge_baseline(name: str, title: str, record: Record | None, significance: f
         return make_condition(key, heading, passed=True, message="Left out: no columns are named for it.")
     found = record["differences"]["roc_auc"]
     message = (
-        f"ROC AUC differs by {found['value']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f}, {tell_p(found['p'])}) "
+        f"ROC AUC differs by {found['value']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f}, {format_p(found['p'])}) "
         f"from {title}."
     )
     passed = not is_worse(found, significance)
@@ -198,8 +198,8 @@ def judge_protected(protected: Sequence[Record], significance: float) -> Record:
     failed = [record for record in protected if record["brier"]["value"] > 0 and record["brier"]["p"] < limit]
     shown = max(failed, key=lambda record: record["brier"]["value"]) if failed else worst
     message = (
-        f"Of {len(protected)} groups, {shown['column']} = {shown['level']} is {'shown to lose' if failed else 'served worst'}: its "
-        f"Brier score differs by {shown['brier']['value']:+.4f} from the champion's ({tell_p(shown['brier']['p'])}, "
+        f"Of {len(protected)} groups, {shown['column']} = {shown['category']} is {'shown to lose' if failed else 'served worst'}: its "
+        f"Brier score differs by {shown['brier']['value']:+.4f} from the champion's ({format_p(shown['brier']['p'])}, "
         f"{shown['rows']:,} rows); less is better."
     )
     return make_condition(name, title, passed=not failed, limit=0.0, value=shown["brier"]["value"], message=message)
@@ -223,6 +223,6 @@ def is_better(champion: Record, record: Record | None, significance: float) -> b
     return ranks_better or (costs_less and not is_worse(area, significance))
 
 
-def tell_p(p: float) -> str:
+def format_p(p: float) -> str:
     """A p-value as a reader wants it."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -24,6 +24,7 @@ from lifecycle.promotion.releases import (
     append_line,
     choose_previous,
     describe_move,
+    describe_releases,
     find_release,
     hold_lock,
     list_releases,
@@ -33,7 +34,6 @@ from lifecycle.promotion.releases import (
     read_intent,
     read_release,
     settle_releases,
-    tell_releases,
     write_intent,
     write_release,
 )
@@ -232,7 +232,7 @@ def name_model(project: Project, name: str, version: str) -> str:
     if not re.fullmatch("[0-9]+", version):
         raise ProjectError(
             f"{version!r} is neither a version of {name!r} nor six digits or more with which a model's hash begins; "
-            f"{tell_releases(project.output)}."
+            f"{describe_releases(project.output)}."
         )
     from mlflow.exceptions import MlflowException
 
@@ -242,7 +242,9 @@ def name_model(project: Project, name: str, version: str) -> str:
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        raise ProjectError(f"There is no version {version} of {name!r}; {tell_releases(project.output)}.") from error
+        raise ProjectError(
+            f"There is no version {version} of {name!r}; {describe_releases(project.output)}."
+        ) from error
     if model is None:
         raise ProjectError(f"Version {version} of {name!r} was not registered by `lifecycle promote`: it has no tag.")
     return model

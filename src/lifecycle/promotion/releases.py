@@ -40,7 +40,7 @@ def read_release(root: Path, model: str) -> Record:
     """What release.json says of a model; raises ProjectError where there is no release, or its files are others."""
     folder = find_release(root, model)
     if not (folder / RELEASE_FILE).is_file():
-        raise ProjectError(f"Model {model[:12]} has no release; {tell_releases(root)}.")
+        raise ProjectError(f"Model {model[:12]} has no release; {describe_releases(root)}.")
     record: Record = read_json(folder / RELEASE_FILE)
     if record["model"] != model:
         raise ProjectError(f"{folder} is the release of model {record['model']}, not of {model}.")
@@ -48,7 +48,7 @@ def read_release(root: Path, model: str) -> Record:
     return record
 
 
-def tell_releases(root: Path) -> str:
+def describe_releases(root: Path) -> str:
     """Which releases there are, in words."""
     names = [record["model"][:12] for record in list_releases(root)]
     return f"{RELEASES} has {', '.join(names) or 'none'}"

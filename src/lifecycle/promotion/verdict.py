@@ -8,7 +8,7 @@ from lifecycle.modeling.metrics import LEVEL
 from lifecycle.promotion.gate import Record, is_better
 
 
-def tell_consequence(verdict: Record, champion: Record) -> str:
+def describe_consequence(verdict: Record, champion: Record) -> str:
     """What follows from the verdict; `champion` is the evaluation's record of it."""
     if not verdict["blessed"]:
         return "Nothing is promoted: the champion, if there is one, stays."
@@ -24,9 +24,9 @@ def list_cards(evaluation: Record) -> list[dict[str, str]]:
     metrics, confusion = evaluation["metrics"], evaluation["confusion"]
     prior = next(record for record in evaluation["baselines"] if record["name"] == "prior")
     found, called = confusion["tp"], confusion["tp"] + confusion["fp"]
-    gain = next(point for point in evaluation["gain"] if abs(point["called"] - 0.2) < 1e-9)
+    gain = next(point for point in evaluation["gain"] if abs(point["predicted_positive"] - 0.2) < 1e-9)
     return [
-        {"label": "ROC AUC", "value": f"{metrics['roc_auc']['value']:.3f}", "note": tell_range(metrics["roc_auc"])},
+        {"label": "ROC AUC", "value": f"{metrics['roc_auc']['value']:.3f}", "note": format_range(metrics["roc_auc"])},
         {"label": "Positives caught", "value": f"{metrics['recall']['value']:.0%}",
          "note": f"{found:,} of {found + confusion['fn']:,}, calling {called:,} of {evaluation['rows']:,} rows"},
         {"label": "Calls that are right", "value": "\u2013" if not called else f"{found / called:.0%}",
@@ -38,7 +38,7 @@ def list_cards(evaluation: Record) -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
-def tell_range(estimate: Mapping[str, float]) -> str:
+def format_range(estimate: Mapping[str, float]) -> str:
     """An interval in a card's words."""
     return f"{estimate['low']:.3f} to {estimate['high']:.3f} with {LEVEL:.0%} confidence"
 

@@ -84,7 +84,7 @@ def draw_decisions(
     middle.legend(loc="upper right", fontsize=8, bbox_to_anchor=(1, 0.9))
     called = (confusion["tp"] + confusion["fp"]) / sum(confusion.values())
     caught = confusion["tp"] / (confusion["tp"] + confusion["fn"])
-    right.plot([0, *gain["called"]], [0, *gain["gain"]], color=POSITIVE)
+    right.plot([0, *gain["predicted_positive"]], [0, *gain["gain"]], color=POSITIVE)
     right.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1, linestyle=":")
     right.plot([called], [caught], color="black", marker="o", markersize=5)
     beside: dict[str, Any] = {"xytext": (8, -8), "ha": "left"} if called < 0.6 else {"xytext": (-4, -14), "ha": "right"}
@@ -149,7 +149,7 @@ def draw_slices(slices: Sequence[Record], overall: float, limit: float, most: in
     judged = sorted((record for record in slices if record["judged"]), key=lambda record: record["roc_auc"]["value"])
     shown = judged[:most]
     figure, (axes,) = new_grid(1, columns=1, height=0.9 + LINE * max(len(shown), 2))
-    names = [f"{shorten(record['column'])} = {shorten(record['level'])}  ({record['rows']:,})" for record in shown]
+    names = [f"{shorten(record['column'])} = {shorten(record['category'])}  ({record['rows']:,})" for record in shown]
     colors = [POSITIVE if record["roc_auc"]["value"] < limit else NEGATIVE for record in shown]
     draw_intervals(axes, names, [record["roc_auc"] for record in shown], colors)
     axes.set_yticks(axes.get_yticks(), names, fontsize=8)
@@ -171,7 +171,7 @@ def draw_fairness(fairness: Sequence[Record]) -> Figure:
         "rate": "Truly positive",
         "recall": "Positives caught",
         "false_alarms": "False alarms",
-        "called": "Called",
+        "predicted_positive": "Called",
     }
     columns = list(dict.fromkeys(record["column"] for record in fairness if record["groups"]))
     lines = sum(len(record["groups"]) for record in fairness if record["metric"] == "recall")
@@ -180,7 +180,7 @@ def draw_fairness(fairness: Sequence[Record]) -> Figure:
     for axes, (metric, title) in zip(grid, metrics.items(), strict=True):
         parts = [record for record in fairness if record["metric"] == metric and record["groups"]]
         groups = [(record["column"], group) for record in parts for group in record["groups"]]
-        names = [f"{shorten(column, 20)} = {shorten(group['level'], 14)}" for column, group in groups]
+        names = [f"{shorten(column, 20)} = {shorten(group['category'], 14)}" for column, group in groups]
         colors = [palette[columns.index(column) % len(palette)] for column, _ in groups]
         draw_intervals(axes, names, [group for _, group in groups], colors)
         axes.set(title=title, xlim=(0, 1), xticks=(0, 0.5, 1))

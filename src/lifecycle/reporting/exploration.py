@@ -136,7 +136,7 @@ def draw_bands(axes: Axes, rates: pd.DataFrame, overall: float) -> None:
     places = np.arange(len(rates))
     draw_intervals(axes, places, rates, overall)
     axes.axhline(overall, color=NEUTRAL, linewidth=1, linestyle=":")
-    axes.set_xticks(places, [shorten(label, 16) for label in rates["level"]], rotation=40, ha="right", fontsize=SMALL,
+    axes.set_xticks(places, [shorten(label, 16) for label in rates["category"]], rotation=40, ha="right", fontsize=SMALL,
                     rotation_mode="anchor")  # fmt: skip
     axes.set_ylim(0, None)
     axes.grid(axis="x", visible=False)
@@ -190,7 +190,7 @@ def list_levels(axes: Axes, panels: Sequence[pd.DataFrame], overall: float) -> N
         axes.text(0.01, line, shorten(panel["column"].iloc[0], 40), weight="bold", fontsize=8.5, va="center",
                   transform=axes.get_yaxis_transform())  # fmt: skip
         places += range(line + 1, line + 1 + len(panel))
-        texts += [f"{shorten(level)}  ({rows:,})" for level, rows in zip(panel["level"], panel["rows"], strict=True)]
+        texts += [f"{shorten(level)}  ({rows:,})" for level, rows in zip(panel["category"], panel["rows"], strict=True)]
         line += len(panel) + 2
     draw_intervals(axes, np.array(places), pd.concat(panels), overall, lying=True)
     axes.set_yticks(places, texts, fontsize=SMALL)
@@ -217,7 +217,9 @@ def plot_courses(rates: pd.DataFrame, units: Mapping[str, str], event: str, over
         axes.plot(places, part["rate"], color=POSITIVE, marker="o", markersize=4)
         axes.axhline(overall, color=NEUTRAL, linewidth=1, linestyle=":")
         every = -(-len(part) // 14)
-        axes.set_xticks(places[::every], [shorten(label, 16) for label in part["level"].iloc[::every]], fontsize=SMALL)
+        axes.set_xticks(
+            places[::every], [shorten(label, 16) for label in part["category"].iloc[::every]], fontsize=SMALL
+        )
         if len(part) > 7:
             axes.tick_params(axis="x", rotation=30)
         axes.set(ylabel=f"rate of {shorten(event, 22)}", ylim=(0, min(1.0, part["high"].max() * 1.1)))

@@ -13,7 +13,7 @@ Record = dict[str, Any]
 SHOWN = 3  # levels of a categorical feature
 
 
-def render_registry(registry: Record, links: list[tuple[str, str]], current: str) -> str:
+def render_catalog(registry: Record, links: list[tuple[str, str]], current: str) -> str:
     """The registry (project, features, models) as a page."""
     features = registry["features"]
     champion = next((model for model in registry["models"] if "champion" in model["roles"]), None)
@@ -32,7 +32,7 @@ def render_registry(registry: Record, links: list[tuple[str, str]], current: str
         {"label": "With an owner", "value": owned, "note": f"of {len(features)}"},
     ]
     body = render_part(
-        "feature_registry.html.j2",
+        "feature_catalog.html.j2",
         project=registry["project"],
         rows=max((feature["statistics"]["rows"] for feature in features), default=0),
         cards=Markup(render_part("cards.html.j2", cards=cards)),  # noqa: S704 - escaped by its template
@@ -55,18 +55,18 @@ def describe_row(feature: Record, models: list[Record]) -> Record:
     return {
         "name": feature["name"], "definition": feature["definition"], "description": feature["description"],
         "derived": feature["source"] != "column", "type": f"{feature['kind']}, {feature['dtype']}{unit and ', in' + unit}",
-        "typical": tell_values(feature), "owner": feature["owner"], "version": feature["version"],
+        "typical": format_values(feature), "owner": feature["owner"], "version": feature["version"],
         "missing": f"{statistics['missing'] / statistics['rows']:.2%}" if statistics["missing"] else "none",
         "weight": "" if weight is None else f"{100 * weight:.1f}", "used": join_words(roles) if roles else "",
     }  # fmt: skip
 
 
-def tell_values(feature: Record) -> str:
+def format_values(feature: Record) -> str:
     """What a feature's values look like, in a few words."""
     statistics = feature["statistics"]
     rows = statistics["rows"] - statistics["missing"]
     if feature["kind"] == "categorical":
-        told = [f"{level['level']} {level['count'] / rows:.0%}" for level in statistics["levels"][:SHOWN]]
+        told = [f"{level['category']} {level['count'] / rows:.0%}" for level in statistics["categories"][:SHOWN]]
         more = statistics["distinct"] - len(told)
         return ", ".join(told) + (f" and {more} more" if more > 0 else "")
     if not rows:

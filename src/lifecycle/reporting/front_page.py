@@ -28,8 +28,8 @@ def draw_gain(gain: Sequence[Record]) -> str:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(4.6, 3.2))
         axes = figure.add_subplot()
-        called = [0.0, *(point["called"] for point in gain if point["called"] > 0)]
-        found = [0.0, *(point["gain"] for point in gain if point["called"] > 0)]
+        called = [0.0, *(point["predicted_positive"] for point in gain if point["predicted_positive"] > 0)]
+        found = [0.0, *(point["gain"] for point in gain if point["predicted_positive"] > 0)]
         axes.plot(called, found, color=POSITIVE, linewidth=2, label="by the model's order")
         axes.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1, linestyle=":", label="at random")
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="share of all that are called", ylabel="share of the positives found")

@@ -133,9 +133,9 @@ def draw_numbers(axes: Axes, sketch: Record, now: Any) -> None:
 
 def draw_levels(axes: Axes, sketch: Record, now: Any) -> None:
     """A category's shares, then and now."""
-    names = [*sketch["levels"], *(name for name in now.counts if name not in sketch["levels"])]
-    total, later = max(sum(sketch["levels"].values()) + sketch["other"], 1), max(now.present, 1)
-    share = {name: (sketch["levels"].get(name, 0) / total, now.counts.get(name, 0) / later) for name in names}
+    names = [*sketch["categories"], *(name for name in now.counts if name not in sketch["categories"])]
+    total, later = max(sum(sketch["categories"].values()) + sketch["other"], 1), max(now.present, 1)
+    share = {name: (sketch["categories"].get(name, 0) / total, now.counts.get(name, 0) / later) for name in names}
     shown = sorted(names, key=lambda name: -max(share[name]))[:LEVELS]
     place = np.arange(len(shown))
     axes.barh(place - 0.2, [share[name][0] for name in shown], height=0.38, color=NEUTRAL)

@@ -92,7 +92,7 @@ def draw_bars(
     return figure
 
 
-def say_top(shown: int, whole: int) -> str:
+def describe_top(shown: int, whole: int) -> str:
     """What a title says when not everything is drawn."""
     return f" (the first {shown} of {whole})" if shown < whole else ""
 
@@ -102,7 +102,7 @@ def draw_reasons(reasons: pd.DataFrame) -> Figure | None:
     if reasons.empty:
         return None
     part = reasons.head(BARS)
-    title = f"Why rows are in quarantine{say_top(len(part), len(reasons))}"
+    title = f"Why rows are in quarantine{describe_top(len(part), len(reasons))}"
     values = part.set_index("reason")["rows"]
     label, colors = "rows (one may have several reasons)", [POSITIVE] * len(part)
     figure = draw_bars(values, title=title, label=label, colors=colors, form=",d", letters=SENTENCE)
@@ -116,7 +116,7 @@ def draw_missing(shares: pd.Series[Any]) -> Figure | None:
     if some.empty:
         return None
     part = some.head(BARS)
-    title = f"Missing values{say_top(len(part), len(some))}"
+    title = f"Missing values{describe_top(len(part), len(some))}"
     figure = draw_bars(part * 100, title=title, label="rows, %", colors=[NEGATIVE] * len(part), form=".2f")
     figure.axes[0].set_xlim(0, min(115, max(float(part.iloc[0]) * 125, 1)))
     return figure
@@ -148,7 +148,7 @@ def draw_outliers(numbers: pd.DataFrame, fences: pd.DataFrame) -> Figure | None:
         axes.tick_params(axis="x", labelsize=7)
         axes.locator_params(axis="x", nbins=5)
     title = "Quartiles, whiskers (1.5 IQR) and what lies beyond the outer fences (3 IQR)"
-    figure.suptitle(f"{title}{say_top(len(part), len(fences))}", fontsize=10, x=0.01, ha="left", weight="bold")
+    figure.suptitle(f"{title}{describe_top(len(part), len(fences))}", fontsize=10, x=0.01, ha="left", weight="bold")
     return figure
 
 
@@ -188,18 +188,18 @@ def draw_associations(associations: pd.DataFrame) -> Figure | None:
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     axes.set_title(
-        f"How strongly columns go together (0: not at all, 1: one follows from the other){say_top(len(kept), size)}"
+        f"How strongly columns go together (0: not at all, 1: one follows from the other){describe_top(len(kept), size)}"
     )
     figure.colorbar(image, ax=axes, shrink=0.6, label="association")
     return figure
 
 
-def draw_separation(separation: pd.DataFrame, limit: float) -> Figure | None:
+def draw_univariate_auc(separation: pd.DataFrame, limit: float) -> Figure | None:
     """The AUC of each column alone, with the line above which a column is suspected to know the answer."""
     if separation.empty:
         return None
     part = separation.head(BARS).set_index("column")["roc_auc"]
-    title = f"How well each column alone separates the classes{say_top(len(part), len(separation))}"
+    title = f"How well each column alone separates the classes{describe_top(len(part), len(separation))}"
     colors = [POSITIVE if area > limit else NEGATIVE for area in part]
     figure = draw_bars(part, title=title, label="ROC AUC (0.5: a coin)", colors=colors, form=".2f")
     draw_limit(figure, limit, "suspect of leakage")
@@ -215,7 +215,7 @@ def draw_drift(drift: pd.DataFrame, limit: float) -> Figure | None:
     part = moved.head(BARS)
     shifted = (part["psi"] > limit) & (part["psi"] > part["chance"])
     colors = [POSITIVE if far else NEGATIVE for far in shifted]
-    title = f"How far columns are from the reference{say_top(len(part), len(moved))}"
+    title = f"How far columns are from the reference{describe_top(len(part), len(moved))}"
     values = part.set_index("column")["psi"]
     figure = draw_bars(values, title=title, label="population stability index", colors=colors, form=".3f")
     draw_limit(figure, limit, "limit")

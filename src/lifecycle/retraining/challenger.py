@@ -18,9 +18,9 @@ from lifecycle.core.files import read_json, write_json
 from lifecycle.core.params import load_params, read_yaml
 from lifecycle.core.paths import Project
 from lifecycle.monitoring.live import ROOT as LIVE
-from lifecycle.monitoring.live import monitor_live, tell_alerts
+from lifecycle.monitoring.live import describe_alerts, monitor_live
 from lifecycle.pipeline.runner import run_stage
-from lifecycle.pipeline.workspaces import link_path, start_root, use_root, write_yaml
+from lifecycle.pipeline.workspaces import create_workspace, enter_workspace, link_path, write_yaml
 from lifecycle.retraining.rules import NOBODY, list_calls
 
 Record = dict[str, Any]
@@ -65,14 +65,14 @@ def hold_lock(project: Project) -> Iterator[None]:
 def decide(project: Project, log: Path) -> bool:
     """Look at the log, decide, and where a new model is due make the challenger's root; whether it is."""
     record = monitor_live(project, log)
-    print(*tell_alerts(record), sep="\n")
+    print(*describe_alerts(record), sep="\n")
     live = project.output / LIVE
     rules = load_params(project.read(paths.PARAMS)).retrain
     calls = list_calls(record, max_age_days=rules.max_age_days, on_drift=rules.on_drift, on_decay=rules.on_decay)
     if not (any(call["due"] for call in calls) or (live / paths.PREVIOUS).exists()):
         print(f"retrain: {NOBODY}")
         return False
-    with use_root(live):
+    with enter_workspace(live):
         run_stage("retrain", links=[])
     decision = read_json(live / paths.DECISION)
     if decision["rollback"]:
@@ -93,7 +93,7 @@ def decide(project: Project, log: Path) -> bool:
 def build_challenger(project: Project, live: Path, decision: Record) -> Path:
     """The root in which the challenger is made: the chosen rows as its source, the newest of them as its hold-out."""
     study, rows = decision["study"], decision["rows"]
-    root = start_root(
+    root = create_workspace(
         project,
         ROOT,
         {
@@ -104,7 +104,7 @@ def build_challenger(project: Project, live: Path, decision: Record) -> Path:
     )
     shutil.copyfile(live / paths.RETRAINING_TABLE, root / SOURCE)
     write_json(decision, root / "decision.json")
-    write_json({}, root / paths.REFERENCE)  # the rows may have moved: that is why
+    write_json({}, root / paths.PROFILE)  # the rows may have moved: that is why
     narrow_contract(root / paths.CONTRACT, root / SOURCE)
     (root / "models").mkdir()
     shutil.copyfile(project.output / paths.CHAMPION, root / paths.CHAMPION)
@@ -136,7 +136,7 @@ def run_notebooks(project: Project, step: str) -> None:
     """Run a step's notebooks in the challenger's root; MLflow is the project's."""
     root = open_challenger(project)
     address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project.output.resolve() / 'mlflow.db'}"
-    with use_root(root, {"MLFLOW_TRACKING_URI": address}):
+    with enter_workspace(root, {"MLFLOW_TRACKING_URI": address}):
         for stage in NOTEBOOKS[step]:
             page = run_stage(stage)
             print(f"retrain: {stage}: {page.as_uri()}", flush=True)

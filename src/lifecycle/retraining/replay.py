@@ -21,7 +21,7 @@ from lifecycle.core.tables import write_table
 from lifecycle.modeling.metrics import measure_tally, tally_scores
 from lifecycle.monitoring import scenarios
 from lifecycle.pipeline.runner import list_links
-from lifecycle.pipeline.workspaces import start_root, use_root
+from lifecycle.pipeline.workspaces import create_workspace, enter_workspace
 from lifecycle.prediction_log.compaction import write_partitions
 from lifecycle.promotion.releases import find_release, read_champion
 from lifecycle.reporting.monitoring import draw_year
@@ -30,14 +30,14 @@ from lifecycle.retraining.challenger import retrain
 from lifecycle.serving.bundle import Bundle, load_bundle, to_requests
 
 Record = dict[str, Any]
-ROOT = ".lifecycle/play"
+ROOT = ".lifecycle/replay"
 
 
-def play_year(project: Project, name: str | None = None) -> Path:
-    """Play the months of `simulate` with one of its scenarios; gives the page that tells them, reports/play.html.
+def replay_year(project: Project, name: str | None = None) -> Path:
+    """Play the months of `simulate` with one of its scenarios; gives the page that tells them, reports/replay.html.
 
     Each row of the validated table is asked for in one month, so that no case comes twice; a challenger learns from the log alone. Each month the champion of that time scores the traffic, then monitoring looks at the log and retraining does what it
-    would do on a server, in .lifecycle/play: the project's own champion stays. Every step draws from base.seed, so that
+    would do on a server, in .lifecycle/replay: the project's own champion stays. Every step draws from base.seed, so that
     the same project gives the same bytes. Raises ProjectError for an unknown scenario, or before `make repro`.
     """
     params = load_params(project.read(paths.PARAMS))
@@ -54,7 +54,7 @@ def play_year(project: Project, name: str | None = None) -> Path:
     log = stage.root / paths.PREDICTIONS
     first, first_cost = load_champion(stage)
     months: list[Record] = []
-    with use_root(stage.root, {"MLFLOW_TRACKING_URI": f"sqlite:///{stage.root / 'mlflow.db'}"}):
+    with enter_workspace(stage.root, {"MLFLOW_TRACKING_URI": f"sqlite:///{stage.root / 'mlflow.db'}"}):
         for month in range(1, settings.months + 1):
             champion, cost = load_champion(stage)
             pool = valid[month_of == month].reset_index(drop=True)
@@ -74,9 +74,9 @@ def play_year(project: Project, name: str | None = None) -> Path:
                 "served": measure_month(champion, cost, frame, contract),
                 "stale": measure_month(first, first_cost, frame, contract),
             })  # fmt: skip
-            print(f"play: {tell_month(months[-1])}", file=sys.stderr, flush=True)
-    record = {"scenario": name, "what": scenarios.tell_scenario(scenario), "months": months}
-    write_json(record, project.write(paths.PLAY))
+            print(f"play: {describe_month(months[-1])}", file=sys.stderr, flush=True)
+    record = {"scenario": name, "what": scenarios.describe_scenario(scenario), "months": months}
+    write_json(record, project.write(paths.REPLAY))
     return write_page(project, contract, record)
 
 
@@ -84,7 +84,7 @@ def open_stage(project: Project, valid: pd.DataFrame) -> Project:
     """The root in which it is played: the project's champion and settings, no old rows, and an MLflow store of its own."""
     if read_champion(project.output)["model"] is None:
         raise ProjectError(f"{paths.CHAMPION} names no model: `make repro` makes one.")
-    root = start_root(project, ROOT, {})
+    root = create_workspace(project, ROOT, {})
     (root / paths.VALIDATED_TABLE).parent.mkdir(parents=True)
     write_table(valid.iloc[:0], root / paths.VALIDATED_TABLE)
     shutil.copytree(project.read(paths.RELEASES), root / paths.RELEASES)
@@ -134,7 +134,7 @@ def measure_month(bundle: Bundle, cost: dict[str, float], frame: pd.DataFrame, c
     return {name: float(measured[name]) for name in ("roc_auc", "cost")}
 
 
-def tell_month(month: Record) -> str:
+def describe_month(month: Record) -> str:
     """A month in a line."""
     outcome = month["outcome"]
     done = (
@@ -148,7 +148,7 @@ def tell_month(month: Record) -> str:
     )
 
 
-def tell_year(record: Record) -> list[str]:
+def describe_year(record: Record) -> list[str]:
     """What happened, a sentence an event."""
     months = record["months"]
     changed = next((month["month"] for month in months if month["changed"]), None)
@@ -173,7 +173,7 @@ def tell_year(record: Record) -> list[str]:
 
 
 def write_page(project: Project, contract: Contract, record: Record) -> Path:
-    """Write reports/play.html: the year in sentences, a picture and a table."""
+    """Write reports/replay.html: the year in sentences, a picture and a table."""
     rows = [
         {
             "month": month["month"], "champion": month["champion"], "severity": month["severity"],
@@ -183,9 +183,13 @@ def write_page(project: Project, contract: Contract, record: Record) -> Path:
         for month in record["months"]
     ]  # fmt: skip
     body = render_part(
-        "play.html.j2", what=record["what"], events=tell_year(record), picture=draw_year(record["months"]), rows=rows
+        "replay.html.j2",
+        what=record["what"],
+        events=describe_year(record),
+        picture=draw_year(record["months"]),
+        rows=rows,
     )
-    page = project.write(paths.PLAY_PAGE)
+    page = project.write(paths.REPLAY_PAGE)
     with replace_file(page) as aside:
         text = render_page("A year, played", body, project=contract.name, links=list_links(), current=page.name)
         aside.write_text(text, encoding="utf-8")

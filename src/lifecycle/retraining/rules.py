@@ -18,7 +18,7 @@ from lifecycle.serving.bundle import Bundle, to_requests
 
 Record = dict[str, Any]
 TRUTHS = ("decay", "label")  # kinds of alert that truths raise
-DRIFTS = ("column", "missing", "unit", "level", "prediction", "multivariate")  # that rows raise by themselves
+DRIFTS = ("column", "missing", "unit", "category", "prediction", "multivariate")  # that rows raise by themselves
 BROKEN = ("missing", "unit")  # kinds that a broken source raises: learning from it would make it the rule
 NOBODY = "No rule asks for a new model."
 LEAST = 200  # truths by which a model is compared with the one before it

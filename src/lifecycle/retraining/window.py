@@ -31,15 +31,15 @@ def read_labelled(folder: Path, contract: Contract, names: Sequence[str]) -> pd.
     """
     first, last = find_span(folder)
     classes = {str(value): value for value in contract.columns[contract.target].values or ()}
-    truths = read_predictions(folder, "feedback").to_pandas().drop_duplicates("id", keep="first")[["id", "truth"]]
-    truths = truths[truths["truth"].isin(classes)]
+    truths = read_predictions(folder, "feedback").to_pandas().drop_duplicates("id", keep="first")[["id", "label"]]
+    truths = truths[truths["label"].isin(classes)]
     parts, start = [], first
     while start <= last:  # what has no truth is let go at once
         table = read_predictions(folder, "prediction", start, start + STRETCH)
         said = table.select(["id", "at", "model", "probability"]).to_pandas()
         asked = said.assign(place=np.arange(len(said))).merge(truths, on="id")
         frame = frame_features(table, names).iloc[asked["place"].to_numpy()].reset_index(drop=True)
-        frame[contract.target] = asked["truth"].map(classes)
+        frame[contract.target] = asked["label"].map(classes)
         parts.append(frame.assign(**{AT: asked["at"], MODEL: asked["model"], SCORE: asked["probability"]}))
         start += STRETCH
     labelled: pd.DataFrame = pd.concat(parts, ignore_index=True)

@@ -131,7 +131,7 @@ def wait_until_up(server: ServerProcess, path: str) -> None:
     raise ProjectError(f"{path} never answered 200: {said or 'no answer'} {''.join(server.errors)[-1000:]}")
 
 
-def prepare_root(root: Path, bundle: Path, champion: Record) -> Path:
+def prepare_workspace(root: Path, bundle: Path, champion: Record) -> Path:
     """A root from which a server answers with a bundle: its release, and a champion.json that names it."""
     import shutil
 

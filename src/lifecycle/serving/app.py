@@ -26,7 +26,7 @@ from lifecycle.serving.fallback import PRIOR, Answer, Judge, Lineup, read_lineup
 from lifecycle.serving.guards import CLOSE, PROBLEM, SECURITY, Headers, KeyRing, RateLimit
 from lifecycle.serving.monitor_report import MonitorFile
 from lifecycle.serving.request_ids import Signer, find_key, now
-from lifecycle.serving.schema import CUT, RequestError, reject_shape, tell_value
+from lifecycle.serving.schema import CUT, RequestError, format_value, reject_shape
 from lifecycle.serving.settings import Settings
 from lifecycle.serving.shadow import Shadow
 
@@ -47,7 +47,7 @@ class Truth(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     request_id: Annotated[str, Field(max_length=100)]
-    truth: bool | int | float | str
+    label: bool | int | float | str
 
 
 class Service:
@@ -88,13 +88,13 @@ class Service:
         self.routes: dict[str, dict[str, Callable[..., Awaitable[None]]]] = {
             "/predict": {"POST": self.predict},
             "/feedback": {"POST": self.take_feedback},
-            "/health": {"GET": self.tell_health},
-            "/ready": {"GET": self.tell_ready},
-            "/model": {"GET": self.tell_model},
-            "/metrics": {"GET": self.tell_metrics},
-            "/monitor": {"GET": self.tell_monitor},
-            "/openapi.json": {"GET": self.tell_openapi},
-            **{path: {"GET": self.tell_page} for path in (*openapi.PAGES, *dashboard.PAGES)},
+            "/health": {"GET": self.describe_health},
+            "/ready": {"GET": self.describe_ready},
+            "/model": {"GET": self.describe_model_text},
+            "/metrics": {"GET": self.describe_metrics},
+            "/monitor": {"GET": self.describe_monitor},
+            "/openapi.json": {"GET": self.describe_openapi},
+            **{path: {"GET": self.describe_page} for path in (*openapi.PAGES, *dashboard.PAGES)},
         }
         for problem in self.lineup.problems:
             logger.error(problem)
@@ -169,7 +169,7 @@ class Service:
             raise RequestError(413, f"At most {self.settings.max_explained} rows are explained at once.")
         answer = self.judge.answer(lineup, rows)
         at = now()
-        told = self.tell_predictions(lineup, answer, rows, at)
+        told = self.describe_predictions(lineup, answer, rows, at)
         if named:
             told = [record | entity for record, entity in zip(told, named, strict=True)]
         if explain:
@@ -193,7 +193,9 @@ class Service:
         if found is None:
             return *schema.parse(body), []
         if self.store is None:
-            raise RequestError(422, f"{FIELD}: rows name no entity here: LIFECYCLE_SERVE_STORE names no feature store.")
+            raise RequestError(
+                422, f"{FIELD}: rows name no entity here: LIFECYCLE_FEATURE_STORE names no feature store."
+            )
         loop = asyncio.get_running_loop()  # the store may wait for another machine: other requests do not
         rows, named = await loop.run_in_executor(None, complete_rows, *found, schema, self.store)
         return rows, found[1], named
@@ -220,7 +222,7 @@ class Service:
             )
         return rows, isinstance(value, list)
 
-    def tell_predictions(self, lineup: Lineup, answer: Answer, rows: list[Record], at: int) -> list[Record]:
+    def describe_predictions(self, lineup: Lineup, answer: Answer, rows: list[Record], at: int) -> list[Record]:
         """A record for each row: prediction, probability, confidence and request id."""
         bundle = answer.bundle or lineup.first
         name = answer.bundle.name if answer.bundle else lineup.name
@@ -314,7 +316,7 @@ class Service:
             raise reject_truth(error, listed, self.settings.max_rows) from None
         read = [self.read_truth(truth) for truth in truths]
         for truth, (model, correct) in zip(truths, read, strict=True):
-            self.log.append({"kind": "feedback", "id": truth.request_id, "at": now(), "truth": str(truth.truth)})
+            self.log.append({"kind": "feedback", "id": truth.request_id, "at": now(), "label": str(truth.label)})
             if correct is not None and truth.request_id not in self.told:
                 self.told[truth.request_id] = None
                 self.metrics.feedback.labels(model, str(correct).lower()).inc()
@@ -337,20 +339,20 @@ class Service:
             return prediction.model, None
         manifest = bundle.manifest
         classes = (manifest.negative, manifest.positive)
-        if not any(truth.truth == label and type(truth.truth) is type(label) for label in classes):
+        if not any(truth.label == label and type(truth.label) is type(label) for label in classes):
             expected = f"one of {', '.join(map(repr, classes))}"
-            raise RequestError(422, f"truth: got {tell_value(truth.truth)}, expected {expected}.")
+            raise RequestError(422, f"label: got {format_value(truth.label)}, expected {expected}.")
         if prediction.positive is None:
             return prediction.model, None
-        return prediction.model, (truth.truth == manifest.positive) == prediction.positive
+        return prediction.model, (truth.label == manifest.positive) == prediction.positive
 
     # --- what the service tells of itself
 
-    async def tell_health(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
+    async def describe_health(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
         """GET /health: the process answers."""
         await self.send(scope, send, 200, JSON, b'{"status":"ok"}')
 
-    async def tell_ready(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
+    async def describe_ready(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
         """GET /ready: 200 when the champion is loaded and gives its golden answers; ?allow=degraded is content with a stand-in."""
         if scope["query_string"] not in (b"", b"allow=degraded"):
             raise RequestError(422, "The query takes allow=degraded.")
@@ -378,7 +380,9 @@ class Service:
             faults.append(str(error) or type(error).__name__)
         return faults
 
-    async def tell_model(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
+    async def describe_model_text(
+        self, scope: Record, headers: Any, receive: Receive, send: Send, began: float
+    ) -> None:
         """GET /model: which model is live, since when and why, how good it is, and what a request holds."""
         lineup, first = self.lineup, self.lineup.first
         champion = lineup.champion
@@ -400,7 +404,7 @@ class Service:
         }
         await self.send(scope, send, 200, JSON, orjson.dumps(reply))
 
-    async def tell_metrics(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
+    async def describe_metrics(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
         """GET /metrics: Prometheus' text."""
         self.tick()
         body = await asyncio.get_running_loop().run_in_executor(None, self.metrics.render)
@@ -421,7 +425,7 @@ class Service:
             "since": datetime.fromisoformat(at).timestamp() if at else None,
         }
 
-    async def tell_monitor(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
+    async def describe_monitor(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
         """GET /monitor: the findings of the last monitoring that could be read, of whichever model they are."""
         reading = self.monitor.last
         if reading is None:
@@ -429,12 +433,12 @@ class Service:
         written = formatdate(reading.written, usegmt=True).encode()
         await self.send(scope, send, 200, [(b"last-modified", written), *JSON], reading.body)
 
-    async def tell_openapi(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
+    async def describe_openapi(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
         """GET /openapi.json."""
         document = openapi.describe_service(self.lineup.first, self.settings)
         await self.send(scope, send, 200, JSON, orjson.dumps(document))
 
-    async def tell_page(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
+    async def describe_page(self, scope: Record, headers: Any, receive: Receive, send: Send, began: float) -> None:
         """GET /docs, GET /dashboard and what they are made of."""
         source = dashboard if scope["path"] in dashboard.PAGES else openapi
         kind, body = source.read_page(scope["path"])
@@ -555,14 +559,14 @@ class Service:
 def reject_truth(error: ValidationError, listed: bool, most: int) -> RequestError:
     """Say what is wrong with the body of POST /feedback."""
     problem = error.errors(include_url=False)[0]
-    if (refusal := reject_shape(problem, "truth", most)) is not None:
+    if (refusal := reject_shape(problem, "label", most)) is not None:
         return refusal
     place = list(problem["loc"][1 if listed else 0 :])
     field = str(place[0])[:CUT] if place else "(body)"
-    got = "nothing" if problem["type"] == "missing" else tell_value(problem["input"])
+    got = "nothing" if problem["type"] == "missing" else format_value(problem["input"])
     expected = {
-        "request_id": "the id of a prediction", "truth": "a class", "(body)": "an object with request_id and truth",
-    }.get(field, "no such field; there are request_id, truth")  # fmt: skip
+        "request_id": "the id of a prediction", "label": "a class", "(body)": "an object with request_id and label",
+    }.get(field, "no such field; there are request_id, label")  # fmt: skip
     return RequestError(422, f"{field}: got {got}, expected {expected}.")
 
 

@@ -27,7 +27,7 @@ def compile_model(classifier: Any, features: list[Record]) -> tuple[Record, byte
     plan = {
         "features": [{key: feature[key] for key in kept} for feature in features],
         "numbers": numbers,
-        "levels": levels,
+        "categories": levels,
         "order": order,
         "model": model,
         "calibration": compile_calibration(classifier.calibrator),
@@ -69,11 +69,11 @@ def compile_preparation(prepare: Any) -> tuple[Record, list[Record], list[int]]:
         if "OneHotEncoder" in steps:
             for record in compile_levels(steps["OneHotEncoder"], steps.get("SimpleImputer"), list(names)):
                 levels.append({**record, "start": width})
-                places += [("level", width + place) for place in range(record["width"])]
+                places += [("category", width + place) for place in range(record["width"])]
                 width += record["width"]
         else:
             places += compile_numbers(steps, list(names), numbers)
-    sizes = {"number": 0, "mark": len(numbers["names"]), "level": len(numbers["names"]) + len(numbers[MARK])}
+    sizes = {"number": 0, "mark": len(numbers["names"]), "category": len(numbers["names"]) + len(numbers[MARK])}
     return numbers, levels, [sizes[block] + place for block, place in places]
 
 
@@ -174,7 +174,7 @@ def compile_calibration(calibrator: Any) -> Record:
     if calibrator.method == "sigmoid":
         record |= {"slope": calibrator.slope_, "intercept": calibrator.intercept_}
     elif calibrator.method == "isotonic":
-        record |= {"knots": to_plain(calibrator.knots_), "levels": to_plain(calibrator.levels_)}
+        record |= {"knots": to_plain(calibrator.knots_), "categories": to_plain(calibrator.levels_)}
     return record
 
 

@@ -13,7 +13,7 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.features.cache import open_cache
 from lifecycle.features.store import Entity, FeatureStore, StoreMetrics, UnknownEntityError
 from lifecycle.serving.bundle import to_request
-from lifecycle.serving.schema import RequestError, Row, Schema, tell_value
+from lifecycle.serving.schema import RequestError, Row, Schema, format_value
 from lifecycle.serving.settings import Settings
 
 FIELD = "entity_id"
@@ -84,7 +84,7 @@ def read_entity(value: Any, place: int | None) -> Entity:
     if isinstance(value, int | str) and not isinstance(value, bool):
         return value
     expected = "an id: a whole number or a string"
-    record: Record = {"field": FIELD, "got": tell_value(value), "expected": expected}
+    record: Record = {"field": FIELD, "got": format_value(value), "expected": expected}
     if place is not None:
         record["row"] = place
     raise RequestError(422, f"{FIELD}: got {record['got']}, expected {expected}.", [record])

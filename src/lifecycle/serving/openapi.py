@@ -79,7 +79,7 @@ def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
     if named:
         prediction |= NAMED
     optional = ("explanation", *(NAMED if named else ()))
-    truth = {"request_id": {"type": "string"}, "truth": {"enum": labels} if labels else {}}
+    truth = {"request_id": {"type": "string"}, "label": {"enum": labels} if labels else {}}
     schemas: Record = {
         "Row": row,
         "Prediction": describe_object({**prediction, **SHARED}, optional=optional),

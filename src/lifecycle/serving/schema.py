@@ -83,7 +83,7 @@ class Schema:
         place = list(problem["loc"])
         row = place.pop(0) if listed and place else None
         name = str(place[0])[:CUT] if place else None
-        record: Record = {"field": name or "(body)", "got": tell_value(problem["input"])}
+        record: Record = {"field": name or "(body)", "got": format_value(problem["input"])}
         if row is not None:
             record["row"] = row
         if problem["type"] == "missing":
@@ -91,7 +91,7 @@ class Schema:
         if problem["type"] == "extra_forbidden":
             return {**record, "expected": "no such column; there are " + ", ".join(self.names)}
         column = self.columns.get(name or "")
-        return {**record, "expected": "an object with the columns" if column is None else tell_column(column)}
+        return {**record, "expected": "an object with the columns" if column is None else describe_column(column)}
 
     def to_json_schema(self) -> Record:
         """One row as JSON Schema."""
@@ -197,7 +197,7 @@ def to_utc(text: str) -> datetime:
         raise ValueError("the moment in UTC is out of range") from error
 
 
-def tell_value(value: Any) -> str:
+def format_value(value: Any) -> str:
     """What came, in a few letters; what JSON has a word for, by that."""
     if isinstance(value, dict | list):
         text = f"{'object' if isinstance(value, dict) else 'list'} of {len(value)}"
@@ -208,7 +208,7 @@ def tell_value(value: Any) -> str:
     return text if len(text) <= CUT else text[:CUT] + "…"
 
 
-def tell_column(column: Record) -> str:
+def describe_column(column: Record) -> str:
     """What a column takes, in words."""
     low, high = column["min"], column["max"]
     words = {

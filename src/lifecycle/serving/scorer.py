@@ -60,7 +60,7 @@ class Inputs:
         self.marked = [mark["column"] for mark in marks]
         self.mean = np.array(numbers["mean"] + [mark["mean"] for mark in marks])
         self.scale = np.array(numbers["scale"] + [mark["scale"] for mark in marks])
-        self.levels = [find_places(level, len(self.mean)) for level in plan["levels"]]
+        self.levels = [find_places(level, len(self.mean)) for level in plan["categories"]]
         self.words = all(dtypes[name] == "string" for name, *_ in self.levels)  # levels need no conversion then
         self.order = np.array(plan["order"], dtype="int64")  # of the model's columns among numbers, marks and levels
 
@@ -271,7 +271,7 @@ def build_calibration(record: Record) -> tuple[Callable[[Array], Array], Callabl
 
         return apply_sigmoid, apply_sigmoid_one
     if record["kind"] == "isotonic":
-        knots, levels = np.array(record["knots"]), np.array(record["levels"])
+        knots, levels = np.array(record["knots"]), np.array(record["categories"])
 
         def apply_isotonic(probability: Array) -> Array:
             return np.asarray(np.clip(np.interp(probability, knots, levels), LIMIT, 1 - LIMIT))

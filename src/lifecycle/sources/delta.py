@@ -14,7 +14,7 @@ from pydantic import Field
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.tables import Stream
 from lifecycle.sources.addresses import DELTA_SCHEME
-from lifecycle.sources.files import TableOptions, read_fragments, select, tell_errors
+from lifecycle.sources.files import TableOptions, read_fragments, select, translate_errors
 
 
 class DeltaOptions(TableOptions):
@@ -42,7 +42,7 @@ def open_delta(source: str, root: Path, options: DeltaOptions) -> Stream:
         raise ProjectError(f"{source} could not be read as a Delta table: {' '.join(str(error).split())}") from error
 
     def read(chosen: pa.Schema, expression: ds.Expression | None) -> Iterator[pa.RecordBatch]:
-        with tell_errors(source, "could not be read as a Delta table"):
+        with translate_errors(source, "could not be read as a Delta table"):
             fragments = dataset.get_fragments(filter=expression)
             yield from read_fragments(fragments, dataset.schema, chosen, expression)
 

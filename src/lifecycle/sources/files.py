@@ -112,7 +112,7 @@ class Spool:
 
 
 @contextmanager
-def tell_errors(name: str, doing: str) -> Iterator[None]:
+def translate_errors(name: str, doing: str) -> Iterator[None]:
     """Turn what a library raises into one sentence (ProjectError): `name` and what could not be done."""
     try:
         yield
@@ -159,7 +159,7 @@ def open_files(
     spool = Spool()
 
     def inspect(file: File) -> File:
-        with tell_errors(file.name, f"is not readable as {kind[1:]}"):
+        with translate_errors(file.name, f"is not readable as {kind[1:]}"):
             if system.get_file_info(file.path).size == 0:
                 raise ProjectError(f"{file.name} is empty.")
             if kind == ".parquet":
@@ -185,12 +185,12 @@ def open_files(
 
     def read_all(chosen: pa.Schema, expression: ds.Expression | None) -> Iterator[pa.RecordBatch]:
         if kind == ".parquet":
-            with tell_errors(source, "is not readable as parquet"):
+            with translate_errors(source, "is not readable as parquet"):
                 yield from read_fragments((file.fragment for file in files), schema, chosen, expression)
             return
         for file in files:
             needed = list_needed(file, schema, chosen, options)
-            with tell_errors(file.name, f"is not readable as {kind[1:]}"):
+            with translate_errors(file.name, f"is not readable as {kind[1:]}"):
                 if text:
                     batches = read_csv(system, file, schema, needed, options)
                 elif file.parts is not None:

@@ -82,12 +82,12 @@ def land_new(landing: Landing, land: Land, *, quiet: bool = False) -> Iterator[s
         for file in commit.files:
             partitions[Path(file.path).parent.name or "one partition"] += file.rows
         if span:
-            yield f"{span[0]} {int(span[1]):,} to {int(span[2]):,}: {tell_rows(commit.rows, commit.rejected)}"
+            yield f"{span[0]} {int(span[1]):,} to {int(span[2]):,}: {describe_new_rows(commit.rows, commit.rejected)}"
     if partitions or rejected or not quiet:
         days = ", ".join(f"{name} {rows:,}" for name, rows in sorted(partitions.items())[-10:])
         more = f"{len(partitions) - 10} earlier ones, " if len(partitions) > 10 else ""
         yield (
-            f"{tell_rows(partitions.total(), rejected)} of {landing.source} landed in {LANDED}"
+            f"{describe_new_rows(partitions.total(), rejected)} of {landing.source} landed in {LANDED}"
             f"{f' ({more}{days})' if days else ''}"
         )
 
@@ -100,6 +100,6 @@ def keep_disk_errors(commits: Iterator[Commit]) -> Iterator[Commit]:
         raise ProjectError(f"{LANDED} cannot be written: {error}. What is landed stays; run it again.") from error
 
 
-def tell_rows(rows: int, rejected: int) -> str:
+def describe_new_rows(rows: int, rejected: int) -> str:
     """How many rows, and how many that were none."""
     return f"{rows:,} rows" + (f", {rejected:,} quarantined" if rejected else "")

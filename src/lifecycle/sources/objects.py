@@ -19,7 +19,7 @@ def open_store(source: str, name: str, options: FileOptions) -> Stream:
     """Open an object, a glob or a folder of an object store that fsspec knows; credentials are the environment's."""
     import fsspec
 
-    with tell_store_errors(name):
+    with translate_store_errors(name):
         store, path = fsspec.core.url_to_fs(source)
         system = fs.LocalFileSystem() if "file" in store.protocol else fs.PyFileSystem(make_handler(store))
         folder, pattern = split_glob(path)
@@ -34,7 +34,7 @@ def open_store(source: str, name: str, options: FileOptions) -> Stream:
             stream = open_found(system, paths, folder, name, options, looked)
 
     def read() -> Iterator[pa.RecordBatch]:
-        with tell_store_errors(name):
+        with translate_store_errors(name):
             yield from stream
 
     return Stream(stream.schema, read())
@@ -51,7 +51,7 @@ def make_handler(store: Any) -> fs.FSSpecHandler:
 
 
 @contextmanager
-def tell_store_errors(name: str) -> Iterator[None]:
+def translate_store_errors(name: str) -> Iterator[None]:
     """Turn what an object store's library raises into one sentence (ProjectError)."""
     try:
         yield

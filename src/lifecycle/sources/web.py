@@ -28,7 +28,7 @@ from lifecycle.core.params import Scalar, Strict
 from lifecycle.core.paths import PARAMS
 from lifecycle.core.tables import Stream
 from lifecycle.sources.addresses import SENSITIVE
-from lifecycle.sources.files import COMPRESSIONS, KINDS, FileOptions, Spool, open_files, tell_errors, unify_types
+from lifecycle.sources.files import COMPRESSIONS, KINDS, FileOptions, Spool, open_files, translate_errors, unify_types
 from lifecycle.sources.options import parse_options
 
 TIMEOUT = 30  # seconds, to connect and between two pieces
@@ -145,7 +145,7 @@ def fetch(
         except requests.RequestException as error:
             cut = isinstance(error, requests.exceptions.ChunkedEncodingError | requests.ConnectionError)
             if not cut or find_cause(error) is not None or attempt == session.retries:
-                raise ProjectError(f"{source} could not be fetched: {tell_reason(error)}.") from None
+                raise ProjectError(f"{source} could not be fetched: {describe_reason(error)}.") from None
             time.sleep(BACKOFF * 2**attempt)
     raise AssertionError("the last attempt returns or raises")
 
@@ -155,7 +155,7 @@ def find_cause(error: requests.RequestException) -> Exception | None:
     return getattr(error.args[0], "reason", None) if error.args else None
 
 
-def tell_reason(error: requests.RequestException) -> str:
+def describe_reason(error: requests.RequestException) -> str:
     """Why a request failed, without its address, which may hold a secret."""
     if error.response is not None:
         return f"{error.response.status_code} {error.response.reason}"
@@ -193,7 +193,7 @@ def open_pages(source: str, name: str, options: PagesOptions) -> Stream:
     schema = pa.schema(list(types.items()))
 
     def read() -> Iterator[pa.RecordBatch]:
-        with tell_errors(name, "has values that no type holds"):
+        with translate_errors(name, "has values that no type holds"):
             yield from (spool.read(place, schema) for place in places)
 
     return Stream(schema, read())

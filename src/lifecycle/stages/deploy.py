@@ -135,7 +135,7 @@ def describe_reference(
 
 def choose_kinds(contract: Contract, columns: list[Record]) -> dict[str, Kind]:
     """How each column of a request is counted; a moment is not, for later rows are later."""
-    kinds: dict[Role, Kind] = {Role.NUMERIC: "numeric", Role.CATEGORICAL: "levels", Role.BOOLEAN: "levels"}
+    kinds: dict[Role, Kind] = {Role.NUMERIC: "numeric", Role.CATEGORICAL: "categories", Role.BOOLEAN: "categories"}
     roles = {column["name"]: contract.columns[column["name"]].role for column in columns}
     return {name: kinds[role] for name, role in roles.items() if role in kinds}
 

@@ -35,7 +35,7 @@ from lifecycle.modeling.metrics import (
 )
 from lifecycle.modeling.model import Model, load_model
 from lifecycle.modeling.pipelines import FeatureRecord, build_pipeline
-from lifecycle.promotion.gate import tell_p
+from lifecycle.promotion.gate import format_p
 from lifecycle.reporting.wording import format_estimate
 
 Record = dict[str, Any]
@@ -254,12 +254,12 @@ def band_numbers(column: pd.Series, train: pd.Series) -> pd.Series:
     return name_ordered(np.where(column.isna(), len(names), codes), [*names, "(missing)"], column.index)
 
 
-def choose_slices(test: pd.DataFrame, declaration: Record, max_levels: int) -> dict[str, pd.Series]:
-    """The levels of every column of the contract that has at least two and at most `max_levels` in the hold-out."""
+def choose_slices(test: pd.DataFrame, declaration: Record, max_categories: int) -> dict[str, pd.Series]:
+    """The levels of every column of the contract that has at least two and at most `max_categories` in the hold-out."""
     return {
         feature["name"]: name_levels(test[feature["name"]], feature)
         for feature in declaration["features"]
-        if feature["source"] == "column" and 2 <= test[feature["name"]].nunique(dropna=False) <= max_levels
+        if feature["source"] == "column" and 2 <= test[feature["name"]].nunique(dropna=False) <= max_categories
     }
 
 
@@ -290,7 +290,7 @@ def measure_columns(
 
 
 def choose_groups(
-    train: pd.DataFrame, test: pd.DataFrame, declaration: Record, contract: Contract, max_levels: int
+    train: pd.DataFrame, test: pd.DataFrame, declaration: Record, contract: Contract, max_categories: int
 ) -> dict[str, pd.Series | None]:
     """The groups of each column that the contract names for fairness; numbers of many values in quartile bands.
 
@@ -301,7 +301,7 @@ def choose_groups(
     for name in contract.fairness:
         if name not in known or name not in test:
             groups[name] = None
-        elif known[name]["kind"] == "numeric" and test[name].nunique() > max_levels:
+        elif known[name]["kind"] == "numeric" and test[name].nunique() > max_categories:
             groups[name] = band_numbers(test[name], train[name])
         else:
             groups[name] = name_levels(test[name], known[name])
@@ -323,7 +323,7 @@ def compare_groups(
     everyone = np.ones(len(truth), dtype=bool)
     counted = {  # whom a rate is of, and whom it counts
         "rate": (everyone, truth), "recall": (truth, called), "false_alarms": (~truth, called),
-        "called": (everyone, called),
+        "predicted_positive": (everyone, called),
     }  # fmt: skip
     records: list[Record] = []
     for column, levels in groups.items():
@@ -364,7 +364,7 @@ def compare_protected(
             positives = int(truth[member].sum())
             if min(positives, int(member.sum()) - positives) >= min_class:
                 difference = compare_means(losses[0][member], losses[1][member], replicates, seed)
-                records.append({"column": column, "level": level, "rows": int(member.sum()), "brier": difference})
+                records.append({"column": column, "category": level, "rows": int(member.sum()), "brier": difference})
     return records
 
 
@@ -377,7 +377,14 @@ def compare_rates(hits: pd.Series, rows: pd.Series, min_class: int) -> Record:
     """The groups' rates with Wilson's intervals, and the gap between the extreme ones of enough rows."""
     low, high = bound_share(hits.to_numpy(), rows.to_numpy())
     groups = [
-        {"level": str(level), "rows": int(row), "hits": int(hit), "value": hit / row, "low": float(a), "high": float(b)}
+        {
+            "category": str(level),
+            "rows": int(row),
+            "hits": int(hit),
+            "value": hit / row,
+            "low": float(a),
+            "high": float(b),
+        }
         for level, row, hit, a, b in zip(rows.index, rows, hits, low, high, strict=True)
         if row > 0
     ]
@@ -388,7 +395,7 @@ def compare_rates(hits: pd.Series, rows: pd.Series, min_class: int) -> Record:
     least = ordered[0]
     pairs = len(judged) * (len(judged) - 1) // 2
     gap = bound_gap((most["hits"], least["hits"]), (most["rows"], least["rows"]), pairs)
-    return {"groups": groups, "gap": {**gap, "most": most["level"], "least": least["level"]}}
+    return {"groups": groups, "gap": {**gap, "most": most["category"], "least": least["category"]}}
 
 
 # What is written and shown.
@@ -432,7 +439,7 @@ def list_slices(table: pd.DataFrame) -> list[Record]:
     metrics = [name for name in table.columns if f"{name}_low" in table.columns]
     return [
         {
-            **{name: row[name] for name in ("column", "level", "rows", "positives", "judged")},
+            **{name: row[name] for name in ("column", "category", "rows", "positives", "judged")},
             **{name: {"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]} for name in metrics},
         }
         for row in table.to_dict("records")
@@ -468,9 +475,9 @@ def tabulate_models(records: Sequence[Record], titles: Mapping[str, str]) -> pd.
             "ROC AUC": format_estimate(record["metrics"]["roc_auc"]),
             "Brier": f"{record['metrics']['brier']['value']:.4f}",
             "Cost per row": format_estimate(record["metrics"]["cost"]),
-            "Difference in ROC AUC": f"{differences['roc_auc']['value']:+.3f}, {tell_p(differences['roc_auc']['p'])}"
+            "Difference in ROC AUC": f"{differences['roc_auc']['value']:+.3f}, {format_p(differences['roc_auc']['p'])}"
             if differences else "",
-            "Difference in cost": f"{differences['cost']['value']:+.3f}, {tell_p(differences['cost']['p'])}"
+            "Difference in cost": f"{differences['cost']['value']:+.3f}, {format_p(differences['cost']['p'])}"
             if differences else "",
         }  # fmt: skip
     return pd.DataFrame(rows).T
@@ -480,7 +487,7 @@ def tabulate_slices(slices: Sequence[Record]) -> pd.DataFrame:
     """Every slice in a row, as text: its size, rate and metrics with intervals."""
     rows = [
         {
-            "group": f"{record['column']} = {record['level']}",
+            "group": f"{record['column']} = {record['category']}",
             "rows": f"{record['rows']:,}",
             "positive": f"{record['rate']['value']:.1%}",
             "ROC AUC": format_estimate(record["roc_auc"]),
@@ -495,14 +502,19 @@ def tabulate_slices(slices: Sequence[Record]) -> pd.DataFrame:
 
 def tabulate_gaps(fairness: Sequence[Record]) -> pd.DataFrame:
     """The gap between the groups of each fairness column, a column a rate, as text; empty without such columns."""
-    titles = {"rate": "Truly positive", "recall": "Caught", "false_alarms": "False alarms", "called": "Called positive"}
-    cells = {(record["column"], titles[record["metric"]]): tell_gap(record["gap"]) for record in fairness}
+    titles = {
+        "rate": "Truly positive",
+        "recall": "Caught",
+        "false_alarms": "False alarms",
+        "predicted_positive": "Called positive",
+    }
+    cells = {(record["column"], titles[record["metric"]]): format_gap(record["gap"]) for record in fairness}
     columns = list(dict.fromkeys(column for column, _ in cells))
     rows = [[cells.get((column, title), "\u2013") for title in titles.values()] for column in columns]
     return pd.DataFrame(rows, index=columns, columns=list(titles.values()))
 
 
-def tell_gap(gap: Mapping[str, Any] | None) -> str:
+def format_gap(gap: Mapping[str, Any] | None) -> str:
     """A gap in percentage points, and between whom."""
     if gap is None:
         return "cannot be told"

@@ -66,7 +66,7 @@ def rank_inputs(attribution: Attribution, rows: pd.DataFrame, permuted: pd.DataF
     return join_importance(rank_columns(attribution, rows), permuted)
 
 
-def tell_agreement(importance: pd.DataFrame) -> str:
+def describe_agreement(importance: pd.DataFrame) -> str:
     """How far the two kinds of importance agree, and what they say, in two sentences."""
     top = [quote(name) for name in importance["column"].head(3)]
     both = float(importance["attribution"].corr(importance["permutation"], method="spearman"))
@@ -75,7 +75,7 @@ def tell_agreement(importance: pd.DataFrame) -> str:
     return f"{join_words(top)} carry {share:.0%} of all that moves predictions.{agreement}"
 
 
-def tell_derived(inputs: Inputs) -> str:
+def describe_derived(inputs: Inputs) -> str:
     """That derived features are counted with the columns they come from, as a sentence; empty when there are none."""
     if not inputs.derived:
         return ""
@@ -109,7 +109,7 @@ def trace_effects(
     return effects
 
 
-def tell_redundancy(names: Sequence[str], table: pd.DataFrame, seed: int) -> str:
+def describe_redundancy(names: Sequence[str], table: pd.DataFrame, seed: int) -> str:
     """Which of the columns the others nearly determine, as a warning in a sentence; empty when there are none.
 
     `table` has the input columns of the training part; a sample of it is enough.
@@ -197,7 +197,7 @@ def describe_cases(
         order = np.argsort(-np.abs(values), kind="stable")
         steps = [
             (
-                tell_value(attribution.names[step], rows.iloc[place, step], words.get(attribution.names[step])),
+                format_value(attribution.names[step], rows.iloc[place, step], words.get(attribution.names[step])),
                 float(values[step]),
             )
             for step in order[:STEPS]
@@ -209,12 +209,12 @@ def describe_cases(
         probability = float(attribution.probability[place])
         described.append({
             "title": f"{title}: {which}, {probability:.0%}, truly {truth}",
-            "position": position, "probability": probability, "truth": truth, "steps": steps,
+            "position": position, "probability": probability, "label": truth, "steps": steps,
         })  # fmt: skip
     return described
 
 
-def tell_value(name: str, value: Any, feature: Record | None) -> str:
+def format_value(name: str, value: Any, feature: Record | None) -> str:
     """A column and its value as a label."""
     if pd.isna(value):
         return f"{name} missing"
@@ -272,7 +272,7 @@ def describe_limits(contract: Contract, declaration: Record, evaluation: Record,
         later,
         f"It was judged on {evaluation['rows']:,} rows: its ROC AUC is known to within {reach:.3f}, no better.",
         f"It learned from {manifest['source']} ({manifest['version']}); other populations were not looked at.",
-        f"Its threshold rests on the stated costs ({tell_costs(evaluation['cost'])}); others need another threshold.",
+        f"Its threshold rests on the stated costs ({describe_costs(evaluation['cost'])}); others need another threshold.",
         "Attributions and effects describe the model; they do not say what changing a column in the world would do.",
     ]  # fmt: skip
     if unjudged:
@@ -284,7 +284,7 @@ def describe_limits(contract: Contract, declaration: Record, evaluation: Record,
     return limits
 
 
-def tell_costs(cost: Mapping[str, float]) -> str:
+def describe_costs(cost: Mapping[str, float]) -> str:
     """The costs of wrong decisions in words."""
     return f"a false alarm {cost['false_positive']:g}, a missed positive {cost['false_negative']:g}"
 
@@ -308,7 +308,7 @@ def compare_people(evaluation: Record) -> list[Record]:
     for record in evaluation["fairness"]:
         for group in record["groups"]:
             row = rows.setdefault(
-                (record["column"], group["level"]), {"group": f"{record['column']} = {group['level']}"}
+                (record["column"], group["category"]), {"group": f"{record['column']} = {group['category']}"}
             )
             row[record["metric"]] = f"{group['value']:.0%} ({group['low']:.0%}\u2013{group['high']:.0%})"
     return list(rows.values())
@@ -332,19 +332,19 @@ def describe_card(
         "contract": contract,
         "metadata": model.metadata,
         "model": model.sha256,
-        "settings": {key: tell_setting(value) for key, value in model.metadata["settings"].items()},
+        "settings": {key: format_hyperparameter(value) for key, value in model.metadata["settings"].items()},
         "verdict": verdict,
         "intended_use": intended_use,
         "out_of_scope": out_of_scope,
         "features": declaration["features"],
         "split": declaration["split"],
         "evaluation": evaluation,
-        "costs": tell_costs(evaluation["cost"]),
+        "costs": describe_costs(evaluation["cost"]),
         "metrics": [(title, format_estimate(evaluation["metrics"][name])) for name, title in TITLES.items()],
         "baselines": compare_baselines(evaluation),
         "weakest": [
             {
-                "group": f"{record['column']} = {record['level']}", "rows": record["rows"],
+                "group": f"{record['column']} = {record['category']}", "rows": record["rows"],
                 "rate": record["rate"]["value"], "roc_auc": format_estimate(record["roc_auc"]),
                 "recall": format_estimate(record["recall"], 2),
             }
@@ -361,7 +361,7 @@ def describe_card(
     }  # fmt: skip
 
 
-def tell_setting(value: Any) -> str:
+def format_hyperparameter(value: Any) -> str:
     """A setting as a reader wants it."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 

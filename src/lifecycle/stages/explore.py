@@ -90,8 +90,8 @@ def rate_levels(levels: Mapping[str, Levels], positive: Bools) -> pd.DataFrame:
         codes = np.where(level.codes < 0, size - 1, level.codes)
         rows, hits = np.bincount(codes, minlength=size), np.bincount(codes[positive], minlength=size)
         labels = [*level.labels, MISSING]
-        parts.append(pd.DataFrame({"column": name, "level": labels, "rows": rows, "positives": hits})[rows > 0])
-    empty = pd.DataFrame({"column": [], "level": [], "rows": [], "positives": []})
+        parts.append(pd.DataFrame({"column": name, "category": labels, "rows": rows, "positives": hits})[rows > 0])
+    empty = pd.DataFrame({"column": [], "category": [], "rows": [], "positives": []})
     table = (pd.concat(parts, ignore_index=True) if parts else empty).astype({"rows": "int64", "positives": "int64"})
     low, high = bound_share(table["positives"], table["rows"])
     return table.assign(rate=table["positives"] / table["rows"], low=low, high=high)
@@ -318,7 +318,7 @@ def measure_trend(rates: pd.DataFrame) -> tuple[float, float]:
     """
     from scipy.special import erfc
 
-    table = rates[rates["level"] != MISSING]
+    table = rates[rates["category"] != MISSING]
     rows, hits = table["rows"].to_numpy("float64"), table["positives"].to_numpy("float64")
     places = np.arange(len(table), dtype="float64")
     total, mean = rows.sum(), hits.sum() / max(rows.sum(), 1.0)
@@ -334,7 +334,7 @@ def measure_trend(rates: pd.DataFrame) -> tuple[float, float]:
 # Sentences
 
 
-def tell_balance(classes: pd.DataFrame, contract: Contract) -> str:
+def describe_balance(classes: pd.DataFrame, contract: Contract) -> str:
     """How common the event is, and what that means for whoever guesses."""
     event, first, rows = quote(name_event(contract)), classes.iloc[0], int(classes["rows"].sum())
     commonest = classes["share"].max()
@@ -347,7 +347,7 @@ def tell_balance(classes: pd.DataFrame, contract: Contract) -> str:
     )
 
 
-def tell_missing(missing: pd.DataFrame, columns: int) -> str:
+def describe_missing(missing: pd.DataFrame, columns: int) -> str:
     """How much is absent, and where absence itself goes with the event."""
     if missing.empty:
         return f"None of the {columns} columns has a missing value."
@@ -365,7 +365,7 @@ def tell_missing(missing: pd.DataFrame, columns: int) -> str:
     return text + f"That a value is missing goes with the target for {names}."
 
 
-def tell_ranking(
+def describe_ranking(
     ranked: pd.Series[float], tails: pd.Series[float], kinds: Mapping[str, Kind], target: str, rows: int
 ) -> str:
     """Which columns go most with the target, how many hardly do, and which of them get a picture of their own."""
@@ -389,7 +389,7 @@ def tell_ranking(
     return text
 
 
-def tell_numbers(numbers: pd.DataFrame, contract: Contract) -> str:
+def describe_numbers_text(numbers: pd.DataFrame, contract: Contract) -> str:
     """Where the medians of the two classes stand apart; the first three columns of `numbers`."""
     both = numbers.dropna()
     if both.empty:
@@ -404,7 +404,7 @@ def tell_numbers(numbers: pd.DataFrame, contract: Contract) -> str:
     return f"Where {quote(name_event(contract))}, {'; '.join(parts)}."
 
 
-def tell_levels(rates: pd.DataFrame, contract: Contract, overall: float) -> str:
+def describe_levels_text(rates: pd.DataFrame, contract: Contract, overall: float) -> str:
     """The level that departs most from the overall rate, counting its rows, and how many levels depart."""
     if rates.empty:
         return "The table has no categorical column."
@@ -413,14 +413,14 @@ def tell_levels(rates: pd.DataFrame, contract: Contract, overall: float) -> str:
         return f"No level's rate departs from the overall {format_percent(overall)} beyond chance."
     top = pick_row(apart, (apart["rate"] - overall) ** 2 * apart["rows"])
     return (
-        f"**{tell_rate(top, contract)}**, against {format_percent(overall)} overall: the level that departs most, "
+        f"**{format_rate(top, contract)}**, against {format_percent(overall)} overall: the level that departs most, "
         f"counting its rows. The intervals of {len(apart)} of {len(rates)} levels leave out the overall rate."
     )
 
 
-def tell_rate(row: Mapping[str, Any], contract: Contract) -> str:
+def format_rate(row: Mapping[str, Any], contract: Contract) -> str:
     """One row of rate_levels: how often the event comes at the level."""
-    level = name_level(row["column"], row["level"], contract)
+    level = name_level(row["column"], row["category"], contract)
     return f"{quote(name_event(contract))} in {format_percent(row['rate'])} of rows with {level}"
 
 
@@ -432,27 +432,27 @@ def name_level(name: str, level: str, contract: Contract) -> str:
     return quote(name, level)
 
 
-def tell_cohorts(rates: pd.DataFrame, contract: Contract) -> str:
+def describe_cohorts(rates: pd.DataFrame, contract: Contract) -> str:
     """How the rate changes along each duration."""
     parts = []
-    for name, part in rates[rates["level"] != MISSING].groupby("column", sort=False):
+    for name, part in rates[rates["category"] != MISSING].groupby("column", sort=False):
         if len(part) < 2:
             parts.append(f"{quote(name)} has but one cohort.")
             continue
         slope, p = measure_trend(part)
         course = ("rises" if slope > 0 else "falls") if p < LEVEL else "neither rises nor falls beyond chance"
         first, last = ({str(key): value for key, value in part.iloc[place].items()} for place in (0, -1))
-        level = name_level(last["column"], last["level"], contract)
+        level = name_level(last["column"], last["category"], contract)
         parts.append(
-            f"**Along {quote(name)} the rate {course}**: {tell_rate(first, contract)}, and in "
+            f"**Along {quote(name)} the rate {course}**: {format_rate(first, contract)}, and in "
             f"{format_percent(last['rate'])} with {level}."
         )
     return " ".join(parts) or "The contract marks no column with values as a duration (`duration: true`): no cohorts."
 
 
-def tell_time(rates: pd.DataFrame, contract: Contract) -> str:
+def format_time(rates: pd.DataFrame, contract: Contract) -> str:
     """How the rate changed over time."""
-    part = rates[rates["level"] != MISSING]
+    part = rates[rates["category"] != MISSING]
     if part.empty:
         return "The contract names no time column with values: no trend to look for."
     slope, p = measure_trend(part)
@@ -460,11 +460,11 @@ def tell_time(rates: pd.DataFrame, contract: Contract) -> str:
     first, last = part.iloc[0], part.iloc[-1]
     return (
         f"**Over time the rate {course}**: {quote(name_event(contract))} in {format_percent(first['rate'])} of rows in "
-        f"{first['level']}, and in {format_percent(last['rate'])} in {last['level']}."
+        f"{first['category']}, and in {format_percent(last['rate'])} in {last['category']}."
     )
 
 
-def tell_associations(pairs: pd.DataFrame) -> str:
+def describe_associations(pairs: pd.DataFrame) -> str:
     """Which columns go most with one another."""
     if pairs.empty:
         return "There are no two columns to compare."
@@ -478,7 +478,7 @@ def tell_associations(pairs: pd.DataFrame) -> str:
     return f"**The closest are {join_words(closest)}.** Near 1, one of the two says all of the other."
 
 
-def tell_pairs(found: pd.DataFrame, drawn: Mapping[tuple[str, str], pd.DataFrame], contract: Contract) -> str:
+def describe_pairs(found: pd.DataFrame, drawn: Mapping[tuple[str, str], pd.DataFrame], contract: Contract) -> str:
     """How many pairs interact, and the cell that shows the strongest one."""
     if found.empty:
         return "There are no two columns to pair."
@@ -487,12 +487,12 @@ def tell_pairs(found: pd.DataFrame, drawn: Mapping[tuple[str, str], pd.DataFrame
     (one, other), cells = next(iter(drawn.items()))
     return (
         f"**{int((found['p'] < LEVEL).sum())} of {len(found)} pairs interact beyond chance.** The strongest is "
-        f"{quote(one)} with {quote(other)}: {tell_cell(one, other, cells, contract)} Drawn are the strongest pairs, no "
+        f"{quote(one)} with {quote(other)}: {describe_cell(one, other, cells, contract)} Drawn are the strongest pairs, no "
         "column in two of them; the framed cell departs most from its columns' separate effects."
     )
 
 
-def tell_cell(one: str, other: str, cells: pd.DataFrame, contract: Contract) -> str:
+def describe_cell(one: str, other: str, cells: pd.DataFrame, contract: Contract) -> str:
     """A pair's most telling cell in a sentence."""
     cell = find_cell(cells)
     levels = [name_level(name, str(cell[side]), contract) for name, side in ((one, "one"), (other, "other"))]
@@ -502,7 +502,7 @@ def tell_cell(one: str, other: str, cells: pd.DataFrame, contract: Contract) -> 
     )
 
 
-def tell_contrast(rates: pd.DataFrame, name: str, contract: Contract) -> str | None:
+def describe_contrast(rates: pd.DataFrame, name: str, contract: Contract) -> str | None:
     """A column's levels of the highest and the lowest rate among those with 1 % of rows (and 30); None without two."""
     part = rates[rates["column"] == name]
     part = part[part["rows"] >= max(30, 0.01 * part["rows"].sum())]
@@ -511,8 +511,8 @@ def tell_contrast(rates: pd.DataFrame, name: str, contract: Contract) -> str | N
     high, low = pick_row(part, part["rate"]), pick_row(part, -part["rate"])
     return (
         f"{quote(name_event(contract))} in **{format_percent(high['rate'])}** of rows with "
-        f"{name_level(name, high['level'], contract)}, and in {format_percent(low['rate'])} with "
-        f"{name_level(name, low['level'], contract)}."
+        f"{name_level(name, high['category'], contract)}, and in {format_percent(low['rate'])} with "
+        f"{name_level(name, low['category'], contract)}."
     )
 
 
@@ -532,8 +532,8 @@ def list_findings(
     absence that goes with the target, and a trend over time.
     """
     strong = [str(name) for name in ranked.index if tails.get(str(name), 1.0) < LEVEL][:3]
-    findings = [text for name in strong if (text := tell_contrast(rates, name, contract)) is not None]
-    findings += [tell_cell(one, other, cells, contract) for (one, other), cells in list(drawn.items())[:1]]
+    findings = [text for name in strong if (text := describe_contrast(rates, name, contract)) is not None]
+    findings += [describe_cell(one, other, cells, contract) for (one, other), cells in list(drawn.items())[:1]]
     for one, other, value in pairs.head(1).itertuples(index=False, name=None):
         if value >= CLOSE:
             findings.append(f"{quote(one)} and {quote(other)} go together closely (association **{value:.2f}**).")
@@ -543,5 +543,5 @@ def list_findings(
             f"{quote(name_event(contract))}, and in {format_percent(row['negative_share'])} of the others."
         )
     if measure_trend(trend)[1] < LEVEL:
-        findings.append(tell_time(trend, contract))
+        findings.append(format_time(trend, contract))
     return findings or ["No column goes with the target beyond chance."]

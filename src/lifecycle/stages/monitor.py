@@ -26,7 +26,7 @@ from lifecycle.monitoring.degradation import (
     measure_error,
     measure_performance,
 )
-from lifecycle.monitoring.drift import PREDICTION, judge_windows, test_cells
+from lifecycle.monitoring.drift import PREDICTION, cells_pvalue, judge_windows
 from lifecycle.monitoring.reference import Counts, count_window, name_level
 from lifecycle.prediction_log.reader import find_span, frame_features, read_predictions
 from lifecycle.serving.bundle import REFERENCE, Bundle
@@ -112,7 +112,7 @@ def read_truths(folder: Path, positive: Any) -> pd.DataFrame:
     table = read_predictions(folder, "feedback").to_pandas()
     table = table.drop_duplicates("id", keep="first")
     return pd.DataFrame({
-        "id": table["id"], "truth": (table["truth"] == str(positive)).astype("int8"), "told_at": table["at"]
+        "id": table["id"], "label": (table["label"] == str(positive)).astype("int8"), "told_at": table["at"]
     })  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def read_traffic(
             window,
             count_window(frame, reference),
             frame[PREDICTION].to_numpy(dtype=np.float64),
-            told[["at", "told_at", "truth", "probability"]],
+            told[["at", "told_at", "label", "probability"]],
             frame[list(keep)].iloc[told["place"].to_numpy()].reset_index(drop=True),
             said["at"].max().to_pydatetime() if len(said) else None,
         )
@@ -186,7 +186,7 @@ def judge_performance(
 
 def to_pair(part: Traffic) -> tuple[Array, Array]:
     """Truths and probabilities of a window's rows whose truth is known."""
-    return part.told["truth"].to_numpy(), part.told["probability"].to_numpy(dtype=np.float64)
+    return part.told["label"].to_numpy(), part.told["probability"].to_numpy(dtype=np.float64)
 
 
 def judge_traffic(
@@ -221,7 +221,7 @@ def judge_truths(
 def compare_rates(before: tuple[int, float], truth: Array) -> float:
     """The p-value of two shares of positives; NaN without truths."""
     positives = before[0] * before[1]
-    return test_cells(
+    return cells_pvalue(
         np.array([positives, before[0] - positives]), np.array([truth.sum(), len(truth) - truth.sum()], dtype=float)
     )
 
@@ -238,16 +238,16 @@ def raise_alerts(
     rates = [measure_volume(part, traffic[-1].last) for part in traffic]
     raised = []
     for place, name in enumerate(names):
-        found = words.tell_drift(tables, place, names, reference["weights"], reference["units"])
+        found = words.describe_drift_text(tables, place, names, reference["weights"], reference["units"])
         row = decay.iloc[place].to_dict()
         before = reference["performance"]
-        label = words.tell_label(row["rate"], before["rate"], row["rate_p"], name, false_alarms)
+        label = words.describe_label_shift(row["rate"], before["rate"], row["rate_p"], name, false_alarms)
         if row["decayed"]:
             since = place
             while since and decay["decayed"].iloc[since - 1]:
                 since -= 1
-            found.append(words.tell_decay(row, names[since], name, before["metrics"]))
-        volume = words.tell_volume([rate for rate in rates[: place + 1] if rate is not None], names[: place + 1])
+            found.append(words.describe_decay(row, names[since], name, before["metrics"]))
+        volume = words.describe_volume([rate for rate in rates[: place + 1] if rate is not None], names[: place + 1])
         found += [alert for alert in (label, volume if rates[place] is not None else None) if alert is not None]
         raised.append(words.sort_alerts(found))
     return raised
@@ -278,9 +278,9 @@ def measure_groups(traffic: Sequence[Traffic], keep: Sequence[str], threshold: f
     told, groups = (
         pd.concat([getattr(part, name) for part in traffic], ignore_index=True) for name in ("told", "groups")
     )
-    if not keep or told["truth"].nunique() < 2:
+    if not keep or told["label"].nunique() < 2:
         return pd.DataFrame()
-    truth, p = told["truth"].to_numpy(), told["probability"].to_numpy(dtype=np.float64)
+    truth, p = told["label"].to_numpy(), told["probability"].to_numpy(dtype=np.float64)
     tables = [
         measure_slices(truth, p, groups[name].map(name_level).astype(str), threshold).assign(column=name)
         for name in keep
@@ -292,7 +292,7 @@ def list_losses(traffic: Sequence[Traffic]) -> pd.DataFrame:
     """Truths in the order in which they were told: columns told_at, loss (squared error less what was promised)."""
     told = pd.concat([part.told for part in traffic], ignore_index=True).sort_values("told_at", kind="stable")
     p = told["probability"].to_numpy(dtype=np.float64)
-    loss = (told["truth"].to_numpy() - p) ** 2 - p * (1 - p)
+    loss = (told["label"].to_numpy() - p) ** 2 - p * (1 - p)
     return pd.DataFrame({"told_at": told["told_at"].to_numpy(), "loss": loss})
 
 
@@ -476,7 +476,7 @@ def choose_moved(table: pd.DataFrame | None, reference: Record, most: int = 4) -
     return [str(name) for name in moved.sort_values("psi", ascending=False, kind="stable")["column"].head(most)]
 
 
-def tell_changes(losses: pd.DataFrame, found: Mapping[str, int | None]) -> str:
+def describe_changes(losses: pd.DataFrame, found: Mapping[str, int | None]) -> str:
     """When the streaming detectors noticed a change of the loss, in a sentence."""
     told = [
         f"{name.replace('_', '-')} on {losses['told_at'].iloc[place]:%Y-%m-%d}, after {place + 1:,} truths"
@@ -492,10 +492,10 @@ def tabulate_groups(groups: pd.DataFrame) -> pd.DataFrame:
     """Live performance of the fairness columns' groups, in words."""
     shown = [
         {
-            "group": f"{row['column']} = {row['level']}", "truths": f"{row['rows']:,}",
+            "group": f"{row['column']} = {row['category']}", "truths": f"{row['rows']:,}",
             **{
                 title: f"{row[name]:.3f} ({row[f'{name}_low']:.3f}\u2013{row[f'{name}_high']:.3f})"
-                for name, title in (("roc_auc", "ROC AUC"), ("recall", "Recall"), ("false_alarms", "False alarms"), ("called", "Called"))
+                for name, title in (("roc_auc", "ROC AUC"), ("recall", "Recall"), ("false_alarms", "False alarms"), ("predicted_positive", "Called"))
             },
         }
         for row in groups.to_dict("records")

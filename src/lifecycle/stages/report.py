@@ -17,8 +17,8 @@ from lifecycle.features.catalog import describe_features
 from lifecycle.modeling.model import METADATA_FILE
 from lifecycle.pipeline.runner import STAGES, list_links, list_reports
 from lifecycle.promotion.releases import find_release, read_champion
-from lifecycle.promotion.verdict import list_cards, tell_consequence
-from lifecycle.reporting.feature_catalog import render_registry
+from lifecycle.promotion.verdict import describe_consequence, list_cards
+from lifecycle.reporting.feature_catalog import render_catalog
 from lifecycle.reporting.front_page import draw_drivers, draw_gain
 from lifecycle.reporting.pages import render_page, render_part
 from lifecycle.reporting.wording import format_estimate, join_words
@@ -55,7 +55,7 @@ def write_report(project: Project) -> Path:
         description=contract.description,
         verdict=Markup(render_part("verdict.html.j2", verdict=verdict)),  # noqa: S704 - escaped by its template
         cards=Markup(render_part("cards.html.j2", cards=list_cards(evaluation))),  # noqa: S704 - escaped by its template
-        decisions=tell_decisions(contract, read),
+        decisions=describe_decisions(contract, read),
         pictures=[
             {"source": draw_gain(evaluation["gain"]), "text": "Share of positives found by share of rows called"},
             {
@@ -65,7 +65,7 @@ def write_report(project: Project) -> Path:
         ],
         stages=[
             {"label": label, "address": address, "told": told}
-            for (label, address), told in zip(list_reports(), tell_stages(contract, read), strict=True)
+            for (label, address), told in zip(list_reports(), describe_stages(contract, read), strict=True)
         ],
         facts=list_facts(contract, read, find_cut(project.read(paths.VALIDATED_TABLE), contract)),
     )
@@ -95,10 +95,10 @@ def write_registry(project: Project, contract: Contract, read: dict[str, Record]
             for feature in describe_features(read["features"]["features"], contract, project.read(paths.TRAIN_TABLE))
         ],
     }
-    write_json(registry, project.write(paths.FEATURE_REGISTRY))
+    write_json(registry, project.write(paths.FEATURE_CATALOG))
     page = project.write(paths.FEATURE_PAGE)
     with replace_file(page) as aside:
-        aside.write_text(render_registry(registry, list_links(), page.name), encoding="utf-8")
+        aside.write_text(render_catalog(registry, list_links(), page.name), encoding="utf-8")
 
 
 def list_models(root: Path, read: dict[str, Record]) -> list[Record]:
@@ -119,7 +119,7 @@ def describe_model(model: Record, *roles: str) -> Record:
     return {**{key: model[key] for key in ("model", "bundle", "family", "features")}, "roles": roles}
 
 
-def tell_decisions(contract: Contract, read: dict[str, Record]) -> list[str]:
+def describe_decisions(contract: Contract, read: dict[str, Record]) -> list[str]:
     """What was decided and why, a sentence each."""
     evaluation, verdict, model = read["evaluation"], read["verdict"], read["model"]
     held = sum(condition["passed"] for condition in verdict["conditions"])
@@ -132,7 +132,7 @@ def tell_decisions(contract: Contract, read: dict[str, Record]) -> list[str]:
         for parts in (
             (
                 f"{held} of the gate's {len(verdict['conditions'])} conditions hold.",
-                tell_consequence(verdict, evaluation["champion"]).replace("`", ""),
+                describe_consequence(verdict, evaluation["champion"]).replace("`", ""),
             ),
             (
                 f"It gives each row the probability that {contract.target} is {contract.positive}.",
@@ -150,7 +150,7 @@ def tell_decisions(contract: Contract, read: dict[str, Record]) -> list[str]:
     ]
 
 
-def tell_stages(contract: Contract, read: dict[str, Any]) -> list[str]:
+def describe_stages(contract: Contract, read: dict[str, Any]) -> list[str]:
     """Each stage's outcome in a sentence, in the stages' order."""
     checks, split, trained = read["checks"], read["features"]["split"], read["trained"]["cv"]["roc_auc"]
     blessing = read["blessing"]
@@ -172,13 +172,13 @@ def tell_stages(contract: Contract, read: dict[str, Any]) -> list[str]:
         f"running server hold, on bundle {blessing['bundle'][:12]}.",
         "simulate": f"{sum(log['predictions'] for log in read['simulated']):,} predictions in {len(read['simulated'])} simulated logs, "
         "to try monitoring on.",
-        "monitor": tell_monitoring(read["monitoring"]),
+        "monitor": describe_monitoring(read["monitoring"]),
         "retrain": read["retraining"]["because"].split(". ")[0].rstrip(".") + ".",
     }
     return [told[stage] for stage in STAGES]
 
 
-def tell_monitoring(record: Record) -> str:
+def describe_monitoring(record: Record) -> str:
     """What monitoring made of its rehearsals, and which of them stayed quiet."""
     quiet = [log["log"] for log in record["rehearsals"] if log["gravest"] == "quiet"]
     return (

@@ -272,6 +272,6 @@ def score_of(trial: FrozenTrial) -> float:
     return trial.value if trial.state == TrialState.COMPLETE and trial.value is not None else float("-inf")
 
 
-def tell_families(best: dict[str, Any]) -> str:
+def describe_families(best: dict[str, Any]) -> str:
     """Each family's best score in a sentence."""
     return "Best of each family: " + ", ".join(f"{name} {score:.4f}" for name, score in best["families"].items()) + "."

@@ -13,15 +13,15 @@ import pandas as pd
 from lifecycle.core.contract import Column, Contract, Role
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.paths import QUARANTINE_TABLE, VALIDATED_TABLE, VALIDATION
-from lifecycle.core.tables import count_rows, tell_progress
+from lifecycle.core.tables import count_rows, show_progress_text
 from lifecycle.exploration.association import Kind, associate
-from lifecycle.exploration.univariate import measure_separation
+from lifecycle.exploration.univariate import measure_univariate_auc
 from lifecycle.reporting.wording import format_percent, join_words, quote
 from lifecycle.validation.checks import (
     CHECKS,
     Check,
     count_things,
-    say_share,
+    format_share,
 )
 from lifecycle.validation.conversion import list_wordless, read_frames, read_raw
 from lifecycle.validation.passes import Split, Survey, read_safe, survey_table
@@ -43,7 +43,7 @@ MOST = 150  # columns whose pairs are compared where some are categories, for wh
 def search_personal(path: Path, contract: Contract, policy: Policy) -> list[Finding]:
     """The first pass over the raw table: what looks personal in it (see `privacy.find_personal`)."""
     parts = read_raw(path, contract, list_wordless(path))
-    return find_personal(tell_progress(parts, count_rows(path), "personal data"), contract.columns, policy)
+    return find_personal(show_progress_text(parts, count_rows(path), "personal data"), contract.columns, policy)
 
 
 def survey_rows(path: Path, contract: Contract, protection: Protection, folder: Path) -> Survey:
@@ -118,11 +118,11 @@ def associate_columns(
 
 
 def separate_classes(valid: pd.DataFrame, columns: Mapping[str, Column], contract: Contract, seed: int) -> pd.DataFrame:
-    """How well each feature alone separates the classes (see `separation.measure_separation`)."""
+    """How well each feature alone separates the classes (see `separation.measure_univariate_auc`)."""
     kinds = list_kinds(columns)
     sample = sample_rows(valid, len(kinds), seed)
     target = (sample[contract.target] == contract.positive).to_numpy(dtype=bool)
-    return measure_separation(sample, kinds, target, seed)
+    return measure_univariate_auc(sample, kinds, target, seed)
 
 
 def judge_table(checks: list[Check], contract: Contract, protection: Protection, split: Split) -> dict[str, Any]:
@@ -133,8 +133,8 @@ def judge_table(checks: list[Check], contract: Contract, protection: Protection,
     valid, quarantined, reasons = split.valid, split.quarantined, split.reasons
     rows, limit = valid + quarantined, contract.tolerance.quarantined
     share = quarantined / max(rows, 1)
-    broke = f"{quarantined:,} ({say_share(share)})" if quarantined else "None"
-    told = f"{broke} of {count_things(rows, 'row')} broke the contract, which tolerates {say_share(limit)}"
+    broke = f"{quarantined:,} ({format_share(share)})" if quarantined else "None"
+    told = f"{broke} of {count_things(rows, 'row')} broke the contract, which tolerates {format_share(limit)}"
     failed = [check for check in checks if check.status == "failed" and check.severity == "error"]
     wrong = [check.message for check in failed if check.name in TABLE_ERRORS]
     if share > limit:
@@ -156,7 +156,7 @@ def judge_table(checks: list[Check], contract: Contract, protection: Protection,
     }
 
 
-def say_quarantine(verdict: dict[str, Any]) -> str:
+def describe_quarantine(verdict: dict[str, Any]) -> str:
     """Which rows stay behind, in a sentence of Markdown."""
     if not verdict["quarantined"]:
         return "Every row keeps the contract: the quarantine is empty."
@@ -165,7 +165,7 @@ def say_quarantine(verdict: dict[str, Any]) -> str:
     return f"**{rows} ({share})** stay behind in `{QUARANTINE_TABLE}`, as they came and with every reason."
 
 
-def say_outcome(verdict: dict[str, Any]) -> str:
+def describe_outcome_text(verdict: dict[str, Any]) -> str:
     """What goes on to the next stage, in a paragraph of Markdown."""
     left = [*map(quote, verdict["dropped"])]
     without = f" without {join_words(left)}" if left else ""
@@ -173,7 +173,7 @@ def say_outcome(verdict: dict[str, Any]) -> str:
     told = f"every check is in `{VALIDATION}`."
     if verdict["passed"]:
         return f"{kept} went to `{VALIDATED_TABLE}`, {verdict['quarantined']:,} to `{QUARANTINE_TABLE}`; {told}"
-    return f"The pipeline stops here: nothing went on to the next stage. {say_quarantine(verdict)} And {told}"
+    return f"The pipeline stops here: nothing went on to the next stage. {describe_quarantine(verdict)} And {told}"
 
 
 def require_passed(verdict: dict[str, Any]) -> None:

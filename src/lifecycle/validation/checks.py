@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lifecycle.core.contract import Column, Contract, Role
-from lifecycle.core.paths import REFERENCE
+from lifecycle.core.paths import PROFILE
 from lifecycle.validation.chronology import Course
 from lifecycle.validation.conversion import list_names
 from lifecycle.validation.duplicates import Places
@@ -38,7 +38,7 @@ CHECKS: dict[str, tuple[str, Severity]] = {
     "gaps": ("Gaps in time", "warning"),
     "zones": ("Time zones", "warning"),
     "drift": ("Drift from the reference", "warning"),
-    "levels": ("New and vanished levels", "warning"),
+    "categories": ("New and vanished levels", "warning"),
     "association": ("Features that say the same", "warning"),
     "leakage": ("Target leakage", "warning"),
 }
@@ -78,7 +78,7 @@ def count_things(count: int, thing: str) -> str:
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
-def say_share(share: float) -> str:
+def format_share(share: float) -> str:
     """A share in per cent, with enough digits to be told from none."""
     return f"{share:.1%}" if share >= 0.001 or share <= 0 else f"{100 * share:.1g}%"
 
@@ -120,7 +120,7 @@ def check_classes(classes: Mapping[Any, int], contract: Contract) -> Check:
     absent = [value for value in contract.columns[contract.target].values or () if not classes.get(value)]
     rate = classes.get(contract.positive, 0) / max(sum(classes.values()), 1)
     failed = f"No valid row has {contract.target} = {' or '.join(map(repr, absent))}: there is nothing to learn."
-    passed = f"{contract.target} is {contract.positive!r} in {say_share(rate)} of the valid rows."
+    passed = f"{contract.target} is {contract.positive!r} in {format_share(rate)} of the valid rows."
     return make_check("classes", len(absent), failed, passed)
 
 
@@ -139,7 +139,7 @@ def check_ids(varied: Places, columns: Mapping[str, Column]) -> Check:
 def check_duplicates(duplicated: Places, rows: int) -> Check:
     """Whether some of so many rows are alike in all but the ids."""
     count = duplicated.count
-    share = f"{count_things(count, 'row')} ({say_share(count / max(rows, 1))})"
+    share = f"{count_things(count, 'row')} ({format_share(count / max(rows, 1))})"
     failed = f"{share} equal to an earlier one in all but the id: two of a kind, or one counted twice."
     passed = "No two rows are equal in all but the id."
     return make_check("duplicates", count, failed, passed, number_rows(duplicated))
@@ -186,9 +186,9 @@ def list_shifted(drift: pd.DataFrame, limit: float) -> pd.DataFrame:
 def check_drift(drift: pd.DataFrame, reference: dict[str, Any] | None, limit: float) -> list[Check]:
     """The distributions and the levels against the reference profile."""
     if reference is None or not drift["known"].any():
-        absent = f"{REFERENCE} is not there" if reference is None else f"{REFERENCE} knows none of the columns"
+        absent = f"{PROFILE} is not there" if reference is None else f"{PROFILE} knows none of the columns"
         why = f"{absent}: `lifecycle profile` writes it from the raw table."
-        return [skip_check("drift", why), skip_check("levels", why)]
+        return [skip_check("drift", why), skip_check("categories", why)]
     unknown = drift.loc[~drift["known"].astype(bool), "column"].tolist()
     silent = f" The reference has no {list_names(unknown)}." if unknown else ""
     shifted = list_shifted(drift, limit)
@@ -203,7 +203,7 @@ def check_drift(drift: pd.DataFrame, reference: dict[str, Any] | None, limit: fl
     moved = f"Levels came or went since the reference: {list_names(names)}."
     return [
         make_check("drift", len(shifted), failed, passed, examples),
-        make_check("levels", len(changed), moved, "No level came or went since the reference.", lines),
+        make_check("categories", len(changed), moved, "No level came or went since the reference.", lines),
     ]
 
 
@@ -274,7 +274,7 @@ def check_personal(contract: Contract, findings: list[Finding], policy: str) -> 
 
 def describe_finding(finding: Finding) -> str:
     """One finding in words; its example shows the shape alone."""
-    where = f"{finding.column}: {finding.kind} in {count_things(finding.cells, 'row')} ({say_share(finding.share)})"
+    where = f"{finding.column}: {finding.kind} in {count_things(finding.cells, 'row')} ({format_share(finding.share)})"
     return f"{where}, like {finding.example}; {DONE[finding.decision]}"
 
 

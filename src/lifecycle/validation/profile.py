@@ -58,7 +58,7 @@ class Profiler:
                 bins = usual["edges"] if usual.get("kind") == "numeric" else (edges or {}).get(name, ())
                 self.sketches[name] = Numbers(np.array(bins, dtype=np.float64))
             elif column.role in (Role.CATEGORICAL, Role.BOOLEAN, Role.TARGET):
-                self.sketches[name] = Levels(list(usual["levels"]) if usual.get("kind") == "levels" else [])
+                self.sketches[name] = Levels(list(usual["categories"]) if usual.get("kind") == "categories" else [])
             elif column.role is not Role.PII:
                 self.sketches[name] = Presence()
 
@@ -154,10 +154,10 @@ class Levels:
         fresh = counts.iloc[: max(0, LEVELS - len(self.known))]
         levels = self.known | {str(level): int(count) for level, count in fresh.items()}
         return {
-            "kind": "levels",
+            "kind": "categories",
             "missing": rows - self.present,
-            "levels": levels,
-            "other": {"rows": self.present - sum(levels.values()), "levels": self.fresh.distinct - len(fresh)},
+            "categories": levels,
+            "other": {"rows": self.present - sum(levels.values()), "categories": self.fresh.distinct - len(fresh)},
         }
 
 
@@ -185,11 +185,11 @@ def merge_sketches(name: str, one: Sketch, other: Sketch) -> Sketch:
         greatest = [value for value in (one["greatest"], other["greatest"]) if value is not None]
         counts = [a + b for a, b in zip(one["counts"], other["counts"], strict=True)]
         return {**merged, "least": min(least, default=None), "greatest": max(greatest, default=None), "counts": counts}
-    both = [one["levels"], other["levels"]]
+    both = [one["categories"], other["categories"]]
     levels = {level: sum(counts.get(level, 0) for counts in both) for level in both[0] | both[1]}
     rest = {"rows": one["other"]["rows"] + other["other"]["rows"]}
-    rest["levels"] = max(one["other"]["levels"], other["other"]["levels"])
-    return {**merged, "levels": levels, "other": rest}
+    rest["categories"] = max(one["other"]["categories"], other["other"]["categories"])
+    return {**merged, "categories": levels, "other": rest}
 
 
 def load_profile(path: Path) -> dict[str, Any] | None:
@@ -219,7 +219,7 @@ def compare_profiles(reference: dict[str, Any], current: dict[str, Any]) -> pd.D
         if known:
             expected, actual = align_counts(before, now)
             row["psi"], row["chance"] = (measure_psi(expected, actual), bound_psi(expected, actual))
-        if known and now["kind"] == "levels":
+        if known and now["kind"] == "categories":
             row["new"], row["vanished"] = compare_levels(before, now)
         rows.append(row)
     names = ["column", "psi", "chance", "missing_before", "missing_now", "new", "vanished", "known"]
@@ -237,14 +237,14 @@ def align_counts(before: Sketch, now: Sketch) -> tuple[Array, Array]:
             )
         pair = [*before["counts"], before["missing"]], [*now["counts"], now["missing"]]
     else:
-        levels = list(before["levels"] | now["levels"])
+        levels = list(before["categories"] | now["categories"])
         pair = count_levels(before, levels), count_levels(now, levels)
     return np.array(pair[0], dtype=np.float64), np.array(pair[1], dtype=np.float64)
 
 
 def count_levels(sketch: Sketch, levels: list[str]) -> list[int]:
     """A sketch's rows at each level, at other levels, and without one."""
-    return [*(sketch["levels"].get(level, 0) for level in levels), sketch["other"]["rows"], sketch["missing"]]
+    return [*(sketch["categories"].get(level, 0) for level in levels), sketch["other"]["rows"], sketch["missing"]]
 
 
 def compare_levels(before: Sketch, now: Sketch) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -253,9 +253,9 @@ def compare_levels(before: Sketch, now: Sketch) -> tuple[tuple[str, ...], tuple[
     def list_absent(one: Sketch, other: Sketch) -> tuple[str, ...]:
         if other["other"]["rows"]:
             return ()
-        total = max(sum(one["levels"].values()) + one["other"]["rows"], 1)
-        size = sum(other["levels"].values())
-        absent = (level for level, count in one["levels"].items() if not other["levels"].get(level))
-        return tuple(level for level in absent if one["levels"][level] / total * size >= NOTABLE)
+        total = max(sum(one["categories"].values()) + one["other"]["rows"], 1)
+        size = sum(other["categories"].values())
+        absent = (level for level, count in one["categories"].items() if not other["categories"].get(level))
+        return tuple(level for level in absent if one["categories"][level] / total * size >= NOTABLE)
 
     return list_absent(now, before), list_absent(before, now)

@@ -166,7 +166,7 @@ function showTraffic(families) {
   const told = sum(families, "model_feedback_total", (labels) => labels.model === model);
   const right = sum(families, "model_feedback_total", (labels) => labels.model === model && labels.correct === "true");
   const accuracy = told ? right / told : null;
-  const note = told ? `of ${sayCount(told, "truth")} that came back for the live model` : "no truth has come back for the live model yet";
+  const note = told ? `of ${sayCount(told, "label")} that came back for the live model` : "no truth has come back for the live model yet";
   showCard("accuracy", told ? `${round((100 * right) / told, 1)} %` : "–", note, accuracy);
 }
 
