@@ -68,7 +68,7 @@ serve: $(STAMP) ## answer requests with the champion, on 127.0.0.1:8000
 	@lifecycle serve
 
 docs: $(STAMP) ## build the documentation in docs/_build; a warning is an error
-	@python -m sphinx --fail-on-warning --keep-going --quiet docs docs/_build
+	@python -m sphinx --fail-on-warning --keep-going --quiet --jobs auto docs docs/_build
 	@echo "docs: open docs/_build/index.html"
 
 picture: $(STAMP) ## take the README's picture of reports/index.html (needs Chromium)

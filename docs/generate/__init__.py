@@ -52,12 +52,9 @@ def fill_page(text: str) -> str:
 
 def setup(app: Any) -> dict[str, bool]:
     """Connect the generators with Sphinx."""
-    filled: set[str] = set()
 
     def fill(app: Any, name: str, content: list[str]) -> None:
-        if MARK.search(content[0]):
-            filled.add(name)
-            content[0] = fill_page(content[0])
+        content[0] = fill_page(content[0])
 
     app.connect("source-read", fill)
     # The code may have changed although the page has not.
@@ -68,4 +65,4 @@ def setup(app: Any) -> dict[str, bool]:
         ],
     )
     app.connect("autodoc-process-docstring", python_api.escape_docstring)
-    return {"parallel_read_safe": False, "parallel_write_safe": True}
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

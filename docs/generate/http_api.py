@@ -6,26 +6,42 @@ import json
 from typing import Any
 
 from generate.markdown import code, finish, write_table
-from generate.schemas import ROOT, name_type
+from generate.schemas import ROOT, name_type, refuse_missing
 
 Record = dict[str, Any]
+# When each status refuses a request. The build fails where the document has one that is missing here.
+REFUSALS = {
+    "400": "The request is not HTTP or JSON as it should be.",
+    "401": "The API key is missing or unknown.",
+    "404": "There is nothing of this name: an entity, or findings of monitoring.",
+    "408": "The body did not arrive in time.",
+    "413": "The body or the list of rows is too long.",
+    "415": "The content type is not JSON.",
+    "422": "A row breaks the contract, or a label or parameter is not as expected; the answer names the field.",
+    "429": "The client sends more requests a second than it may.",
+    "503": "The feature store does not answer, or nothing is ready.",
+}
 
 
 def load_document() -> Record:
-    """Return the OpenAPI document of the champion of this checkout, with a feature store and API keys."""
+    """Return the OpenAPI document of the champion of this checkout, with a feature store and API keys.
+
+    Without a champion that can be loaded the rows are any objects.
+    """
+    from lifecycle.core.errors import ProjectError
     from lifecycle.serving.bundle import load_bundle
     from lifecycle.serving.openapi import describe_service
-    from lifecycle.serving.settings import read_settings
+    from lifecycle.serving.settings import Settings
 
-    champion = json.loads((ROOT / "models/champion.json").read_text(encoding="utf-8"))
-    folder = ROOT / "models/releases" / str(champion["model"])[:12] / "bundle"
-    bundle = load_bundle(folder) if champion["model"] and folder.is_dir() else None
-    environment = {"LIFECYCLE_SERVE_API_KEYS": "key", **STORE}
-    document: Record = describe_service(bundle, read_settings(environment))
+    champion = json.loads((ROOT / "models/champion.json").read_text(encoding="utf-8"))["model"]
+    try:
+        bundle = load_bundle(ROOT / "models/releases" / champion[:12] / "bundle") if champion else None
+    except ProjectError:
+        bundle = None
+    store = next(name for name in Settings.model_fields if name in ("store", "feature_store"))
+    settings = Settings.model_validate({"api_keys": "key", store: "sqlite:///.lifecycle/features.db"})
+    document: Record = describe_service(bundle, settings)
     return document
-
-
-STORE = {"LIFECYCLE_SERVE_STORE": "sqlite:///.lifecycle/features.db"}
 
 
 def describe_endpoints() -> str:
@@ -34,8 +50,15 @@ def describe_endpoints() -> str:
     text = []
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
+            refuse_missing(
+                [
+                    f"the status {status} of {path}"
+                    for status in operation["responses"]
+                    if status not in {*REFUSALS, "200"}
+                ]
+            )
             text.append(describe_operation(path, method, operation))
-    text.append("## Schemas\n")
+    text += [describe_refusals(), "## Schemas\n"]
     for name, schema in document["components"]["schemas"].items():
         text.append(describe_schema(name, schema, document["components"]["schemas"]))
     return "\n".join(text)
@@ -56,15 +79,32 @@ def describe_operation(path: str, method: str, operation: Record) -> str:
     for kind, content in body.items():
         text.append(f"Body, `{kind}`: {name_schemas(content['schema'])}.\n")
         for example in content.get("examples", {}).values():
-            if len(str(example["value"])) < 1000:
+            if not isinstance(example["value"], list):  # a list repeats the one row
                 shown = json.dumps(example["value"], ensure_ascii=False, indent=1)
                 text.append(f"{finish(example['summary'])}\n\n```json\n{shown}\n```\n")
     rows = []
+    refusals = [status for status in operation["responses"] if status in REFUSALS and not is_own(operation, status)]
     for status, answer in operation["responses"].items():
+        if status in refusals:
+            continue
         schemas = ", ".join(name_schemas(content.get("schema", {})) for content in answer.get("content", {}).values())
         rows.append([code(status), finish(answer["description"]), schemas])
     text.append(write_table(["status", "meaning", "content"], rows) + "\n")
+    if refusals:
+        text.append(f"Refused with {', '.join(map(code, refusals))}: see [below](#http-refusals).\n")
     return "\n".join(text)
+
+
+def is_own(operation: Record, status: str) -> bool:
+    """Tell whether an endpoint describes this status itself, and not as a problem like any other."""
+    return not any("problem" in kind for kind in operation["responses"][status].get("content", {}))
+
+
+def describe_refusals() -> str:
+    """Describe the statuses with which requests are refused."""
+    rows = [[code(status), told] for status, told in REFUSALS.items()]
+    text = "(http-refusals)=\n## Refused requests\n\nEach answer is a [Problem](#schema-problem): JSON with a sentence in `detail`.\n"
+    return f"{text}\n{write_table(['status', 'when'], rows)}\n"
 
 
 def name_schemas(schema: Record) -> str:

@@ -121,7 +121,7 @@ def name_type(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
     limits = []
     for key, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<")):
         if key in schema:
-            limits.append(f"{sign} {schema[key]:g}")
+            limits.append(f"{sign} {schema[key]:,}" if isinstance(schema[key], int) else f"{sign} {schema[key]:g}")
     if "pattern" in schema:
         limits.append(f"matching {code(schema['pattern'])}")
     return ", ".join([words.get(kind, kind), *limits])

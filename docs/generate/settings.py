@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 from generate.markdown import code, finish, write_table
@@ -55,8 +56,6 @@ def tabulate_settings() -> str:
 
 def find_variables() -> set[str]:
     """Find every variable of ours that the code, the scripts or the manifests name, but for the server's settings."""
-    import re
-
     name = re.compile(rf"\b{PREFIX}[A-Z_]+")
     found: set[str] = set()
     for pattern in FILES:
@@ -76,7 +75,8 @@ def read_words(path: Path) -> str:
 
 def tabulate_variables() -> str:
     """Tabulate all other variables."""
-    refuse_missing([f"the variable {name}" for name in sorted(find_variables() - VARIABLES.keys())])
-    rows = [[code(name), finish(VARIABLES[name])] for name in VARIABLES if name in find_variables()]
+    found = find_variables()
+    refuse_missing([f"the variable {name}" for name in sorted(found - VARIABLES.keys())])
+    rows = [[code(name), finish(VARIABLES[name])] for name in VARIABLES if name in found]
     rows += [[", ".join(map(code, names.split(", "))), finish(told)] for names, told in OTHERS.items()]
     return write_table(["variable", "meaning"], rows)
