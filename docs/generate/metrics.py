@@ -30,10 +30,18 @@ class Described:
 
 def tabulate_metrics() -> str:
     """Tabulate every metric: name, kind, labels, meaning."""
-    found = sorted({each.name: each for each in find_metrics(ROOT / "src/lifecycle/serving/metrics.py")}.items())
+    found = sorted({each.name: each for each in find_all()}.items())
     refuse_missing([f"the metric {name}" for name, each in found if not each.told])
     rows = [[code(name), each.kind, ", ".join(map(code, each.labels)), finish(each.told)] for name, each in found]
     return write_table(["metric", "kind", "labels", "meaning"], rows)
+
+
+def find_all() -> list[Described]:
+    """Find the metrics of every module that uses Prometheus' client."""
+    paths = sorted((ROOT / "src/lifecycle").rglob("*.py"))
+    return [
+        each for path in paths if "prometheus_client" in path.read_text(encoding="utf-8") for each in find_metrics(path)
+    ]
 
 
 def find_metrics(path: Path) -> list[Described]:
