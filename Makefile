@@ -47,7 +47,7 @@ test: $(STAMP) ## the quick tests: need nothing but this checkout
 test-all: $(STAMP) ## all tests, with those that need system packages, the coverage of src/, and the ML Test Score
 	@rm -f .coverage .coverage.*
 	@python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
-	@lifecycle score --least 5
+	@lifecycle readiness --least 5
 
 lint: $(STAMP) ## ruff (lint and format, notebooks too) and strict types
 	@ruff check .

@@ -28,7 +28,7 @@ INPUTS = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let `lifecycle score` know what each test comes to."""
+    """Let `lifecycle readiness` know what each test comes to."""
     keep_evidence(config)
 
 

@@ -18,12 +18,12 @@ from lifecycle.cli.readiness import (
     IDS,
     SECTIONS,
     Rubric,
-    describe_level,
-    find_value,
-    judge_document,
-    list_tests,
+    _assess_document,
+    _describe_score,
+    _find_value,
+    _list_tests,
+    assess_project,
     load_rubric,
-    score_project,
     sum_sections,
 )
 from lifecycle.core import paths
@@ -47,7 +47,7 @@ def rubric(checkout: Path) -> Rubric:
 def test_every_test_that_a_row_names_is_one(checkout: Path, rubric: Rubric, name: str) -> None:
     for test in rubric.find_row(name).tests:
         file, _, function = test.partition("::")
-        there = list_tests(checkout / file)
+        there = _list_tests(checkout / file)
         assert there, f"{name}: {file} holds no test"
         assert not function or function in there, f"{name}: {test} is no test any more"
 
@@ -62,20 +62,20 @@ def test_every_artefact_is_written_by_a_stage_and_has_its_key(checkout: Path, ru
     for artefact in (artefact for row in rubric.rows for artefact in row.artefacts):
         assert written & {artefact.file, str(Path(artefact.file).parent)}, f"no stage writes {artefact.file}"
         if artefact.file in kept:
-            find_value(kept[artefact.file], artefact.key)
+            _find_value(kept[artefact.file], artefact.key)
         if (checkout / artefact.file).exists():
-            find_value(read_json(checkout / artefact.file), artefact.key)
+            _find_value(read_json(checkout / artefact.file), artefact.key)
 
 
 def test_every_document_says_what_was_done(checkout: Path, rubric: Rubric) -> None:
-    judged = [judge_document(row.by_hand, checkout, NOW) for row in rubric.rows if row.by_hand]
+    judged = [_assess_document(row.by_hand, checkout, NOW) for row in rubric.rows if row.by_hand]
     assert judged and [piece for piece in judged if piece.fault] == []
 
 
 def test_on_a_fresh_clone_no_test_counts(checkout: Path, tmp_path: Path) -> None:
     for name in ("tests", "docs"):
         (tmp_path / name).symlink_to(checkout / name)
-    scored = score_project(tmp_path, NOW)
+    scored = assess_project(tmp_path, NOW)
     assert {found.points for found in scored} == {0.0, 0.5}
     for found in scored:
         assert all(piece.fault for piece in found.evidence if "by hand" not in piece.name)
@@ -139,19 +139,19 @@ def look_at(key: str, file: str = "models/verdict.json") -> Record:
          "tests/test_a.py test_two failed when it last ran"),
         ({"tests": ["tests/test_a.py"]}, {}, "0",
          "tests/test_a.py test_one has not run here yet: make test (1 more of the file do not count)"),
-        ({"tests": [f"{ONE}s"]}, {f"{ONE}s": came_to("passed")}, "0", f"{ONE}s is no test"),
-        ({"tests": ["tests/test_b.py"]}, {}, "0", "tests/test_b.py is no test"),
+        ({"tests": [f"{ONE}s"]}, {f"{ONE}s": came_to("passed")}, "0", f"{ONE}s is not a test"),
+        ({"tests": ["tests/test_b.py"]}, {}, "0", "tests/test_b.py is not a test"),
         (look_at("conditions.ranks.passed"), {}, "1", "models/verdict.json: conditions.ranks.passed"),
         (look_at("conditions.fair.passed"), {}, "0", "models/verdict.json: conditions.fair.passed is False"),
         (look_at("conditions.quick.passed"), {}, "0", "models/verdict.json: conditions.quick.passed has no 'quick'"),
-        (look_at("passed", "models/none.json"), {}, "0", "models/none.json: passed is not built here yet: make repro"),
+        (look_at("passed", "models/none.json"), {}, "0", "models/none.json: passed is not built yet: make repro"),
         ({"tests": [ONE], **look_at("conditions.fair.passed")}, {ONE: came_to("passed")}, "0", "passed is False"),
         ({"by_hand": BY_HAND, "lacks": "A test."}, {}, "0.5", "2026-11-01        docs/measured.md (by hand)"),
         ({"by_hand": BY_HAND, "lacks": "A test."}, {}, "0.5", "missing           A test."),
         ({"by_hand": BY_HAND, "tests": [ONE]}, {ONE: came_to("failed")}, "0.5", f"{ONE} failed when it last ran"),
         ({"by_hand": BY_HAND, "tests": [ONE]}, {ONE: came_to("passed")}, "1", ONE),
         ({"by_hand": {**BY_HAND, "says": "it was guessed"}, "lacks": "A."}, {}, "0", "does not say 'it was guessed'"),
-        ({"by_hand": {**BY_HAND, "document": "docs/lost.md"}, "lacks": "A."}, {}, "0", "lost.md (by hand) is not there"),
+        ({"by_hand": {**BY_HAND, "document": "docs/lost.md"}, "lacks": "A."}, {}, "0", "lost.md (by hand) is missing"),
         ({"by_hand": {**BY_HAND, "date": "2999-01-01"}, "lacks": "A test."}, {}, "0", "is dated in the future"),
     ],
 )  # fmt: skip
@@ -160,7 +160,7 @@ def test_points_follow_from_the_evidence(
     row: Record, results: Record | None, points: str, said: str,
 ) -> None:  # fmt: skip
     monkeypatch.setenv(paths.ROOT_VARIABLE, str(write_project(tmp_path, {"D4": row}, results)))
-    assert main(["score"]) == 0
+    assert main(["readiness"]) == 0
     block = capsys.readouterr().out.split("\nD4   ")[1].split("\nD5   ")[0]
     assert block.split()[0] == points
     assert said in block
@@ -173,20 +173,20 @@ def test_the_least_of_the_four_sums_is_the_score(
     shown, half = {"tests": [ONE]}, {"by_hand": BY_HAND, "lacks": "A test."}
     rows = {name: shown for name in IDS if name not in ("I3", "M2", "M3", "M5")} | {"M2": half, "M3": half}
     root = write_project(tmp_path, rows, {ONE: came_to("passed")})
-    assert sum_sections(score_project(root, NOW)) == {"Data": 7, "Model": 5, "Infrastructure": 6, "Monitoring": 7}
+    assert sum_sections(assess_project(root, NOW)) == {"Data": 7, "Model": 5, "Infrastructure": 6, "Monitoring": 7}
     monkeypatch.setenv(paths.ROOT_VARIABLE, str(root))
     for least, status in (("5", 0), ("5.5", 1)):
-        assert main(["score", "--least", least]) == status
+        assert main(["readiness", "--least", least]) == status
         told = capsys.readouterr()
         assert "\nModel           5 of 7\n" in told.out
-        assert told.out.endswith(f"The ML Test Score is the least of the four: 5 (Model). {describe_level(5)}\n")
+        assert told.out.endswith(f"The ML Test Score is the lowest of the four: 5 (Model). {_describe_score(5)}\n")
         assert (told.err != "") == bool(status)
-    assert told.err == "lifecycle score: the least of the four sums is 5; at least 5.5 was asked for.\n"
+    assert told.err == "lifecycle readiness: the lowest of the four sums is 5; at least 5.5 is required.\n"
 
 
 def test_levels_are_those_of_the_paper() -> None:
     """Table V: up to and with 1, 2, 3 and 5, and beyond."""
-    words = [describe_level(score).split()[0] for score in (0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 5, 5.5, 7)]
+    words = [_describe_score(score).split()[0] for score in (0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 5, 5.5, 7)]
     assert words == ["More", "Not", "Not", "There's", "There's", "Reasonably", "Reasonably", "Strong", "Strong",
                      "Exceptional", "Exceptional"]  # fmt: skip
     assert [len([name for name in IDS if name.startswith(letter)]) for letter in SECTIONS] == [7] * 4
@@ -195,8 +195,8 @@ def test_levels_are_those_of_the_paper() -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"id": "D9"}, r"rows D1 to O7, once each and in order; look at \['D4', 'D9'\]"),
-        ({"id": "D3"}, r"rows D1 to O7, once each"),
+        ({"id": "D9"}, r"rows must be D1 to O7, once each and in order; check \['D4', 'D9'\]"),
+        ({"id": "D3"}, r"rows must be D1 to O7, once each"),
         ({"lacks": ""}, "D4 needs tests or artefacts, or else `lacks`"),
         ({"tests": [ONE]}, "D4 needs tests or artefacts, or else `lacks`"),
         ({"tests": [ONE], "lacks": "", "met": ""}, "D4 needs `met`"),
@@ -211,7 +211,7 @@ def test_a_rubric_that_is_wrong_is_named(tmp_path: Path, row: Record, said: str)
     rubric["rows"][3].update(row)
     (root / paths.RUBRIC).write_text(json.dumps(rubric))
     with pytest.raises(ProjectError, match=rf"ml_test_score\.yaml: .*{said}"):
-        score_project(root, NOW)
+        assess_project(root, NOW)
 
 
 @pytest.mark.parametrize(
@@ -226,14 +226,14 @@ def test_evidence_that_is_damaged_is_named(tmp_path: Path, content: str, said: s
     root = write_project(tmp_path, {}, {})
     (root / paths.EVIDENCE).write_text(content)
     with pytest.raises(ProjectError, match=said):
-        score_project(root, NOW)
+        assess_project(root, NOW)
 
 
 def test_a_test_file_that_is_not_python_is_named(tmp_path: Path) -> None:
     root = write_project(tmp_path, {"D4": {"tests": [ONE]}})
     (root / "tests/test_a.py").write_text("def test_one(:\n")
     with pytest.raises(ProjectError, match=r"test_a\.py is not Python: .* in line 1"):
-        score_project(root, NOW)
+        assess_project(root, NOW)
 
 
 # --- what tests leave behind
@@ -292,7 +292,7 @@ def read_outcomes(root: Path) -> dict[str, str]:
 def test_outcomes_are_kept_by_function_and_added_to_what_was_there(tmp_path: Path) -> None:
     run_suite(tmp_path, "-n", "1", bad="d")
     assert read_outcomes(tmp_path) == EXPECTED
-    assert set(list_tests(tmp_path / "suite/test_a.py")) == set(EXPECTED)
+    assert set(_list_tests(tmp_path / "suite/test_a.py")) == set(EXPECTED)
     run_suite(tmp_path, "suite/test_a.py::test_words[d]", "suite/test_a.py::test_passes")
     assert read_outcomes(tmp_path) == EXPECTED, "one parameter that passes does not speak for the others"
     run_suite(tmp_path, "suite/test_a.py::test_words")

@@ -471,7 +471,7 @@ def test_the_commands(
     past: tuple[Project, list[str]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project, (first, second, third) = past
-    monkeypatch.setattr("lifecycle.cli.main.load_contract", lambda _: type("Contract", (), {"name": "shop"}))
+    monkeypatch.setattr("lifecycle.cli._shared.load_contract", lambda _: type("Contract", (), {"name": "shop"}))
     monkeypatch.setenv("LOGNAME", "ada")
     for words, said in (
         (["promote"], "promote: version 3 of 'shop' is registered, the champion stays: blessed, but not better"),

@@ -1,4 +1,4 @@
-"""What each test function came to and when: kept in .lifecycle/evidence.json, where `lifecycle score` looks for it."""
+"""What each test function came to and when: kept in .lifecycle/evidence.json, where `lifecycle readiness` looks for it."""
 
 from __future__ import annotations
 
