@@ -28,7 +28,8 @@ from generate import (
 MARK = re.compile(r"^<!-- generated: ([\w-]+)(?: ([\w./]+))? -->$", re.MULTILINE)
 GENERATORS: dict[str, Callable[..., str]] = {
     "alerts": alerts.describe_rules,
-    "benchmarks": benchmarks.tabulate_results,
+    "benchmarks": benchmarks.include_readme,
+    "benchmark-results": benchmarks.tabulate_results,
     "command-line": command_line.describe_commands,
     "contract": schemas.describe_contract,
     "expressions": expressions.describe_language,

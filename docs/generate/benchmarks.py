@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from generate.markdown import code, write_table
 from generate.schemas import ROOT
+
+
+def include_readme() -> str:
+    """Return benchmarks/README.md; a link to a file that is no page of the documentation becomes its text."""
+    text = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
+    text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:|\.\./docs/)[^)#]+\)", r"\1", text)
+    return text.replace("](../docs/", "](")
 
 
 def tabulate_results() -> str:

@@ -1,44 +1,41 @@
-"""The command `lifecycle`, from its own parser."""
+"""The command `lifecycle`, from its own definition."""
 
-# ruff: noqa: SLF001 - argparse has no public way to list the arguments of a parser
 from __future__ import annotations
 
-import argparse
+import inspect
+
+import click
 
 from generate.markdown import code, finish, write_table
 from generate.schemas import refuse_missing
 
 
+def list_commands() -> dict[str, click.Command]:
+    """Return the commands by name, in the order of `lifecycle --help`."""
+    from lifecycle.cli.main import lifecycle
+
+    return dict(lifecycle.commands)
+
+
 def describe_commands() -> str:
     """Describe each command: what it does, how it is typed, and its arguments."""
-    from lifecycle.cli.main import build_parser
+    return "\n".join(describe_command(name, command) for name, command in list_commands().items())
 
-    parser = build_parser()
-    text, missing = [], []
-    for action in parser._actions:
-        if not isinstance(action, argparse._SubParsersAction):
-            continue
-        helps = {choice.dest: choice.help for choice in action._choices_actions}
-        for name, command in sorted(action.choices.items()):
-            if not helps.get(name):
-                missing.append(f"the command {name}")
-            usage = command.format_usage().removeprefix("usage: ")
-            usage = " ".join(usage.split())
-            text.append(
-                f"(command-{name})=\n## `lifecycle {name}`\n\n{finish(helps.get(name) or '')}\n\n```text\n{usage}\n```\n"
-            )
-            rows = []
-            for argument in command._actions:
-                if isinstance(argument, argparse._HelpAction):
-                    continue
-                shown = ", ".join(argument.option_strings) or str(argument.metavar or argument.dest)
-                if argument.option_strings and argument.nargs != 0:
-                    shown += f" {argument.metavar or argument.dest.upper()}"
-                choices = f" One of {', '.join(map(code, argument.choices))}." if argument.choices else ""
-                if not argument.help and not choices:
-                    missing.append(f"{name} {shown}")
-                rows.append([code(shown), finish(argument.help or "") + choices])
-            if rows:
-                text.append(write_table(["argument", "meaning"], rows) + "\n")
+
+def describe_command(name: str, command: click.Command) -> str:
+    """Describe one command. Its help is plain text, in which a blank line begins a paragraph."""
+    context = click.Context(command, info_name=f"lifecycle {name}")
+    usage = " ".join(command.collect_usage_pieces(context))
+    told = inspect.cleandoc(command.help or "").replace("\b\n", "")
+    rows, missing = [], [] if told else [f"the command {name}"]
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            shown, meaning = ", ".join(parameter.opts), parameter.help or ""
+            if not parameter.is_flag:
+                shown += f" {parameter.make_metavar(context)}"
+            if not meaning:
+                missing.append(f"lifecycle {name} {shown}")
+            rows.append([code(shown), finish(meaning)])
     refuse_missing(missing)
-    return "\n".join(text)
+    text = f"(command-{name})=\n## `lifecycle {name}`\n\n{told}\n\n```text\nlifecycle {name} {usage}\n```\n"
+    return text + (f"\n{write_table(['option', 'meaning'], rows)}\n" if rows else "")

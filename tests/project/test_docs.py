@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from lifecycle.cli.main import COMMANDS, main
+from lifecycle.cli.main import lifecycle, main
 from lifecycle.core import contract, expressions
 from lifecycle.core.params import Params, read_yaml
 from lifecycle.serving.acceptance import start_server
@@ -31,6 +31,7 @@ generate, metrics, packages, schemas, variables = map(
     import_module, ("generate", "generate.metrics", "generate.packages", "generate.schemas", "generate.settings")
 )
 
+COMMANDS = tuple(lifecycle.commands)
 DOCS = HERE / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
 WRITTEN = [HERE / "README.md", HERE / "CONTRIBUTING.md", *PAGES]
