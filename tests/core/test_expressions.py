@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lifecycle.core import paths
 from lifecycle.core.contract import load_contract
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.expressions import ARRAYS, FUNCTIONS, VALUES, parse_expression
+from lifecycle.core.expressions import _ARRAYS, _VALUES, FUNCTIONS, parse_expression
 from lifecycle.core.params import load_params
 from lifecycle.sources.dispatch import read_source
 from lifecycle.stages import features
@@ -104,7 +104,7 @@ def test_what_is_not_of_the_language_is_refused(text: str) -> None:
 
 
 def test_a_constant_is_no_feature() -> None:
-    with pytest.raises(ProjectError, match="reads no column"):
+    with pytest.raises(ProjectError, match="does not read any column"):
         parse_expression("1 + pi", "feature")
 
 
@@ -162,4 +162,4 @@ def test_one_row_gives_what_arrays_give(text: str, row: dict[str, Any]) -> None:
 
 
 def test_both_tables_have_the_same_words() -> None:
-    assert ARRAYS.keys() == VALUES.keys()
+    assert _ARRAYS.keys() == _VALUES.keys()

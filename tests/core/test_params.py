@@ -51,5 +51,5 @@ def test_a_mistake_is_named(text: str, tmp_path: Path, old: str, new: str, messa
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ProjectError, match=r"params\.yaml is not there"):
+    with pytest.raises(ProjectError, match=r"params\.yaml is missing"):
         load_params(tmp_path / "params.yaml")

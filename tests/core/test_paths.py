@@ -26,7 +26,7 @@ def test_root_is_found_upwards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 def test_no_project_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(paths.ROOT_VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ProjectError, match=r"No project here.*params\.yaml"):
+    with pytest.raises(ProjectError, match=r"There is no project.*params\.yaml"):
         find_root()
 
 

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lifecycle.core import tables
-from lifecycle.core.tables import count_rows, open_table, read_batches, show_progress_text, size_part, write_batches
+from lifecycle.core import progress, tables
+from lifecycle.core.progress import show_progress
+from lifecycle.core.tables import count_rows, open_table, read_batches, size_part, write_batches
 
 
 @pytest.fixture
@@ -60,12 +61,12 @@ def test_reading_in_parts_keeps_one_part(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_wide_tables_go_by_in_fewer_rows() -> None:
     assert size_part(20) == tables.GROUP
-    assert size_part(500) * 500 <= 2 * tables.CELLS < tables.GROUP * 500
+    assert size_part(500) * 500 <= 2 * tables._CELLS < tables.GROUP * 500
 
 
 def test_progress_goes_to_stderr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "SECONDS", -1.0)
-    assert list(show_progress_text([[1, 2], [3]], 3, "survey")) == [[1, 2], [3]]
+    monkeypatch.setattr(progress, "_SECONDS", -1.0)
+    assert list(show_progress([[1, 2], [3]], "survey", 3)) == [[1, 2], [3]]
     told = capsys.readouterr()
     assert told.err.splitlines() == ["survey: 2 of 3 rows", "survey: 3 of 3 rows"]
     assert not told.out

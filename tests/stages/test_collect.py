@@ -99,14 +99,5 @@ def test_distinct_values_are_counted_until_they_are_many(tmp_path: Path) -> None
     assert described["missing"].tolist() == [0, 0, rows // 3, rows, 0, rows // 2]
 
 
-def test_progress_is_told_on_stderr_alone(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collect, "EVERY", 0)
-    batches = [pa.record_batch({"a": [1, 2]}), pa.record_batch({"a": [3]})]
-    assert list(collect.show_progress(batches, "t.csv")) == batches
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.splitlines()[-1] == "collect: 3 rows of t.csv so far"
-
-
 def test_the_same_table_is_the_same_bytes(customers: pd.DataFrame, tmp_path: Path) -> None:
     assert write_table(customers, tmp_path / "a.parquet") == write_table(customers.copy(), tmp_path / "b.parquet")

@@ -81,7 +81,7 @@ def test_time_becomes_its_parts(customers: pd.DataFrame) -> None:
         ({"x": "nothing + 1"}, r"features\.derived\.x reads \['nothing'\]"),
         ({"x": "(left == 'yes') + 0"}, r"features\.derived\.x reads \['left'\]"),
         ({"x": "id + 0"}, r"features\.derived\.x reads \['id'\]"),
-        ({"x": "spend +"}, r"'x' is no expression"),
+        ({"x": "spend +"}, r"'x' is not an expression"),
     ],
 )
 def test_a_bad_derived_feature_is_named(customers: pd.DataFrame, derived: dict[str, str], message: str) -> None:

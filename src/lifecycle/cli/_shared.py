@@ -1,11 +1,8 @@
-"""What several commands need: MLflow's environment, the prediction log's folder, and progress on the terminal."""
+"""What several commands need: MLflow's environment and the prediction log's folder."""
 
 from __future__ import annotations
 
 import os
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from lifecycle.core.contract import load_contract
@@ -25,16 +22,3 @@ def find_log(folder: str | None, project: Project) -> Path:
     from lifecycle.serving.settings import read_settings
 
     return Path(folder).resolve() if folder else project.root / read_settings(os.environ).log_folder
-
-
-def report_slowly(command: str, every: float = 5.0) -> Callable[[str], None]:
-    """Return a function that prints progress to stderr, at most one line in `every` seconds."""
-    last = time.monotonic()
-
-    def report(line: str) -> None:
-        nonlocal last
-        if time.monotonic() - last >= every:
-            last = time.monotonic()
-            print(f"{command}: {line}", file=sys.stderr, flush=True)
-
-    return report

@@ -7,11 +7,11 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from lifecycle.cli._shared import report_slowly
 from lifecycle.core.contract import load_contract
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import write_json
 from lifecycle.core.paths import CONTRACT, PROFILE, RAW_TABLE, open_project
+from lifecycle.core.progress import report_slowly
 
 
 @click.command()

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class ProjectError(Exception):
-    """What a user can mend: its text is one sentence that names the file, column, row or key and what was expected."""
+    """An error that the user can fix: one sentence that names the file, column, row or key, and what was expected."""

@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole or not at all, and their hashes."""
+"""Files that appear whole or not at all, and their hashes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lifecycle.core.errors import ProjectError
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, renamed over it when the block ends well: readers never see half a file."""
+    """Yield a temporary path that is renamed to `path` when the block succeeds: readers never see half a file."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     aside = Path(name)
@@ -29,7 +29,7 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the disk keep a folder's names: those that were added, renamed and removed."""
+    """Make a folder's added, renamed and removed names durable (fsync)."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -38,20 +38,20 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_json(value: Any, path: Path) -> None:
-    """Write `value` as JSON, the same bytes for the same value; NaN and infinities are refused (ValueError)."""
+    """Write `value` as JSON, the same bytes for the same value; raise ValueError for NaN and infinities."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     with replace_file(path) as aside:
         aside.write_text(text + "\n", encoding="utf-8")
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
+    """Return the SHA-256 of a file's bytes, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; raises ProjectError naming the file when it is not JSON."""
+    """Read a JSON file; raise ProjectError naming the file when it is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from scipy.special import chdtri
 
-Array = np.ndarray[Any, Any]
-CHANCE = 0.001  # share of comparisons of like samples in which chance goes as far
-PSEUDO = 0.5  # added to each count, so that an empty bin leaves the index finite (Jeffreys' prior)
+_Array = np.ndarray[Any, Any]
+_CHANCE = 0.001  # share of comparisons of like samples in which chance goes as far
+_PSEUDO = 0.5  # added to each count, so that an empty bin leaves the index finite (Jeffreys' prior)
 
 
-def measure_psi(expected: Array, actual: Array) -> float:
+def measure_psi(expected: _Array, actual: _Array) -> float:
     """The population stability index of two arrays of counts in the same bins, shape (bins,): 0 when alike, never less.
 
     The sum of (a - e) ln(a / e) over the bins' shares, which is Jeffreys' divergence (1946); Siddiqi (2006, Credit Risk
@@ -22,12 +22,12 @@ def measure_psi(expected: Array, actual: Array) -> float:
     used = (expected > 0) | (actual > 0)
     if not expected.sum() or not actual.sum():
         return float("nan")
-    e, a = expected[used] + PSEUDO, actual[used] + PSEUDO
+    e, a = expected[used] + _PSEUDO, actual[used] + _PSEUDO
     e, a = e / e.sum(), a / a.sum()
     return max(0.0, float(np.sum((a - e) * np.log(a / e))))
 
 
-def bound_psi(expected: Array, actual: Array) -> float:
+def bound_psi(expected: _Array, actual: _Array) -> float:
     """What the index reaches by chance in 1 of 1000 pairs of samples that are alike, of these sizes and bins.
 
     (1/n + 1/m) times a chi-squared of bins - 1 degrees of freedom (Yurdakul & Naranjo 2020, J. Risk Model Valid. 14).
@@ -35,4 +35,4 @@ def bound_psi(expected: Array, actual: Array) -> float:
     bins = int(((expected > 0) | (actual > 0)).sum())
     if bins < 2 or not expected.sum() or not actual.sum():
         return 0.0
-    return float(chdtri(bins - 1, CHANCE) * (1 / expected.sum() + 1 / actual.sum()))
+    return float(chdtri(bins - 1, _CHANCE) * (1 / expected.sum() + 1 / actual.sum()))

@@ -1,4 +1,4 @@
-"""The parameters: one frozen, typed section of params.yaml for each stage, and `base` for all of them."""
+"""The parameters: a frozen, typed section of params.yaml for each stage, and `base` for all stages."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Strict(BaseModel):
-    """The base of everything that a user writes: frozen, and an unknown key is an error."""
+    """The base class of what a user writes: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Base(Strict):
-    """What every stage gets."""
+    """The parameters that every stage gets."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     threads: Count
 
 
 class Collect(Strict):
-    """Where the table comes from, what its kind of source takes; `watch` is the file or folder whose change makes the stage stale."""
+    """The source of the table and its options; `watch` is the file or folder whose change makes the stage stale."""
 
     source: str
     options: dict[str, Any]
@@ -38,7 +38,7 @@ class Collect(Strict):
 
 
 class Validate(Strict):
-    """Limits of the checks; what becomes of columns whose content looks like personal data."""
+    """The limits of the checks, and what happens to columns whose content looks personal."""
 
     drift_psi: Annotated[float, Field(gt=0)]
     correlation: Share
@@ -47,7 +47,7 @@ class Validate(Strict):
 
 
 class Explore(Strict):
-    """How much an exploration shows."""
+    """How many categories and pairs the exploration shows."""
 
     max_categories: Count
     max_interactions: Count
@@ -79,7 +79,7 @@ class Range(Strict):
 
 
 class Tune(Strict):
-    """The study: trials, folds, what the pruner waits for, the most rows, search spaces, and settings to try first."""
+    """The study: trials, folds, the trials before pruning begins, the maximum of rows, search spaces, and hyperparameters to try first."""
 
     trials: Count
     folds: Annotated[int, Field(ge=2)]  # of the cross-validation that compares trials
@@ -93,14 +93,14 @@ class Tune(Strict):
 
 
 class Cost(Strict):
-    """What a wrong decision costs, in one unit: a false alarm, and a missed positive."""
+    """The costs of a false positive and of a false negative, in one unit."""
 
     false_positive: Annotated[float, Field(gt=0)]
     false_negative: Annotated[float, Field(gt=0)]
 
 
 class Train(Strict):
-    """The final fit: folds of the cross-validation, calibration and the costs that set the threshold."""
+    """The final fit: folds of the cross-validation, calibration, and the costs that set the threshold."""
 
     folds: Annotated[int, Field(ge=2)]  # of the cross-validation of the chosen hyperparameters
     calibration: Literal["auto", "none", "sigmoid", "isotonic"]
@@ -108,7 +108,7 @@ class Train(Strict):
 
 
 class Gate(Strict):
-    """The limits of the conditions that a candidate must meet to be blessed."""
+    """The limits of the quality gate's conditions."""
 
     min_roc_auc: Share
     max_ece: Share
@@ -119,7 +119,7 @@ class Gate(Strict):
 
 
 class Evaluate(Strict):
-    """The hold-out: bootstrap replicates, the least support of a slice, the tutorial baseline's columns and the gate."""
+    """The evaluation: bootstrap replicates, the minimum support of a slice, the tutorial baseline's columns, and the quality gate."""
 
     bootstrap: Annotated[int, Field(ge=100)]
     min_support: Count
@@ -130,7 +130,7 @@ class Evaluate(Strict):
 
 
 class Explain(Strict):
-    """How much an explanation shows, the rows that a Shapley value averages over, and what the model is for."""
+    """The explanation: how much it shows, the rows that a Shapley value averages over, and the model's intended use."""
 
     repeats: Count
     rows: Annotated[int, Field(ge=10)]
@@ -142,7 +142,7 @@ class Explain(Strict):
 
 
 class Deploy(Strict):
-    """What a server is put through, and the budget that it must keep to be blessed."""
+    """The acceptance test of the server, and the limits that it must meet."""
 
     golden: Count
     background: Count
@@ -214,7 +214,7 @@ class Retrain(Strict):
 
 
 class Params(Strict):
-    """All of params.yaml."""
+    """All sections of params.yaml."""
 
     base: Base
     collect: Collect
@@ -231,7 +231,7 @@ class Params(Strict):
     retrain: Retrain
 
     def for_notebook(self, stage: str) -> dict[str, Any]:
-        """The plain values that a stage's notebook gets: those of `base` and of its own section."""
+        """Return the plain values of `base` and of the stage's own section, which its notebook gets."""
         plain = self.model_dump(by_alias=True)
         return {**plain["base"], **plain[stage]}
 
@@ -240,17 +240,17 @@ Section = TypeVar("Section", bound=Strict)
 
 
 def read_yaml(path: Path) -> Any:
-    """Read YAML 1.2 (so `Yes` and `no` stay words; a repeated key is an error); raises ProjectError naming the file."""
+    """Read YAML 1.2, where `Yes` and `no` are strings and a repeated key is an error; raise ProjectError naming the file."""
     try:
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ProjectError(f"{path} is not there.") from error
+        raise ProjectError(f"{path} is missing.") from error
     except (YAMLError, UnicodeDecodeError) as error:
         raise ProjectError(f"{path} is not readable as YAML: {' '.join(str(error).split())}") from error
 
 
 def parse_strictly(kind: type[Section], value: Any, path: Path | str) -> Section:
-    """Build a `kind` from a parsed file; raises ProjectError with the file, the key and what was expected."""
+    """Build a `kind` from a parsed file; raise ProjectError naming the file, the key and what was expected."""
     try:
         return kind.model_validate(value)
     except ValidationError as error:
@@ -264,5 +264,5 @@ def parse_strictly(kind: type[Section], value: Any, path: Path | str) -> Section
 
 
 def load_params(path: Path) -> Params:
-    """Load and check params.yaml; raises ProjectError naming the file and the key."""
+    """Load and check params.yaml; raise ProjectError naming the file and the key."""
     return parse_strictly(Params, read_yaml(path), path)

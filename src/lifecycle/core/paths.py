@@ -1,4 +1,4 @@
-"""Where everything stands: each artefact's path is named here and nowhere else."""
+"""The path of every artefact, in one place."""
 
 from __future__ import annotations
 
@@ -72,27 +72,27 @@ RUBRIC = "tests/ml_test_score.yaml"
 
 @dataclass(frozen=True)
 class Project:
-    """A project's root, and where this session writes: the root itself, or a scratch folder below it."""
+    """A project: the root it is read from, and the folder it is written to (the root itself, or a scratch folder below it)."""
 
     root: Path
     output: Path
 
     def read(self, name: str) -> Path:
-        """The path of an artefact that must be there; raises ProjectError when it is not."""
+        """Return the path of an artefact that must exist; raise ProjectError when it does not."""
         path = self.root / name
         if not path.exists():
-            raise ProjectError(f"{name} is not in {self.root}: run `dvc repro` first, which makes it.")
+            raise ProjectError(f"{name} is not in {self.root}: run `dvc repro` first, which builds it.")
         return path
 
     def write(self, name: str) -> Path:
-        """The path to write an artefact to; its folder is made."""
+        """Return the path to write an artefact to, and create its folder."""
         path = self.output / name
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
 
 def find_root() -> Path:
-    """The project's root: $LIFECYCLE_ROOT, else the nearest folder upwards that holds params.yaml and dvc.yaml."""
+    """Return the project's root: $LIFECYCLE_ROOT, else the nearest folder upwards with params.yaml and dvc.yaml."""
     named = os.environ.get(ROOT_VARIABLE)
     if named:
         return Path(named).resolve()
@@ -100,12 +100,12 @@ def find_root() -> Path:
         if (folder / PARAMS).is_file() and (folder / "dvc.yaml").is_file():
             return folder
     raise ProjectError(
-        f"No project here: {Path.cwd()} and the folders above hold no params.yaml with a dvc.yaml; "
-        f"go to the project or set {ROOT_VARIABLE}."
+        f"There is no project in {Path.cwd()} or in the folders above it: expected params.yaml and dvc.yaml. "
+        f"Change to the project's folder, or set {ROOT_VARIABLE}."
     )
 
 
 def open_project(*, write: bool = False) -> Project:
-    """The project around the working directory; without `write`, outputs go to a scratch folder below it."""
+    """Return the project of the working directory; without `write`, outputs go to a scratch folder below its root."""
     root = find_root()
     return Project(root, root if write else root / SCRATCH)

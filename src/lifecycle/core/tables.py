@@ -1,15 +1,12 @@
-"""Tables on disk: Parquet files that appear whole or not at all, written and read in parts."""
+"""Parquet tables, written and read in parts; a table appears whole or not at all."""
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -17,21 +14,18 @@ import pyarrow.parquet as pq
 
 from lifecycle.core.files import hash_file, replace_file
 
-GROUP = 1 << 17  # rows of a row group: what is in memory at once of a table that is read or written in parts
-SECONDS = 5.0  # between two lines that tell how far a pass is
-CELLS = 1 << 22  # of a part at most: fewer rows at once of a table of more than 32 columns
-
-Part = TypeVar("Part", bound=Sized)
+GROUP = 1 << 17  # rows of a row group, and of a part that is in memory at once
+_CELLS = 1 << 22  # of a part at most: a table of more than 32 columns is read in parts of fewer rows
 
 
 def size_part(columns: int) -> int:
-    """The rows to have in memory at once of a table of so many columns."""
-    return min(GROUP, CELLS // max(columns, 1) + 1)
+    """Return how many rows of a table with so many columns are in memory at once."""
+    return min(GROUP, _CELLS // max(columns, 1) + 1)
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A table on its way in: batches of one schema, iterated once, and the version of what they come from ("" without)."""
+    """A table that is being read: batches of one schema, iterated once, and the version of their source ("" without one)."""
 
     schema: pa.Schema
     batches: Iterable[pa.RecordBatch]
@@ -42,9 +36,9 @@ class Stream:
 
 
 class TableWriter:
-    """Takes a table in parts of any length; the same rows give the same bytes however they were cut.
+    """Writes a table in parts of any length; the same rows give the same bytes however they were cut.
 
-    A row group is encoded by a thread of its own while the next one is gathered.
+    A thread encodes one row group while the next one is collected.
     """
 
     def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
@@ -58,7 +52,7 @@ class TableWriter:
         self.held = 0
 
     def write(self, part: pa.Table | pa.RecordBatch | pd.DataFrame) -> None:
-        """Add rows, of the writer's schema; a frame's index is left out."""
+        """Add rows of the writer's schema; a frame's index is left out."""
         if isinstance(part, pd.DataFrame):
             part = pa.Table.from_pandas(part, schema=self.schema, preserve_index=False)
         elif isinstance(part, pa.RecordBatch):
@@ -73,14 +67,14 @@ class TableWriter:
             self.waiting, self.held = [joined.slice(whole)], self.held - whole
 
     def encode(self, table: pa.Table) -> None:
-        """Write row groups once those before are written, whose error it raises."""
+        """Write row groups after those before them; raise the error of those, if any."""
         if self.writing:
             self.writing.result()
-        whole = table.combine_chunks()  # where parts end, pages would too
+        whole = table.combine_chunks()  # otherwise pages would end where parts end
         self.writing = self.thread.submit(self.writer.write_table, whole, row_group_size=self.group)
 
     def flush(self) -> None:
-        """Write what is left: the last row group."""
+        """Write the last row group."""
         if self.held or not self.rows:
             self.encode(pa.concat_tables(self.waiting or [self.schema.empty_table()]))
         self.waiting, self.held = [], 0
@@ -90,7 +84,7 @@ class TableWriter:
 
 @contextmanager
 def open_table(path: Path, schema: pa.Schema) -> Iterator[TableWriter]:
-    """A writer of a Parquet file, which stands at `path` when the block ends well and not before."""
+    """Yield a writer of a Parquet file that appears at `path` when the block succeeds."""
     with replace_file(path) as aside, pq.ParquetWriter(aside, schema, compression="zstd") as writer:
         table = TableWriter(writer, schema)
         with table.thread:
@@ -99,7 +93,7 @@ def open_table(path: Path, schema: pa.Schema) -> Iterator[TableWriter]:
 
 
 def write_batches(parts: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema, path: Path) -> str:
-    """Write a stream of parts as one Parquet file; returns the file's SHA-256, hexadecimal."""
+    """Write a stream of parts as one Parquet file; return the file's SHA-256, hexadecimal."""
     with open_table(path, schema) as table:
         for part in parts:
             table.write(part)
@@ -107,36 +101,25 @@ def write_batches(parts: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema,
 
 
 def write_table(table: pa.Table | pd.DataFrame, path: Path) -> str:
-    """Write a table (a frame without its index) as Parquet; returns the file's SHA-256, hexadecimal."""
+    """Write a table (a frame without its index) as Parquet; return the file's SHA-256, hexadecimal."""
     if isinstance(table, pd.DataFrame):
         table = pa.Table.from_pandas(table, preserve_index=False)
     return write_batches([table], table.schema, path)
 
 
 def open_parts(path: Path, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
-    """A Parquet file to read in parts, the columns `dictionaries` as dictionaries."""
-    # Arrow keeps what it reads ahead until the file is closed: memory would grow with the file
+    """Open a Parquet file to read it in parts, the columns `dictionaries` as dictionaries."""
+    # Arrow keeps pre-buffered data until the file is closed, so memory would grow with the file
     return pq.ParquetFile(path, read_dictionary=list(dictionaries), pre_buffer=False)
 
 
 def read_batches(path: Path, columns: Sequence[str] | None = None, rows: int = GROUP) -> Iterator[pa.RecordBatch]:
-    """Read a Parquet file in parts of at most so many rows, in order, of `columns` (all) in that order."""
+    """Read `columns` (all) of a Parquet file, in that order, in parts of at most `rows` rows."""
     with open_parts(path) as file:
         for batch in file.iter_batches(batch_size=rows, columns=None if columns is None else list(columns)):
             yield batch if columns is None else batch.select(list(columns))
 
 
-def show_progress_text(parts: Iterable[Part], rows: int, what: str) -> Iterator[Part]:
-    """The parts, and on stderr every few seconds how many of all rows have gone by."""
-    done, told = 0, time.monotonic()
-    for part in parts:
-        yield part
-        done += len(part)
-        if time.monotonic() - told > SECONDS:
-            told = time.monotonic()
-            print(f"{what}: {done:,} of {rows:,} rows", file=sys.stderr, flush=True)
-
-
 def count_rows(path: Path) -> int:
-    """The rows of a Parquet file, from its footer."""
+    """Return the number of rows of a Parquet file, from its footer."""
     return int(pq.read_metadata(path).num_rows)

@@ -1,4 +1,4 @@
-"""Roots beside the project: the same notebooks on other rows, whose outputs touch none of the project's."""
+"""Workspaces: folders below the project in which the same notebooks run on other rows, without touching its outputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lifecycle.core.paths import Project
 
 
 def create_workspace(project: Project, name: str, changes: Mapping[str, Mapping[str, Any]]) -> Path:
-    """An empty root `name` with the project's notebooks, contract and lock, and its params with `changes` (section: keys)."""
+    """Create the workspace `name` with the project's notebooks, contract, lock and parameters, with `changes` (section: keys)."""
     root = project.output / name
     shutil.rmtree(root, ignore_errors=True)
     (root / "data").mkdir(parents=True)
@@ -34,13 +34,13 @@ def create_workspace(project: Project, name: str, changes: Mapping[str, Mapping[
 
 
 def link_path(target: Path, link: Path) -> None:
-    """Let `link` stand for a file or folder that is only read."""
+    """Link to a file or folder that is only read."""
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(target.resolve())
 
 
 def write_yaml(value: Any, path: Path) -> None:
-    """Write plain values as YAML 1.2, in block style: in flow style ruamel writes `{a: :0}`, which it cannot read."""
+    """Write plain values as YAML 1.2 in block style, as ruamel cannot read all that it writes in flow style."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     with replace_file(path) as aside, aside.open("w", encoding="utf-8") as file:
@@ -49,12 +49,12 @@ def write_yaml(value: Any, path: Path) -> None:
 
 @contextmanager
 def enter_workspace(root: Path, environment: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Let stages run in another root, as working folder too, for as long as the block lasts, with more variables set."""
+    """Run stages in a workspace, which is the working directory too, with additional environment variables, inside the block."""
     values = {paths.ROOT_VARIABLE: str(root), **(environment or {})}
     before = {key: os.environ.get(key) for key in values}
     os.environ.update(values)
     try:
-        with chdir(root):  # where a kernel leaves its sockets, and its manager looks for them
+        with chdir(root):  # a kernel's sockets are created in the working directory
             yield
     finally:
         for key, value in before.items():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,11 +13,11 @@ import pyarrow.parquet as pq
 from lifecycle.core.contract import Contract
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.paths import LANDED, PARAMS
+from lifecycle.core.progress import show_progress
 from lifecycle.core.tables import read_batches, write_batches
 from lifecycle.sources.addresses import find_local, hide_secrets
 from lifecycle.sources.dispatch import is_growing, open_source
 
-EVERY = 5  # seconds between two lines of progress
 DISTINCT = 10_000  # distinct values of a column that are counted; beyond, they are "more than"
 
 
@@ -50,7 +48,7 @@ def collect_table(
     name = hide_secrets(source)
     with open_source(source, root, options) as stream:
         check_columns(stream.schema, contract, name)
-        sha256 = write_batches(show_progress(stream, name), stream.schema, path)
+        sha256 = write_batches(show_progress(stream, f"collect: {name}"), stream.schema, path)
         return {
             "source": name,
             "version": stream.version,
@@ -58,17 +56,6 @@ def collect_table(
             "rows": pq.read_metadata(path).num_rows,
             "columns": {field.name: str(field.type) for field in stream.schema},
         }
-
-
-def show_progress(batches: Iterable[pa.RecordBatch], name: str) -> Iterator[pa.RecordBatch]:
-    """Pass batches on; on stderr, every few seconds, how many rows came so far."""
-    rows, shown = 0, time.monotonic()
-    for batch in batches:
-        yield batch
-        rows += batch.num_rows
-        if time.monotonic() - shown >= EVERY:
-            print(f"collect: {rows:,} rows of {name} so far", file=sys.stderr, flush=True)
-            shown = time.monotonic()
 
 
 def read_head(path: Path, rows: int = 5) -> pd.DataFrame:

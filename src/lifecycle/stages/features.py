@@ -16,7 +16,8 @@ from lifecycle.core.contract import Column, Contract, Role
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.expressions import parse_expression
 from lifecycle.core.paths import PARAMS
-from lifecycle.core.tables import TableWriter, count_rows, open_table, show_progress_text
+from lifecycle.core.progress import show_progress
+from lifecycle.core.tables import TableWriter, count_rows, open_table
 from lifecycle.features.inputs import to_array
 from lifecycle.validation.conversion import map_distinct, read_frames, spell_out
 from lifecycle.validation.sampling import ROWS, Tally, choose_rows, find_span, hash_values, limit_distinct, limit_rows
@@ -231,7 +232,7 @@ def write_features(
     summary = Summary(features, rows)
     with ExitStack() as stack:
         writers: list[TableWriter] = []
-        for part in show_progress_text(read_frames(path), rows, "features"):
+        for part in show_progress(read_frames(path), "features", rows):
             computed = compute_features(part, features)
             table = spell_out(assemble_table(part, computed, contract))
             schema = find_schema(table, features)

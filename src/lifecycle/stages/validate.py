@@ -13,7 +13,8 @@ import pandas as pd
 from lifecycle.core.contract import Column, Contract, Role
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.paths import QUARANTINE_TABLE, VALIDATED_TABLE, VALIDATION
-from lifecycle.core.tables import count_rows, show_progress_text
+from lifecycle.core.progress import show_progress
+from lifecycle.core.tables import count_rows
 from lifecycle.exploration.association import Kind, associate
 from lifecycle.exploration.univariate import measure_univariate_auc
 from lifecycle.reporting.wording import format_percent, join_words, quote
@@ -43,7 +44,7 @@ MOST = 150  # columns whose pairs are compared where some are categories, for wh
 def search_personal(path: Path, contract: Contract, policy: Policy) -> list[Finding]:
     """The first pass over the raw table: what looks personal in it (see `privacy.find_personal`)."""
     parts = read_raw(path, contract, list_wordless(path))
-    return find_personal(show_progress_text(parts, count_rows(path), "personal data"), contract.columns, policy)
+    return find_personal(show_progress(parts, "personal data", count_rows(path)), contract.columns, policy)
 
 
 def survey_rows(path: Path, contract: Contract, protection: Protection, folder: Path) -> Survey:

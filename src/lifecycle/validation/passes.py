@@ -17,7 +17,8 @@ import pandas as pd
 import pyarrow as pa
 
 from lifecycle.core.contract import Column, Contract, Role
-from lifecycle.core.tables import TableWriter, open_table, show_progress_text
+from lifecycle.core.progress import show_progress
+from lifecycle.core.tables import TableWriter, open_table
 from lifecycle.validation.chronology import Course, CourseTracer
 from lifecycle.validation.conversion import convert_columns, read_raw, solidify, spell_out
 from lifecycle.validation.duplicates import RepeatFinder, Repeats
@@ -79,7 +80,7 @@ def survey_table(parts: Iterable[pd.DataFrame], columns: Mapping[str, Column], f
     numeric = {name: column for name, column in columns.items() if column.role is Role.NUMERIC}
     chosen: list[pd.DataFrame] = []
     with RepeatFinder(name_keys(columns), folder, rows) as finder, CourseTracer(columns, folder, rows) as tracer:
-        for part in show_progress_text(parts, rows, "survey"):
+        for part in show_progress(parts, "survey", rows):
             span = find_span(part)
             finder.add(part)
             tracer.add(part)
@@ -110,7 +111,7 @@ def split_table(
     sample, classes = [], pd.Series(dtype="int64")
     with ExitStack() as stack:
         writers: list[TableWriter] = []
-        for part in show_progress_text(parts, survey.rows, "split"):
+        for part in show_progress(parts, "split", survey.rows):
             typed, broken = convert_columns(part, columns)
             span = find_span(part)
             breaches = collect_breaches(typed, broken, survey.repeats.repeated[span], survey.fences, columns)
