@@ -49,10 +49,9 @@ def describe_language() -> str:
     from lifecycle.core import expressions
 
     missing = sorted(set(expressions.FUNCTIONS) - FUNCTIONS.keys())
-    missing += sorted({*expressions.BINARY, *expressions.COMPARISONS} - OPERATORS.keys())
     refuse_missing([f"the expression {name}" for name in missing])
     functions = [describe_example(*FUNCTIONS[name]) for name in expressions.FUNCTIONS]
-    operators = [describe_example(*OPERATORS[name]) for name in (*expressions.BINARY, *expressions.COMPARISONS)]
+    operators = [describe_example(*each) for each in OPERATORS.values()]
     logic = [describe_example(*each) for each in LOGIC]
     constants = [[code(name), f"{value:.6g}"] for name, value in expressions.CONSTANTS.items()]
     header = ["example", "result", "meaning"]

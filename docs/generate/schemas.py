@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 KEY = re.compile(r"^(?P<indent> *)(?P<key>[\w-]+):(?P<rest>.*)$")
 COMMENT = re.compile(r"\s#\s*(?P<comment>.*)$")
 # What a key of a mapping is, where users choose the keys.
+PLAIN = ("true or false", "whole number", "number", "text")  # what a scalar may be
 NAMES = {"families": "FAMILY", "first": "FAMILY", "scenarios": "SCENARIO", "columns": "COLUMN", "derived": "FEATURE"}
 
 
@@ -104,8 +105,9 @@ def name_type(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
     if "const" in schema:
         return code(schema["const"])
     if "anyOf" in schema or "oneOf" in schema:
-        options = [name_type(part, definitions) for part in schema.get("anyOf", schema.get("oneOf", []))]
-        return " or ".join(dict.fromkeys(options))
+        parts = [part for part in schema.get("anyOf", schema.get("oneOf", [])) if part.get("type") != "null"]
+        options = list(dict.fromkeys(name_type(part, definitions) for part in parts))
+        return "plain value" if set(PLAIN) <= set(options) else " or ".join(options)
     kind = schema.get("type", "any value")
     if isinstance(kind, list):
         kind = " or ".join(kind)
@@ -113,10 +115,10 @@ def name_type(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
         "string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "object": "mapping",
         "null": "nothing",
     }  # fmt: skip
+    if kind == "array" and "prefixItems" in schema:
+        return f"list of {len(schema['prefixItems'])} values"
     if kind == "array":
-        inner = (
-            schema.get("items") or {"anyOf": schema["prefixItems"]} if "prefixItems" in schema else schema.get("items")
-        )
+        inner = schema.get("items")
         return f"list of {name_type(inner, definitions)}" if inner else "list"
     limits = []
     for key, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<")):
