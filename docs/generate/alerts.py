@@ -65,7 +65,7 @@ def describe_rules() -> str:
             text.append(
                 f"{anchor('alert', name)}### {name}\n\n"
                 f"{write_table(['severity', 'after', 'says'], [[rule['labels']['severity'], rule.get('for', 'at once'), code(rule['annotations']['summary'])]])}\n\n"
-                f"```text\n{rule['expr'].strip()}\n```\n\n*What to do.* {ACTIONS.get(name, '')}\n"
+                f"```none\n{rule['expr'].strip()}\n```\n\n*What to do.* {ACTIONS.get(name, '')}\n"
             )
     refuse_missing(missing)
     return "\n".join(text)

@@ -25,7 +25,7 @@ def describe_commands() -> str:
 def describe_command(name: str, command: click.Command) -> str:
     """Describe one command. Its help is plain text, in which a blank line begins a paragraph."""
     context = click.Context(command, info_name=f"lifecycle {name}")
-    usage = " ".join(command.collect_usage_pieces(context))
+    pieces = command.collect_usage_pieces(context)
     told = inspect.cleandoc(command.help or "").replace("\b\n", "")
     rows, missing = [], [] if told else [f"the command {name}"]
     for parameter in command.params:
@@ -37,5 +37,6 @@ def describe_command(name: str, command: click.Command) -> str:
                 missing.append(f"lifecycle {name} {shown}")
             rows.append([code(shown), finish(meaning)])
     refuse_missing(missing)
-    text = f"(command-{name})=\n## `lifecycle {name}`\n\n{told}\n\n```text\nlifecycle {name} {usage}\n```\n"
+    usage = " ".join(["lifecycle", name, *(piece for piece in pieces if rows or piece != "[OPTIONS]")])
+    text = f"(command-{name})=\n## `lifecycle {name}`\n\n{told}\n\n```none\n{usage}\n```\n"
     return text + (f"\n{write_table(['option', 'meaning'], rows)}\n" if rows else "")
