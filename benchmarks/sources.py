@@ -1,14 +1,13 @@
-"""What reading a source costs, beside the bare library's read of the same.
+"""What reading a source costs, against the read of the same with the library of its kind.
 
-    python -m benchmarks.sources [--rows 1000000] [--cases csv,parquet,...]
+    python -m benchmarks.sources [--rows 1000000] [--cases csv parquet ...]
 
-A table of so many rows and ten columns (seeded; numbers, words, days) is put where each kind of source reads it. Ours
-streams it through `open_source` into one Parquet file; the peer reads it whole with the kind's own library, as one
-would in a notebook, and writes the same Parquet. Each runs in a process of its own; counted are the seconds from the
-first request to the file's end, and the peak of resident memory. Limit: ours makes 0.6 of the peer's rows a second or
-more, and its memory does not grow with the rows.
+A generated table of so many rows and ten columns (numbers, text, times) is put where each kind of source reads it. Ours
+streams it through `open_source` into one Parquet file; the peer reads it whole with the library that one would use in a
+notebook, and writes the same Parquet file. Each runs in a process of its own; the seconds run from the first request to the end
+of the file.
 
-Needs Linux, and for ten million rows 5 GB of disk.
+Limit: ours reads at least 0.6 times the rows a second of the peer. Needs 5 GB of disk for ten million rows.
 """
 
 from __future__ import annotations
@@ -18,12 +17,9 @@ import functools
 import http.server
 import json
 import os
-import re
-import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -38,17 +34,21 @@ import pyarrow.dataset
 import pyarrow.json
 import pyarrow.parquet as pq
 
+from benchmarks.command import Benchmark, announce, run_benchmark
+from benchmarks.figures import Figure, at_least
+from benchmarks.isolated import measure_apart
+from lifecycle.core.errors import ProjectError
 from lifecycle.core.tables import GROUP, write_batches
 from lifecycle.sources.dispatch import open_source
 
-PART = 100_000  # rows that are made, and written, at once
-PAGE = 1_000  # records of an API's page
-LIMIT = 0.6
+PART = 100_000  # rows that are generated and written at once
+PAGE = 1_000  # records of a page of the JSON API
+LEAST_SPEED = 0.6  # of the peer's rows a second
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a prepared table is: the source, its options, and variables of the environment."""
+    """Where a prepared table is: the source, its options, and the environment variables that reading it needs."""
 
     source: str
     options: dict[str, Any] = field(default_factory=dict)
@@ -57,14 +57,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Case:
-    """A kind of source: how a table gets there, and how its own library reads it whole."""
+    """A kind of source: how a table gets there, and how the peer, which `peer` names, reads it whole."""
 
     prepare: Callable[[Path, int], AbstractContextManager[Place]]
     read: Callable[[Place], pa.Table]
+    peer: str
 
 
 def make_part(number: int, rows: int) -> pa.Table:
-    """The rows of a part of the table."""
+    """Return the rows of a part of the table."""
     rng = np.random.default_rng(number)
     begin = np.datetime64("2026-01-01", "s")
     return pa.table({
@@ -78,14 +79,14 @@ def make_part(number: int, rows: int) -> pa.Table:
 
 
 def make_parts(rows: int) -> Iterator[pa.Table]:
-    """The table in parts."""
+    """Return the table in parts."""
     for number in range(-(-rows // PART)):
         yield make_part(number, min(PART, rows - number * PART))
 
 
 @contextmanager
 def prepare_csv(folder: Path, rows: int) -> Iterator[Place]:
-    """One CSV file."""
+    """Write one CSV file."""
     path = folder / "table.csv"
     with pa.csv.CSVWriter(path, make_part(0, 1).schema) as writer:
         for part in make_parts(rows):
@@ -95,7 +96,7 @@ def prepare_csv(folder: Path, rows: int) -> Iterator[Place]:
 
 @contextmanager
 def prepare_parquet(folder: Path, rows: int) -> Iterator[Place]:
-    """One Parquet file, as pyarrow writes it."""
+    """Write one Parquet file, as pyarrow writes it."""
     path = folder / "table.parquet"
     with pq.ParquetWriter(path, make_part(0, 1).schema) as writer:
         for part in make_parts(rows):
@@ -105,7 +106,7 @@ def prepare_parquet(folder: Path, rows: int) -> Iterator[Place]:
 
 @contextmanager
 def prepare_lines(folder: Path, rows: int) -> Iterator[Place]:
-    """One file of JSON lines."""
+    """Write one file of JSON lines."""
     path = folder / "table.jsonl"
     with path.open("w", encoding="utf-8") as file:
         for part in make_parts(rows):
@@ -115,7 +116,7 @@ def prepare_lines(folder: Path, rows: int) -> Iterator[Place]:
 
 @contextmanager
 def prepare_lake(folder: Path, rows: int) -> Iterator[Place]:
-    """Parquet files of an S3 server, a folder for each part."""
+    """Start an S3 server and put Parquet files there, in a folder for each part."""
     import s3fs
 
     from tests.support.servers import start_s3
@@ -130,17 +131,17 @@ def prepare_lake(folder: Path, rows: int) -> Iterator[Place]:
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder and says nothing."""
+    """Serve a folder without a log."""
 
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *words: object) -> None:
-        """Nothing."""
+        """Write nothing."""
 
 
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
-    """The address of a server of a folder's files."""
+    """Serve the files of a folder and yield the address."""
     handler = functools.partial(Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
@@ -150,14 +151,14 @@ def serve(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def prepare_web(folder: Path, rows: int) -> Iterator[Place]:
-    """A CSV file on a web server."""
+    """Put a CSV file on a web server."""
     with prepare_csv(folder, rows), serve(folder) as address:
         yield Place(f"{address}/table.csv")
 
 
 @contextmanager
 def prepare_pages(folder: Path, rows: int) -> Iterator[Place]:
-    """A JSON API whose pages name the next."""
+    """Serve a JSON API whose pages name the next page."""
     last = -(-rows // PAGE)
     for number, part in enumerate(make_parts(rows)):
         text = part.set_column(9, "at", part["at"].cast(pa.string())).to_pylist()
@@ -173,19 +174,19 @@ def read_lake(place: Place) -> pa.Table:
     """Read partitioned Parquet with pyarrow over s3fs."""
     import s3fs
 
-    store, path = s3fs.S3FileSystem(), place.source.removeprefix("s3://")
+    store, path = s3fs.S3FileSystem(skip_instance_cache=True), place.source.removeprefix("s3://")
     return pa.dataset.dataset(path, filesystem=store, partitioning="hive").to_table()
 
 
 def read_web(place: Place) -> pa.Table:
-    """Read a CSV file of the web, fetched into memory."""
+    """Read a CSV file from the web, fetched into memory."""
     import requests
 
     return pa.csv.read_csv(pa.BufferReader(requests.get(place.source, timeout=600).content))
 
 
 def read_pages(place: Place) -> pa.Table:
-    """Read the pages of a JSON API as one does: requests and pandas.json_normalize."""
+    """Read the pages of a JSON API with requests and pandas.json_normalize."""
     from urllib.parse import urljoin
 
     import requests
@@ -200,74 +201,76 @@ def read_pages(place: Place) -> pa.Table:
 
 
 CASES = {
-    "csv": Case(prepare_csv, lambda place: pa.csv.read_csv(place.source)),
-    "parquet": Case(prepare_parquet, lambda place: pq.read_table(place.source)),
-    "lines": Case(prepare_lines, lambda place: pa.json.read_json(place.source)),
-    "lake": Case(prepare_lake, read_lake),
-    "web": Case(prepare_web, read_web),
-    "pages": Case(prepare_pages, read_pages),
+    "csv": Case(prepare_csv, lambda place: pa.csv.read_csv(place.source), "pyarrow.csv"),
+    "parquet": Case(prepare_parquet, lambda place: pq.read_table(place.source), "pyarrow.parquet"),
+    "lines": Case(prepare_lines, lambda place: pa.json.read_json(place.source), "pyarrow.json"),
+    "lake": Case(prepare_lake, read_lake, "pyarrow over s3fs"),
+    "web": Case(prepare_web, read_web, "requests and pyarrow.csv"),
+    "pages": Case(prepare_pages, read_pages, "requests and pandas"),
 }
 
 
-def run(case: str, side: str, place: Place, path: Path) -> dict[str, float]:
-    """Read the table, ours or the peer's way, and write it: seconds, megabytes and rows."""
-    begun = time.perf_counter()
-    if side == "ours":
-        with open_source(place.source, Path("/"), place.options) as stream:
-            write_batches(stream, stream.schema, path)
-    else:
-        pq.write_table(CASES[case].read(place), path, compression="zstd", row_group_size=GROUP)
-    return {
-        "seconds": time.perf_counter() - begun,
-        "megabytes": read_peak(),
-        "rows": pq.read_metadata(path).num_rows,
-    }
+def run_ours(case: str, source: str, options: dict[str, Any], variables: dict[str, str], path: str) -> int:
+    """Stream a source into a Parquet file and return its rows."""
+    os.environ.update(variables)
+    with open_source(source, Path("/"), options) as stream:
+        write_batches(stream, stream.schema, Path(path))
+    return count_rows(path)
 
 
-def read_peak() -> float:
-    """The peak of this process's resident memory, in megabytes; `getrusage` would count the parent's before the start."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
-    assert found is not None
-    return int(found[1]) / 1024
+def run_peer(case: str, source: str, options: dict[str, Any], variables: dict[str, str], path: str) -> int:
+    """Read a source whole as its peer does, write it as a Parquet file, and return its rows."""
+    os.environ.update(variables)
+    table = CASES[case].read(Place(source, options, variables))
+    pq.write_table(table, path, compression="zstd", row_group_size=GROUP)
+    return count_rows(path)
 
 
-def measure(case: str, side: str, place: Place, path: Path) -> dict[str, float]:
-    """Run one side in a process of its own."""
-    values = json.dumps([place.source, place.options, place.variables])
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.sources", "--run", case, side, values, str(path)],
-        env={**os.environ, **place.variables},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+def count_rows(path: str) -> int:
+    """Return the rows of a Parquet file."""
+    return pq.read_metadata(path).num_rows  # type: ignore[no-any-return]
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--cases", default=",".join(CASES))
-    parser.add_argument("--run", nargs=4, help=argparse.SUPPRESS)
-    words = parser.parse_args()
-    if words.run:
-        case, side, values, path = words.run
-        print(json.dumps(run(case, side, Place(*json.loads(values)), Path(path))))
-        return
-    for case in words.cases.split(","):
-        with tempfile.TemporaryDirectory() as folder, CASES[case].prepare(Path(folder), words.rows) as place:
-            ours, bare = (measure(case, side, place, Path(folder, f"{side}.out.parquet")) for side in ("ours", "bare"))
-        assert ours["rows"] == bare["rows"] == words.rows
-        ratio = bare["seconds"] / ours["seconds"]
-        print(
-            f"{case:8s} {words.rows:>10,} rows: {words.rows / ours['seconds']:>9,.0f} rows/s, "
-            f"{ratio:.2f} of the bare library's{'' if ratio >= LIMIT else ' (too slow)'}; "
-            f"peak {ours['megabytes']:,.0f} MB, {bare['megabytes']:,.0f} MB",
-            flush=True,
+def compare(name: str, options: argparse.Namespace) -> list[Figure]:
+    """Return the figures of a kind of source."""
+    case = CASES[name]
+    with tempfile.TemporaryDirectory() as folder, case.prepare(Path(folder), options.rows) as place:
+        values = name, place.source, place.options, place.variables
+        ours, peer = (
+            measure_apart(
+                f"benchmarks.sources:{function}", *values, f"{folder}/{function}.parquet", apart=not options.small
+            )
+            for function in ("run_ours", "run_peer")
         )
+    if not ours.result == peer.result == options.rows:
+        raise ProjectError(
+            f"{name}: ours read {ours.result:,} rows, the peer {peer.result:,}, expected {options.rows:,}."
+        )
+    ratio = peer.seconds / ours.seconds
+    title = f"{name}, {options.rows:,} rows"
+    rates = options.rows / ours.seconds, options.rows / peer.seconds
+    return [
+        Figure.of(f"{title}: rows a second", *rates, case.peer, at_least(ratio, LEAST_SPEED)),
+        Figure.of(f"{title}: megabytes at the peak", ours.megabytes, peer.megabytes, case.peer),
+    ]
 
+
+def measure(options: argparse.Namespace) -> list[Figure]:
+    """Compare each kind of source with its peer."""
+    figures = []
+    for name in options.cases:
+        announce(f"{name}, {options.rows:,} rows")
+        figures += compare(name, options)
+    return figures
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+
+
+BENCHMARK = Benchmark("sources", measure, add_options, small={"rows": 2000})
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_benchmark(BENCHMARK))

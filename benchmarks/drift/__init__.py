@@ -1,1 +1,1 @@
-"""Drift: how soon it is found, `python -m benchmarks.drift`, and how quickly, `python -m benchmarks.drift.speed`."""
+"""How soon drift is detected, `python -m benchmarks.drift`, and what that costs, `python -m benchmarks.drift.speed`."""

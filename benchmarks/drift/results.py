@@ -1,4 +1,4 @@
-"""What the trials came to: false alarms, how soon each rule names what happened, and which rule is the quicker."""
+"""The results of the runs: false alarms, how soon each rule names a change, and which rule names it sooner."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from benchmarks.drift.rules import OURS, Rule, move_limit
-from benchmarks.drift.trials import Trial
+from benchmarks.drift.runs import Run
 from lifecycle.modeling.metrics import bound_share
 
 Array = np.ndarray[Any, Any]
@@ -19,10 +19,10 @@ Z = 1.96  # of a 95 % interval
 
 @dataclass(frozen=True)
 class Alarms:
-    """A rule's alarms in quiet windows: how many, in how many; their rate, and the share of runs that had one.
+    """The alerts of a rule in quiet windows: how many, in how many windows; their rate, and the share of runs with one.
 
-    Each with a 95 % interval. That of the rate draws whole runs (bootstrap): a run's windows share a reference and the
-    longer look, so they do not tell as much as so many independent ones.
+    Rate and share have a 95 % interval. That of the rate is a bootstrap over whole runs, because the windows of a run share
+    their reference and are not independent.
     """
 
     count: int
@@ -35,20 +35,20 @@ class Alarms:
 
 @dataclass(frozen=True)
 class Found:
-    """What a rule finds of something that happens, over the runs.
+    """How a rule detects a change, over the runs.
 
-    named: the share of runs in which it names it. delays: of each run, the windows until then. rings: the share of the
-    windows since then in which it rings, for whatever column.
+    named: the share of runs in which it names the change. delays: the windows until then, of each run. fired: the share of
+    the windows since the change in which it fires, for whatever column.
     """
 
     named: float
     delays: Array
-    rings: float
+    fired: float
 
 
 @dataclass(frozen=True)
 class Match:
-    """Limits at which ours and another rule ring in as many quiet windows, as nearly as can be."""
+    """Limits at which our rule and another fire in as nearly as possible the same number of quiet windows."""
 
     where: str
     ours: float
@@ -57,71 +57,71 @@ class Match:
 
 @dataclass(frozen=True)
 class Results:
-    """All trials' scores.
+    """The scores of all runs.
 
-    quiet: of those in which nothing happens too, shape (runs, rules, windows). loudest, named: by scenario, shape (runs,
-    rules, windows since it began).
+    quiet: windows in which nothing changes, shape (runs, rules, windows). highest: the highest score of any column, by
+    scenario, shape (runs, rules, windows since the change). named: the same, of the columns that the scenario changes.
     """
 
     rules: Mapping[str, Rule]
     quiet: Array
-    loudest: Mapping[str, Array]
+    highest: Mapping[str, Array]
     named: Mapping[str, Array]
 
     @classmethod
-    def collect(cls, rules: Mapping[str, Rule], trials: Iterable[Trial]) -> Self:
-        """The scores of all trials."""
-        done = list(trials)
-        eventful = [trial for trial in done if trial.named]
-        names = list(eventful[0].named)
+    def collect(cls, rules: Mapping[str, Rule], runs: Iterable[Run]) -> Self:
+        """Collect the scores of all runs."""
+        done = list(runs)
+        changed = [run for run in done if run.named]
+        names = list(changed[0].named)
         return cls(
             rules,
-            np.array([trial.quiet for trial in done]),
-            {name: np.array([trial.loudest[name] for trial in eventful]) for name in names},
-            {name: np.array([trial.named[name] for trial in eventful]) for name in names},
+            np.array([run.quiet for run in done]),
+            {name: np.array([run.highest[name] for run in changed]) for name in names},
+            {name: np.array([run.named[name] for run in changed]) for name in names},
         )
 
     def take(self, scores: Array, rule: str) -> Array:
-        """One rule's part of an array of scores, shape (runs, windows)."""
+        """Return the part of an array of scores that belongs to a rule, shape (runs, windows)."""
         part: Array = scores[:, list(self.rules).index(rule)]
         return part
 
     def count_alarms(self, rule: str, limit: float) -> Alarms:
-        """A rule's alarms in quiet windows at a limit."""
-        rang = self.take(self.quiet, rule) >= limit
-        runs = len(rang)
+        """Return the alerts of a rule in quiet windows at a limit."""
+        fired = self.take(self.quiet, rule) >= limit
+        runs = len(fired)
         drawn = np.random.default_rng(0).integers(0, runs, (REPLICATES, runs))
-        low, high = np.quantile(rang.mean(axis=1)[drawn].mean(axis=1), [0.025, 0.975])
-        touched = rang.any(axis=1)
+        low, high = np.quantile(fired.mean(axis=1)[drawn].mean(axis=1), [0.025, 0.975])
+        touched = fired.any(axis=1)
         run_low, run_high = bound_share(touched.sum(), runs)
         return Alarms(
-            int(rang.sum()), rang.size, float(rang.mean()), (float(low), float(high)),
+            int(fired.sum()), fired.size, float(fired.mean()), (float(low), float(high)),
             float(touched.mean()), (float(run_low), float(run_high)),
         )  # fmt: skip
 
     def match_limit(self, rule: str, other: str) -> float:
-        """The limit at which a rule rings in no more quiet windows than another does as it is usually used."""
+        """Return the limit at which a rule fires in no more quiet windows than another does at its usual limit."""
         most = (self.take(self.quiet, other) >= self.rules[other].limit).sum()
         return move_limit(self.take(self.quiet, rule), int(most))
 
     def list_matches(self, rule: str) -> tuple[Match, Match]:
-        """Equal false alarms with a rule: its limit is moved to those of ours, then ours to its own."""
+        """Return the limits of equal false alarms: first the other rule's limit is moved, then ours."""
         return (
-            Match("at our false alarms", self.rules[OURS].limit, self.match_limit(rule, OURS)),
-            Match("at its false alarms", self.match_limit(OURS, rule), self.rules[rule].limit),
+            Match("at our rate of false alarms", self.rules[OURS].limit, self.match_limit(rule, OURS)),
+            Match("at its rate of false alarms", self.match_limit(OURS, rule), self.rules[rule].limit),
         )
 
     def find(self, scenario: str, rule: str, limit: float) -> Found:
-        """What a rule finds of a scenario at a limit."""
+        """Return how a rule detects a scenario at a limit."""
         named = self.take(self.named[scenario], rule) >= limit
         delays = np.where(named.any(axis=1), named.argmax(axis=1), named.shape[1]) + 1
-        rings = self.take(self.loudest[scenario], rule) >= limit
-        return Found(float(named.any(axis=1).mean()), delays, float(rings.mean()))
+        fired = self.take(self.highest[scenario], rule) >= limit
+        return Found(float(named.any(axis=1).mean()), delays, float(fired.mean()))
 
     def compare(self, rule: str, match: Match, scenarios: Iterable[str]) -> tuple[float, float]:
-        """By how many windows ours is later than a rule in the mean of some scenarios (below 0: earlier).
+        """Return by how many windows ours is later than a rule in the mean of scenarios (below 0: sooner).
 
-        And what chance explains of that (95 %), paired by run.
+        The second value is the half-width of its 95 % interval, paired by run.
         """
         delays = [
             self.find(name, OURS, match.ours).delays - self.find(name, rule, match.other).delays for name in scenarios

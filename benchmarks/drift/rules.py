@@ -1,4 +1,4 @@
-"""The rules that ring: each gives every column of a window a score, and rings where one reaches its limit."""
+"""The rules that raise alerts: each scores every column of a window, and fires where a score reaches its limit."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ OURS = "ours"
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule: `score` takes a judged window's table and the reference, and gives a score a row (NaN: it cannot tell).
+    """A rule: `score` takes the table of a compared window and the reference, and returns a score a row (NaN: not measured).
 
-    It rings at `limit` as it is usually used.
+    It fires where a score reaches `limit`, which is the one in common use.
     """
 
     title: str
@@ -27,7 +27,7 @@ class Rule:
 
 
 def list_rules(false_alarms: float) -> dict[str, Rule]:
-    """Ours, which rings in so many quiet windows, and what textbooks have."""
+    """Return our rule, which fires in at most so many quiet windows, and those of textbooks."""
     return {
         OURS: Rule("ours", -false_alarms, score_ours),
         "sigma": Rule("mean beyond 2 sigma", 2.0, score_mean),
@@ -37,28 +37,28 @@ def list_rules(false_alarms: float) -> dict[str, Rule]:
 
 
 def score_ours(table: pd.DataFrame, reference: Record) -> Array:
-    """Minus q where the effect is large enough; the windows were judged with `false_alarms=1`, so `drifted` says that."""
+    """Return minus q where the effect is large enough: the windows were compared with `false_alarms=1`, so `drifted` means that."""
     return np.where(table["drifted"], -table["q"], np.nan)
 
 
 def score_mean(table: pd.DataFrame, reference: Record) -> Array:
-    """By how many of the reference's standard deviations a mean is away."""
+    """Return the distance of each mean from that of the reference, in standard deviations of the reference."""
     spread = [reference["columns"].get(name, {}).get("sd") or np.nan for name in table["column"]]
-    apart = (table["mean"] - table["mean_before"]).abs().to_numpy(dtype=np.float64)
-    return np.asarray(apart / np.array(spread, dtype=np.float64))
+    distance = (table["mean"] - table["mean_before"]).abs().to_numpy(dtype=np.float64)
+    return np.asarray(distance / np.array(spread, dtype=np.float64))
 
 
 def score_psi(table: pd.DataFrame, reference: Record) -> Array:
-    """The population stability index."""
+    """Return the population stability index of each column."""
     return table["psi"].to_numpy(dtype=np.float64)
 
 
 def score_ks(table: pd.DataFrame, reference: Record) -> Array:
-    """Minus the p-value of Kolmogorov and Smirnov's test, or of a chi-squared one; as many tests as columns."""
+    """Return minus the p-value of the Kolmogorov-Smirnov test, or of the chi-squared test for categories."""
     return -table["ks_p"].to_numpy(dtype=np.float64)
 
 
 def move_limit(quiet: Array, most: int) -> float:
-    """The lowest limit that at most `most` of the quiet windows' scores reach."""
+    """Return the lowest limit that at most `most` scores of quiet windows reach."""
     ordered = np.sort(quiet.ravel())[::-1]
     return -np.inf if most >= len(ordered) else float(np.nextafter(ordered[most], np.inf))

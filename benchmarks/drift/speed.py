@@ -1,40 +1,38 @@
-"""What measuring drift costs, beside what else one would measure it with, and how it grows with rows and columns.
+"""What detecting drift costs, against other detectors, and how it grows with rows and columns.
 
-    python -m benchmarks.drift.speed [--peers scipy,evidently,nannyml] [--rows 1000000] [--most-rows 10000000]
-                                     [--most-columns 1000]
+    python -m benchmarks.drift.speed [--peers scipy,evidently,nannyml] [--no-environments] [--rows 1000000]
+                                     [--most-rows 10000000] [--most-columns 1000] [--rounds 3]
 
-A reference and a window of a million rows and 20 columns each (seeded; ten numbers, ten categories in words), in Parquet
-files that all read. Each detector runs in a process of its own with one thread; Evidently and NannyML, as they come, in
-environments of their own. Counted are the seconds from the tables in memory to the result, and the peak of resident memory
-with the tables. Ours measures more than the others: per column three tests and three distances, and all columns together.
-It is run three times, and the slowest counts.
+A reference and a window of a million rows and 20 columns each (generated; ten numbers, ten categories) are Parquet files that
+all detectors read. Each runs in a process of its own with one thread; Evidently and NannyML, with default settings, in environments of
+their own. The seconds run from the tables in memory to the result; the peak of resident memory includes the tables. Ours measures more
+than the others: three tests and three distances for each column, and all columns together. It runs three times, and the slowest run
+counts.
 
-Then ours with more rows (in parts of at most a million, whose counts are added up; the reference has no more than a
-million) and with more columns (100,000 rows).
+Then ours runs with more rows (in files of at most a million, whose counts are added up; the reference has at most a million)
+and with more columns (100,000 rows).
 
-Limits: ours takes a 25th of Evidently's time or less, and time grows no faster than rows or columns (to the power 1.1).
+Limits: ours takes at most a 25th of Evidently's seconds, and its seconds grow no faster than rows or columns to the power 1.1.
 
-Needs Linux, 4 GB of disk, and for the peers' environments a package index, once.
+Needs Linux, 4 GB of disk, and for the environments of peers a package index, once.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.drift.trials import THREADS
+from benchmarks.command import Benchmark, announce, run_benchmark
+from benchmarks.drift.runs import THREADS
 from benchmarks.environments import FOLDER, make_environment
-from benchmarks.limits import describe_limits_text
+from benchmarks.figures import Figure, at_most
+from benchmarks.isolated import measure_apart
 from benchmarks.project import CHECKOUT
 from lifecycle.core.errors import ProjectError
 
@@ -42,16 +40,15 @@ HERE = Path(__file__).parent
 COLUMNS = 20
 PART = 1_000_000  # rows of a file
 ROWS = 100_000  # of the tables with many columns, and of the smallest with many rows
-PEERS = {"scipy": "scipy by hand", "evidently": "Evidently", "nannyml": "NannyML"}
+TITLES = {"ours": "ours", "scipy": "scipy by hand", "evidently": "Evidently", "nannyml": "NannyML"}
 OURS = "ours"
-ROUNDS = 3  # of ours
-LEAST_TIMES = 25.0  # Evidently's seconds, of ours
+MOST_OF_EVIDENTLY = 1 / 25  # of its seconds
 MOST_POWER = 1.1
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a detector took: seconds for the reference, seconds for the window, and megabytes at the peak."""
+    """What a detector took: seconds for the reference and for the window, and megabytes at the peak."""
 
     reference: float
     window: float
@@ -59,26 +56,12 @@ class Cost:
 
     @property
     def seconds(self) -> float:
-        """All seconds."""
+        """The seconds of both."""
         return self.reference + self.window
 
 
-def read_arguments() -> argparse.Namespace:
-    """What was asked for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.drift.speed", description=__doc__.partition("\n")[0])
-    parser.add_argument("--peers", default=",".join(PEERS), help="of scipy, evidently, nannyml; '' for none")
-    parser.add_argument("--rows", type=int, default=PART, help="of the reference and of the window beside the peers")
-    parser.add_argument("--most-rows", type=int, default=10 * PART)
-    parser.add_argument("--most-columns", type=int, default=1000)
-    chosen = parser.parse_args()
-    chosen.peers = [name for name in chosen.peers.split(",") if name]
-    if unknown := set(chosen.peers) - PEERS.keys():
-        parser.error(f"no such peer: {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
-    return chosen
-
-
 def write_tables(folder: Path, rows: int, columns: int) -> None:
-    """Write a reference and a window, which is in files of at most PART rows."""
+    """Write a reference and a window, the latter in files of at most PART rows."""
     from benchmarks.drift.tables import write_table
 
     for path in folder.glob("*.parquet"):
@@ -88,93 +71,91 @@ def write_tables(folder: Path, rows: int, columns: int) -> None:
         write_table(folder / f"window-{place}.parquet", min(PART, rows - start), columns, seed=1 + place)
 
 
-def run_detector(name: str, folder: Path, columns: int) -> Cost:
-    """Run a detector; raises ProjectError when it fails, or leaves out a column."""
+def run_detector(name: str, folder: Path, columns: int, *, apart: bool = True) -> Cost:
+    """Run a detector; raises ProjectError when it leaves out a column, OSError when it fails."""
     own = name in ("ours", "scipy")
     python = sys.executable if own else str(make_environment(name, HERE / f"{name}.txt") / "python")
-    environment = {**os.environ, **dict.fromkeys(THREADS, "1"), "DO_NOT_TRACK": "1", "NML_DISABLE_USAGE_LOGGING": "1"}
+    environment = {**dict.fromkeys(THREADS, "1"), "DO_NOT_TRACK": "1", "NML_DISABLE_USAGE_LOGGING": "1"}
     environment["PYTHONPATH"] = str(CHECKOUT / "src") if own else ""
-    done = subprocess.run(
-        [python, str(HERE / "detectors.py"), name, str(folder)],
-        cwd=folder, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise ProjectError(f"{name} failed: {done.stderr[-1000:].strip()}")
-    found = json.loads(done.stdout.splitlines()[-1])
-    if found["columns"] != columns:
-        raise ProjectError(f"{name} compared {found['columns']} columns, expected {columns}.")
-    return Cost(found["seconds"].get("reference", 0.0), found["seconds"]["window"], found["megabytes"])
+    found = measure_apart(
+        "benchmarks.drift.detectors:run_detector",
+        name,
+        str(folder),
+        apart=apart,
+        python=python,
+        environment=environment,
+    )
+    if found.result["columns"] != columns:
+        raise ProjectError(f"{name} compared {found.result['columns']} columns, expected {columns}.")
+    seconds = found.result["seconds"]
+    return Cost(seconds.get("reference", 0.0), seconds["window"], found.megabytes)
 
 
-def run_ours(folder: Path, columns: int) -> Cost:
-    """Ours, the slowest of ROUNDS."""
-    return max((run_detector(OURS, folder, columns) for _ in range(ROUNDS)), key=lambda cost: cost.seconds)
+def run_ours(folder: Path, columns: int, options: argparse.Namespace) -> Cost:
+    """Run ours several times and return the cost of the slowest run."""
+    costs = (run_detector(OURS, folder, columns, apart=not options.small) for _ in range(options.rounds))
+    return max(costs, key=lambda cost: cost.seconds)
 
 
-def describe_cost(cost: Cost) -> str:
-    """Seconds and megabytes in a line."""
-    return f"{cost.seconds:8.2f} s (reference {cost.reference:.2f}, window {cost.window:.2f}), peak {cost.megabytes:,.0f} MB"
-
-
-def compare_peers(options: argparse.Namespace, folder: Path) -> list[tuple[bool, str]]:
-    """Print what each detector takes for the same tables; the limit, and whether it is kept."""
+def compare_peers(options: argparse.Namespace, folder: Path) -> Iterator[Figure]:
+    """Return what ours takes against each peer for the same tables."""
+    size = f"{options.rows:,} rows × {COLUMNS} columns"
+    announce(f"{size}: ours")
     write_tables(folder, options.rows, COLUMNS)
-    print(f"{options.rows:,} rows × {COLUMNS} columns")
-    ours = run_ours(folder, COLUMNS)
-    print(f"  {'ours':16s}{describe_cost(ours)}", flush=True)
-    limits = []
+    ours = run_ours(folder, COLUMNS, options)
     for name in options.peers:
-        cost = run_detector(name, folder, COLUMNS)
-        times = cost.seconds / ours.seconds
-        print(f"  {PEERS[name]:16s}{describe_cost(cost)}: {times:.1f} times ours", flush=True)
-        if name == "evidently":
-            limits.append((times >= LEAST_TIMES, f"{times:.1f} times as quick as Evidently (at least {LEAST_TIMES:g})"))
-    return limits
+        announce(f"{size}: {TITLES[name]}")
+        peer = run_detector(name, folder, COLUMNS, apart=not options.small)
+        limit = at_most(ours.seconds / peer.seconds, MOST_OF_EVIDENTLY) if name == "evidently" else None
+        yield Figure.of(f"{size}: seconds", ours.seconds, peer.seconds, TITLES[name], limit)
+        yield Figure.of(f"{size}: megabytes at the peak", ours.megabytes, peer.megabytes, TITLES[name])
 
 
-def measure_growth(title: str, sizes: Sequence[tuple[int, int]], by: int, folder: Path) -> tuple[bool, str]:
-    """Print what ours takes for tables of so many (rows, columns); the limit on how it grows, and whether it is kept.
+def measure_growth(
+    title: str, sizes: Sequence[tuple[int, int]], by: int, options: argparse.Namespace, folder: Path
+) -> Iterator[Figure]:
+    """Return what ours takes for tables of so many (rows, columns), and how fast that grows.
 
-    `by`: 0, it grows with the rows, and the window's seconds count; 1, with the columns, and all seconds do.
+    by: 0, it grows with the rows, and the seconds of the window count; 1, with the columns, and all seconds do.
     """
     seconds = []
     for rows, columns in sizes:
+        size = f"{rows:,} rows × {columns:,} columns"
+        announce(f"{size}: ours")
         write_tables(folder, rows, columns)
-        cost = run_ours(folder, columns)
-        print(f"{rows:>10,} rows × {columns:>5,} columns {describe_cost(cost)}", flush=True)
+        cost = run_ours(folder, columns, options)
         seconds.append(cost.seconds if by else cost.window)
+        yield Figure.of(f"{size}: {'seconds' if by else 'seconds of the window'}", seconds[-1])
+        yield Figure.of(f"{size}: megabytes at the peak", cost.megabytes)
     power = float(np.log(seconds[-1] / seconds[0]) / np.log(sizes[-1][by] / sizes[0][by]))
-    return power <= MOST_POWER, f"time grows as {title} to the power {power:.2f} (at most {MOST_POWER:g})"
+    yield Figure.of(f"seconds grow as the {title} to the power", power, limit=at_most(power, MOST_POWER, "ours"))
 
 
-def measure(options: argparse.Namespace, folder: Path) -> list[tuple[bool, str]]:
-    """Measure and print; the limits, and whether they are kept."""
-    limits = compare_peers(options, folder)
-    rows = [(size, COLUMNS) for size in (ROWS, PART, 10 * PART) if size <= options.most_rows]
-    columns = [(ROWS, size) for size in (COLUMNS, 100, 1000) if size <= options.most_columns]
-    if len(rows) > 1:
-        limits.append(measure_growth("rows", rows, 0, folder))
-    if len(columns) > 1:
-        limits.append(measure_growth("columns", columns, 1, folder))
-    return limits
-
-
-def main() -> int:
-    """Measure and print; the exit status says whether the limits hold."""
-    options = read_arguments()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the tables are removed
+def measure(options: argparse.Namespace) -> list[Figure]:
+    """Compare ours with the peers, then measure how it grows."""
+    least = min(ROWS, options.most_rows // 10)
+    rows = [(size, COLUMNS) for size in (least, 10 * least, 100 * least) if size <= options.most_rows]
+    columns = [(least, size) for size in (COLUMNS, 100, 1000) if size <= options.most_columns]
     FOLDER.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
-            limits = measure(options, Path(folder))
-    except ProjectError as error:
-        print(f"speed: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    print(f"load average {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores")
-    return describe_limits_text(limits)
+    with tempfile.TemporaryDirectory(dir=FOLDER) as name:
+        folder = Path(name)
+        figures = list(compare_peers(options, folder))
+        for title, sizes, by in (("rows", rows, 0), ("columns", columns, 1)):
+            if len(sizes) > 1:
+                figures += measure_growth(title, sizes, by, options, folder)
+    return figures
 
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    parser.add_argument("--rows", type=int, default=PART, help="of the reference and of the window, against the peers")
+    parser.add_argument("--most-rows", type=int, default=10 * PART)
+    parser.add_argument("--most-columns", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3, help="runs of ours, of which the slowest counts")
+
+
+SMALL = {"rows": 2000, "most_rows": 5000, "most_columns": 100, "rounds": 1, "peers": ["scipy"]}
+BENCHMARK = Benchmark("drift.speed", measure, add_options, small=SMALL)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_benchmark(BENCHMARK))

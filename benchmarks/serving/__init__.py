@@ -1,1 +1,1 @@
-"""The service beside its peers: `python -m benchmarks.serving`."""
+"""What a prediction costs: `python -m benchmarks.serving`."""

@@ -1,4 +1,4 @@
-"""The service on BentoML; LIFECYCLE_RELEASE names the release."""
+"""The fitted champion as a BentoML service; $LIFECYCLE_RELEASE names the folder of the release."""
 
 import os
 from pathlib import Path
@@ -19,5 +19,5 @@ class Champion:
 
     @bentoml.api
     def predict(self, row: dict[str, Any], /) -> dict[str, float]:
-        """One row's probability."""
+        """Return the probability of one row."""
         return {"probability": float(self.fitted.predict(pd.DataFrame([row]))[0])}

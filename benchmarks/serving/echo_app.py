@@ -1,4 +1,4 @@
-"""What uvicorn alone can do: read a body, answer with $ECHO_BYTES bytes."""
+"""A bare ASGI application: it reads the body and answers with $ECHO_BYTES bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ async def app(
     receive: Callable[[], Awaitable[dict[str, Any]]],
     send: Callable[[dict[str, Any]], Awaitable[None]],
 ) -> None:
-    """ASGI 3."""
+    """Answer a request (ASGI 3)."""
     body, more = b"", True
     while more:
         message = await receive()

@@ -1,4 +1,4 @@
-"""The textbook's service: Flask and joblib.
+"""The service of textbooks: Flask and joblib.
 
 python -m benchmarks.serving.flask_app RELEASE PORT
 """
@@ -15,7 +15,7 @@ from benchmarks.serving.fitted import Fitted
 
 
 def make_app(release: str) -> Flask:
-    """The WSGI application."""
+    """Return the WSGI application."""
     app, fitted = Flask(__name__), Fitted(Path(release))
 
     @app.post("/predict")

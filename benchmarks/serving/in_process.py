@@ -1,4 +1,4 @@
-"""Rows a second of the fitted champion in one process, without any server.
+"""The rows a second of the fitted champion in one process, without a server.
 
 python -m benchmarks.serving.in_process RELEASE ROWS SECONDS
 """
@@ -16,7 +16,7 @@ from lifecycle.core.files import read_json
 
 
 def main() -> None:
-    """Predict the rows of a JSON file again and again for so many seconds, and print rows a second."""
+    """Predict the rows of a JSON file again and again for so many seconds, and print the rows a second."""
     fitted, frame = Fitted(Path(sys.argv[1])), pd.DataFrame(read_json(Path(sys.argv[2])))
     fitted.predict(frame)
     times, began, took = 0, time.perf_counter(), 0.0

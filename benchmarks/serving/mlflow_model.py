@@ -1,4 +1,4 @@
-"""The model that `mlflow models serve` serves: MLflow runs this file when it loads it."""
+"""The model that `mlflow models serve` serves; MLflow runs this file when it loads the model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ChampionModel(mlflow.pyfunc.PythonModel):
         self.fitted = Fitted(Path(context.artifacts["release"]))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> np.ndarray[Any, Any]:
-        """Each row's probability."""
+        """Return each row's probability."""
         return self.fitted.predict(model_input)
 
 

@@ -1,4 +1,4 @@
-"""The servers that are compared: how each is made, started on a core of its own, asked, and stopped."""
+"""The servers that are compared: how each is described, started on one core, sent requests, and stopped."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.environments import make_environment
-from benchmarks.project import CHECKOUT
+from benchmarks.project import CHECKOUT, LIFECYCLE
 from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.files import read_json
 from lifecycle.serving.acceptance import Reply, ask, list_children, prepare_workspace, read_memory
 
 Record = dict[str, Any]
 HERE = Path(__file__).parent
 PROGRAMS = Path(sys.executable).parent
 PATIENCE = 120.0  # seconds for a server to start
-LOCKED = (  # what BentoML's environment takes from requirements.txt: the model was fitted with them, or lifecycle needs them
+LOCKED = (  # packages of BentoML's environment at the versions of requirements.txt: the model and lifecycle need them
     "joblib", "narwhals", "numpy", "pandas", "pyarrow", "pydantic", "pydantic-core", "ruamel-yaml", "scikit-learn", "scipy",
     "threadpoolctl",
 )  # fmt: skip
@@ -39,8 +38,9 @@ LOCKED = (  # what BentoML's environment takes from requirements.txt: the model 
 class Peer:
     """A server.
 
-    command: what starts it on a port. path: where it is asked. wrap: a row as it wants it. read: the probability in its
-    answer; None where there is none. ready: what answers 200 once it is up; None: `path`.
+    command: returns the command that starts it on a port. path: where it takes requests. wrap: returns a row in the form that
+    it takes. read: returns the probability in its answer; None where there is none. ready: the path that answers 200 once it is up;
+    None: `path`.
     """
 
     title: str
@@ -54,7 +54,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class Server:
-    """A running server; `seconds`: from its start until it was ready."""
+    """A running server; `seconds` passed from its start until it was ready."""
 
     peer: Peer
     port: int
@@ -63,34 +63,33 @@ class Server:
 
     @property
     def address(self) -> str:
-        """Where it is asked."""
+        """Where it takes requests."""
         return f"http://127.0.0.1:{self.port}{self.peer.path}"
 
     @property
     def memory(self) -> int:
-        """Resident bytes of the largest of its processes."""
+        """The resident bytes of the largest of its processes."""
         return max(map(read_memory, list_tree(self.pid)))
 
-    def ask(self, content: Any) -> bytes:
-        """Its answer to a request's content; raises ProjectError where that is not 200."""
+    def post(self, content: Any) -> bytes:
+        """Return the answer to a request; raises ProjectError unless its status is 200."""
         status, _, body = request(self.port, self.peer.path, json.dumps(content).encode())
         if status != 200:
             raise ProjectError(f"{self.peer.title} answered with {status}: {body[:300]!r}.")
         return body
 
 
-def describe_ours(release: Path, folder: Path) -> Peer:
-    """`lifecycle serve` as it is by default, in a project that has nothing but the champion."""
-    champion = {**read_json(CHECKOUT / paths.CHAMPION), "previous": None}
+def describe_ours(release: Path, champion: Record, folder: Path) -> Peer:
+    """Describe `lifecycle serve` with default settings, in a project that has nothing but the champion."""
     root = prepare_workspace(folder / "root", release / "bundle", champion)
     return Peer(
-        "lifecycle serve", lambda port: [f"{PROGRAMS}/lifecycle", "serve", "--port", str(port)], "/predict",
+        "lifecycle serve", lambda port: [*LIFECYCLE, "serve", "--port", str(port)], "/predict",
         lambda row: row, lambda answer: answer["probability"], {paths.ROOT_VARIABLE: str(root)}, "/ready",
     )  # fmt: skip
 
 
 def describe_flask(release: Path, folder: Path) -> Peer:
-    """Flask's own server, as textbooks start it."""
+    """Describe Flask's own server, as textbooks start it."""
     command = [sys.executable, "-m", "benchmarks.serving.flask_app", str(release)]
     return Peer(
         "Flask, app.run", lambda port: [*command, str(port)], "/predict", lambda row: row,
@@ -99,7 +98,7 @@ def describe_flask(release: Path, folder: Path) -> Peer:
 
 
 def describe_gunicorn(release: Path, folder: Path) -> Peer:
-    """The same application on gunicorn with its default worker; threads did not make it quicker."""
+    """Describe the same application on gunicorn with its default worker; threads did not make it faster."""
     command = [f"{PROGRAMS}/gunicorn", f"benchmarks.serving.flask_app:make_app({str(release)!r})"]
     return Peer(
         "Flask, gunicorn", lambda port: [*command, "--bind", f"127.0.0.1:{port}"], "/predict",
@@ -108,10 +107,10 @@ def describe_gunicorn(release: Path, folder: Path) -> Peer:
 
 
 def describe_mlflow(release: Path, folder: Path) -> Peer:
-    """`mlflow models serve` of the fitted model as a pyfunc, in this environment."""
+    """Describe `mlflow models serve` of the fitted model as a pyfunc, in this environment."""
     import mlflow
 
-    logging.getLogger("mlflow").setLevel(logging.ERROR)  # a model without a signature is meant: checking it costs time
+    logging.getLogger("mlflow").setLevel(logging.ERROR)  # the model has no signature on purpose: checking it costs time
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     mlflow.pyfunc.save_model(
         folder / "mlflow",
@@ -127,7 +126,7 @@ def describe_mlflow(release: Path, folder: Path) -> Peer:
 
 
 def describe_bentoml(release: Path, folder: Path) -> Peer:
-    """BentoML in an environment of its own, since it does not go with this one's packages; `lifecycle` comes by PYTHONPATH."""
+    """Describe BentoML in an environment of its own, because its packages conflict with ours; PYTHONPATH adds `lifecycle`."""
     lock = (CHECKOUT / "requirements.txt").read_text(encoding="utf-8")
     locked = [pin for pin in re.findall(r"^\S+==\S+", lock, re.MULTILINE) if pin.split("==")[0] in LOCKED]
     programs = make_environment("BentoML", HERE / "bentoml.txt", *locked)
@@ -143,7 +142,7 @@ def describe_bentoml(release: Path, folder: Path) -> Peer:
 
 
 def describe_echo(size: int) -> Peer:
-    """Bare uvicorn, told to leave out what ours leaves out; its answers have `size` bytes."""
+    """Describe bare uvicorn, which leaves out what ours leaves out; its answers have `size` bytes."""
     command = [f"{PROGRAMS}/uvicorn", "benchmarks.serving.echo_app:app", "--loop", "uvloop", "--http", "httptools"]
     silent = ["--no-access-log", "--no-proxy-headers", "--no-server-header"]
     return Peer(
@@ -162,9 +161,9 @@ PEERS = {
 
 @contextmanager
 def start(peer: Peer, row: Record, core: int, folder: Path) -> Iterator[Server]:
-    """Start a server on a core and a free loopback port, and end it, with all that it started, with the block.
+    """Start a server on a core and a free loopback port; it ends with the block, with every process that it started.
 
-    Raises ProjectError with the last that it said when it does not answer.
+    Raises ProjectError with the end of its output when it does not answer.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -174,11 +173,11 @@ def start(peer: Peer, row: Record, core: int, folder: Path) -> Iterator[Server]:
         "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}", **peer.environment,
     }  # fmt: skip
     log = folder / f"{peer.title}.log"
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         began = time.monotonic()
         process = subprocess.Popen(
             ["taskset", "-c", str(core), *peer.command(port)],
-            cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True,
+            cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     try:
         wait_until_up(peer, port, row, process, log)
@@ -194,7 +193,7 @@ def start(peer: Peer, row: Record, core: int, folder: Path) -> Iterator[Server]:
 
 
 def wait_until_up(peer: Peer, port: int, row: Record, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until a server answers 200; raises ProjectError when it ends or does not."""
+    """Wait until a server answers 200; raises ProjectError when it ends first or takes too long."""
     body = None if peer.ready else json.dumps(peer.wrap(row)).encode()
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end and process.poll() is None:
@@ -206,17 +205,17 @@ def wait_until_up(peer: Peer, port: int, row: Record, process: subprocess.Popen[
 
 
 def count_dropped(server: Server) -> int:
-    """Records that our server's prediction log had no room for."""
+    """Return how many records the prediction log of our server has dropped."""
     text = request(server.port, "/metrics", None)[2].decode()
     return int(float(re.findall(r'^prediction_log_records_total{result="dropped"} (\S+)$', text, re.MULTILINE)[0]))
 
 
 def request(port: int, path: str, body: bytes | None) -> Reply:
-    """One request on a connection of its own."""
+    """Send one request on a connection of its own."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
         return ask(connection, path, body)
 
 
 def list_tree(pid: int) -> list[int]:
-    """A process and all that it started."""
+    """Return a process and all processes below it."""
     return [pid, *(below for child in list_children(pid) for below in list_tree(child))]

@@ -1,4 +1,4 @@
--- POST the lines of a file in turn; at the end print what was counted as a line of JSON (milliseconds, seconds).
+-- Sends the lines of a file in turn as POST requests; at the end prints the counts as a line of JSON (milliseconds, seconds).
 local requests, turn = {}, 0
 
 function init(arguments)

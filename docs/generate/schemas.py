@@ -53,6 +53,10 @@ def read_yaml_comments(text: str) -> dict[str, str]:
 def read_code_comments(model: type[BaseModel]) -> dict[str, str]:
     """Return the comment on the lines of each field of a class, by the field's name."""
     comments: dict[str, str] = {}
+    for base in reversed(model.__mro__[1:]):
+        if inspect.isclass(base) and issubclass(base, BaseModel) and base.model_fields:
+            comments |= read_code_comments(base)
+    own: set[str] = set()
     name = None
     source = inspect.getsource(model)
     field = re.compile(r"^    (\w+): ")
@@ -60,7 +64,9 @@ def read_code_comments(model: type[BaseModel]) -> dict[str, str]:
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         name = starts.get(token.start[0], name)
         if token.type == tokenize.COMMENT and name in model.model_fields and "fmt:" not in token.string:
-            comments[name] = f"{comments.get(name, '')} {token.string.lstrip('# ')}".strip()
+            before = comments[name] if name in own else ""
+            comments[name] = f"{before} {token.string.lstrip('# ')}".strip()
+            own.add(name)
     return comments
 
 
@@ -220,16 +226,17 @@ def dump(value: Any) -> Any:
 
 def describe_source_options() -> str:
     """Describe what `collect.options` takes for each kind of source."""
-    text = []
+    text, missing = [], []
     for title, module, name in SOURCES:
         model = getattr(importlib.import_module(f"lifecycle.sources.{module}"), name)
-        definitions = definitions_of(model)
-        rows = [
-            [code(entry.path), name_type(entry.schema, definitions), show_value(dump(entry.default))]
-            for entry in list_entries(model)
-        ]
-        told = inspect.cleandoc(model.__doc__ or "").replace("\n\n", "\n\n")
-        text.append(f"## {title}\n\n{told}\n\n" + write_table(["key", "type", "default"], rows) + "\n")
+        definitions, rows = definitions_of(model), []
+        for entry in list_entries(model):
+            if not entry.comment:
+                missing.append(f"{name}.{entry.path}")
+            value = show_value(dump(entry.default))
+            rows.append([code(entry.path), name_type(entry.schema, definitions), value, finish(entry.comment)])
+        text.append(f"## {title}\n\n{write_table(['key', 'type', 'default', 'meaning'], rows)}\n")
+    refuse_missing(missing)
     return "\n".join(text)
 
 
@@ -238,8 +245,8 @@ SOURCES = (
     ("Delta tables", "delta", "DeltaOptions"),
     ("Web files", "web", "DownloadOptions"),
     ("JSON APIs", "web", "PagesOptions"),
-    ("Databases", "sql", "Options"),
-    ("Kafka topics", "kafka", "Options"),
+    ("Databases", "sql", "DatabaseOptions"),
+    ("Kafka topics", "kafka", "TopicOptions"),
 )
 
 

@@ -1,7 +1,14 @@
-"""Benchmarks in sizes that take a moment: what they count is what they say that they count."""
+"""Every benchmark runs at a small size, and what the benchmarks count and compare is right."""
 
 from __future__ import annotations
 
+import importlib
+import json
+import re
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +16,163 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import validation
+from benchmarks import __main__ as runner
+from benchmarks import cells, command, validation
+from benchmarks.catalog import BENCHMARKS, find_module
+from benchmarks.command import FAILED, KEPT, MISSED, Benchmark, run_benchmark
 from benchmarks.drift import __main__ as detection
 from benchmarks.drift import detectors, speed
 from benchmarks.drift.results import Results
 from benchmarks.drift.rules import OURS, list_rules, move_limit
+from benchmarks.drift.runs import QUIET, Setting, find_changed, run_one
 from benchmarks.drift.tables import make_table, write_table
-from benchmarks.drift.trials import QUIET, Setting, find_changed, run_trial
-from benchmarks.store import __main__ as store
+from benchmarks.feature_store import __main__ as feature_store
+from benchmarks.figures import Figure, at_least, at_most, none_of
+from benchmarks.project import SMALL_VARIABLE, build_small_project
 from lifecycle.core.errors import ProjectError
 from lifecycle.monitoring.drift import MULTIVARIATE, judge_windows
 from lifecycle.monitoring.reference import Kind, count_window, sketch_reference
 from lifecycle.monitoring.scenarios import draw_month
+from lifecycle.pipeline.runner import STAGES
 from lifecycle.stages.deploy import choose_kinds
 from tests.support.contracts import make_contract
 from tests.support.servers import start_redis
 
 RULES = list_rules(0.01)
+ELSEWHERE = ("crash_recovery", "serving")  # benchmarks whose cases below differ
+INTEGRATION = pytest.mark.integration
+CASES = [  # name, further options, the program and the package of the system that it needs
+    *(pytest.param(name, [], None, id=name) for name in BENCHMARKS if name not in ELSEWHERE),
+    pytest.param("crash_recovery", ["--sources", "kafka"], None, id="crash_recovery-kafka"),
+    pytest.param("crash_recovery", ["--sources", "sqlite"], None, id="crash_recovery-sqlite", marks=INTEGRATION),
+    pytest.param(
+        "databases", ["--sources", "postgresql"], ("initdb", "postgresql"), id="databases-postgresql", marks=INTEGRATION
+    ),
+    pytest.param("serving", [], ("wrk", "wrk"), id="serving", marks=INTEGRATION),
+]
+
+
+@pytest.fixture(scope="module")
+def small_project() -> Iterator[Path]:
+    """A built project about 600 customers."""
+    with build_small_project() as root:
+        yield root
+
+
+@pytest.mark.parametrize(("name", "words", "needs"), CASES)
+def test_every_benchmark_runs_at_a_small_size(
+    name: str, words: list[str], needs: tuple[str, str] | None, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, require_program: Callable[[str, str], str],
+) -> None:  # fmt: skip
+    if needs:
+        require_program(*needs)
+    if BENCHMARKS[name].small_project:
+        monkeypatch.setenv(SMALL_VARIABLE, str(request.getfixturevalue("small_project")))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    module = f"benchmarks.{name}"
+    if find_module(name).name == "__main__.py":
+        module += ".__main__"
+    benchmark = importlib.import_module(module).BENCHMARK
+    assert run_benchmark(benchmark, ["--small", "--output", str(tmp_path), *words]) == KEPT
+    record = json.loads((tmp_path / f"{name}.json").read_text())
+    assert record["benchmark"] == benchmark.name == name
+    assert record["figures"]
+    assert {"name", "ours", "peer", "peer_name", "ratio", "limit", "kept"} == record["figures"][0].keys()
+    assert all(figure["kept"] in (None, True) for figure in record["figures"])
+    assert set(BENCHMARKS[name].environments) <= set(record["left_out"])
+    printed = capsys.readouterr().out
+    assert all(f"without {peer}, which was left out" in printed for peer in record["left_out"])
+
+
+def test_the_catalog_and_the_readme_name_every_benchmark(checkout: Path) -> None:
+    modules = {
+        str(path.relative_to(checkout / "benchmarks").with_suffix("")).replace("/__main__", "").replace("/", ".")
+        for path in (checkout / "benchmarks").rglob("*.py")
+        if re.search(r"^BENCHMARK = ", path.read_text(), re.MULTILINE)
+    }
+    assert modules == set(BENCHMARKS)
+    readme = (checkout / "benchmarks/README.md").read_text()
+    assert re.findall(r"^\| \[`([\w.]+)`\]\(", readme, re.MULTILINE) == list(BENCHMARKS)
+    for link in re.findall(r"\]\(([^)#:]+)\)", readme):
+        assert (checkout / "benchmarks" / link).exists(), link
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_exported_cells_use_only_names_that_plain_python_knows(checkout: Path, stage: str) -> None:
+    code = cells.export_cells(checkout, stage, {"write": True})
+    words = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821,F706", "-"]
+    done = subprocess.run(words, input=code, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_runner_runs_what_it_is_given(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert runner.main(["--small", "--output", str(tmp_path), "feature_store"]) == 0
+    printed = capfd.readouterr().out
+    assert "feature_store: without feast, which was left out" in printed
+    assert re.search(r"feature_store +done +none +\d+ s", printed)
+    record = json.loads((tmp_path / "feature_store.json").read_text())
+    assert re.fullmatch(r"[0-9a-f]{40}(\+changes)?|unknown", record["commit"])
+    assert record["command"].startswith("python -m benchmarks.feature_store --output")
+    assert record["machine"].keys() >= {"processor", "cores", "load_average", "used_by_others_percent", "busy"}
+
+
+def test_the_runner_lists_without_running(capsys: pytest.CaptureFixture[str]) -> None:
+    assert runner.main(["--list"]) == 0
+    printed = capsys.readouterr().out
+    assert all(re.search(rf"^{re.escape(name)} ", printed, re.MULTILINE) for name in BENCHMARKS)
+    with pytest.raises(SystemExit):
+        runner.main(["no_such_benchmark"])
+
+
+def test_a_missed_limit_fails_the_runner_after_all_have_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missed = Figure.of("seconds", 3.0, 1.0, "the peer", at_most(3.0, 2.0)).to_record()
+    kept = Figure.of("rows lost", 0, limit=none_of(0)).to_record()
+    outcomes = [runner.Outcome("scale", MISSED, 1.0, [missed, kept]), runner.Outcome("drift", KEPT, 2.0, [kept])]
+    monkeypatch.setattr(runner, "run_all", lambda names, options: iter(outcomes))
+    assert runner.main([]) == 1
+    printed = capsys.readouterr().out
+    assert re.search(r"scale +a limit was missed +1 of 2", printed) and re.search(r"drift +done +1 of 1", printed)
+    assert "missed: scale: seconds: ratio at most 2; ours 3, the peer 1, ratio 3" in printed
+    monkeypatch.setattr(runner, "run_all", lambda names, options: iter(outcomes[1:]))
+    assert runner.main([]) == 0
+
+
+def test_limits_on_time_apply_at_full_size_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Figure.of("seconds", 3.0, 1.0, "the peer", at_most(3.0, 2.0))
+    wrong = Figure.of("rows lost", 2, limit=none_of(2))
+    words = ["--output", str(tmp_path)]
+    monkeypatch.setattr(command, "measure_use", lambda seconds: 0.0)
+    assert run_benchmark(Benchmark("scale", lambda options: [slow]), words) == MISSED
+    assert run_benchmark(Benchmark("scale", lambda options: [slow]), ["--small", *words]) == KEPT
+    assert run_benchmark(Benchmark("scale", lambda options: [slow, wrong]), ["--small", *words]) == MISSED
+    figures = json.loads((tmp_path / "scale.json").read_text())["figures"]
+    assert figures[0] == {
+        "name": "seconds", "ours": 3.0, "peer": 1.0, "peer_name": "the peer", "ratio": 3.0, "limit": None, "kept": None
+    }  # fmt: skip
+    assert (figures[1]["limit"], figures[1]["kept"]) == ("none", False)
+
+
+def test_what_cannot_be_measured_writes_no_figures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(options: Namespace) -> list[Figure]:
+        raise OSError("wrk is not installed")
+
+    monkeypatch.setattr(command, "measure_use", lambda seconds: 0.0)
+    assert run_benchmark(Benchmark("scale", measure), ["--output", str(tmp_path)]) == FAILED
+    assert "scale: wrk is not installed" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_peers_with_environments_can_be_left_out() -> None:
+    benchmark = Benchmark("drift.speed", lambda options: [])
+    assert command.read_options(benchmark, []).left_out == []
+    assert command.read_options(benchmark, ["--no-environments"]).peers == ["scipy"]
+    assert command.read_options(benchmark, ["--peers", "nannyml"]).left_out == ["scipy", "evidently"]
+    with pytest.raises(SystemExit):
+        command.read_options(benchmark, ["--peers", "unknown"])
 
 
 def make_setting(table: pd.DataFrame, **scenarios: dict[str, Any]) -> Setting:
@@ -36,22 +183,22 @@ def make_setting(table: pd.DataFrame, **scenarios: dict[str, Any]) -> Setting:
 
 
 def make_results(generator: np.random.Generator) -> Results:
-    """Scores that chance gave, of everything that the benchmark lets happen."""
+    """Random scores for every scenario of the benchmark."""
     names = detection.list_scenarios()
     shape = (20, len(RULES), detection.WINDOWS - detection.BEGIN + 1)
     named = {name: generator.normal(size=shape) for name in names}
-    loudest = {name: scores + generator.random(shape) for name, scores in named.items()}
-    return Results(RULES, generator.normal(size=(50, len(RULES), detection.WINDOWS)), loudest, named)
+    highest = {name: scores + generator.random(shape) for name, scores in named.items()}
+    return Results(RULES, generator.normal(size=(50, len(RULES), detection.WINDOWS)), highest, named)
 
 
-def test_a_moved_limit_is_the_lowest_that_rings_no_more_often() -> None:
+def test_a_moved_limit_is_the_lowest_that_fires_no_more_often() -> None:
     scores = np.array([[3.0, 1.0, 1.0, -np.inf], [2.0, 1.0, 0.0, -np.inf]])
     for most in range(scores.size + 1):
         limit = move_limit(scores, most)
         assert (scores >= limit).sum() <= most
         below = scores[scores < limit]
         assert not below.size or (scores >= below.max()).sum() > most
-    assert (scores >= move_limit(scores, 3)).sum() == 2, "three ring alike: all of them or none"
+    assert (scores >= move_limit(scores, 3)).sum() == 2, "of three equal scores all fire or none"
 
 
 def test_our_score_at_its_limit_is_what_monitoring_calls_drifted(customers: pd.DataFrame) -> None:
@@ -65,38 +212,36 @@ def test_our_score_at_its_limit_is_what_monitoring_calls_drifted(customers: pd.D
     as_is, scored = (
         judge_windows(reference, counts, false_alarms=level, min_rows=50, min_psi=0.01) for level in (0.01, 1.0)
     )
-    rang = []
+    fired = []
     for table, other in zip(as_is, scored, strict=True):
         assert table is not None and other is not None
         score = RULES[OURS].score(other, reference)
         assert ((score >= RULES[OURS].limit) == table["drifted"]).all()
         assert ((RULES["sigma"].score(other, reference) > 2) == table["moved"]).all()
-        rang.append(bool(table["drifted"].any()))
-    assert not any(rang[:2]) and any(rang[2:])
+        fired.append(bool(table["drifted"].any()))
+    assert not any(fired[:2]) and any(fired[2:])
 
 
-def test_a_trial_is_the_seeds_and_names_what_changed(customers: pd.DataFrame) -> None:
+def test_a_run_depends_on_its_seed_and_names_what_changed(customers: pd.DataFrame) -> None:
     setting = make_setting(
         customers,
         more={"kind": "scale", "column": "spend", "factor": 1.5},
-        turned={"kind": "reverse", "column": "spend"},
+        reversed={"kind": "reverse", "column": "spend"},
         same={"kind": "scale", "column": "spend", "factor": 1.0},
     )
     changed = {name: find_changed(setting, scenario) for name, scenario in setting.scenarios.items()}
-    one, again, other = (run_trial(RULES, changed, setting, seed) for seed in (1, 1, 2))
+    one, again, other = (run_one(RULES, changed, setting, seed) for seed in (1, 1, 2))
     assert (one.quiet == again.quiet).all() and (one.quiet != other.quiet).any()
     assert one.quiet.shape == (4, 4) and one.named["more"].shape == (4, 2)
     limits = np.array([[rule.limit] for rule in RULES.values()])
-    rang = dict(zip(RULES, one.named["more"] >= limits, strict=True))
-    assert rang[OURS].all() and rang["psi"].all() and rang["ks"].all() and not rang["sigma"].any()
-    assert (one.loudest["same"] == one.quiet[:, 2:]).all(), "the months of a scenario are those of a quiet time"
-    assert all((one.named[name] <= one.loudest[name]).all() for name in changed)
-    assert np.isinf(one.named["turned"][1:]).all(), (
-        "only all columns together can tell, and no textbook rule looks at them"
-    )
+    fired = dict(zip(RULES, one.named["more"] >= limits, strict=True))
+    assert fired[OURS].all() and fired["psi"].all() and fired["ks"].all() and not fired["sigma"].any()
+    assert (one.highest["same"] == one.quiet[:, 2:]).all(), "the months of a scenario are those of a quiet time"
+    assert all((one.named[name] <= one.highest[name]).all() for name in changed)
+    assert np.isinf(one.named["reversed"][1:]).all(), "textbook rules look at single columns, which have not changed"
 
 
-def test_what_changes_with_a_column_may_be_named_too() -> None:
+def test_columns_that_change_together_may_be_named_too() -> None:
     table = pd.DataFrame(
         [(plan, senior, months) for plan in ("basic", "pro") for senior in (0, 1) for months in (1, 2, 3)],
         columns=["plan", "senior", "months"],
@@ -108,7 +253,7 @@ def test_what_changes_with_a_column_may_be_named_too() -> None:
     assert find_changed(setting, {**QUIET, "kind": "reverse", "column": "months"}) == {MULTIVARIATE}
 
 
-def test_delays_alarms_and_equal_limits_are_counted() -> None:
+def test_delays_false_alarms_and_equal_limits_are_counted() -> None:
     quiet = np.array([[[-0.5, -0.001], [1.0, 0.5]], [[-0.3, -0.2], [3.0, 0.1]]])  # (runs, rules, windows)
     named = np.array([[[-0.5, -0.001], [5.0, 5.0]], [[-0.9, -0.9], [0.0, 5.0]]])
     results = Results({name: RULES[name] for name in (OURS, "sigma")}, quiet, {"it": named}, {"it": named})
@@ -116,59 +261,69 @@ def test_delays_alarms_and_equal_limits_are_counted() -> None:
     assert (alarms.count, alarms.windows, alarms.rate, alarms.runs) == (1, 4, 0.25, 0.5)
     assert alarms.bounds[0] <= alarms.rate <= alarms.bounds[1] and alarms.run_bounds[0] < 0.5 < alarms.run_bounds[1]
     ours, theirs = results.find("it", OURS, -0.01), results.find("it", "sigma", 2.0)
-    assert ours.named == 0.5 and ours.delays.tolist() == [2, 3] and ours.rings == 0.25
+    assert ours.named == 0.5 and ours.delays.tolist() == [2, 3] and ours.fired == 0.25
     assert theirs.named == 1.0 and theirs.delays.tolist() == [1, 2]
     match = results.list_matches("sigma")[0]
     assert (match.ours, match.other) == (-0.01, np.nextafter(1.0, 2.0))
     assert results.compare("sigma", match, ["it"]) == (1.0, 0.0)
 
 
-def test_results_are_told_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_of_drift_are_printed_drawn_and_limited(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = make_results(np.random.default_rng(0))
     detection.show_usual(results)
     detection.show_matched(results, "psi")
     printed = capsys.readouterr().out
     assert all(printed.count(scenario) == 2 for scenario in detection.list_scenarios())
-    assert all("is quicker, at" in line for line in detection.list_lost(results, "psi"))
+    assert all("is sooner, at" in line for line in detection.list_slower(results, "psi"))
     detection.draw_delays(results, tmp_path / "drift.png")
     assert (tmp_path / "drift.png").read_bytes().startswith(b"\x89PNG")
+    figures = list(detection.list_figures(results, 0.01))
+    assert len(figures) == 3 * (len(RULES) - 1) and all(figure.kept in (True, False) for figure in figures)
 
 
-def test_tables_are_of_one_population_and_every_column_is_compared(tmp_path: Path) -> None:
+def test_tables_come_from_one_population_and_every_column_is_compared(tmp_path: Path) -> None:
     write_table(tmp_path / "reference.parquet", 1500, 6, seed=0)
     for place in range(2):
         write_table(tmp_path / f"window-{place}.parquet", 700, 6, seed=1 + place)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "window-0.parquet"), make_table(700, 6, seed=1))
     seconds: dict[str, float] = {}
     assert detectors.measure_scipy(tmp_path, seconds) == 6 and seconds["window"] > 0
-    cost = speed.run_detector(OURS, tmp_path, 6)  # of both parts
+    cost = speed.run_detector(OURS, tmp_path, 6)  # in a process of its own
     assert cost.reference > 0 and cost.window > 0 and cost.megabytes > 10
 
 
-def test_stores_are_compared_by_the_tables_values_and_by_seconds(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    table = store.make_table()
-    embedded = store.open_ours(table, tmp_path, "sqlite:///cache.db")
-    store.check_values(store.SQLITE, embedded, table)
+def test_stores_must_return_the_tables_values(tmp_path: Path) -> None:
+    table = feature_store.make_table(1000)
+    embedded = feature_store.open_ours(table, tmp_path, "sqlite:///cache.db")
+    feature_store.check_values(feature_store.SQLITE, embedded, table)
     with pytest.raises(ProjectError, match="float_0 of 0 is"):
-        store.check_values(store.SQLITE, embedded, table.assign(float_0=0.5))
+        feature_store.check_values(feature_store.SQLITE, embedded, table.assign(float_0=0.5))
     with start_redis(tmp_path / "redis") as url:
-        contenders = {store.REDIS: store.open_ours(table, tmp_path, url), store.BARE: store.open_bare(table, url)}
-        for name, contender in contenders.items():
-            store.check_values(name, contender, table)
-        one, many = store.compare(contenders, calls=5, rounds=2)
-    assert all(len(seconds) == 10 and (seconds > 0).all() for seconds in one.values()) and min(many.values()) > 1000
-    store.show(one, many)
-    assert capsys.readouterr().out.count("×") == 6
-    slow = {**one, store.FEAST: one[store.REDIS] * 4.9}
-    assert [kept for kept, _ in store.judge(slow)[:2]] == [False, False]
-    assert all(kept for kept, _ in store.judge({**slow, store.FEAST: one[store.REDIS] * 5.1})[:2])
+        feature_store.check_values(feature_store.BARE, feature_store.open_bare(table, url), table)
+
+
+def test_stores_are_compared_by_seconds() -> None:
+    ours, many = np.array([1.0, 2.0, 3.0]), 100.0
+    names = (feature_store.REDIS, feature_store.BARE, feature_store.FEAST)
+    for times, kept in ((4.9, [False, False]), (5.1, [True, True])):
+        seconds = dict(zip(names, (ours, ours / 1.5, ours * times), strict=True))
+        figures = list(feature_store.list_figures(seconds, dict.fromkeys(names, many)))
+        assert [figure.kept for figure in figures if figure.peer_name == feature_store.FEAST][:2] == kept
+        assert figures[0].peer_name == feature_store.BARE and figures[0].kept
 
 
 def test_validation_counts_what_duckdb_and_pandera_count(tmp_path: Path) -> None:
     validation.write_made(20_000, tmp_path / "made.parquet")
-    found = {name: run(tmp_path / "made.parquet", tmp_path) for name, run in validation.CONTENDERS.items()}
-    assert found["ours"] == found["DuckDB"]
-    assert len(found["ours"]) >= 8
-    assert found["pandera"].items() <= found["ours"].items()
+    ours, duckdb, pandera = (
+        run(str(tmp_path / "made.parquet"), str(tmp_path))
+        for run in (validation.run_ours, validation.run_duckdb, validation.run_pandera)
+    )
+    assert ours == duckdb
+    assert len(ours) >= 8
+    assert pandera.items() <= ours.items()
+    assert validation.list_differences({"a": 1, "b": 2}, {"a": 1, "b": 3}) == ["b"]
+
+
+def test_a_limit_says_what_it_is_about() -> None:
+    assert at_least(0.85, 0.848, "ours").text == "ours at least 0.848"
+    assert at_least(0.85, 0.848).kept and not at_most(3, 2).kept

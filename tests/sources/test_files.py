@@ -72,11 +72,11 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path: Path, name: str, content:
 def test_a_late_value_makes_its_csv_column_wider(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, late: str, kind: str
 ) -> None:
-    monkeypatch.setattr(files, "BLOCK", 4096)
+    monkeypatch.setattr(files, "_BLOCK_BYTES", 4096)
     rows = [(str(number), f'say "{number}",\nor not', "") for number in range(3000)] + [(late, "z", "5")]
     with (tmp_path / "t.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("a", "text", "empty"), *rows])
-    with caplog.at_level(logging.WARNING, "lifecycle.data"):
+    with caplog.at_level(logging.WARNING, "lifecycle.sources"):
         table = read("t.csv", tmp_path)
     assert [str(column.type) for column in table.schema] == [kind, "string", "int64"]
     assert ("the column 'a' is read as" in caplog.text) == (kind != "int64")
@@ -102,12 +102,12 @@ def test_csv_in_blocks_is_csv_at_once(tmp_path_factory: pytest.TempPathFactory, 
     path.write_text(text.getvalue())
     whole = read("t.csv", path.parent)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "BLOCK", block)
+        patch.setattr(files, "_BLOCK_BYTES", block)
         assert read("t.csv", path.parent) == whole
 
 
 def test_blank_lines_and_late_types_go_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "BLOCK", 256)
+    monkeypatch.setattr(files, "_BLOCK_BYTES", 256)
     (tmp_path / "t.csv").write_text("a,b\n" + "".join(f"{n},{n}\n\n" for n in range(500)) + "x,1.5\n")
     table = read("t.csv", tmp_path)
     assert table.num_rows == 501 and table["a"].to_pylist()[-2:] == ["499", "x"]
@@ -115,7 +115,7 @@ def test_blank_lines_and_late_types_go_together(tmp_path: Path, monkeypatch: pyt
 
 
 def test_json_lines_of_several_blocks_have_one_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "BLOCK", 200)
+    monkeypatch.setattr(files, "_BLOCK_BYTES", 200)
     records: list[dict[str, Any]] = [{"a": n, "deep": {"x": n}} for n in range(100)]
     records += [{"a": 0.5, "late": "é" * 500, "deep": {"y": "z"}}, {}]
     (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, records)))
@@ -126,7 +126,7 @@ def test_json_lines_of_several_blocks_have_one_schema(tmp_path: Path, monkeypatc
 
 
 def test_times_that_are_words_later_stay_as_they_were_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "BLOCK", 100)
+    monkeypatch.setattr(files, "_BLOCK_BYTES", 100)
     times = ["2026-01-01T00:00:00"] * 20 + ["soon"]
     (tmp_path / "t.jsonl").write_text("\n".join(json.dumps({"at": at}) for at in times))
     assert read("t.jsonl", tmp_path)["at"].to_pylist() == times
@@ -135,7 +135,7 @@ def test_times_that_are_words_later_stay_as_they_were_written(tmp_path: Path, mo
 
 
 def test_numbers_that_are_words_later_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "BLOCK", 45)
+    monkeypatch.setattr(files, "_BLOCK_BYTES", 45)
     (tmp_path / "t.jsonl").write_text('{"a": 1}\n' * 20 + '{"a": "x"}\n' * 20)
     with pytest.raises(ProjectError, match=r"t\.jsonl is not readable as jsonl: .*changed from string to number"):
         read("t.jsonl", tmp_path)
@@ -235,20 +235,20 @@ def test_categories_of_several_files(tmp_path: Path) -> None:
         ),
         ({"in/a.csv": "n\n1\n", "in/b.jsonl": '{"n": 1}'}, "in", {}, r"in holds files of more than one kind: \.csv, \.jsonl"),
         ({"in/a.csv": "n\n1\n", "in/b.txt": "x"}, "in", {}, r"in/b\.txt ends in '\.txt'"),
-        ({"in/_a.csv": "n\n1\n"}, "in", {}, "in is not there"),
-        ({}, "no/*.csv", {}, r"no/\*\.csv is not there"),
+        ({"in/_a.csv": "n\n1\n"}, "in", {}, "in does not exist"),
+        ({}, "no/*.csv", {}, r"no/\*\.csv does not exist"),
         ({"a.csv": "n\n1\n"}, "a.csv", {"sheet": 1}, r"collect\.options has sheet, which a\.csv does not take: it takes columns, filter"),
         ({"a.csv": "n\n1\n"}, "a.csv", {"columns": ["m"]}, r"a\.csv has no column 'm'.*\['n'\]"),
-        ({"a.csv": "n\n1\n"}, "a.csv", {"columns": ["n", "n"]}, r"more than one column called 'n'"),
+        ({"a.csv": "n\n1\n"}, "a.csv", {"columns": ["n", "n"]}, r"more than one column named 'n'"),
         ({"a.csv": "n\n1\n"}, "a.csv", {"columns": []}, r"collect\.options\.columns of a\.csv"),
         ({"a.csv": "n\n1\n"}, "a.csv", {"filter": [["m", "==", 1]]}, r"a\.csv has no column 'm' for the filter"),
         ({"a.csv": "n\n1\n"}, "a.csv", {"filter": [["n", "~", 1]]}, r"collect\.options\.filter\.0\.1 of a\.csv"),
-        ({"a.csv": "n\n1\n"}, "a.csv", {"filter": [["n", "==", "x"]]}, r"does not fit its column, which is int64"),
+        ({"a.csv": "n\n1\n"}, "a.csv", {"filter": [["n", "==", "x"]]}, r"does not fit its column of type int64"),
         ({"a.csv": "n\n1\n"}, "a.csv", {"filter": [["n", "in", 1]]}, r"needs a list"),
         ({"a.csv": "n\n1\n"}, "a.csv", {"filter": [["n", "==", None]]}, r"compares with null"),
-        ({"a.csv": "n\n1\n"}, "a.csv", {"filter": [["n", ">", 1]]}, r"a\.csv has no rows where the filter holds"),
-        ({"k=1/a.csv": "n\n1\n"}, "k=*", {"filter": [["k", ">", 1]]}, r"is not there"),
-        ({"in/k=1/a.csv": "n\n1\n"}, "in", {"filter": [["k", ">", 1]]}, r"in has no rows where the filter holds"),
+        ({"a.csv": "n\n1\n"}, "a.csv", {"filter": [["n", ">", 1]]}, r"a\.csv has no rows that match the filter"),
+        ({"k=1/a.csv": "n\n1\n"}, "k=*", {"filter": [["k", ">", 1]]}, r"does not exist"),
+        ({"in/k=1/a.csv": "n\n1\n"}, "in", {"filter": [["k", ">", 1]]}, r"in has no rows that match the filter"),
         ({"a.csv": "n\n1\n"}, "a.csv", {"encoding": "klingon"}, r"collect\.options\.encoding.*'klingon' is not the name"),
         ({"a.csv": "n\n\xff\n"}, "a.csv", {"encoding": "ascii"}, r"a\.csv is not readable as csv"),
         ({"a.jsonl": '{"n": 1}'}, "a.jsonl", {"delimiter": ";"}, r"a\.jsonl is not CSV"),
@@ -271,7 +271,7 @@ def test_the_same_rows_are_the_same_bytes_however_they_were_cut(
     pd.DataFrame({"a": range(5000), "b": [f"é{n}" for n in range(5000)]}).to_csv(tmp_path / "t.csv", index=False)
     hashes = set()
     for block in (500, 7000, 1 << 22):
-        monkeypatch.setattr(files, "BLOCK", block)
+        monkeypatch.setattr(files, "_BLOCK_BYTES", block)
         with open_source("t.csv", tmp_path) as stream:
             hashes.add(write_batches(stream, stream.schema, tmp_path / "t.parquet"))
     assert len(hashes) == 1

@@ -138,7 +138,7 @@ def test_poison_goes_to_quarantine_and_holds_nothing_up(
     assert [None if line["value"] is None else base64.b64decode(line["value"]) for line in found] == poison
     reasons = [line["reason"] for line in found]
     assert reasons[1:4] == ["no value (a tombstone)", "not an object with fields", "not an object with fields"]
-    assert reasons[5] == "size is str, expected double" and reasons[6].startswith("at is no time")
+    assert reasons[5] == "size is str, expected double" and reasons[6].startswith("at is not a time")
     assert reasons[7] == "id is int, expected int64"
     assert land(tmp_path, topic, time="at") == (0, 0)
 
@@ -213,7 +213,7 @@ def test_a_topic_that_was_made_anew_is_told_and_landed_beside_the_old_one(
     producer, address = open_cluster()
     anew = f"kafka://{address}/{topic.rpartition('/')[2]}"
     send(producer, anew, [visit(number) for number in range(100, 104)])
-    with pytest.raises(ProjectError, match="was made anew: partition 0 ends at offset 4, but 10 were landed"):
+    with pytest.raises(ProjectError, match="was recreated: partition 0 ends at offset 4, but 10 were landed"):
         land(tmp_path, anew)
     assert land(tmp_path, anew, accept_loss=True) == (4, 0)
     send(producer, anew, [visit(104)])
@@ -307,13 +307,13 @@ def test_a_registry_that_does_not_answer_is_no_poison(
     [
         ("kafka://h:1", {}, "expected kafka://host:port"),
         ("kafka://user:secret@h:1/t", {}, "expected kafka://host:port"),
-        ("{cluster}/nowhere", {}, "There is no Kafka topic 'nowhere'; there are: "),
+        ("{cluster}/nowhere", {}, "There is no Kafka topic 'nowhere'; the topics are: "),
         ("{topic}", {"time": "when"}, "Option time is 'when', but topic .* has the fields id, at"),
         ("{topic}", {"format": "xml"}, "collect.options: format: Input should be 'json', 'avro' or 'json_schema'"),
         ("{topic}", {"groop": "x"}, "collect.options: groop: is not a known key"),
         ("{topic}", {"format": "avro"}, "format avro needs the option schema_registry"),
         ("{topic}", {"format": "avro", "schema": "no.avsc"}, "no.avsc, the option schema, is not readable"),
-        ("{topic}", {"format": "avro", "schema": "bad.avsc"}, "bad.avsc is no Avro schema"),
+        ("{topic}", {"format": "avro", "schema": "bad.avsc"}, "bad.avsc is not an Avro schema"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(
@@ -327,12 +327,12 @@ def test_what_is_wrong_is_one_sentence(
 
 
 def test_a_broker_that_is_not_there_and_settings_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topics, "PATIENCE", 0.5)
+    monkeypatch.setattr(topics, "_REQUEST_TIMEOUT", 0.5)
     with pytest.raises(UnavailableError, match="cannot be read"):
         land(tmp_path, f"kafka://127.0.0.1:{find_port()}/t")
     monkeypatch.setenv("LIFECYCLE_KAFKA_SASL_PASSWORD", "top-secret")
     monkeypatch.setenv("LIFECYCLE_KAFKA_SECURITY_PROTOCOL", "top-secret")
-    with pytest.raises(ProjectError, match=r"is no setting of librdkafka: .*security\.protocol") as caught:
+    with pytest.raises(ProjectError, match=r"is not a setting of librdkafka: .*security\.protocol") as caught:
         land(tmp_path, "kafka://127.0.0.1:1/t")
     assert "top-secret" not in str(caught.value)
 

@@ -78,7 +78,7 @@ def test_there_is_one_writer_and_one_source(tmp_path: Path) -> None:
     with open_landing(tmp_path, "visits") as landing:
         land(landing, 0, {"id": [1]})
         with (
-            pytest.raises(ProjectError, match="Another `lifecycle ingest` lands rows"),
+            pytest.raises(ProjectError, match="Another `lifecycle ingest` is landing rows"),
             open_landing(tmp_path, "visits"),
         ):
             pass
@@ -97,8 +97,8 @@ def test_nothing_landed_is_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda path: path.unlink(), "is gone, though a commit record lists it"),
-        (lambda path: path.write_bytes(path.read_bytes().replace(b"alpha", b"ALPHA")), "is not what was landed"),
+        (lambda path: path.unlink(), "is missing, though a commit record lists it"),
+        (lambda path: path.write_bytes(path.read_bytes().replace(b"alpha", b"ALPHA")), "was altered after it was landed"),
     ],
 )
 def test_a_file_that_is_gone_or_was_altered_is_named(tmp_path: Path, damage: Any, message: str) -> None:

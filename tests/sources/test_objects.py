@@ -113,7 +113,7 @@ def test_other_stores_that_fsspec_knows(tmp_path: Path) -> None:
         ("s3://absent/table.parquet", r"s3://absent/table\.parquet could not be read: .*bucket"),
         ("s3://absent/in/*.csv", r"s3://absent/in/\*\.csv could not be read: .*bucket"),
         ("s3://lake/absent", r"s3://lake/absent could not be read"),
-        ("s3://lake/text/*.parquet", r"s3://lake/text/\*\.parquet is not there"),
+        ("s3://lake/text/*.parquet", r"s3://lake/text/\*\.parquet does not exist"),
         ("s3://lake/visits/date=2026-01-01/part.txt", r"part\.txt could not be read"),
         ("nothing://lake", r"nothing://lake could not be read: Protocol not known: nothing"),
         ("delta:s3://lake/absent", r"delta:s3://lake/absent could not be read as a Delta table"),

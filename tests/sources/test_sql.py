@@ -103,21 +103,21 @@ def test_reading_never_writes(shop: sa.Engine, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "options", "message"),
     [
-        (SOURCE, {"table": "visit"}, r"There is no table 'visit'; there are: late, odd one, visits\."),
-        (SOURCE, {"table": "visits", "columns": ["no"]}, r"There is no column 'no'; there are: id, at, day, .*more\."),
+        (SOURCE, {"table": "visit"}, r"There is no table 'visit'; the tables are: late, odd one, visits\."),
+        (SOURCE, {"table": "visits", "columns": ["no"]}, r"There is no column 'no'; the columns are: id, at, day, .*more\."),
         (SOURCE, {"table": "visits", "order_by": ["no"]}, r"There is no column 'no'"),
         (SOURCE, {"tabel": "visits"}, r"params\.yaml: collect\.options: tabel: is not a known key"),
         (SOURCE, {}, r"expected a table or a query"),
         (SOURCE, {"table": "visits", "query": "select 1"}, r"expected a table or a query"),
         (SOURCE, {"query": "select 1", "columns": ["x"]}, r"a query names its own columns"),
         (SOURCE, {"query": "select nope from visits"}, r"no such column: nope"),
-        (SOURCE, {"query": "select id, id from visits"}, r"more than one column called 'id'"),
-        ("sqlite:///other.db", {"table": "visits"}, r"sqlite:///other\.db is not there"),
-        ("sqlite://", {"table": "visits"}, r"sqlite:// is not there"),
-        ("sqlite", {"table": "visits"}, r"no database address"),
+        (SOURCE, {"query": "select id, id from visits"}, r"more than one column named 'id'"),
+        ("sqlite:///other.db", {"table": "visits"}, r"sqlite:///other\.db does not exist"),
+        ("sqlite://", {"table": "visits"}, r"sqlite:// does not exist"),
+        ("sqlite", {"table": "visits"}, r"not a database address"),
         ("postgresql://u:${NO_SUCH_NAME}@h/x", {"table": "t"}, r"no variable NO_SUCH_NAME"),
         ("mysql://u:secret@127.0.0.1/x", {"table": "t"}, r"mysql://u:\*\*\*@127\.0\.0\.1/x needs the package MySQLdb"),
-        ("oracle+no://u:secret@127.0.0.1/x", {"table": "t"}, r"oracle\+no://u:\*\*\*@.*no such database or driver"),
+        ("oracle+no://u:secret@127.0.0.1/x", {"table": "t"}, r"oracle\+no://u:\*\*\*@.*does not know this database or driver"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(
@@ -243,7 +243,7 @@ def test_rows_without_a_watermark_are_told(shop: sa.Engine, tmp_path: Path, capl
         ({"watermark": "no"}, "There is no column 'no'"),
         ({"watermark": "ok"}, "column 'ok' is bool: expected a number, a date or a time"),
         ({"watermark": "name", "overlap": 1}, "column 'name' is string: expected a number"),
-        ({"columns": ["id"]}, "Column 'at' has to be in the result"),
+        ({"columns": ["id"]}, "Column 'at' must be in the result"),
         ({"overlap": -1}, "collect.options: overlap: Input should be greater than or equal to 0"),
     ],
 )
@@ -256,7 +256,7 @@ def test_a_wrong_watermark_is_one_sentence(
 
 def test_texts_of_several_forms_are_no_watermark(shop: sa.Engine, tmp_path: Path) -> None:
     execute(shop, "update visits set at = '2026-11-01T09:00:00' where id = 0")
-    with pytest.raises(ProjectError, match="Column 'at' does not come in order"):
+    with pytest.raises(ProjectError, match="Column 'at' is out of order"):
         land(tmp_path)
 
 

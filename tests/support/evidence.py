@@ -89,7 +89,7 @@ class EvidenceKeeper:
 
 
 def read_kept(path: Path) -> dict[str, Any]:
-    """What the file holds; nothing where it is not there, or is damaged: the next runs fill it again."""
+    """What the file holds; nothing where it does not exist, or is damaged: the next runs fill it again."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

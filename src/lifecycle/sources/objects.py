@@ -16,32 +16,32 @@ from lifecycle.sources.files import FileOptions, open_files, open_found
 
 
 def open_store(source: str, name: str, options: FileOptions) -> Stream:
-    """Open an object, a glob or a folder of an object store that fsspec knows; credentials are the environment's."""
+    """Open an object, a glob or a folder in an object store that fsspec knows; the environment holds the credentials."""
     import fsspec
 
-    with translate_store_errors(name):
+    with _translate_store_errors(name):
         store, path = fsspec.core.url_to_fs(source)
-        system = fs.LocalFileSystem() if "file" in store.protocol else fs.PyFileSystem(make_handler(store))
+        system = fs.LocalFileSystem() if "file" in store.protocol else fs.PyFileSystem(_make_handler(store))
         folder, pattern = split_glob(path)
         if not pattern and store.isfile(path):
             stream = open_files(system, {path: name}, name, options)
         else:
             found = store.glob(path) if pattern else store.find(path)
             if not found:
-                store.ls(folder)  # says what is wrong with a bucket or a key, where finding nothing does not
+                store.ls(folder)  # an error of the listing names what is wrong with a bucket or a key
             paths = {file: store.unstrip_protocol(file) for file in found if not file.endswith("/")}
             looked = "looked with the credentials of the environment"
             stream = open_found(system, paths, folder, name, options, looked)
 
     def read() -> Iterator[pa.RecordBatch]:
-        with translate_store_errors(name):
+        with _translate_store_errors(name):
             yield from stream
 
     return Stream(stream.schema, read())
 
 
-def make_handler(store: Any) -> fs.FSSpecHandler:
-    """What lets pyarrow read an fsspec file system: of a file only the ranges that it asks for, without reading ahead."""
+def _make_handler(store: Any) -> fs.FSSpecHandler:
+    """Make a handler through which pyarrow reads an fsspec file system: only the requested ranges, without read-ahead."""
 
     class Handler(fs.FSSpecHandler):  # type: ignore[misc]
         def open_input_file(self, path: str) -> Any:
@@ -51,13 +51,13 @@ def make_handler(store: Any) -> fs.FSSpecHandler:
 
 
 @contextmanager
-def translate_store_errors(name: str) -> Iterator[None]:
-    """Turn what an object store's library raises into one sentence (ProjectError)."""
+def _translate_store_errors(name: str) -> Iterator[None]:
+    """Translate the exceptions of an object store's library into a ProjectError of one sentence."""
     try:
         yield
     except ProjectError:
         raise
     except ImportError as error:
         raise ProjectError(f"{name} needs a package that is not installed: {' '.join(str(error).split())}") from error
-    except Exception as error:  # each store's library has exceptions of its own
+    except Exception as error:  # each store's library has its own exceptions
         raise ProjectError(f"{name} could not be read: {' '.join(str(error).split())}") from error

@@ -11,11 +11,11 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import Strict
 from lifecycle.core.paths import PARAMS
 
-Options = TypeVar("Options", bound=Strict)
+_Options = TypeVar("_Options", bound=Strict)
 
 
-def parse_options(kind: type[Options], name: str, options: Mapping[str, Any]) -> Options:
-    """The options of a kind of source; raises ProjectError naming an unknown or a wrong one, and never its value."""
+def parse_options(kind: type[_Options], name: str, options: Mapping[str, Any]) -> _Options:
+    """Parse the options of a kind of source; raise ProjectError naming an unknown or a wrong one, without its value."""
     if unknown := sorted(set(options) - set(kind.model_fields)):
         taken = f"it takes {', '.join(kind.model_fields)}" if kind.model_fields else "it takes none"
         raise ProjectError(f"{PARAMS}: collect.options has {', '.join(unknown)}, which {name} does not take: {taken}.")

@@ -1,4 +1,4 @@
-"""Tables that an installed package carries."""
+"""Tables in an installed package."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lifecycle.sources.addresses import PACKAGE_SCHEME
 
 
 class PackageOptions(Strict):
-    """A table of a package takes none."""
+    """The options of a package's table: it takes none."""
 
 
 def open_package(source: str) -> Stream:

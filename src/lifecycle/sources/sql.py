@@ -1,4 +1,4 @@
-"""SQL databases by their SQLAlchemy address: a table or a query in Arrow batches, whole, or what is new in it."""
+"""Read SQL databases by their SQLAlchemy address: a table or a query, in Arrow batches."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ from lifecycle.core.params import Strict, parse_strictly
 from lifecycle.core.paths import OPTIONS
 from lifecycle.core.tables import Stream
 from lifecycle.sources.landing import UnavailableError
-from lifecycle.sources.typing import convert_values, infer_type, spell_value
+from lifecycle.sources.typing import convert_values, format_value, infer_type
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
 logger = logging.getLogger("lifecycle")
 
-SAMPLE = 10_000  # rows that tell the types of a query, where the database does not
-FETCH = 10_000  # rows a round trip
-PATIENCE = 10  # seconds to connect
+_SAMPLE_ROWS = 10_000  # rows whose values determine the types of a query when the database does not report them
+_FETCH_ROWS = 10_000  # rows of a round trip
+_CONNECT_TIMEOUT = 10  # seconds to connect
 
 
-class Options(Strict):
-    """What `collect.options` may hold for a database; each is told in the README."""
+class DatabaseOptions(Strict):
+    """The options of a database in `collect.options`; the documentation describes each."""
 
-    table: str | None = None
-    schema_name: str | None = Field(None, alias="schema")
-    query: str | None = None
-    columns: list[str] | None = Field(None, min_length=1)
-    order_by: list[str] | None = Field(None, min_length=1)
-    watermark: str | None = None
-    key: list[str] | None = Field(None, min_length=1)
-    overlap: float = Field(0, ge=0)
-    time: str | None = None
-    batch: int = Field(50_000, ge=1)
+    table: str | None = None  # the table to read
+    schema_name: str | None = Field(None, alias="schema")  # the schema of the table
+    query: str | None = None  # a query instead of a table
+    columns: list[str] | None = Field(None, min_length=1)  # the columns to read, in this order
+    order_by: list[str] | None = Field(None, min_length=1)  # the columns that order the rows
+    watermark: str | None = None  # a column that only rises: newer rows are landed
+    key: list[str] | None = Field(None, min_length=1)  # the columns that identify a row
+    overlap: float = Field(0, ge=0)  # how far below the watermark to read again, for rows that are committed late
+    time: str | None = None  # the column whose date decides the partition
+    batch: int = Field(50_000, ge=1)  # rows of a commit at most
 
     @model_validator(mode="after")
-    def check_what(self) -> Options:
-        """A table or a query, not both."""
+    def check_what(self) -> DatabaseOptions:
+        """Require a table or a query, not both."""
         if (self.table is None) == (self.query is None):
             raise ValueError("expected a table or a query")
         if self.query is not None and (self.columns or self.order_by) and self.watermark is None:
@@ -61,7 +61,7 @@ class Options(Strict):
 
 
 def is_database(source: str) -> bool:
-    """Whether a source is a database's address: whether SQLAlchemy has a dialect for its scheme."""
+    """Return whether a source is a database address: whether SQLAlchemy has a dialect for its scheme."""
     from sqlalchemy.dialects import registry
     from sqlalchemy.exc import NoSuchModuleError
 
@@ -70,31 +70,31 @@ def is_database(source: str) -> bool:
         registry.load(scheme.lower().replace("+", "."))
     except NoSuchModuleError:
         return False
-    except ImportError:  # the dialect is known and its driver is missing
+    except ImportError:  # the dialect is known, its driver is missing
         return True
     return bool(separator)
 
 
 @contextmanager
 def open_query(source: str, root: Path, options: Mapping[str, Any]) -> Iterator[Stream]:
-    """A table by its primary key (or `order_by`, or all columns), or a query as it is, streamed with a server-side cursor.
+    """Stream a table, sorted by its primary key (or `order_by`, or all columns), or a query, with a server-side cursor.
 
     Numbers with a declared precision are decimal128, others float64; times with a zone are UTC; JSON, arrays, UUIDs and
-    all that Arrow does not know are text. Raises ProjectError, with the password hidden, for an unknown table or column
-    and a value that is not of its column's type; UnavailableError for a server that does not answer.
+    types that Arrow lacks are text. Raises ProjectError, without the password, for an unknown table or column and for a
+    value that does not fit its column's type; UnavailableError for a server that does not answer.
     """
     with connect(source, root) as connection:
-        statement, schema = build_statement(connection, read_options(options))
+        statement, schema = _build_statement(connection, read_options(options))
         yield Stream(schema, read_rows(connection, statement, schema))
 
 
-def read_options(options: Mapping[str, Any]) -> Options:
-    """Check a database's options; raises ProjectError naming the wrong one."""
-    return parse_strictly(Options, options, OPTIONS)
+def read_options(options: Mapping[str, Any]) -> DatabaseOptions:
+    """Parse a database's options; raise ProjectError naming the wrong one."""
+    return parse_strictly(DatabaseOptions, options, OPTIONS)
 
 
-def name_rows(options: Options) -> str:
-    """What commit records call the rows: hosts may move."""
+def name_rows(options: DatabaseOptions) -> str:
+    """Return the name of the rows in commit records, without the host, as it may move."""
     if options.table is not None:
         return f"the table {options.table if options.schema_name is None else f'{options.schema_name}.{options.table}'}"
     return f"the query {hashlib.sha256(str(options.query).encode()).hexdigest()[:12]}"
@@ -102,19 +102,19 @@ def name_rows(options: Options) -> str:
 
 @contextmanager
 def connect(source: str, root: Path) -> Iterator[sa.Connection]:
-    """Connect to read one state of a database; what goes wrong there is said in a sentence, without the password."""
+    """Connect to read one consistent state of a database; translate errors into one sentence without the password."""
     import sqlalchemy as sa
     from sqlalchemy import exc
     from sqlalchemy.pool import NullPool
 
-    url = parse_address(source, root)
+    url = _parse_address(source, root)
     shown = url.set(query={}).render_as_string(hide_password=True)
 
     def tell(error: Exception) -> str:
         text = " ".join(str(getattr(error, "orig", None) or error).split())
         return text.replace(url.password, "***") if url.password else text
 
-    settings = {"connect_timeout": PATIENCE} if url.get_backend_name() == "postgresql" else {}
+    settings = {"connect_timeout": _CONNECT_TIMEOUT} if url.get_backend_name() == "postgresql" else {}
     try:
         engine = sa.create_engine(url, poolclass=NullPool, connect_args=settings)
         with engine.connect() as connection:
@@ -127,7 +127,7 @@ def connect(source: str, root: Path) -> Iterator[sa.Connection]:
     except ModuleNotFoundError as error:
         raise ProjectError(f"{shown} needs the package {error.name}, which is not installed.") from error
     except exc.NoSuchModuleError as error:
-        raise ProjectError(f"{shown}: SQLAlchemy knows no such database or driver: {tell(error)}.") from error
+        raise ProjectError(f"{shown}: SQLAlchemy does not know this database or driver: {tell(error)}.") from error
     except exc.DBAPIError as error:
         lost = error.connection_invalidated or isinstance(error, (exc.OperationalError, exc.InterfaceError))
         kind = UnavailableError if lost and url.get_backend_name() != "sqlite" else ProjectError
@@ -136,8 +136,8 @@ def connect(source: str, root: Path) -> Iterator[sa.Connection]:
         raise ProjectError(f"{shown}: {tell(error)}") from error
 
 
-def parse_address(source: str, root: Path) -> sa.URL:
-    """The address with ${NAME} from the environment, and SQLite's file below `root`; raises ProjectError."""
+def _parse_address(source: str, root: Path) -> sa.URL:
+    """Expand ${NAME} from the environment and place SQLite's file below `root`; raise ProjectError when that fails."""
     import sqlalchemy as sa
     from sqlalchemy import exc
 
@@ -150,37 +150,39 @@ def parse_address(source: str, root: Path) -> sa.URL:
         url = sa.make_url(re.sub(r"\$\{(\w+)\}", expand, source))
     except (exc.ArgumentError, ValueError) as error:
         raise ProjectError(
-            "collect.source is no database address: expected dialect+driver://user:password@host/name."
+            "collect.source is not a database address: expected dialect+driver://user:password@host/name."
         ) from error
     if url.drivername == "postgresql":
         return url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() == "sqlite":
         path = root / (url.database or "")
         if not path.is_file():
-            raise ProjectError(f"{source} is not there (looked for {path}): expected sqlite:///path of a file.")
+            raise ProjectError(
+                f"{source} does not exist (looked for {path}): expected sqlite:/// and the path of a file."
+            )
         return url.set(database=str(path))
     return url
 
 
-def build_statement(connection: sa.Connection, options: Options) -> tuple[sa.Executable, pa.Schema]:
-    """What open_query runs, and the types of what it gives."""
+def _build_statement(connection: sa.Connection, options: DatabaseOptions) -> tuple[sa.Executable, pa.Schema]:
+    """Build the statement of open_query, and the types of its result."""
     if options.query is not None:
-        return build_text(options.query), describe_query(connection, options.query)
+        return _build_text(options.query), _describe_query(connection, options.query)
     relation, schema = find_relation(connection, options)
-    keys = options.order_by or [key.name for key in relation.primary_key] or list_orderable(relation, schema)
+    keys = options.order_by or [key.name for key in relation.primary_key] or _list_orderable(relation, schema)
     statement = select_columns(connection, relation, schema)
     return statement.order_by(*(find_column(relation, name) for name in keys)), schema
 
 
-def find_relation(connection: sa.Connection, options: Options) -> tuple[sa.FromClause, pa.Schema]:
-    """The table (or the query as one), and the columns that are asked for."""
+def find_relation(connection: sa.Connection, options: DatabaseOptions) -> tuple[sa.FromClause, pa.Schema]:
+    """Return the table (or the query as one) and the requested columns."""
     import sqlalchemy as sa
     from sqlalchemy import exc
 
     if options.query is not None:
-        schema = describe_query(connection, options.query)
-        named = [sa.column(name, to_sql(kind)) for name, kind in zip(schema.names, schema.types, strict=True)]
-        relation: sa.FromClause = build_text(options.query).columns(*named).subquery("rows")
+        schema = _describe_query(connection, options.query)
+        named = [sa.column(name, _to_sql(kind)) for name, kind in zip(schema.names, schema.types, strict=True)]
+        relation: sa.FromClause = _build_text(options.query).columns(*named).subquery("rows")
     else:
         try:
             relation = sa.Table(
@@ -195,9 +197,9 @@ def find_relation(connection: sa.Connection, options: Options) -> tuple[sa.FromC
             names = [*inspector.get_table_names(options.schema_name), *inspector.get_view_names(options.schema_name)]
             where = "" if options.schema_name is None else f" in schema {options.schema_name!r}"
             raise ProjectError(
-                f"There is no table {options.table!r}{where}; there are: {', '.join(sorted(names)) or 'none'}."
+                f"There is no table {options.table!r}{where}; the tables are: {', '.join(sorted(names)) or 'none'}."
             ) from error
-        schema = pa.schema([(column.name, find_type(column.type)) for column in relation.c])
+        schema = pa.schema([(column.name, _find_type(column.type)) for column in relation.c])
     columns = options.columns or schema.names
     for name in columns:
         find_column(relation, name)
@@ -205,21 +207,21 @@ def find_relation(connection: sa.Connection, options: Options) -> tuple[sa.FromC
 
 
 def find_column(relation: sa.FromClause, name: str) -> sa.ColumnElement[Any]:
-    """A column by its name; raises ProjectError saying which there are."""
+    """Return a column by its name; raise ProjectError listing the columns."""
     if name not in relation.c:
-        raise ProjectError(f"There is no column {name!r}; there are: {', '.join(relation.c.keys())}.")
+        raise ProjectError(f"There is no column {name!r}; the columns are: {', '.join(relation.c.keys())}.")
     return relation.c[name]
 
 
-def list_orderable(relation: sa.FromClause, schema: pa.Schema) -> list[str]:
-    """The columns that can be sorted by: JSON and what SQLAlchemy does not know may have no order."""
+def _list_orderable(relation: sa.FromClause, schema: pa.Schema) -> list[str]:
+    """List the columns that can be sorted by, without JSON and types that SQLAlchemy does not know."""
     import sqlalchemy as sa
 
     return [name for name in schema.names if not isinstance(relation.c[name].type, (sa.JSON, sa.types.NullType))]
 
 
 def select_columns(connection: sa.Connection, relation: sa.FromClause, schema: pa.Schema) -> sa.Select[Any]:
-    """The columns of a schema; SQLite's come as they are stored, for Arrow parses a column of times at once."""
+    """Select the columns of a schema; SQLite's times stay text, as Arrow parses a whole column at once."""
     import sqlalchemy as sa
 
     columns: list[sa.ColumnElement[Any]] = [relation.c[name] for name in schema.names]
@@ -228,15 +230,15 @@ def select_columns(connection: sa.Connection, relation: sa.FromClause, schema: p
     return sa.select(*columns)
 
 
-def build_text(query: str) -> sa.TextClause:
-    """A query as it is written: a colon in it names no parameter."""
+def _build_text(query: str) -> sa.TextClause:
+    """Return a query as it is written, where a colon does not mark a parameter."""
     import sqlalchemy as sa
 
-    return sa.text(query.strip().rstrip(";").replace(":", r"\:") + "\n")  # the last line may be a comment
+    return sa.text(query.strip().rstrip(";").replace(":", r"\:") + "\n")  # the last line of the query may be a comment
 
 
-def find_type(kind: sa.types.TypeEngine[Any]) -> pa.DataType:
-    """The Arrow type of a column of a database."""
+def _find_type(kind: sa.types.TypeEngine[Any]) -> pa.DataType:
+    """Return the Arrow type of a database column."""
     import sqlalchemy as sa
 
     if isinstance(kind, sa.Boolean):
@@ -244,7 +246,7 @@ def find_type(kind: sa.types.TypeEngine[Any]) -> pa.DataType:
     if isinstance(kind, sa.Integer):
         return pa.int64()
     if isinstance(kind, sa.Numeric) and not isinstance(kind, sa.Float):
-        return find_decimal(kind.precision, kind.scale)
+        return _find_decimal(kind.precision, kind.scale)
     if isinstance(kind, (sa.Float, sa.Interval)) or kind.__visit_name__ == "INTERVAL":
         return pa.float64()
     if isinstance(kind, sa.DateTime):
@@ -256,15 +258,15 @@ def find_type(kind: sa.types.TypeEngine[Any]) -> pa.DataType:
     return pa.binary() if isinstance(kind, sa.LargeBinary) else pa.string()
 
 
-def find_decimal(precision: int | None, scale: int | None) -> pa.DataType:
-    """decimal128 where a number's digits are declared and it has room for them, else float64."""
+def _find_decimal(precision: int | None, scale: int | None) -> pa.DataType:
+    """Return decimal128 when a number's digits are declared and fit, else float64."""
     if precision is None or scale is None or not 0 <= scale <= precision <= 38:
         return pa.float64()
     return pa.decimal128(precision, scale)
 
 
-def to_sql(kind: pa.DataType) -> sa.types.TypeEngine[Any]:
-    """The type in which a value of a query's column is compared."""
+def _to_sql(kind: pa.DataType) -> sa.types.TypeEngine[Any]:
+    """Return the type in which values of a query's column are compared."""
     import sqlalchemy as sa
 
     if pa.types.is_timestamp(kind):
@@ -272,25 +274,25 @@ def to_sql(kind: pa.DataType) -> sa.types.TypeEngine[Any]:
     return sa.Date() if pa.types.is_date(kind) else sa.types.NullType()
 
 
-def describe_query(connection: sa.Connection, query: str) -> pa.Schema:
-    """The types of a query's result: from its description, and where a database has none (SQLite), from its values."""
+def _describe_query(connection: sa.Connection, query: str) -> pa.Schema:
+    """Return the types of a query's result, from its description, or from its values when there is none (SQLite)."""
     import sqlalchemy as sa
 
     empty = connection.execute(
-        sa.select(sa.text("*")).select_from(build_text(query).columns().subquery("rows")).limit(0)
+        sa.select(sa.text("*")).select_from(_build_text(query).columns().subquery("rows")).limit(0)
     )
     names, cursor = list(empty.keys()), empty.cursor
-    plain = [re.sub(r":\d+$", "", name) for name in names]  # SQLite numbers the second of a name
+    plain = [re.sub(r":\d+$", "", name) for name in names]  # SQLite appends a number to a repeated name
     twice = sorted({name for name in plain if name in names and plain.count(name) > 1})
     if twice:
-        raise ProjectError(f"option query has more than one column called {', '.join(map(repr, twice))}.")
+        raise ProjectError(f"option query has more than one column named {', '.join(map(repr, twice))}.")
     if connection.dialect.name == "postgresql" and connection.dialect.driver == "psycopg":
         types = connection.connection.driver_connection.adapters.types  # type: ignore[union-attr]
-        kinds = [find_described(column, types) for column in cursor.description]
+        kinds = [_find_described(column, types) for column in cursor.description]
     elif connection.dialect.name == "sqlite":
-        kinds = find_stored(connection, query, names)
+        kinds = _find_stored(connection, query, names)
     else:
-        rows = connection.execute(build_text(query)).fetchmany(SAMPLE)
+        rows = connection.execute(_build_text(query)).fetchmany(_SAMPLE_ROWS)
         kinds = [infer_type(column) for column in zip(*rows, strict=True)] or [pa.string()] * len(names)
     empty.close()
     return pa.schema(
@@ -298,20 +300,20 @@ def describe_query(connection: sa.Connection, query: str) -> pa.Schema:
     )
 
 
-def find_described(column: Any, types: Any) -> pa.DataType:
-    """The Arrow type of a column of psycopg's description."""
+def _find_described(column: Any, types: Any) -> pa.DataType:
+    """Return the Arrow type of a column in psycopg's description."""
     found = types.get(column.type_code)
     name = "" if found is None or found.array_oid == column.type_code else found.name
     if name == "numeric":
-        return find_decimal(column.precision, column.scale)
-    return DESCRIBED.get(name, pa.string())
+        return _find_decimal(column.precision, column.scale)
+    return _DESCRIBED.get(name, pa.string())
 
 
-def find_stored(connection: sa.Connection, query: str, names: Sequence[str]) -> list[pa.DataType]:
-    """The Arrow types of a query's values in SQLite, where each value has a type of its own."""
+def _find_stored(connection: sa.Connection, query: str, names: Sequence[str]) -> list[pa.DataType]:
+    """Return the Arrow types of a query's values in SQLite, where each value has its own type."""
     import sqlalchemy as sa
 
-    rows = build_text(query).columns(*map(sa.column, names)).subquery("rows")
+    rows = _build_text(query).columns(*map(sa.column, names)).subquery("rows")
     found = connection.execute(
         sa.select(*(sa.func.group_concat(sa.distinct(sa.func.typeof(rows.c[name]))) for name in names))
     ).one()
@@ -328,9 +330,9 @@ def find_stored(connection: sa.Connection, query: str, names: Sequence[str]) -> 
 
 
 def read_rows(connection: sa.Connection, statement: sa.Executable, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The rows of a statement; raises ProjectError for a value that is not of its column's type."""
+    """Stream the rows of a statement; raise ProjectError for a value that does not fit its column's type."""
     done = 0
-    for rows, batch, reasons in fetch_batches(connection, statement, schema, FETCH):
+    for rows, batch, reasons in fetch_batches(connection, statement, schema, _FETCH_ROWS):
         if reasons:
             place = min(reasons)
             raise ProjectError(f"Row {done + place + 1} of collect.source: {reasons[place]}.")
@@ -341,50 +343,50 @@ def read_rows(connection: sa.Connection, statement: sa.Executable, schema: pa.Sc
 def fetch_batches(
     connection: sa.Connection, statement: sa.Executable, schema: pa.Schema, size: int
 ) -> Iterator[tuple[Sequence[Sequence[Any]], pa.RecordBatch, dict[int, str]]]:
-    """Rows of a server-side cursor as they came and as a batch, `size` at a time, and why some do not fit the schema."""
+    """Fetch `size` rows at a time; yield them raw, as a batch, and with the reasons of those that do not fit the schema."""
     result = connection.execution_options(stream_results=True, yield_per=size).execute(statement)
     for rows in result.partitions(size):
         arrays: list[pa.Array] = []
         reasons: dict[int, str] = {}
         for column, values in zip(schema, zip(*rows, strict=True), strict=True):
-            array, wrong = convert_stored(values, column.type)
+            array, wrong = _convert_stored(values, column.type)
             arrays.append(array)
             for place in wrong:
                 reasons.setdefault(place, f"{column.name} is {values[place]!r:.80}, expected {column.type}")
         yield rows, pa.RecordBatch.from_arrays(arrays, schema=schema), reasons
 
 
-def convert_stored(values: Sequence[Any], kind: pa.DataType) -> tuple[pa.Array, list[int]]:
-    """As arrays.convert_values, for values as a driver has them."""
+def _convert_stored(values: Sequence[Any], kind: pa.DataType) -> tuple[pa.Array, list[int]]:
+    """Convert a driver's values like typing.convert_values."""
     if pa.types.is_temporal(kind):
-        with suppress(pa.ArrowException):  # SQLite's times are texts: all at once, where they are of one form
+        with suppress(pa.ArrowException):  # SQLite's times are text: parse all at once when they have one format
             return pa.array(values, pa.string()).cast(kind), []
-    return convert_values(adapt_values(values, kind), kind)
+    return convert_values(_adapt_values(values, kind), kind)
 
 
-def adapt_values(values: Sequence[Any], kind: pa.DataType) -> Sequence[Any]:
-    """A driver's values as those of a column's type, where it stores them otherwise: SQLite's times, truths and decimals."""
+def _adapt_values(values: Sequence[Any], kind: pa.DataType) -> Sequence[Any]:
+    """Adapt a driver's values to a column's type where it stores them differently: SQLite's times, booleans and decimals."""
     found = set(map(type, values)) - {type(None)}
     if pa.types.is_string(kind):
-        return values if found <= {str} else [spell_value(value) for value in values]
+        return values if found <= {str} else [format_value(value) for value in values]
     if pa.types.is_boolean(kind) and int in found:
         return [bool(value) if type(value) is int and value in {0, 1} else value for value in values]
     if pa.types.is_temporal(kind) and str in found:
-        return parse_times(values, kind)
+        return _parse_times(values, kind)
     if pa.types.is_decimal(kind) and float in found:
-        return [round_decimal(value, kind.scale) if type(value) is float else value for value in values]
+        return [_round_decimal(value, kind.scale) if type(value) is float else value for value in values]
     if timedelta in found:
         return [value.total_seconds() if isinstance(value, timedelta) else value for value in values]
     return values
 
 
-def round_decimal(value: float, scale: int) -> Decimal | float:
-    """A stored float as the decimal that it stands for."""
+def _round_decimal(value: float, scale: int) -> Decimal | float:
+    """Return the decimal that a stored float represents."""
     return Decimal(f"{value:.{scale}f}") if isfinite(value) else value
 
 
-def parse_times(values: Sequence[Any], kind: pa.DataType) -> Sequence[Any]:
-    """Texts as times of a type; those that are none stay as they are."""
+def _parse_times(values: Sequence[Any], kind: pa.DataType) -> Sequence[Any]:
+    """Parse text as times of a type; other text stays unchanged."""
     parse = {"date32[day]": date.fromisoformat, "time64[us]": time.fromisoformat}.get(str(kind), datetime.fromisoformat)
     parsed = []
     for value in values:
@@ -395,13 +397,13 @@ def parse_times(values: Sequence[Any], kind: pa.DataType) -> Sequence[Any]:
     return parsed
 
 
-def spell_row(schema: pa.Schema, row: Sequence[Any]) -> bytes:
-    """A row as JSON, as the quarantine keeps it."""
-    return json.dumps(dict(zip(schema.names, row, strict=True)), default=spell_value, ensure_ascii=False).encode()
+def format_row(schema: pa.Schema, row: Sequence[Any]) -> bytes:
+    """Format a row as JSON for the quarantine."""
+    return json.dumps(dict(zip(schema.names, row, strict=True)), default=format_value, ensure_ascii=False).encode()
 
 
-DESCRIBED = {
+_DESCRIBED = {
     "bool": pa.bool_(), "int2": pa.int64(), "int4": pa.int64(), "int8": pa.int64(), "float4": pa.float64(),
     "float8": pa.float64(), "interval": pa.float64(), "timestamp": pa.timestamp("us"), "timestamptz": pa.timestamp("us", "UTC"),
     "date": pa.date32(), "time": pa.time64("us"), "bytea": pa.binary(),
-}  # fmt: skip  # of PostgreSQL's types those that are no text
+}  # fmt: skip  # PostgreSQL's types that are not text

@@ -25,23 +25,23 @@ from lifecycle.sources.landing import Commit, Landing, Rejected, conform, find_d
 if TYPE_CHECKING:
     import sqlalchemy as sa
 from lifecycle.sources.sql import (
-    Options,
+    DatabaseOptions,
     connect,
     fetch_batches,
     find_column,
     find_relation,
+    format_row,
     logger,
     select_columns,
-    spell_row,
 )
 
 
-def land_rows(source: str, root: Path, options: Options, landing: Landing) -> Iterator[Commit]:
-    """Land the rows whose watermark is at or above the last landed one (less `overlap`), in its order; a commit a batch.
+def land_rows(source: str, root: Path, options: DatabaseOptions, landing: Landing) -> Iterator[Commit]:
+    """Land the rows whose watermark is at or above the last landed one (minus `overlap`), in order; yield a commit for each batch.
 
-    What the one statement sees is the upper bound. Rows that are landed already are told by their content, key included, and
-    each counts as often as the source has it. Rows without a watermark are never landed, and a warning says so. Raises
-    ProjectError as open_query does, and where watermarks come out of order; UnavailableError likewise.
+    The statement's snapshot is the upper bound. Rows that are landed already are recognised by their content, key
+    included; a row that occurs twice in the source is landed twice. Rows without a watermark are not landed, and a warning
+    reports them. Raises ProjectError and UnavailableError as open_query does, and when watermarks come out of order.
     """
     import sqlalchemy as sa
 
@@ -50,28 +50,28 @@ def land_rows(source: str, root: Path, options: Options, landing: Landing) -> It
         mark = find_column(relation, str(options.watermark))
         for name in (options.watermark, options.time, *(options.key or [])):
             if name is not None and name not in schema.names:
-                raise ProjectError(f"Column {name!r} has to be in the result; that has {', '.join(schema.names)}.")
+                raise ProjectError(f"Column {name!r} must be in the result, which has {', '.join(schema.names)}.")
         keys = [find_column(relation, name) for name in options.key or [key.name for key in relation.primary_key]]
-        check_watermark(connection, schema.field(mark.name), options)
+        _check_watermark(connection, schema.field(mark.name), options)
         nulls = sa.select(sa.func.count()).select_from(relation).where(mark.is_(None))
-        if not landing.commits and (count := connection.scalar(nulls)):  # it may read the whole table: once
+        if not landing.commits and (count := connection.scalar(nulls)):  # it may read the whole table, but only once
             logger.warning("%s rows of %s have no %s: they are not landed.", count, landing.source, mark.name)
-        seen = find_seen(landing, schema, mark.name, options.overlap)
+        seen = _read_landed(landing, schema, mark.name, options.overlap)
         statement = select_columns(connection, relation, schema).where(mark.is_not(None)).order_by(mark, *keys)
         if seen.bound is not None:
-            statement = statement.where(reaches(connection, mark, seen.bound))
+            statement = statement.where(_is_at_or_above(connection, mark, seen.bound))
         done = sum(commit.rows + commit.rejected for commit in landing.commits)
         reached, highest = seen.last, None
         for rows, batch, reasons in fetch_batches(connection, statement, schema, options.batch):
             marks, dates = batch.column(mark.name), None
             if options.time is not None:
                 dates, wrong = find_dates(batch.column(options.time))
-                reasons.update((place, f"{options.time} is no time") for place in wrong if place not in reasons)
-            highest = check_order(marks, highest, mark.name)
+                reasons.update((place, f"{options.time} is not a time") for place in wrong if place not in reasons)
+            highest = _check_order(marks, highest, mark.name)
             kept = seen.find_new(batch, reasons)
             rejected = [
                 Rejected({"source": landing.source}, value, reasons[place])
-                for place, value in ((place, spell_row(schema, rows[place])) for place in sorted(reasons))
+                for place, value in ((place, format_row(schema, rows[place])) for place in sorted(reasons))
                 if not seen.is_refused(value)
             ]
             if highest is not None and (reached is None or highest > reached):
@@ -80,18 +80,18 @@ def land_rows(source: str, root: Path, options: Options, landing: Landing) -> It
             if count:
                 table = pa.Table.from_batches([batch]).take(kept)
                 dates = None if dates is None else dates.take(kept)
-                position = {"watermark": spell_mark(reached)}
+                position = {"watermark": _format_watermark(reached)}
                 name = quote(options.table or "query", safe="")
                 yield landing.land(name, done, done + count - 1, table, position, dates=dates, rejected=rejected)
                 done += count
 
 
 @dataclass
-class Seen:
-    """What is landed already of the rows that a watermark cannot tell from new ones.
+class _Landed:
+    """The landed rows that a watermark alone cannot distinguish from new ones.
 
-    last, bound: the highest landed watermark, and the lowest that is looked at again (None at the beginning). rows: how
-    often each row from `bound` on is landed, by digest of its columns of `schema`.
+    last, bound: the highest landed watermark, and the lowest that is read again (None at the beginning). rows: how often
+    each row from `bound` on is landed, by the digest of its columns in `schema`.
     """
 
     landing: Landing
@@ -102,112 +102,114 @@ class Seen:
     rows: Counter[bytes]
 
     def find_new(self, batch: pa.RecordBatch, reasons: Mapping[int, str]) -> pa.Array:
-        """The places of the rows that are to be landed."""
+        """Return the positions of the rows to land."""
         fresh = np.ones(batch.num_rows, bool)
         fresh[list(reasons)] = False
         if self.bound is not None:
             marks = batch.column(self.mark)
-            fresh &= fill(pc.greater_equal(marks, pa.scalar(self.bound, marks.type)))
-            places = np.flatnonzero(fresh & fill(pc.less_equal(marks, pa.scalar(self.last, marks.type))))
-            for place, digest in zip(places, digest_rows(batch.take(pa.array(places)), self.schema), strict=True):
-                fresh[place] = not take_one(self.rows, digest)
+            fresh &= _fill_nulls(pc.greater_equal(marks, pa.scalar(self.bound, marks.type)))
+            places = np.flatnonzero(fresh & _fill_nulls(pc.less_equal(marks, pa.scalar(self.last, marks.type))))
+            for place, digest in zip(places, _digest_rows(batch.take(pa.array(places)), self.schema), strict=True):
+                fresh[place] = not _remove_one(self.rows, digest)
         return pa.array(np.flatnonzero(fresh))
 
     @cached_property
     def refused(self) -> Counter[bytes]:
-        """How often each row was in quarantine at the beginning."""
+        """Count how often each row was in quarantine at the beginning."""
         files = [file for commit in self.landing.commits for file in commit.quarantine]
         texts = [(self.landing.folder / file.path).read_text(encoding="utf-8") for file in files]
         return Counter(base64.b64decode(json.loads(line)["value"]) for text in texts for line in text.splitlines())
 
     def is_refused(self, value: bytes) -> bool:
-        """Whether a row is in quarantine already."""
-        return take_one(self.refused, value)
+        """Return whether a row is in quarantine already."""
+        return _remove_one(self.refused, value)
 
 
-def find_seen(landing: Landing, schema: pa.Schema, mark: str, overlap: float) -> Seen:
-    """Read back what is landed from the last watermark less `overlap` on."""
+def _read_landed(landing: Landing, schema: pa.Schema, mark: str, overlap: float) -> _Landed:
+    """Read the landed rows from the last watermark minus `overlap` on."""
     known = pa.schema([]) if landing.schema is None else landing.schema
     common = pa.schema([unify_schemas(known, schema).field(name) for name in known.names if name in schema.names])
     kind = schema.field(mark).type
-    last = read_mark(landing.position.get("watermark"), kind)
+    last = _parse_watermark(landing.position.get("watermark"), kind)
     bound = last
     if last is not None and overlap:
         bound = last - (timedelta(seconds=overlap) if isinstance(last, date) else type(last)(overlap))
     rows: Counter[bytes] = Counter()
     for commit in reversed(landing.commits if last is not None else []):
-        reached = read_mark(commit.position.get("watermark"), kind)
+        reached = _parse_watermark(commit.position.get("watermark"), kind)
         if reached is None or reached < bound:
-            break  # none before it can have reached higher
+            break  # no earlier one can be higher
         for file in commit.files:
             again = pc.field(mark) >= pa.scalar(bound, known.field(mark).type)
             table = pq.read_table(landing.folder / file.path, filters=again, partitioning=None)
-            rows.update(digest_rows(table, common))
-    return Seen(landing, mark, last, bound, common, rows)
+            rows.update(_digest_rows(table, common))
+    return _Landed(landing, mark, last, bound, common, rows)
 
 
-def digest_rows(part: pa.Table | pa.RecordBatch, schema: pa.Schema) -> Iterator[bytes]:
-    """A digest of each row's values in the columns and types of `schema`."""
+def _digest_rows(part: pa.Table | pa.RecordBatch, schema: pa.Schema) -> Iterator[bytes]:
+    """Return a digest of each row's values in the columns and types of `schema`."""
     columns = [column.to_pylist() for column in conform(part, schema).columns]
     return (hashlib.blake2b(repr(row).encode(), digest_size=16).digest() for row in zip(*columns, strict=True))
 
 
-def take_one(counter: Counter[bytes], key: bytes) -> bool:
-    """Take one of a key out of a counter; whether there was one."""
+def _remove_one(counter: Counter[bytes], key: bytes) -> bool:
+    """Remove one of a key from a counter; return whether there was one."""
     found = counter.get(key, 0)
     if found:
         counter[key] = found - 1
     return found > 0
 
 
-def fill(mask: pa.Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """A mask with false for null."""
+def _fill_nulls(mask: pa.Array) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Replace null by false in a mask."""
     values: np.ndarray[Any, np.dtype[np.bool_]] = mask.fill_null(False).to_numpy(zero_copy_only=False)
     return values
 
 
-def check_watermark(connection: sa.Connection, column: pa.Field, options: Options) -> None:
-    """Refuse a watermark that has no order to rely on (ProjectError)."""
+def _check_watermark(connection: sa.Connection, column: pa.Field, options: DatabaseOptions) -> None:
+    """Raise ProjectError for a watermark whose order is not reliable."""
     kind = column.type
-    text = pa.types.is_string(kind) and connection.dialect.name == "sqlite" and not options.overlap  # others collate
+    text = (
+        pa.types.is_string(kind) and connection.dialect.name == "sqlite" and not options.overlap
+    )  # text is sorted by a collation
     if not (text or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
             or pa.types.is_timestamp(kind) or pa.types.is_date(kind)):  # fmt: skip
         raise ProjectError(f"Option watermark: column {column.name!r} is {kind}: expected a number, a date or a time.")
 
 
-def check_order(marks: pa.Array, highest: Any, name: str) -> Any:
-    """The highest watermark so far; raises ProjectError where one comes after a higher one."""
+def _check_order(marks: pa.Array, highest: Any, name: str) -> Any:
+    """Return the highest watermark so far; raise ProjectError when one comes after a higher one."""
     marks = marks.drop_null()
     if not len(marks):
         return highest
     if (highest is not None and marks[0].as_py() < highest) or pc.any(pc.less(marks[1:], marks[:-1])).as_py():
         raise ProjectError(
-            f"Column {name!r} does not come in order, though the database sorted it: are its times texts of several forms?"
+            f"Column {name!r} is out of order, though the database sorted it: are its times text in several formats?"
         )
     return marks[-1].as_py()
 
 
-def spell_mark(value: Any) -> str | None:
-    """A watermark as the commit record says it."""
+def _format_watermark(value: Any) -> str | None:
+    """Format a watermark for the commit record."""
     return value.isoformat() if isinstance(value, date) else None if value is None else str(value)
 
 
-def read_mark(text: str | None, kind: pa.DataType) -> Any:
-    """A commit record's watermark as a value of its column's type."""
+def _parse_watermark(text: str | None, kind: pa.DataType) -> Any:
+    """Parse a commit record's watermark to a value of its column's type."""
     if text is None:
         return None
     try:
         return pa.scalar(text).cast(kind).as_py()
     except pa.ArrowInvalid as error:
-        raise ProjectError(f"The landed watermark {text!r} is no {kind}, which the column is now.") from error
+        raise ProjectError(f"The landed watermark {text!r} is not of type {kind}, which the column has now.") from error
 
 
-def reaches(connection: sa.Connection, mark: sa.ColumnElement[Any], bound: Any) -> sa.ColumnElement[bool]:
-    """The condition that a row's watermark is at or above `bound`, or near it where the database cannot tell."""
+def _is_at_or_above(connection: sa.Connection, mark: sa.ColumnElement[Any], bound: Any) -> sa.ColumnElement[bool]:
+    """Return the condition that a row's watermark is at or above `bound`, or near it when the database cannot compare it."""
     import sqlalchemy as sa
 
     if connection.dialect.name == "sqlite" and isinstance(
         bound, date
-    ):  # times are texts, of any form: compare their days
+    ):  # times are text in any format: compare their days
         return sa.type_coerce(mark, sa.String) >= bound.isoformat()[:10]
     return mark >= sa.literal(bound, mark.type)

@@ -1,4 +1,4 @@
-"""Python values as Arrow columns: what does not fit a column's type is told, never bent."""
+"""Convert Python values to Arrow columns; values that do not fit a column's type are reported, never altered."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ TYPES = {
     date: pa.date32(),
     time: pa.time64("us"),
 }
-NOTHING = type(None)
+_NOTHING = type(None)
 
 
 def infer_type(values: Sequence[Any]) -> pa.DataType:
-    """The type of most of the values: null where there are none, float64 for integers beside floats, else string."""
+    """Infer the type of the values: null without values, float64 for integers and floats, the most common type, else string."""
     counts = Counter(map(type, values))
-    counts.pop(NOTHING, None)
+    counts.pop(_NOTHING, None)
     if float in counts:
         counts[float] += counts.pop(int, 0)
     if not counts:
@@ -41,7 +41,7 @@ def infer_type(values: Sequence[Any]) -> pa.DataType:
 
 
 def widen_type(known: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """The type that holds both: null gives way to any, int64 to float64; None where the two clash."""
+    """Return the type that holds both (null widens to any type, int64 to float64), None when they conflict."""
     if known == other or pa.types.is_null(other):
         return known
     if pa.types.is_null(known):
@@ -49,29 +49,29 @@ def widen_type(known: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     return pa.float64() if {known, other} == {pa.int64(), pa.float64()} else None
 
 
-def list_accepted(kind: pa.DataType) -> set[type]:
-    """The Python types that a column of an Arrow type takes."""
+def _list_accepted(kind: pa.DataType) -> set[type]:
+    """List the Python types that a column of an Arrow type accepts."""
     if pa.types.is_timestamp(kind):
-        return {NOTHING, datetime}
+        return {_NOTHING, datetime}
     if pa.types.is_floating(kind):
-        return {NOTHING, float, int, Decimal}
+        return {_NOTHING, float, int, Decimal}
     if pa.types.is_decimal(kind):
-        return {NOTHING, Decimal, int}
+        return {_NOTHING, Decimal, int}
     if pa.types.is_string(kind):
-        return {NOTHING, str}
-    return {NOTHING, *(python for python, arrow in TYPES.items() if arrow == kind)}
+        return {_NOTHING, str}
+    return {_NOTHING, *(python for python, arrow in TYPES.items() if arrow == kind)}
 
 
 def convert_values(values: Sequence[Any], kind: pa.DataType) -> tuple[pa.Array, list[int]]:
-    """Values as an array of a type, and the places of those that do not fit it, which are null there."""
-    accepted = list_accepted(kind)
+    """Convert values to an array of a type; return it with the positions of values that do not fit, which are null."""
+    accepted = _list_accepted(kind)
     wrong: list[int] = []
     if not set(map(type, values)) <= accepted:
         wrong = [place for place, value in enumerate(values) if type(value) not in accepted]
-        values = blank_places(values, wrong)
+        values = _blank_places(values, wrong)
     with suppress(pa.ArrowException, OverflowError, ValueError):
         return pa.array(values, kind), wrong
-    more = []  # an integer of more than 64 bits, digits beyond a decimal's, a text that is no Unicode
+    more = []  # an integer beyond 64 bits, too many digits for a decimal, text that is not valid Unicode
     fitted: list[pa.Scalar] = []
     for place, value in enumerate(values):
         try:
@@ -82,16 +82,16 @@ def convert_values(values: Sequence[Any], kind: pa.DataType) -> tuple[pa.Array, 
     return pa.array(fitted, kind), sorted({*wrong, *more})
 
 
-def blank_places(values: Sequence[Any], places: Sequence[int]) -> list[Any]:
-    """The values with None in some places."""
+def _blank_places(values: Sequence[Any], places: Sequence[int]) -> list[Any]:
+    """Replace the values at some positions by None."""
     blanked = list(values)
     for place in places:
         blanked[place] = None
     return blanked
 
 
-def spell_value(value: Any) -> str | None:
-    """A value as text: texts as they are, lists and mappings as JSON, all else as Python says it."""
+def format_value(value: Any) -> str | None:
+    """Format a value as text: text unchanged, lists and mappings as JSON, other values with `str`."""
     import orjson
 
     if value is None or isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Tables from http(s): files, fetched to disk with retries, and JSON APIs, page by page."""
+"""Tables from http(s): files, downloaded with retries, and JSON APIs, page by page."""
 
 from __future__ import annotations
 
@@ -31,178 +31,176 @@ from lifecycle.sources.addresses import SENSITIVE
 from lifecycle.sources.files import COMPRESSIONS, KINDS, FileOptions, Spool, open_files, translate_errors, unify_types
 from lifecycle.sources.options import parse_options
 
-TIMEOUT = 30  # seconds, to connect and between two pieces
-PIECE = 1 << 16  # bytes that a cut transfer loses at most
-BACKOFF = 0.5  # seconds, doubled at each retry
-LONGEST_WAIT = 600  # seconds that a server may ask for by Retry-After
-RETRIED = (429, 500, 502, 503, 504)
-VARIABLE = re.compile(r"\$\{(\w+)\}")
+_TIMEOUT = 30  # seconds to connect, and between two chunks
+_CHUNK_BYTES = 1 << 16  # bytes that an interrupted transfer loses at most
+_BACKOFF = 0.5  # seconds, doubled with each retry
+_MAX_RETRY_AFTER = 600  # seconds that a server may request with Retry-After
+_RETRIED = (429, 500, 502, 503, 504)
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
-def check_secrets(values: dict[str, Any]) -> dict[str, Any]:
-    """Refuse a header or parameter called like a secret that does not come from the environment (ValueError)."""
+def _check_secrets(values: dict[str, Any]) -> dict[str, Any]:
+    """Raise ValueError for a header or parameter named like a secret whose value is not from the environment."""
     for name, value in values.items():
-        if SENSITIVE.search(name) and not VARIABLE.search(str(value)):
+        if SENSITIVE.search(name) and not _VARIABLE.search(str(value)):
             raise ValueError(f"{name} looks like a secret: give it as ${{NAME}}, a variable of the environment")
     return values
 
 
-Headers = Annotated[dict[str, str], AfterValidator(check_secrets)]
+_Headers = Annotated[dict[str, str], AfterValidator(_check_secrets)]
 
 
 class DownloadOptions(FileOptions):
-    """What an http(s) file takes: a file's options, `headers` (`${NAME}` is the environment's) and the `retries`."""
+    """The options of an http(s) file: those of a file, `headers` (with ${NAME} from the environment) and `retries`."""
 
-    headers: Headers = Field(default_factory=dict)
-    retries: Annotated[int, Field(ge=0)] = 5
+    headers: _Headers = Field(default_factory=dict)  # sent with each request; ${NAME} is taken from the environment
+    retries: Annotated[int, Field(ge=0)] = 5  # of a failed request
 
 
 class PagesOptions(Strict):
-    """What a JSON API takes.
+    """The options of a JSON API."""
 
-    records: dotted path to the list of records, "" for the body. next: dotted path to the next page's address, or to its
-    cursor when `cursor_param` names the parameter that takes it, or `link` for the Link header (RFC 8288). page_param:
-    the parameter that counts pages instead, from `page_start` in steps of `page_step` until a page is empty, or has
-    fewer records than `page_size`. rate: requests a second at most. params, headers: sent with each request; `${NAME}`
-    is the environment's. retries: of a request that failed.
-    """
-
-    records: str = ""
-    next: str | None = None
-    cursor_param: str | None = None
-    page_param: str | None = None
-    page_start: int = 1
-    page_step: Annotated[int, Field(ge=1)] = 1
-    page_size: Annotated[int, Field(ge=1)] | None = None
-    rate: Annotated[float, Field(gt=0)] | None = None
-    params: Annotated[dict[str, Scalar], AfterValidator(check_secrets)] = Field(default_factory=dict)
-    headers: Headers = Field(default_factory=dict)
-    retries: Annotated[int, Field(ge=0)] = 5
+    records: str = ""  # the dotted path to the list of records; empty: the body
+    next: str | None = None  # the dotted path to the next page's address or cursor, or `link`: the Link header
+    cursor_param: str | None = None  # the parameter that takes the cursor
+    page_param: str | None = None  # the parameter that counts pages, instead of `next`
+    page_start: int = 1  # the first page
+    page_step: Annotated[int, Field(ge=1)] = 1  # what is added for the next page
+    page_size: Annotated[int, Field(ge=1)] | None = None  # a page with fewer records is the last
+    rate: Annotated[float, Field(gt=0)] | None = None  # requests a second at most
+    params: Annotated[dict[str, Scalar], AfterValidator(_check_secrets)] = Field(
+        default_factory=dict
+    )  # sent with each request; ${NAME} is taken from the environment
+    headers: _Headers = Field(default_factory=dict)  # sent with each request; ${NAME} is taken from the environment
+    retries: Annotated[int, Field(ge=0)] = 5  # of a failed request
 
 
 class Session(requests.Session):
-    """A session that retries, and whose headers go to the first host alone."""
+    """A session with retries that sends its headers to the first host only."""
 
     def __init__(self, headers: Mapping[str, str], retries: int, source: str) -> None:
         super().__init__()
-        self.own = {name: expand_variables(value, source) for name, value in headers.items()}
+        self.own = {name: _expand_variables(value, source) for name, value in headers.items()}
         self.headers.update(self.own)
-        self.headers["Accept-Encoding"] = "identity"  # a cut transfer goes on at a byte of the file
+        self.headers["Accept-Encoding"] = "identity"  # an interrupted transfer resumes at a byte of the file
         self.retries = retries
-        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # its warnings show whole addresses
+        logging.getLogger("urllib3.connectionpool").setLevel(
+            logging.ERROR
+        )  # its warnings show whole addresses, with secrets
         retry = Retry(
             retries,
-            backoff_factor=BACKOFF,
-            status_forcelist=RETRIED,
+            backoff_factor=_BACKOFF,
+            status_forcelist=_RETRIED,
             raise_on_status=False,
-            retry_after_max=LONGEST_WAIT,
+            retry_after_max=_MAX_RETRY_AFTER,
         )
         for scheme in ("http://", "https://"):
             self.mount(scheme, HTTPAdapter(max_retries=retry))
 
     def rebuild_auth(self, prepared_request: Any, response: requests.Response) -> None:
-        """Take our headers from a request that was redirected to another host."""
+        """Remove our headers from a request that was redirected to another host."""
         if self.should_strip_auth(str(response.request.url), str(prepared_request.url)):
             for name in self.own:
                 prepared_request.headers.pop(name, None)
         super().rebuild_auth(prepared_request, response)
 
 
-def expand_variables(text: str, source: str) -> str:
-    """Put the environment's variables in the place of `${NAME}`; raises ProjectError naming one that is not set."""
+def _expand_variables(text: str, source: str) -> str:
+    """Replace `${NAME}` by environment variables; raise ProjectError naming one that is not set."""
 
     def find(match: re.Match[str]) -> str:
         if match[1] not in os.environ:
             raise ProjectError(f"{PARAMS}: the options of {source} name the variable {match[1]}, which is not set.")
         return os.environ[match[1]]
 
-    return VARIABLE.sub(find, text)
+    return _VARIABLE.sub(find, text)
 
 
-def fetch(
+def _fetch(
     session: Session, address: str, sink: IO[bytes], source: str, params: Mapping[str, Scalar] | None = None
 ) -> requests.Response:
-    """GET an address into a file; a transfer that is cut goes on where it was, or begins again where the server cannot.
+    """Download an address to a file; resume an interrupted transfer, or restart it when the server cannot resume.
 
-    Returns the response, its body read. Raises ProjectError with `source` and the reason.
+    Returns the response, its body consumed. Raises ProjectError with `source` and the reason.
     """
     tag: str | None = None
     for attempt in range(session.retries + 1):
         have = sink.tell() if tag else 0
         headers = {"Range": f"bytes={have}-", "If-Range": tag} if tag and have else None
         try:
-            with session.get(address, params=params, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+            with session.get(address, params=params, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
                 answer.raise_for_status()
                 if answer.status_code != requests.codes.partial_content:
                     sink.seek(0)
                     sink.truncate()
                     tag = answer.headers.get("ETag", "")
                     if not tag.startswith('"') or "Content-Encoding" in answer.headers:
-                        tag = None  # a weak tag, or other bytes than those on disk: no part can follow
-                for piece in answer.iter_content(PIECE):
+                        tag = None  # a weak tag or encoded content: the transfer cannot be resumed
+                for piece in answer.iter_content(_CHUNK_BYTES):
                     sink.write(piece)
                 return answer
         except requests.RequestException as error:
             cut = isinstance(error, requests.exceptions.ChunkedEncodingError | requests.ConnectionError)
-            if not cut or find_cause(error) is not None or attempt == session.retries:
-                raise ProjectError(f"{source} could not be fetched: {describe_reason(error)}.") from None
-            time.sleep(BACKOFF * 2**attempt)
+            if not cut or _find_cause(error) is not None or attempt == session.retries:
+                raise ProjectError(f"{source} could not be fetched: {_describe_reason(error)}.") from None
+            time.sleep(_BACKOFF * 2**attempt)
     raise AssertionError("the last attempt returns or raises")
 
 
-def find_cause(error: requests.RequestException) -> Exception | None:
-    """Why the session's own retries, before any answer, came to their end; None of another error."""
+def _find_cause(error: requests.RequestException) -> Exception | None:
+    """Return the reason why the session's retries ended before any response; None for other errors."""
     return getattr(error.args[0], "reason", None) if error.args else None
 
 
-def describe_reason(error: requests.RequestException) -> str:
-    """Why a request failed, without its address, which may hold a secret."""
+def _describe_reason(error: requests.RequestException) -> str:
+    """Describe why a request failed, without its address, which may hold a secret."""
     if error.response is not None:
         return f"{error.response.status_code} {error.response.reason}"
-    if cause := find_cause(error):
+    if cause := _find_cause(error):
         return " ".join(str(cause).split())
     cut = isinstance(error, requests.exceptions.ChunkedEncodingError | requests.ConnectionError)
-    return "the transfer was cut" if cut else type(error).__name__
+    return "the transfer was interrupted" if cut else type(error).__name__
 
 
 @contextmanager
-def open_download(source: str, name: str, options: DownloadOptions) -> Iterator[Stream]:
-    """Fetch an http(s) file to disk, then open it as the file that its path names."""
+def _open_download(source: str, name: str, options: DownloadOptions) -> Iterator[Stream]:
+    """Download an http(s) file, then open it as a file of the kind that its path names."""
     plain = FileOptions(**options.model_dump(include=set(FileOptions.model_fields)))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, PurePosixPath(urlsplit(source).path).name)
         with Session(options.headers, options.retries, name) as session, path.open("wb") as file:
-            fetch(session, source, file, name)
+            _fetch(session, source, file, name)
         yield open_files(fs.LocalFileSystem(), {str(path): name}, name, plain)
 
 
-def open_pages(source: str, name: str, options: PagesOptions) -> Stream:
-    """Read a JSON API page by page onto disk, then open what came as one table.
+def _open_pages(source: str, name: str, options: PagesOptions) -> Stream:
+    """Read a JSON API page by page to disk, then open the records as one table.
 
-    Objects within records become columns called `a.b`, as pandas.json_normalize has them; lists become JSON text. A
-    column with whole numbers and fractions is double; with values that do not go together (1, "x"), text.
+    Objects within records become columns named `a.b`, as in pandas.json_normalize; lists become JSON text. A column of
+    whole numbers and fractions is double; a column of incompatible values (1, "x") is text.
     """
     types: dict[str, pa.DataType] = {}
     spool, places = Spool(), []
-    for number, records in read_pages(source, name, options):
+    for number, records in _read_pages(source, name, options):
         if records:
-            batch = build_batch(records, f"{name}, page {number}")
+            batch = _build_batch(records, f"{name}, page {number}")
             for column in batch.schema:
                 types[column.name] = unify_types(types.get(column.name, column.type), column.type) or pa.string()
             places.append(spool.write(batch))
     schema = pa.schema(list(types.items()))
 
     def read() -> Iterator[pa.RecordBatch]:
-        with translate_errors(name, "has values that no type holds"):
+        with translate_errors(name, "has values without a common type"):
             yield from (spool.read(place, schema) for place in places)
 
     return Stream(schema, read())
 
 
-def read_pages(source: str, name: str, options: PagesOptions) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """Fetch the pages of a JSON API: the number of each from 1, and its records. Raises ProjectError naming the page."""
+def _read_pages(source: str, name: str, options: PagesOptions) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Fetch the pages of a JSON API; yield the number of each, from 1, and its records. Raises ProjectError naming the page."""
     params: dict[str, Scalar] = {
-        key: expand_variables(value, name) if isinstance(value, str) else value for key, value in options.params.items()
+        key: _expand_variables(value, name) if isinstance(value, str) else value
+        for key, value in options.params.items()
     }
     if options.page_param:
         params[options.page_param] = options.page_start
@@ -217,25 +215,25 @@ def read_pages(source: str, name: str, options: PagesOptions) -> Iterator[tuple[
             address, params = request
             given = parse_qs(urlsplit(address).query, keep_blank_values=True)
             body = io.BytesIO()
-            answer = fetch(session, address, body, where, {key: params[key] for key in params if key not in given})
+            answer = _fetch(session, address, body, where, {key: params[key] for key in params if key not in given})
             try:
                 page = orjson.loads(body.getvalue())
             except orjson.JSONDecodeError as error:
                 raise ProjectError(f"{where} is not JSON: {error}.") from error
-            # A counted page that comes again as it was is beyond the end; any other is known by its request.
+            # A counted page that repeats the one before is beyond the end; other pages are identified by their request.
             mark = body.getvalue() if options.page_param else repr(request).encode()
             if (digest := hashlib.sha256(mark).digest()) in seen:
-                raise ProjectError(f"{where} is a page that was read before: the pages have no end.")
+                raise ProjectError(f"{where} was read before: the pages never end.")
             seen.add(digest)
-            records = look_up(page, options.records)
+            records = _look_up(page, options.records)
             if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
                 told = repr(options.records) if options.records else "the body"
                 raise ProjectError(f"{where}: {told} is not a list of objects (collect.options.records).")
             yield number, records
-            request = find_next(options, address, params, answer, page, len(records), where)
+            request = _find_next(options, address, params, answer, page, len(records), where)
 
 
-def find_next(
+def _find_next(
     options: PagesOptions,
     address: str,
     params: Mapping[str, Scalar],
@@ -244,9 +242,9 @@ def find_next(
     count: int,
     where: str,
 ) -> tuple[str, dict[str, Scalar]] | None:
-    """The next request, address and parameters, after a page of so many records; None after the last."""
+    """Return address and parameters of the next request, None after the last page."""
     if options.next is not None:
-        following = answer.links.get("next", {}).get("url") if options.next == "link" else look_up(page, options.next)
+        following = answer.links.get("next", {}).get("url") if options.next == "link" else _look_up(page, options.next)
         if not following:
             return None
         if not isinstance(following, str | int):
@@ -254,33 +252,35 @@ def find_next(
         if options.cursor_param:
             return address, {**params, options.cursor_param: following}
         there = urljoin(address, str(following))
-        if name_host(there) != name_host(address):
-            raise ProjectError(f"{where} leads to another host, which may not see what is sent to the first.")
+        if _name_host(there) != _name_host(address):
+            raise ProjectError(
+                f"{where} leads to another host, which must not receive the headers and parameters for the first."
+            )
         return there, dict(params)
     if options.page_param and count >= (options.page_size or 1):
         return address, {**params, options.page_param: int(params[options.page_param]) + options.page_step}
     return None
 
 
-def name_host(address: str) -> tuple[str, str]:
-    """The scheme and the host with its port."""
+def _name_host(address: str) -> tuple[str, str]:
+    """Return the scheme and the host with its port."""
     parts = urlsplit(address)
     return parts.scheme, parts.netloc.rpartition("@")[2].lower()
 
 
-def look_up(page: Any, path: str) -> Any:
-    """What stands at a dotted path in a page; None where there is nothing."""
+def _look_up(page: Any, path: str) -> Any:
+    """Return the value at a dotted path in a page, None when it is missing."""
     for part in filter(None, path.split(".")):
         page = page.get(part) if isinstance(page, dict) else None
     return page
 
 
-def flatten(record: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A record with the fields of its objects as `a.b`, and lists as JSON text; raises ProjectError when two are one."""
+def _flatten(record: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Flatten a record: nested fields become `a.b`, lists JSON text; raise ProjectError when two fields get the same name."""
     flat: dict[str, Any] = {}
     for name, value in record.items():
         if isinstance(value, dict):
-            inner = {f"{name}.{key}": item for key, item in flatten(value, where).items()}
+            inner = {f"{name}.{key}": item for key, item in _flatten(value, where).items()}
         else:
             inner = {name: orjson.dumps(value).decode() if isinstance(value, list) else value}
         if twice := flat.keys() & inner.keys():
@@ -289,15 +289,15 @@ def flatten(record: Mapping[str, Any], where: str) -> dict[str, Any]:
     return flat
 
 
-def build_batch(records: Sequence[Mapping[str, Any]], where: str) -> pa.RecordBatch:
-    """A page's records as a batch: columns in order of appearance, missing fields null."""
-    flat = [flatten(record, where) for record in records]
+def _build_batch(records: Sequence[Mapping[str, Any]], where: str) -> pa.RecordBatch:
+    """Convert a page's records to a batch: columns in order of appearance, missing fields null."""
+    flat = [_flatten(record, where) for record in records]
     names = list(dict.fromkeys(name for record in flat for name in record))
-    return pa.RecordBatch.from_arrays([build_array([record.get(name) for record in flat]) for name in names], names)
+    return pa.RecordBatch.from_arrays([_build_array([record.get(name) for record in flat]) for name in names], names)
 
 
-def build_array(values: list[Any]) -> pa.Array:
-    """Values as an array of their type, or as text where they have no common one."""
+def _build_array(values: list[Any]) -> pa.Array:
+    """Convert values to an array of their type, or to text when they have no common type."""
     try:
         return pa.array(values)
     except (pa.ArrowException, OverflowError):
@@ -306,8 +306,8 @@ def build_array(values: list[Any]) -> pa.Array:
 
 
 def open_web(source: str, name: str, options: Mapping[str, Any]) -> AbstractContextManager[Stream]:
-    """Open an http(s) address: a file where its path ends as one does, else (or with the option `records`) a JSON API."""
+    """Open an http(s) address: a file when its path has a file's suffix, else (or with the option `records`) a JSON API."""
     suffixes = PurePosixPath(urlsplit(source).path.lower()).suffixes
     if "records" not in options and suffixes and suffixes[-1] in {*KINDS, *COMPRESSIONS}:
-        return open_download(source, name, parse_options(DownloadOptions, name, options))
-    return nullcontext(open_pages(source, name, parse_options(PagesOptions, name, options)))
+        return _open_download(source, name, parse_options(DownloadOptions, name, options))
+    return nullcontext(_open_pages(source, name, parse_options(PagesOptions, name, options)))

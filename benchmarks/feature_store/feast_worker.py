@@ -1,7 +1,7 @@
-"""Feast on a Redis server: reads words from stdin, a line each, and answers with JSON. It runs in Feast's own environment.
+"""Feast on a Redis server: reads commands from stdin, one a line, and answers each with JSON. It runs in Feast's own environment.
 
-`one ID …`: look each up alone, answer the seconds of each. `many ID …`: look all up in one call, answer its seconds. `read
-ID`: the features of one.
+`one ID ...` looks up each entity alone and answers with the seconds of each call. `many ID ...` looks up all in one call and answers with
+its seconds. `read ID` answers with the features of one entity.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ KINDS = {"float64": Float64, "int64": Int64}
 
 
 def open_store(folder: Path, address: str) -> tuple[FeatureStore, list[str]]:
-    """A store of the table in the folder, filled, and the names of its features."""
+    """Fill a store with the table in the folder and return it with the names of its features."""
     path = folder / "table.parquet"
     table = pd.read_parquet(path)
     names = [name for name in table if name not in ("id", "at")]
@@ -37,7 +37,7 @@ def open_store(folder: Path, address: str) -> tuple[FeatureStore, list[str]]:
 
 
 def main() -> None:
-    """Answer until stdin ends."""
+    """Answer commands until stdin ends."""
     store, names = open_store(Path(sys.argv[1]), sys.argv[2])
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:

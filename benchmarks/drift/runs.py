@@ -1,11 +1,11 @@
-"""Seeded trials: a reference and windows of one population, of which something changes halfway."""
+"""Seeded runs: a reference and windows from one population, in which something changes halfway."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.command import Progress
 from benchmarks.drift.rules import Rule
 from lifecycle.core.contract import Contract
 from lifecycle.monitoring.drift import LOOKS, MULTIVARIATE, judge_windows
@@ -23,13 +24,13 @@ from lifecycle.monitoring.scenarios import check_scenario, draw_month, weigh_row
 Array = np.ndarray[Any, Any]
 Record = dict[str, Any]
 QUIET: Record = {"kind": "none", "column": "", "factor": 1.0, "share": 1.0, "category": "", "begin": 1}
-CHANGED = 0.01  # of the probability: a column of which less has changed is not one that an alarm should name
+CHANGED = 0.01  # of the probability: an alert should not name a column that changes by less
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all trials share: the population, what may happen from window `begin` on, sizes, and what is judged too little."""
+    """What all runs share: the population, the scenarios from window `begin` on, the sizes, and the least rows and effect."""
 
     table: pd.DataFrame
     contract: Contract
@@ -44,25 +45,25 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """Each window's highest score by rule, arrays of shape (rules, windows).
+class Run:
+    """The highest score of each window by rule, arrays of shape (rules, windows).
 
-    quiet: windows in which nothing happens. loudest: by scenario, the windows since it began. named: the same, of the
-    columns alone that it truly changes.
+    quiet: windows in which nothing changes. highest: by scenario, the windows since the change. named: the same, of
+    the columns alone that the scenario changes.
     """
 
     quiet: Array
-    loudest: dict[str, Array]
+    highest: dict[str, Array]
     named: dict[str, Array]
 
 
 def find_changed(setting: Setting, scenario: Record) -> set[str]:
-    """The columns that a scenario truly changes: an alarm that names another is a false one.
+    """Return the columns that a scenario changes: an alert that names another column is a false one.
 
-    All columns together always count. Where rows are drawn more often, a column counts when the probability of some set
-    of its levels, or of the values up to some number, differs by CHANGED.
+    All columns together always count. Where some rows are drawn more often, a column counts when the probability of a set
+    of its categories, or of the values up to a number, differs by CHANGED.
     """
-    if scenario["kind"] == "reverse":  # in all rows or in some of them: the column itself is distributed as it was
+    if scenario["kind"] == "reverse":  # the distribution of the column itself stays the same
         return {MULTIVARIATE}
     if scenario["kind"] in ("scale", "category", "missing"):
         return {MULTIVARIATE, scenario["column"]}
@@ -77,50 +78,56 @@ def find_changed(setting: Setting, scenario: Record) -> set[str]:
     return changed
 
 
-def run_trial(rules: Mapping[str, Rule], changed: Mapping[str, set[str]], setting: Setting, seed: int) -> Trial:
-    """One trial. The reference and the windows are drawn, with replacement, from the whole table: from one population."""
+def run_one(rules: Mapping[str, Rule], changed: Mapping[str, set[str]], setting: Setting, seed: int) -> Run:
+    """Make one run: reference and windows are drawn with replacement from the whole table, which is one population."""
 
     def draw(scenario: Record, month: int, rows: int) -> pd.DataFrame:
         return draw_month(setting.table, scenario, setting.contract, month=month, rows=rows, seed=seed)
 
     reference = sketch_reference(draw(QUIET, 0, setting.reference_rows), setting.kinds)
 
-    def judge(counts: Sequence[Any]) -> list[pd.DataFrame]:
+    def compare(counts: Sequence[Any]) -> list[pd.DataFrame]:
         tables = judge_windows(reference, counts, false_alarms=1.0, min_rows=setting.min_rows, min_psi=setting.min_psi)
         return [table for table in tables if table is not None]
 
     def score(tables: list[pd.DataFrame], columns: set[str]) -> tuple[Array, Array]:
-        loudest, named = np.full((2, len(rules), len(tables)), -np.inf)
+        highest, named = np.full((2, len(rules), len(tables)), -np.inf)
         for place, table in enumerate(tables):
             scores = np.array([rule.score(table, reference) for rule in rules.values()])
             scores[np.isnan(scores)] = -np.inf
-            loudest[:, place] = scores.max(axis=1)
+            highest[:, place] = scores.max(axis=1)
             named[:, place] = scores[:, table["column"].isin(columns)].max(axis=1)
-        return loudest, named
+        return highest, named
 
     quiet = [count_window(draw(QUIET, month, setting.rows), reference) for month in range(1, setting.windows + 1)]
-    before = quiet[setting.begin - LOOKS : setting.begin - 1]  # the same in every scenario, and what a longer look sees
-    loudest, named = {}, {}
+    before = quiet[
+        setting.begin - LOOKS : setting.begin - 1
+    ]  # the same in every scenario, for rules that look at several windows
+    highest, named = {}, {}
     for name, scenario in setting.scenarios.items():
         months = range(setting.begin, setting.windows + 1)
         since = [count_window(draw(scenario, month, setting.rows), reference) for month in months]
-        loudest[name], named[name] = score(judge([*before, *since])[len(before) :], changed[name])
-    return Trial(score(judge(quiet), set(setting.kinds))[0], loudest, named)
+        highest[name], named[name] = score(compare([*before, *since])[len(before) :], changed[name])
+    return Run(score(compare(quiet), set(setting.kinds))[0], highest, named)
 
 
-def run_trials(setting: Setting, rules: Mapping[str, Rule], runs: int, quiet: int, processes: int) -> Iterator[Trial]:
-    """As many trials as `runs`, then as many more as `quiet` in which nothing happens, all of different seeds.
+def run_all(setting: Setting, rules: Mapping[str, Rule], runs: int, quiet: int, processes: int) -> Iterator[Run]:
+    """Make `runs` runs with every scenario, then `quiet` more in which nothing changes, each with a seed of its own.
 
-    In so many processes of one thread each; progress goes to stderr.
+    They run in so many processes of one thread each, or in this process where `processes` is 0; progress goes to stderr.
     """
     for name, scenario in setting.scenarios.items():
         check_scenario(name, scenario, setting.table, setting.contract)
     changed = {name: find_changed(setting, scenario) for name, scenario in setting.scenarios.items()}
     settings = [setting] * runs + [replace(setting, scenarios={})] * quiet
-    os.environ.update(dict.fromkeys(THREADS, "1"))  # processes of more threads than cores wait for one another
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        trials = pool.map(partial(run_trial, rules, changed), settings, range(runs + quiet))
-        for done, trial in enumerate(trials, start=1):
-            end = "\n" if done == runs + quiet else ""
-            print(f"\r{done:,} of {runs + quiet:,} trials", end=end, file=sys.stderr, flush=True)
-            yield trial
+    work, progress = partial(run_one, rules, changed), Progress(runs + quiet, "runs")
+    with ExitStack() as stack:
+        if processes:
+            os.environ.update(dict.fromkeys(THREADS, "1"))  # processes of more threads than cores wait for one another
+            pool = stack.enter_context(ProcessPoolExecutor(processes, mp_context=get_context("spawn")))
+            found = pool.map(work, settings, range(runs + quiet))
+        else:
+            found = map(work, settings, range(runs + quiet))
+        for run in found:
+            progress.advance()
+            yield run

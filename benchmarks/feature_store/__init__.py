@@ -1,0 +1,1 @@
+"""What a lookup of features costs: `python -m benchmarks.feature_store`."""

@@ -1,1 +1,0 @@
-"""What a feature store costs, beside Feast and a bare Redis."""
