@@ -14,7 +14,7 @@ def include_readme() -> str:
     """Return benchmarks/README.md; a link to a file that is no page of the documentation becomes its text."""
     text = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
     text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:|\.\./docs/)[^)#]+\)", r"\1", text)
-    return text.replace("](../docs/", "](")
+    return text.replace("](../docs/", "](").replace("](results/", "](../benchmarks/results/")
 
 
 def tabulate_results() -> str:
@@ -34,9 +34,21 @@ def tabulate_results() -> str:
         text.append(f"### {result['benchmark']}\n")
         text.append(write_table(["figure", "ours", "peer", "ratio", "limit", "kept"], rows) + "\n")
         text.append(
-            f"Measured on {result['date']}, commit {code(str(result['commit'])[:12])}, {result['machine']}, by {code(result['command'])}.\n"
+            f"Measured on {result['date']}, commit {code(str(result['commit'])[:12])}, {describe_machine(result['machine'])}, by {code(result['command'])}.\n"
         )
     return "\n".join(text)
+
+
+def describe_machine(machine: Any) -> str:
+    """Return a machine in words."""
+    if not isinstance(machine, dict):
+        return str(machine)
+    parts = [str(machine.get("processor", "")), f"{machine.get('cores', '?')} cores"]
+    if memory := machine.get("memory_gigabytes"):
+        parts.append(f"{memory:.0f} GB of memory")
+    if machine.get("busy"):
+        parts.append("busy with other work")
+    return ", ".join(filter(None, parts))
 
 
 def show(value: Any) -> str:

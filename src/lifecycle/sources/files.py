@@ -65,9 +65,7 @@ class TableOptions(Strict):
 class FileOptions(TableOptions):
     """The options of files; `delimiter` and `encoding` are for CSV."""
 
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = (
-        None  # of a CSV file; found by itself if absent
-    )
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None  # of a CSV file; a comma if absent
     encoding: Annotated[str, AfterValidator(_check_encoding)] | None = None  # of a CSV file; UTF-8 if absent
 
 
