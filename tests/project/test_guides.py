@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.support import guides
 from tests.support.dags import Airflow
 from tests.support.guides import Guide, read_guide, write_script
 from tests.support.servers import find_ports, start_postgresql, start_redis, start_s3
@@ -49,6 +50,8 @@ def sandbox(live: Path, cache: Path, tmp_path: Path, customers: pd.DataFrame) ->
     (root / ".venv").mkdir()
     (root / ".venv/bin").symlink_to(Path(sys.executable).parent)
     (root / ".venv/.installed").touch()
+    for script in (root / "ops").glob("*.sh"):
+        script.chmod(0o755)
     customers.rename(columns={"left": "churned"}).to_csv(root / "customers.csv", index=False)
     with sqlite3.connect(root / "shop.db") as shop:
         customers.to_sql("visits", shop, index=False)
@@ -68,6 +71,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "JUPYTER_CONFIG_DIR": str(tmp_path / "jupyter"),
         "NO_PROXY": "127.0.0.1",
         "GUIDE_PYTHON": sys.executable,
+        "GUIDE_STEPS": guides.__file__,
         "GUIDE_CALLS": str(tmp_path / "calls"),
     }
 

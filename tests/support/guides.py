@@ -10,7 +10,8 @@ the page say what a block or a page needs:
 <!-- test: background ADDRESS -->   the next block goes on running, and ADDRESS answers before the next command is typed
 <!-- test: params a.b=2 -->         params.yaml has this value while the next block runs
 <!-- test: source -->               the next block of YAML goes into params.yaml
-<!-- test: another champion -->     before the next block another model is promoted
+<!-- test: another candidate -->    before the next block another model takes the candidate's place
+<!-- test: another champion -->     before the next block that candidate is promoted
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ruamel.yaml import YAML
 
 FENCE = re.compile(r"^```(\w*)")
 PAGE_KINDS = ("project", "needs", "stub")
-BLOCK_KINDS = ("background", "params", "source", "another champion")
+BLOCK_KINDS = ("background", "params", "source", "another candidate", "another champion")
 PORT = re.compile(r"(?:127\.0\.0\.1:|--port )(\d+)")
 
 
@@ -112,8 +113,10 @@ def write_script(guide: Guide, ports: dict[str, str]) -> str:
             parts.append(f"set-source <<'YAML'\n{text}\nYAML")
         if block.language != "sh":
             continue
+        if "another candidate" in labels:
+            parts.append("make-another")
         if "another champion" in labels:
-            parts.append("promote-another")
+            parts.append("lifecycle promote --if-blessed")
         if "params" in labels:
             parts.append(f"set-params {labels['params']}")
         parts.append(f"echo {shlex.quote(f'{guide.path.name}:{block.line}')} >&2")
@@ -130,9 +133,9 @@ def write_script(guide: Guide, ports: dict[str, str]) -> str:
 
 
 STEPS = """
-set-source() { "$GUIDE_PYTHON" -m tests.support.guides source; }
-set-params() { "$GUIDE_PYTHON" -m tests.support.guides params "$@"; }
-promote-another() { "$GUIDE_PYTHON" -m tests.support.guides promote; }
+set-source() { "$GUIDE_PYTHON" "$GUIDE_STEPS" source; }
+set-params() { "$GUIDE_PYTHON" "$GUIDE_STEPS" params "$@"; }
+make-another() { "$GUIDE_PYTHON" "$GUIDE_STEPS" candidate; }
 """
 
 
@@ -160,24 +163,24 @@ def change_source(text: str) -> None:
     yaml.dump(values, path)
 
 
-def promote_another() -> None:
-    """Promote a small made-up model in the working directory."""
+def make_another() -> None:
+    """Put a small made-up model that passed the quality gate in the candidate's place."""
     from lifecycle.core.paths import Project
     from tests.support.releases import build
 
     build(Project(Path.cwd(), Path.cwd()), 1.0)
-    subprocess.run(["lifecycle", "promote", "--if-blessed"], check=True)
 
 
 def main() -> None:
     """Do a step that a label names, for a script."""
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
     kind, *words = sys.argv[1:]
     if kind == "source":
         change_source(sys.stdin.read())
     elif kind == "params":
         change_params(*words or [""])
     else:
-        promote_another()
+        make_another()
 
 
 if __name__ == "__main__":
