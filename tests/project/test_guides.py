@@ -48,8 +48,10 @@ def sandbox(live: Path, cache: Path, tmp_path: Path, customers: pd.DataFrame) ->
     shutil.copytree(live, root, symlinks=True, ignore=shutil.ignore_patterns("cache"))
     (root / ".dvc/config.local").write_text(f"[cache]\n    dir = {cache}\n")
     (root / ".venv").mkdir()
-    (root / ".venv/bin").symlink_to(Path(sys.executable).parent)
-    (root / ".venv/.installed").touch()
+    for path in Path(sys.prefix).iterdir():
+        if path.name != ".installed":
+            (root / ".venv" / path.name).symlink_to(path)
+    (root / ".venv/.installed").touch()  # newer than the lock, so that make leaves it as it is
     for script in (root / "ops").glob("*.sh"):
         script.chmod(0o755)
     customers.rename(columns={"left": "churned"}).to_csv(root / "customers.csv", index=False)
