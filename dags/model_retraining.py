@@ -1,14 +1,15 @@
-"""Every Sunday at 02:00 UTC: retrain where it is due, and deploy what is better than the live model.
+"""Retrain weekly, on Sunday at 02:00 UTC, if a new model is required, and deploy it if it is better than the live one.
 
 Each task is a step of `lifecycle retrain`, run by the project's own environment, not by Airflow's. The project's folder
-is the Airflow Variable `lifecycle_root`, else the environment variable `LIFECYCLE_ROOT` of the worker.
+is the Airflow Variable `lifecycle_root`, or else the environment variable `LIFECYCLE_ROOT` of the worker. This file reads the list of steps
+from the project that it belongs to: link it into Airflow's DAGs folder, or make the project's `dags/` that folder.
 
-- **Nothing to do** (not due, or not better) skips the tasks that follow, and the run is a success.
-- **An error** is tried twice more, five minutes apart; then the run fails.
-- **The champion serves on, whatever fails**: the tasks before `deploy` write pages and `.lifecycle/challenger`, nothing that
-  a server reads. `deploy` moves the champion by one rename of `models/champion.json`, after all that it names is in
-  place. Servers load a new model beside the one that answers, and change over when it gives its golden answers. No task
-  stops a server.
+- **Nothing to do** (no new model is required, or it is not better) skips the remaining tasks, and the run is a success.
+- **An error** is retried twice, five minutes apart; then the run fails.
+- **The champion keeps serving, whatever fails**: the tasks before `deploy` write pages and `.lifecycle/challenger`, which no
+  server reads. `deploy` moves the champion by one rename of `models/champion.json`, when everything that it names is in
+  place. Servers load the new model next to the old one and switch when it answers its golden requests. No task stops a
+  server.
 - **The pages**: each task's log names the page of every notebook that it ran.
 - **Secrets** are the worker's environment variables (`LIFECYCLE_PII_KEY`, ...), which the steps inherit.
 """
@@ -16,6 +17,7 @@ is the Airflow Variable `lifecycle_root`, else the environment variable `LIFECYC
 from __future__ import annotations
 
 import os
+import runpy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,53 +26,49 @@ from airflow.sdk import DAG, Variable, chain
 from airflow.sdk.exceptions import AirflowFailException
 
 PROGRAM = ".venv/bin/lifecycle"
-NOTHING_TO_DO = 99  # a step's exit status; 0 is done, any other an error
-STEPS = {  # task: the step of `lifecycle retrain` that it calls, the minutes that it may take, what it does
-    "fetch": ("decide", 30, "Monitor the live log; where retraining is due, fetch the newest labelled rows."),
-    "validate_data": ("validate", 30, "Check the fetched rows against the contract; too many bad ones are an error."),
-    "train": ("train", 240, "Build the features, tune, and train the challenger."),
-    "validate_model": ("judge", 60, "Judge the challenger on the newest labelled rows, against the champion."),
-    "deploy": ("deploy", 10, "Make the challenger the champion, which running servers follow."),
-}
+STEPS_FILE = Path(__file__).resolve().parents[1] / "src/lifecycle/retraining/steps.py"
+steps = runpy.run_path(str(STEPS_FILE))  # it imports nothing but the standard library
 
 
 def find_project() -> str:
-    """The project's folder, absolute; AirflowFailException, which is not retried, where it is not named or not there."""
+    """Return the project's folder; raise AirflowFailException, which is not retried, where none is named or it does not exist."""
     named = Variable.get("lifecycle_root", default=None) or os.environ.get("LIFECYCLE_ROOT")
     if not named:
         raise AirflowFailException(
-            "No project is named: set the Airflow Variable lifecycle_root, or LIFECYCLE_ROOT in the worker's "
+            "No project is configured: set the Airflow Variable lifecycle_root, or LIFECYCLE_ROOT in the worker's "
             "environment, to the project's folder."
         )
     root = Path(named).resolve()
     if not (root / PROGRAM).is_file():
-        raise AirflowFailException(f"{root} has no {PROGRAM}: name the project's folder, and run `make env` in it.")
+        raise AirflowFailException(
+            f"{root} has no {PROGRAM}: expected the project's folder, in which you have run `make env`."
+        )
     return str(root)
 
 
 with DAG(
     dag_id="model_retraining",
-    description="Retrain weekly where it is due; deploy what is better",
+    description="Retrain weekly if required, and deploy the new model if it is better",
     doc_md=__doc__,
     schedule="0 2 * * 0",
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
-    catchup=False,  # one look at the newest data makes up for all the weeks that were missed
-    max_active_runs=1,  # two runs would write to the same challenger
+    catchup=False,  # one run on the newest data makes up for the weeks that were missed
+    max_active_runs=1,  # two runs would write the same challenger
     tags=["lifecycle", "retraining"],
     default_args={"owner": "lifecycle", "retries": 2, "retry_delay": timedelta(minutes=5)},
     user_defined_macros={"find_project": find_project},
 ) as dag:
     chain(*[
         BashOperator(
-            task_id=task,
-            doc_md=what,
-            # Fixed words: the folder is the working directory and a variable, never a part of what the shell reads.
-            bash_command=f"{PROGRAM} retrain {step}",
+            task_id=step.task,
+            doc_md=step.purpose,
+            # The folder is the working directory and a variable, never part of what the shell parses.
+            bash_command=f"{PROGRAM} retrain {step.name}",
             cwd="{{ find_project() }}",
             env={"LIFECYCLE_ROOT": "{{ find_project() }}"},
             append_env=True,
-            skip_on_exit_code=NOTHING_TO_DO,
-            execution_timeout=timedelta(minutes=minutes),  # each try; the step's processes are ended
+            skip_on_exit_code=steps["NOTHING_TO_DO"],
+            execution_timeout=timedelta(minutes=step.minutes),  # per attempt; then the step's processes are stopped
         )
-        for task, (step, minutes, what) in STEPS.items()
+        for step in steps["STEPS"]
     ])  # fmt: skip

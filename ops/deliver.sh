@@ -29,7 +29,7 @@ make test || stop "a test fails; nothing was built."
 
 step "rebuild and gate"
 make repro || stop "the pipeline does not rebuild; nothing was built."
-[ -f models/champion.json ] || stop "no model was ever good enough: models/champion.json is missing."
+grep -q '"model": "' models/champion.json || stop "there is no champion to deliver: no model has passed the quality gate yet."
 
 step "image $image"
 "${engine[@]}" build "${options[@]}" --build-arg "PYTHON_IMAGE=$base" --tag "$image" . ||

@@ -45,12 +45,12 @@ def read_window(folder: Path) -> pd.DataFrame:
 def measure_ours(folder: Path, seconds: Seconds) -> int:
     """Count the reference once; then count each part of the window, add the counts up, and compare."""
     from lifecycle.monitoring.drift import compare_window
-    from lifecycle.monitoring.reference import count_window, sketch_reference
+    from lifecycle.monitoring.reference import build_reference, count_window
 
     frame = pd.read_parquet(folder / "reference.parquet")
     numbers, categories = split_columns(frame)
     with clock(seconds, "reference"):
-        reference = sketch_reference(
+        reference = build_reference(
             frame, {**dict.fromkeys(numbers, "numeric"), **dict.fromkeys(categories, "categories")}
         )
     counts: Any = None

@@ -17,8 +17,8 @@ import pandas as pd
 from benchmarks.command import Progress
 from benchmarks.drift.rules import Rule
 from lifecycle.core.contract import Contract
-from lifecycle.monitoring.drift import LOOKS, MULTIVARIATE, judge_windows
-from lifecycle.monitoring.reference import Kind, count_window, sketch_reference
+from lifecycle.monitoring.drift import MULTIVARIATE, POOLED_WINDOWS, judge_windows
+from lifecycle.monitoring.reference import Kind, build_reference, count_window
 from lifecycle.monitoring.scenarios import check_scenario, draw_month, weigh_rows
 
 Array = np.ndarray[Any, Any]
@@ -84,7 +84,7 @@ def run_one(rules: Mapping[str, Rule], changed: Mapping[str, set[str]], setting:
     def draw(scenario: Record, month: int, rows: int) -> pd.DataFrame:
         return draw_month(setting.table, scenario, setting.contract, month=month, rows=rows, seed=seed)
 
-    reference = sketch_reference(draw(QUIET, 0, setting.reference_rows), setting.kinds)
+    reference = build_reference(draw(QUIET, 0, setting.reference_rows), setting.kinds)
 
     def compare(counts: Sequence[Any]) -> list[pd.DataFrame]:
         tables = judge_windows(reference, counts, false_alarms=1.0, min_rows=setting.min_rows, min_psi=setting.min_psi)
@@ -101,7 +101,7 @@ def run_one(rules: Mapping[str, Rule], changed: Mapping[str, set[str]], setting:
 
     quiet = [count_window(draw(QUIET, month, setting.rows), reference) for month in range(1, setting.windows + 1)]
     before = quiet[
-        setting.begin - LOOKS : setting.begin - 1
+        setting.begin - POOLED_WINDOWS : setting.begin - 1
     ]  # the same in every scenario, for rules that look at several windows
     highest, named = {}, {}
     for name, scenario in setting.scenarios.items():

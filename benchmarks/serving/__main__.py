@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -34,6 +33,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+import psutil
 
 from benchmarks.command import Benchmark, Progress, run_benchmark
 from benchmarks.environments import FOLDER
@@ -74,7 +75,7 @@ def choose_cores() -> tuple[int, int]:
     for program in ("wrk", "taskset"):
         if shutil.which(program) is None:
             raise ProjectError(f"{program} is not installed; Debian has it (wrk, util-linux).")
-    cores = sorted(os.sched_getaffinity(0))
+    cores = sorted(psutil.Process().cpu_affinity())
     if len(cores) < 2:
         raise ProjectError("One core is not enough: the server and its client need one each.")
     return cores[0], cores[1]

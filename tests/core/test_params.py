@@ -6,11 +6,12 @@ from pydantic import ValidationError
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import load_params
 from lifecycle.pipeline.runner import STAGES
+from tests.support.small import SMALL
 
 
 @pytest.fixture
-def text(checkout: Path) -> str:
-    return (checkout / "params.yaml").read_text()
+def text() -> str:
+    return (SMALL / "params.yaml").read_text()
 
 
 def load(text: str, folder: Path):
@@ -35,9 +36,9 @@ def test_sections_are_frozen(checkout: Path) -> None:
     ("old", "new", "message"),
     [
         ("  seed: 42", "  sead: 42", r"params\.yaml: base\.seed: is missing \(1 more"),
-        ("  trials: 30", "  trials: 30\n  trails: 3", r"params\.yaml: tune\.trails: is not a known key"),
-        ("  trials: 30", "  trials: many", r"params\.yaml: tune\.trials: .*integer.*'many'"),
-        ("  trials: 30", "  trials: 0", r"params\.yaml: tune\.trials: .*greater than or equal to 1"),
+        ("  trials: 4", "  trials: 4\n  trails: 3", r"params\.yaml: tune\.trails: is not a known key"),
+        ("  trials: 4", "  trials: many", r"params\.yaml: tune\.trials: .*integer.*'many'"),
+        ("  trials: 4", "  trials: 0", r"params\.yaml: tune\.trials: .*greater than or equal to 1"),
         ("{low: 0.03, high: 10.0", "{low: 30.0, high: 10.0", r"tune\.families\.logistic\.C.*low 30 is above high 10"),
         ("{low: 0.03, high: 10.0", "{low: 0.0, high: 10.0", r"logarithmic range needs low above 0"),
         ("  seed: 42", "  seed: 42\n  seed: 43", r"params\.yaml is not readable as YAML.*duplicate key"),

@@ -25,15 +25,21 @@ from lifecycle.core import paths
 from lifecycle.features.store import StoreMetrics
 from lifecycle.serving.acceptance import ServerProcess, start_server
 from lifecycle.serving.metrics import Metrics
-from lifecycle.serving.monitor_report import read_findings
+from lifecycle.serving.monitor_file import load_report
 from tests.support.bundles import ROW, make_champion, write_release
-from tests.support.findings import make_findings, write_findings
+from tests.support.monitor_reports import make_report, write_report
 from tests.support.stores import write_small_rows
 
 Record = dict[str, Any]
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 QUICK = "500ms"  # between two scrapes, and between two looks at the rules
-SOON = {"DriftActs", "DriftLook", "ModelDecays", "ServiceDown", "ServerDown"}  # which the tests do not wait minutes for
+SOON = {
+    "DriftCritical",
+    "DriftWarning",
+    "ModelDegraded",
+    "ServiceDown",
+    "ServerDown",
+}  # which the tests do not wait minutes for
 RARE = {"model_degraded_predictions_total", "model_failures_total"}  # nothing of it where nothing fails
 
 
@@ -72,7 +78,7 @@ def find_names(expression: str) -> set[str]:
 @pytest.fixture
 def known(checkout: Path, tmp_path: Path) -> set[str]:
     """The names of all series: what a server tells, what the rules record, and Prometheus' own."""
-    reading = read_findings(write_findings(make_findings("a" * 12), tmp_path / "monitor.json"))
+    reading = load_report(write_report(make_report("a" * 12), tmp_path / "monitor.json"))
     state = {
         "model": "a", "bundle": "b", "family": "c", "ready": 1.0, "prior": 0.5, "since": 0.0, "monitor": reading,
         "store": {"materialized": 1.0, "newest": 1.0, "rows": 3},
@@ -96,16 +102,16 @@ def test_rules_speak_of_series_that_there_are(checkout: Path, known: set[str]) -
     assert {"http_errors_total", "model_ready", "prediction_latency_seconds_bucket", "drift_psi", "up"} <= used <= known
 
 
-def test_each_alert_rings_once_in_its_tests(checkout: Path) -> None:
+def test_each_alert_fires_once_in_the_rule_tests(checkout: Path) -> None:
     tests = read_yaml(checkout / "ops/alerts_test.yml")["tests"]
     cases = [case for test in tests for case in test["alert_rule_test"]]
     alerts = {rule["alert"] for rule in list_rules(checkout) if "alert" in rule}
     assert {case["alertname"] for case in cases if case.get("exp_alerts")} == alerts
-    quiet = next(test for test in tests if test["name"] == "a quiet day")
-    assert {case["alertname"] for case in quiet["alert_rule_test"]} == alerts
+    normal = next(test for test in tests if test["name"] == "a normal day")
+    assert {case["alertname"] for case in normal["alert_rule_test"]} == alerts
 
 
-def test_every_alert_has_a_way_to_somebody(checkout: Path) -> None:
+def test_every_alert_has_a_receiver(checkout: Path) -> None:
     config = read_yaml(checkout / "ops/alertmanager.yml")
     alerts = {rule["alert"]: rule["labels"]["severity"] for rule in list_rules(checkout) if "alert" in rule}
     routes = {route["matchers"][0]: route["receiver"] for route in config["route"]["routes"]}
@@ -196,7 +202,7 @@ def test_alertmanager_takes_its_configuration_and_sends_each_alert_to_whom_it_sh
         for rule in list_rules(checkout)
         if "alert" in rule
     ]
-    for given in [*labels, {"alertname": "OfSomebodyElse"}]:
+    for given in [*labels, {"alertname": "Unknown"}]:
         words = [f"{key}={value}" for key, value in given.items()]
         wanted = given.get("severity", "ticket")
         done = run(
@@ -270,13 +276,13 @@ def listen() -> Iterator[tuple[str, list[tuple[str, Record]]]]:
 
 
 @contextmanager
-def serve_findings(root: Path) -> Iterator[ServerProcess]:
-    """The real server, with a model that is a day old and findings of severity act."""
+def serve_report(root: Path) -> Iterator[ServerProcess]:
+    """The real server, with a model that is a day old and a report of severity critical."""
     champion = write_release(root)
     make_champion(root, champion)
     line = {"at": datetime.now(UTC).isoformat(), "model": champion["model"]}
     (root / paths.HISTORY).write_text(json.dumps(line) + "\n")
-    write_findings(make_findings(champion["model"]), root / paths.LIVE_MONITORING)
+    write_report(make_report(champion["model"]), root / paths.LIVE_MONITORING)
     write_small_rows(root)
     with start_server(root, drain_seconds=0, store="sqlite:///.lifecycle/features.db") as server:
         yield server
@@ -338,15 +344,15 @@ def query(port: int, expression: str) -> list[Record]:
 
 
 @pytest.mark.integration
-def test_drift_reaches_somebody_and_so_does_a_server_that_is_gone(
+def test_drift_and_a_server_that_is_gone_are_delivered(
     checkout: Path, tmp_path: Path, require_program: Callable[[str, str], str]
 ) -> None:
-    """From monitor.json over the server, Prometheus and Alertmanager to a webhook; what is silenced stays silent."""
+    """From monitor.json through the server, Prometheus and Alertmanager to a webhook; inhibited alerts are not sent."""
     prometheus = require_program("prometheus", "prometheus")
     alertmanager = require_program("prometheus-alertmanager", "prometheus-alertmanager")
     with ExitStack() as stack:
         webhook, came = stack.enter_context(listen())
-        server = stack.enter_context(serve_findings(tmp_path / "project"))
+        server = stack.enter_context(serve_report(tmp_path / "project"))
         manager = stack.enter_context(start_alertmanager(checkout, tmp_path / "alertmanager", alertmanager, webhook))
         stack.enter_context(start_prometheus(checkout, tmp_path / "prometheus", prometheus, server.port, manager))
 
@@ -362,12 +368,12 @@ def test_drift_reaches_somebody_and_so_does_a_server_that_is_gone(
             alerts = fetch(f"http://127.0.0.1:{manager}/api/v2/alerts")
             return next((alert["status"]["state"] for alert in alerts if alert["labels"]["alertname"] == name), None)
 
-        wait(lambda: find_message("/ticket", "DriftActs: 1 of the monitor's alerts ask to act"), "drift reaches nobody")
-        wait(lambda: find_message("/ticket", "roc_auc is 0.720", "brier is 0.200"), "decay reaches nobody")
-        wait(lambda: find_state("DriftLook") == "suppressed", "DriftLook is not silenced by DriftActs")
-        assert not find_message("/ticket", "DriftLook") and not find_message("/page", "DriftActs")
+        wait(lambda: find_message("/ticket", "DriftCritical: 1 critical monitoring alerts"), "drift was not delivered")
+        wait(lambda: find_message("/ticket", "roc_auc is 0.720", "brier is 0.200"), "degradation was not delivered")
+        wait(lambda: find_state("DriftWarning") == "suppressed", "DriftWarning is not silenced by DriftCritical")
+        assert not find_message("/ticket", "DriftWarning") and not find_message("/page", "DriftCritical")
         assert server.stop() == 0
-        wait(lambda: find_message("/page", "ServiceDown: No server answers"), "a server that is gone pages nobody")
+        wait(lambda: find_message("/page", "ServiceDown: No server responds"), "a server that is gone pages no one")
         wait(lambda: find_state("ServerDown") == "suppressed", "ServerDown is not silenced by ServiceDown")
         assert not find_message("/page", "ServerDown")
 
@@ -379,12 +385,12 @@ def test_every_panel_of_the_dashboard_has_numbers(
     prometheus = require_program("prometheus", "prometheus")
     panels = [panel for panel in list_panels(checkout) if panel["type"] != "row"]
     with (
-        serve_findings(tmp_path / "project") as server,
+        serve_report(tmp_path / "project") as server,
         start_prometheus(checkout, tmp_path / "prometheus", prometheus, server.port, find_port()) as port,
     ):
 
         def use_server() -> None:
-            """What callers do: predictions, truths, an entity, a refused value."""
+            """Predictions, labels, an entity, and a refused value."""
             identity = json.loads(server.ask("/predict", json.dumps(ROW).encode())[2])["request_id"]
             truth = {"request_id": identity, "label": "yes"}
             assert server.ask("/feedback", json.dumps(truth).encode())[0] == 200

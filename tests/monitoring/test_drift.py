@@ -11,19 +11,20 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
+from lifecycle.core.histograms import CategoryCounts
 from lifecycle.monitoring import drift  # its `test_` functions must not be taken for tests
 from lifecycle.monitoring.drift import (
-    EXACT,
-    HIGHEST,
+    _EXACT,
+    _MAX_P,
     MULTIVARIATE,
-    bound_ks,
+    _bound_ks,
+    _compare_errors,
+    _measure_js,
     combine_p,
-    compare_errors,
     compare_window,
     judge_windows,
-    measure_js,
 )
-from lifecycle.monitoring.reference import Counts, Kind, Levels, count_window, sketch_reference
+from lifecycle.monitoring.reference import Kind, WindowCounts, build_reference, count_window
 from tests.support.frames import KINDS, frames
 
 Array = np.ndarray[Any, Any]
@@ -32,7 +33,7 @@ Draw = Callable[[np.random.Generator, int], Array]
 
 def compare(before: Any, now: Any, kind: Kind = "numeric") -> pd.Series:
     """The drift table's row of one column, then and now."""
-    reference = sketch_reference(pd.DataFrame({"x": before}), {"x": kind})
+    reference = build_reference(pd.DataFrame({"x": before}), {"x": kind})
     return compare_window(reference, count_window(pd.DataFrame({"x": now}), reference)).iloc[0]
 
 
@@ -40,7 +41,7 @@ def judge(
     before: pd.DataFrame, windows: Sequence[pd.DataFrame], kinds: dict[str, Kind], *, false_alarms: float = 0.01,
     min_rows: int = 100, min_psi: float = 0.01,
 ) -> list[pd.DataFrame | None]:  # fmt: skip
-    reference = sketch_reference(before, kinds)
+    reference = build_reference(before, kinds)
     counted = [count_window(window, reference) for window in windows]
     tables = judge_windows(reference, counted, false_alarms=false_alarms, min_rows=min_rows, min_psi=min_psi)
     return [None if table is None else table.set_index("column") for table in tables]
@@ -70,7 +71,7 @@ def test_the_kolmogorov_smirnov_test_of_few_values_is_that_of_the_rows(rows: int
     before, now = rng.integers(0, 40, rows), np.round(rng.integers(0, 40, later) * (1 + shift / 4))
     now = np.minimum(now, 39)
     expected = stats.ks_2samp(before, now, method="asymp")
-    near = {"rel": 1e-9} if rows * later / (rows + later) <= EXACT else {"rel": 0.1, "abs": 1e-12}
+    near = {"rel": 1e-9} if rows * later / (rows + later) <= _EXACT else {"rel": 0.1, "abs": 1e-12}
     assert compare(before, now)["ks_p"] == pytest.approx(expected.pvalue, **near)
 
 
@@ -87,8 +88,8 @@ def test_the_kolmogorov_smirnov_test_in_bins_is_close_to_that_of_the_rows(shift:
 
 def test_the_limit_of_the_kolmogorov_smirnov_test_is_a_little_larger_than_its_exact_distribution() -> None:
     for largest in (0.005, 0.01, 0.02, 0.03):
-        exact = stats.kstwo.sf(largest, 2 * EXACT)
-        assert exact <= bound_ks(largest, 4 * EXACT, 4 * EXACT) <= 1.1 * exact + 1e-9
+        exact = stats.kstwo.sf(largest, 2 * _EXACT)
+        assert exact <= _bound_ks(largest, 4 * _EXACT, 4 * _EXACT) <= 1.1 * exact + 1e-9
 
 
 @pytest.mark.parametrize("few", [True, False])
@@ -117,7 +118,7 @@ def test_pearsons_test_is_scipys(cells: list[tuple[int, int]]) -> None:
 @settings(max_examples=60, deadline=None)
 def test_few_missing_values_are_judged_by_fishers_test(gone: int, there: int, gone_now: int, there_now: int) -> None:
     table = np.array([[gone, there], [gone_now, there_now]])
-    found = drift.missing_pvalue(gone, there, gone_now, there_now)
+    found = drift._missing_pvalue(gone, there, gone_now, there_now)
     if gone + gone_now == 0:
         assert np.isnan(found)
         return
@@ -133,7 +134,7 @@ def test_few_missing_values_are_judged_by_fishers_test(gone: int, there: int, go
 @pytest.mark.parametrize(("fresh", "rows", "later"), [(1, 1000, 100), (3, 50, 40), (40, 10, 40), (5, 1e6, 1e5)])
 def test_the_chance_that_a_level_came_only_now_is_hypergeometric(fresh: int, rows: int, later: int) -> None:
     expected = stats.hypergeom.pmf(fresh, int(rows + later), fresh, int(later))
-    assert drift.new_category_pvalue(fresh, rows, later) == pytest.approx(expected, rel=1e-6)
+    assert drift._new_category_pvalue(fresh, rows, later) == pytest.approx(expected, rel=1e-6)
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=8))
@@ -142,7 +143,7 @@ def test_the_jensen_shannon_distance_is_scipys(cells: list[tuple[int, int]]) -> 
     one, other = np.array(cells, dtype=float).T
     one, other = one + (one.sum() == 0), other + (other.sum() == 0)
     expected = jensenshannon(one, other, base=2)
-    assert measure_js(one / one.sum(), other / other.sum()) == pytest.approx(np.nan_to_num(expected), abs=1e-7)
+    assert _measure_js(one / one.sum(), other / other.sum()) == pytest.approx(np.nan_to_num(expected), abs=1e-7)
 
 
 def test_the_jensen_shannon_distance_of_a_column_is_that_of_its_shares() -> None:
@@ -173,7 +174,7 @@ def test_means_are_compared_by_welch() -> None:
 @settings(max_examples=12, deadline=None)
 @given(frames(), frames())
 def test_no_input_gives_a_warning_or_a_number_that_is_none(before: pd.DataFrame, now: pd.DataFrame) -> None:
-    reference = sketch_reference(before, KINDS)
+    reference = build_reference(before, KINDS)
     table = compare_window(reference, count_window(now, reference))
     for name in ("p", "ks_p", "missing", "missing_before"):
         values = table[name].dropna()
@@ -282,7 +283,7 @@ def test_a_combined_p_value_is_one_and_no_larger_when_one_of_its_parts_is_smalle
         return
     assert 0 <= combined <= 1
     assert combined == pytest.approx(combine_p(known))
-    assert combined >= min(known) / 2 or min(known) > HIGHEST / 2, "many looks make nothing surer than the surest"
+    assert combined >= min(known) / 2 or min(known) > _MAX_P / 2, "many looks make nothing surer than the surest"
     changed = list(known)
     changed[place % len(known)] = min(lower, known[place % len(known)])
     assert combine_p(changed) <= combined + 1e-9
@@ -304,7 +305,7 @@ def list_p(draw: Draw, rows: int, later: int, kind: Kind, columns: int, seed: in
     rng = np.random.default_rng(seed)
     names = [f"c{number}" for number in range(columns)]
     before, now = (pd.DataFrame({name: draw(rng, size) for name in names}) for size in (rows, later))
-    reference = sketch_reference(before, dict.fromkeys(names, kind)) | {"components": None}
+    reference = build_reference(before, dict.fromkeys(names, kind)) | {"components": None}
     return compare_window(reference, count_window(now, reference))["p"].to_numpy(dtype=float)
 
 
@@ -349,8 +350,8 @@ def test_columns_without_any_relation_do_not_seem_to_have_lost_one(columns: int)
     for seed in range(12):
         rng = np.random.default_rng(seed)
         before, now = (pd.DataFrame(rng.normal(size=(rows, columns)), columns=names) for rows in (1000, 600))
-        reference = sketch_reference(before, dict.fromkeys(names, "numeric"))
-        rung += compare_errors(reference["components"], count_window(now, reference).errors)["p"] <= 0.01
+        reference = build_reference(before, dict.fromkeys(names, "numeric"))
+        rung += _compare_errors(reference["components"], count_window(now, reference).errors)["p"] <= 0.01
     assert rung <= 1
 
 
@@ -374,7 +375,7 @@ def test_quiet_windows_ring_as_seldom_as_promised() -> None:
     windows = rung = 0
     for seed in range(9):
         rng = np.random.default_rng(seed)
-        reference = sketch_reference(draw_columns(rng, 1200), COLUMNS) | {"components": None}
+        reference = build_reference(draw_columns(rng, 1200), COLUMNS) | {"components": None}
         counted = [count_window(draw_columns(rng, 400), reference) for _ in range(6)]
         for table in judge_windows(reference, counted, false_alarms=0.05, min_rows=100, min_psi=0.0):
             assert table is not None
@@ -461,7 +462,9 @@ def test_levels_come_and_go() -> None:
 def test_sketched_levels_are_judged_as_counted_ones() -> None:
     reference = {"rows": 100, "columns": {"x": {"kind": "categories", "missing": 0, "categories": {"a": 50, "b": 50}, "other": 0}},
                  "components": None}  # fmt: skip
-    row = compare_window(reference, Counts(100, {"x": Levels({"a": 50, "b": 50}, 0)}, (0, 0.0, 0.0))).iloc[0]
+    row = compare_window(
+        reference, WindowCounts(100, {"x": CategoryCounts({"a": 50, "b": 50}, 0)}, (0, 0.0, 0.0))
+    ).iloc[0]
     assert row["psi"] == 0 and row["p"] > 0.9
 
 

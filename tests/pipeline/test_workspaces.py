@@ -93,7 +93,7 @@ def test_changed_keys_are_changed_and_no_others(place: Project) -> None:
         "tune": {"trials": 3, "first": first},
         "simulate": {"first": "2026-11"},
         "collect": {"source": "Yes", "watch": "no"},
-        "monitor": {"rehearsals": "", "log": "/a b/ü: #1"},
+        "monitor": {"backtests": "", "log": "/a b/ü: #1"},
     }
     before = (place.root / paths.PARAMS).read_bytes()
     found = load_params(create_workspace(place, NAME, changes) / paths.PARAMS).model_dump(by_alias=True)

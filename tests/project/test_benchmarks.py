@@ -31,7 +31,7 @@ from benchmarks.figures import Figure, at_least, at_most, none_of
 from benchmarks.project import SMALL_VARIABLE, build_small_project
 from lifecycle.core.errors import ProjectError
 from lifecycle.monitoring.drift import MULTIVARIATE, judge_windows
-from lifecycle.monitoring.reference import Kind, count_window, sketch_reference
+from lifecycle.monitoring.reference import Kind, build_reference, count_window
 from lifecycle.monitoring.scenarios import draw_month
 from lifecycle.pipeline.runner import STAGES
 from lifecycle.stages.deploy import choose_kinds
@@ -207,7 +207,7 @@ def test_our_score_at_its_limit_is_what_monitoring_calls_drifted(customers: pd.D
     def draw(month: int, rows: int) -> pd.DataFrame:
         return draw_month(customers, setting.scenarios["more"], setting.contract, month=month, rows=rows, seed=0)
 
-    reference = sketch_reference(draw(0, 300), setting.kinds)
+    reference = build_reference(draw(0, 300), setting.kinds)
     counts = [count_window(draw(month, 120), reference) for month in range(1, 5)]
     as_is, scored = (
         judge_windows(reference, counts, false_alarms=level, min_rows=50, min_psi=0.01) for level in (0.01, 1.0)

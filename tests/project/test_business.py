@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 from scipy.stats import spearmanr
 
 from lifecycle.cli.readiness import load_rubric
@@ -26,6 +27,7 @@ def spoil_models() -> Iterator[np.ndarray]:
         yield load_champion().score(rows)
 
 
+@pytest.mark.example
 def test_models_that_rank_better_cost_less(checkout: Path) -> None:
     """ROC AUC on one half of the rows, the cost of decisions by the costs of params.yaml on the other half."""
     params, contract = read_settings()

@@ -1,4 +1,4 @@
-"""The DAG of Airflow: what its file says, and in an Airflow of its own, what it does with a project that answers by script."""
+"""Tests of the Airflow DAG: its file, and runs in an environment with Airflow on a project whose steps are a script."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import pytest
 from packaging.requirements import Requirement
 
 from lifecycle.cli.main import lifecycle, main
-from tests.support.dags import DAG_FILE, Airflow
+from lifecycle.retraining.steps import STEPS
+from tests.support.dags import DAG_FILE, STEPS_FILE, Airflow
 
-STAND_IN = """#!/bin/sh
+SCRIPT = """#!/bin/sh
 echo "$*" >>calls
 echo "$2: page $LIFECYCLE_ROOT/.lifecycle/challenger/reports/$2.html"
 exit "$(cat "statuses/$2" 2>/dev/null || echo 0)"
@@ -44,7 +45,7 @@ print(json.dumps({
 }))
 """
 TASKS = ["fetch", "validate_data", "train", "validate_model", "deploy"]
-STEPS = ["decide", "validate", "train", "judge", "deploy"]
+NAMES = ["decide", "validate", "train", "evaluate", "deploy"]
 DONE, SKIPPED, FAILED, UNREACHED = "success", "skipped", "failed", "upstream_failed"
 
 
@@ -64,35 +65,35 @@ def loaded(airflow: Airflow, checkout: Path, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture
-def stand_in(tmp_path: Path) -> Path:
+def scripted_project(tmp_path: Path) -> Path:
     """A project's folder whose `lifecycle` notes each call and ends with the status that `statuses/STEP` holds."""
     root = tmp_path / 'a project; exit 1 "$(exit 1)"'  # read by a shell, this would be the end
     program = root / ".venv/bin/lifecycle"
     program.parent.mkdir(parents=True)
-    program.write_text(STAND_IN)
+    program.write_text(SCRIPT)
     program.chmod(0o755)
     (root / "statuses").mkdir()
     return root
 
 
-def test_the_file_needs_airflow_and_the_standard_library_only(tree: ast.Module) -> None:
+def list_packages(tree: ast.Module) -> set[str]:
+    """The top-level packages that a file imports."""
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    packages = {str(name).partition(".")[0] for name in imported}
-    assert "airflow" in packages
-    assert packages - {"airflow"} <= sys.stdlib_module_names
+    return {str(name).partition(".")[0] for name in imported}
 
 
-def test_every_task_calls_a_step_of_retrain(tree: ast.Module) -> None:
-    told = next(
-        node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "STEPS"
-    )
-    steps = {task: step for task, (step, _, _) in ast.literal_eval(told).items()}
-    assert steps == dict(zip(TASKS, STEPS, strict=True))
+def test_the_dag_imports_airflow_and_the_standard_library_only(tree: ast.Module, checkout: Path) -> None:
+    assert "airflow" in list_packages(tree)
+    assert list_packages(tree) - {"airflow"} <= sys.stdlib_module_names
+    steps = ast.parse((checkout / STEPS_FILE).read_text(encoding="utf-8"))
+    assert list_packages(steps) <= sys.stdlib_module_names
+
+
+def test_the_tasks_and_the_command_have_the_same_steps() -> None:
+    assert {step.task: step.name for step in STEPS} == dict(zip(TASKS, NAMES, strict=True))
     choices = next(each.type.choices for each in lifecycle.commands["retrain"].params if each.name == "step")
-    assert set(choices) == set(steps.values())
+    assert list(choices) == NAMES
     assert main(["retrain", "fetch"]) == 2
 
 
@@ -108,14 +109,14 @@ def test_airflows_lock_holds_what_is_declared_and_no_address(checkout: Path) -> 
 
 
 @pytest.mark.integration
-def test_airflow_loads_it_as_it_is_meant(loaded: dict[str, Any]) -> None:
+def test_airflow_loads_the_dag(loaded: dict[str, Any]) -> None:
     assert loaded["errors"] == {}
     assert (loaded["schedule"], loaded["timezone"]) == ("0 2 * * 0", "UTC")
     assert (loaded["catchup"], loaded["runs"]) == (False, 1)
     assert [(task["name"], task["after"]) for task in loaded["tasks"]] == [
         (name, before) for name, before in zip(TASKS, [[], *([name] for name in TASKS[:-1])], strict=True)
     ]
-    for task, step in zip(loaded["tasks"], STEPS, strict=True):
+    for task, step in zip(loaded["tasks"], NAMES, strict=True):
         assert (task["retries"], task["pause"]) == (2, 300)
         assert 0 < task["limit"] <= 6 * 3600
         assert task["command"] == f".venv/bin/lifecycle retrain {step}"  # nothing is put into it later
@@ -128,9 +129,9 @@ def test_airflow_loads_it_as_it_is_meant(loaded: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("statuses", "calls", "states", "state"),
     [
-        pytest.param({}, STEPS, [DONE] * 5, DONE, id="all is done"),
-        pytest.param({"decide": 99}, STEPS[:1], [SKIPPED] * 5, DONE, id="not due"),
-        pytest.param({"judge": 99}, STEPS[:4], [DONE, DONE, DONE, SKIPPED, SKIPPED], DONE, id="not better"),
+        pytest.param({}, NAMES, [DONE] * 5, DONE, id="all is done"),
+        pytest.param({"decide": 99}, NAMES[:1], [SKIPPED] * 5, DONE, id="not required"),
+        pytest.param({"evaluate": 99}, NAMES[:4], [DONE, DONE, DONE, SKIPPED, SKIPPED], DONE, id="not better"),
         pytest.param(
             {"train": 1}, ["decide", "validate", "train", "train", "train"],
             [DONE, DONE, FAILED, UNREACHED, UNREACHED], FAILED, id="an error is tried three times",
@@ -138,27 +139,27 @@ def test_airflow_loads_it_as_it_is_meant(loaded: dict[str, Any]) -> None:
     ],
 )  # fmt: skip
 def test_a_run(
-    airflow: Airflow, stand_in: Path, tmp_path: Path, statuses: dict[str, int], calls: list[str], states: list[str],
+    airflow: Airflow, scripted_project: Path, tmp_path: Path, statuses: dict[str, int], calls: list[str], states: list[str],
     state: str,
 ) -> None:  # fmt: skip
     """What a step's exit status makes of the steps after it, and of the run; the pages are in the log."""
     for step, status in statuses.items():
-        (stand_in / "statuses" / step).write_text(str(status))
-    run = airflow.run_dag(stand_in, tmp_path / "home")
-    assert (stand_in / "calls").read_text().splitlines() == [f"retrain {step}" for step in calls], run.log
+        (scripted_project / "statuses" / step).write_text(str(status))
+    run = airflow.run_dag(scripted_project, tmp_path / "home")
+    assert (scripted_project / "calls").read_text().splitlines() == [f"retrain {step}" for step in calls], run.log
     assert (run.state, run.tasks) == (state, dict(zip(TASKS, states, strict=True))), run.log
     assert run.status == (0 if state == DONE else 1)
     for step in calls:
-        assert f"{step}: page {stand_in}/.lifecycle/challenger/reports/{step}.html" in run.log
+        assert f"{step}: page {scripted_project}/.lifecycle/challenger/reports/{step}.html" in run.log
 
 
 @pytest.mark.integration
 def test_the_variable_of_airflow_goes_first_and_a_wrong_folder_fails_at_once(
-    airflow: Airflow, stand_in: Path, tmp_path: Path
+    airflow: Airflow, scripted_project: Path, tmp_path: Path
 ) -> None:
-    run = airflow.run_dag(stand_in, tmp_path / "home", AIRFLOW_VAR_LIFECYCLE_ROOT=str(tmp_path / "elsewhere"))
+    run = airflow.run_dag(scripted_project, tmp_path / "home", AIRFLOW_VAR_LIFECYCLE_ROOT=str(tmp_path / "elsewhere"))
     assert (run.status, run.state) == (1, FAILED)
     assert run.tasks == dict(zip(TASKS, [FAILED, *[UNREACHED] * 4], strict=True)), run.log
     assert f"{tmp_path}/elsewhere has no .venv/bin/lifecycle" in run.log
     assert run.log.count("starting task_id=fetch") == 1
-    assert not (stand_in / "calls").exists()
+    assert not (scripted_project / "calls").exists()

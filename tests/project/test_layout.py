@@ -14,15 +14,17 @@ from typing import Any
 
 import pytest
 
-from lifecycle.core.params import Params, read_yaml
+from lifecycle.core.params import Params, load_params, read_yaml
 from lifecycle.pipeline.runner import STAGES, name_notebook
 from tests.support.deps import find_deps, list_imports
+from tests.support.small import SMALL
 
 SOURCE = "src/lifecycle"
 PACKAGES = (  # each imports only those above it
     "core", "reporting", "pipeline", "sources", "validation", "exploration", "features", "modeling", "promotion",
     "prediction_log", "serving", "monitoring", "retraining", "adoption", "stages", "cli",
 )  # fmt: skip
+FILL = 'from lifecycle.pipeline.by_hand import fill_parameters\n\nfill_parameters("{stage}", globals())'
 BANNED_NAMES = {"utils", "helpers", "common", "misc", "tools"}
 HEAVY = ("pandas", "scipy", "joblib", "sklearn")  # a server must not load them
 
@@ -129,7 +131,7 @@ def test_a_server_loads_no_heavy_library(tmp_path: Path) -> None:
 
 
 def test_the_package_knows_nothing_of_the_example(checkout: Path) -> None:
-    columns = set(read_yaml(checkout / "data/contract.yaml")["columns"]) - {"female", "partner", "contract"}
+    columns = set(read_yaml(SMALL / "data/contract.yaml")["columns"]) - {"female", "partner", "contract"}
     words = re.compile(
         r"\b(" + "|".join(map(re.escape, [*columns, "churn", "telco", "customer", "customers"])) + r")\b", re.IGNORECASE
     )
@@ -142,8 +144,7 @@ def test_the_package_knows_nothing_of_the_example(checkout: Path) -> None:
         assert not found, f"{path.name} speaks of {found}"
     for stage in STAGES:
         for cell in read_notebook(checkout, stage)["cells"]:
-            if "parameters" not in cell["metadata"].get("tags", []):
-                assert not words.findall("".join(cell["source"])), f"{stage}: {''.join(cell['source'])[:80]}"
+            assert not words.findall("".join(cell["source"])), f"{stage}: {''.join(cell['source'])[:80]}"
 
 
 def test_importing_does_no_work(checkout: Path, tmp_path: Path) -> None:
@@ -180,3 +181,17 @@ def test_notebooks_compose_and_nothing_more(checkout: Path, stage: str) -> None:
             assert not re.search(r"\d+\.\d+|\d{3,}", source.replace("95", "")), f"a number in prose: {source}"
     ids = [cell["id"] for cell in cells]
     assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_notebooks_hold_no_values_of_their_own(checkout: Path, stage: str) -> None:
+    """Each parameter is None, which stands for the value in params.yaml, until somebody tries another one."""
+    _, declared, filled, *_ = read_notebook(checkout, stage)["cells"]
+    assert (declared["metadata"]["tags"], filled["metadata"]["tags"]) == (["parameters"], ["by-hand"])
+    values = {
+        ast.unparse(node.targets[0]): ast.unparse(node.value)
+        for node in ast.parse("".join(declared["source"])).body
+        if isinstance(node, ast.Assign)
+    }
+    assert values == {"write": "False", **dict.fromkeys(load_params(SMALL / "params.yaml").for_notebook(stage), "None")}
+    assert "".join(filled["source"]) == FILL.format(stage=stage)

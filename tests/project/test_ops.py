@@ -313,11 +313,13 @@ test "$(basename "$0") $1" != "$FAILING"
 """
 
 
-def deliver(checkout: Path, root: Path, failing: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+def deliver(
+    checkout: Path, root: Path, failing: str, champion: str = '"model": "a"'
+) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """Run ops/deliver.sh among programs that do nothing, of which one fails; what was called."""
     (root / "ops").mkdir(parents=True)
     (root / "models").mkdir()
-    (root / "models/champion.json").write_text("{}")
+    (root / "models/champion.json").write_text(f"{{{champion}}}")
     shutil.copy(checkout / "ops/deliver.sh", root / "ops")
     programs = root / ".venv/bin"
     programs.mkdir(parents=True)
@@ -363,7 +365,14 @@ def test_a_delivery_stops_at_the_first_failure(checkout: Path, tmp_path: Path, f
     assert calls[-1] == failing
 
 
-@pytest.mark.parametrize("script", ["deliver.sh", "smoke_container.sh", "try_container.sh"])
+def test_a_project_without_a_champion_is_not_delivered(checkout: Path, tmp_path: Path) -> None:
+    """As after `lifecycle adopt`, where no model of the new table passes the quality gate."""
+    done, calls = deliver(checkout, tmp_path, failing="", champion='"model": null')
+    assert (done.returncode, calls[-1]) == (1, "make repro")
+    assert "deliver: stopped: there is no champion to deliver" in done.stderr
+
+
+@pytest.mark.parametrize("script", ["deliver.sh", "smoke_container.sh", "try_container.sh", "try_python.sh"])
 def test_scripts_are_whole(checkout: Path, script: str) -> None:
     path = checkout / "ops" / script
     assert os.access(path, os.X_OK)

@@ -1,8 +1,7 @@
 import json
+import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +21,9 @@ from lifecycle.modeling.tracking import log_serving, open_tracking
 from lifecycle.promotion import registry
 from lifecycle.promotion.registry import promote_candidate, promote_version, put_in_shadow, rollback
 from lifecycle.promotion.releases import find_release, hold_lock, read_champion, read_history
-from tests.conftest import HERE, copy_project
+from tests.conftest import copy_project
+from tests.support.forks import FORKS
+from tests.support.mlflow_stores import copy_store
 from tests.support.releases import build, bundle_model, fit
 
 
@@ -40,17 +41,17 @@ def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+def empty(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setenv("LIFECYCLE_ROOT", str(tmp_path / "project"))
-    return begin(tmp_path / "project")
+    return begin(copy_store(store, tmp_path / "project"))
 
 
 @pytest.fixture(scope="module")
-def _past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[str]]]:
+def _past(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[str]]]:
     """Two champions in a row, then a blessed candidate, registered as version 3, that was not better."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        project = begin(tmp_path_factory.mktemp("past") / "project")
+        project = begin(copy_store(store, tmp_path_factory.mktemp("past") / "project"))
         models = []
         for strength in (1.0, 2.0, 3.0):
             models.append(build(project, strength, better=strength < 3))
@@ -146,6 +147,7 @@ def test_better_moves_worse_does_not(past: tuple[Project, list[str]]) -> None:
 )
 def test_not_blessed_moves_nothing(empty: Project, blessed: bool, because: str) -> None:
     build(empty, 1.0, blessed=blessed, serving=not blessed)
+    (empty.root / "mlflow.db").unlink()
     before = take_snapshot(empty)
     done = promote_candidate(empty, "shop")
     assert (done.moved, done.version) == (False, None)
@@ -380,26 +382,24 @@ def test_an_undo_that_fails_is_made_up_for(past: tuple[Project, list[str]], monk
     check_agreement(project, second)
 
 
-KILL = """
-import os, signal, sys
-from pathlib import Path
-from lifecycle.promotion import registry
-from lifecycle.core.paths import Project
-root, step, command, *arguments = sys.argv[1:]
-original = getattr(registry, step)
-def die(*arguments):
-    original(*arguments)
-    os.kill(os.getpid(), signal.SIGKILL)
-setattr(registry, step, die)
-getattr(registry, command)(Project(Path(root), Path(root)), "shop", *arguments)
-"""
+def die_after(root: Path, step: str, command: str, *arguments: str) -> None:
+    """Run a command, and be killed after a step."""
+    original = getattr(registry, step)
+
+    def die(*given: Any) -> None:
+        original(*given)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(registry, step, die)
+    getattr(registry, command)(Project(root, root), "shop", *arguments)
 
 
 def kill(project: Project, step: str, *command: str) -> None:
     """Run a command in a process of its own that is killed after a step."""
-    words = [sys.executable, "-c", KILL, str(project.root), step, *command]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=HERE)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    process = FORKS.Process(target=die_after, args=(project.root, step, *command))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("step", STEPS)

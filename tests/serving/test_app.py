@@ -21,6 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,10 +29,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lifecycle.core import paths
 from lifecycle.prediction_log.reader import read_predictions
-from lifecycle.serving.acceptance import Reply, ServerProcess, ask, list_children, start_server
+from lifecycle.serving.acceptance import Reply, ServerProcess, ask, start_server
 from lifecycle.serving.request_ids import Signer, now
 from tests.support.bundles import COLUMNS, ROW, compute_probability, make_champion, write_release
-from tests.support.findings import make_findings, write_findings
+from tests.support.monitor_reports import make_report, write_report
 
 Record = dict[str, Any]
 OLD, NEW = 1.0, 0.0  # intercepts: the champion, and the model before it
@@ -1049,10 +1050,9 @@ def select_totals(server: ServerProcess) -> dict[tuple[str, ...], float]:
 
 def find_workers(server: ServerProcess) -> list[int]:
     """The processes that serve: multiprocessing has one more, which only looks after what they share."""
-    return [
-        pid for pid in list_children(server.process.pid)
-        if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]  # fmt: skip
+    children = psutil.Process(server.process.pid).children()
+    commands = {child.pid: child.as_dict(["cmdline"])["cmdline"] or [] for child in children}  # none: it has just ended
+    return [pid for pid, words in commands.items() if any("spawn_main" in word for word in words)]
 
 
 def test_the_metrics_of_workers_are_their_sum_and_outlive_them(tmp_path: Path) -> None:
@@ -1062,7 +1062,7 @@ def test_the_metrics_of_workers_are_their_sum_and_outlive_them(tmp_path: Path) -
     blocked = root / paths.PREDICTIONS / "segments"
     blocked.parent.mkdir(parents=True)
     blocked.write_text("in the way")  # no log can be written
-    write_findings(make_findings(model), root / paths.LIVE_MONITORING)
+    write_report(make_report(model), root / paths.LIVE_MONITORING)
     with start_server(root, workers=2, **QUICK) as server:
         before = find_workers(server)
         assert len(before) == 2

@@ -1,4 +1,4 @@
-"""What `lifecycle monitor` found, as the server tells it: gauges, /monitor and the page, and a file that is no such thing."""
+"""Tests of the monitoring report in the server: gauges, /monitor, the dashboard, and files that are damaged."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.serving import dashboard
 from lifecycle.serving.acceptance import ServerProcess, start_server
 from lifecycle.serving.metrics import Metrics
-from lifecycle.serving.monitor_report import COLUMNS, LARGEST, read_findings
+from lifecycle.serving.monitor_file import MAX_BYTES, MAX_COLUMNS, load_report
+from lifecycle.serving.monitor_report import MonitorReport
 from tests.support.bundles import ROW, make_champion, write_release
-from tests.support.findings import MARKUP, PSI, WEIGHTS, make_findings, write_findings
+from tests.support.monitor_reports import MARKUP, PSI, WEIGHTS, make_report, write_report
 
 Record = dict[str, Any]
 MODEL = "7016b50e8c30"
@@ -31,7 +32,7 @@ OURS = ("drift_", "monitor_", "live_performance")
 
 
 def read_gauges(text: str) -> dict[tuple[str, ...], float]:
-    """The gauges of the findings, by name and values of labels in the order of the labels' names."""
+    """The gauges of the report, by name and values of labels in the order of the labels' names."""
     return {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -43,16 +44,16 @@ def read_gauges(text: str) -> dict[tuple[str, ...], float]:
 def wait(until: Callable[[], object], seconds: float = 10) -> None:
     end = time.monotonic() + seconds
     while not until():
-        assert time.monotonic() < end, "it did not come to that"
+        assert time.monotonic() < end, "the condition did not become true in time"
         time.sleep(0.01)
 
 
 # --- the file
 
 
-def tell(findings: Record, folder: Path) -> dict[tuple[str, ...], float]:
-    """What /metrics tells of findings."""
-    reading = read_findings(write_findings(findings, folder / "monitor.json"))
+def read_metrics(report: Record, folder: Path) -> dict[tuple[str, ...], float]:
+    """The gauges in /metrics for a report."""
+    reading = load_report(write_report(report, folder / "monitor.json"))
     state = {
         "model": MODEL,
         "bundle": "b",
@@ -66,15 +67,15 @@ def tell(findings: Record, folder: Path) -> dict[tuple[str, ...], float]:
     return read_gauges(Metrics(lambda: state).render().decode())
 
 
-def test_prometheus_is_told_of_the_newest_window_that_was_judged(tmp_path: Path) -> None:
-    told = tell(make_findings(MODEL), tmp_path)
-    assert told.pop(("monitor_written_timestamp_seconds",)) == (tmp_path / "monitor.json").stat().st_mtime
-    assert told.pop(("monitor_window_end_timestamp_seconds",)) == datetime(2026, 6, 1, tzinfo=UTC).timestamp()
+def test_metrics_are_of_the_newest_window_that_was_judged(tmp_path: Path) -> None:
+    gauges = read_metrics(make_report(MODEL), tmp_path)
+    assert gauges.pop(("monitor_written_timestamp_seconds",)) == (tmp_path / "monitor.json").stat().st_mtime
+    assert gauges.pop(("monitor_window_end_timestamp_seconds",)) == datetime(2026, 6, 1, tzinfo=UTC).timestamp()
     expected = {
         ("drift_severity",): 3,
-        ("drift_alerts", "act"): 1,
-        ("drift_alerts", "look"): 1,
-        ("drift_alerts", "note"): 0,
+        ("drift_alerts", "critical"): 1,
+        ("drift_alerts", "warning"): 1,
+        ("drift_alerts", "info"): 0,
         ("live_performance", "realised", "roc_auc"): 0.72,
         ("live_performance", "expected", "roc_auc"): 0.75,
         ("live_performance", "realised", "brier"): 0.2,
@@ -93,34 +94,37 @@ def test_prometheus_is_told_of_the_newest_window_that_was_judged(tmp_path: Path)
         expected["drift_missing_share", column] = 0.25 if column == "spend" else 0
         if psi is not None:
             expected |= {("drift_psi", column): psi, ("drift_distance", column): 1.5 * psi}
-    assert told == expected
+    assert gauges == expected
 
 
-@pytest.mark.parametrize("severity", ["quiet", "note", "look", "act"])
-def test_nothing_judged_is_told_too(tmp_path: Path, severity: str) -> None:
+@pytest.mark.parametrize("severity", ["ok", "info", "warning", "critical"])
+def test_a_report_without_windows_has_its_severity_only(tmp_path: Path, severity: str) -> None:
     empty: Record = {"windows": [], "drift": [], "performance": [], "alerts": [], "columns": [], "weights": {}}
-    told = tell(make_findings(MODEL, **empty, severity=severity), tmp_path)
-    del told["monitor_written_timestamp_seconds",]
-    place = ("quiet", "note", "look", "act").index(severity)
-    assert told == {("drift_severity",): place, **{("drift_alerts", name): 0 for name in ("act", "look", "note")}}
+    gauges = read_metrics(make_report(MODEL, **empty, severity=severity), tmp_path)
+    del gauges["monitor_written_timestamp_seconds",]
+    place = ("ok", "info", "warning", "critical").index(severity)
+    assert gauges == {
+        ("drift_severity",): place,
+        **{("drift_alerts", name): 0 for name in ("critical", "warning", "info")},
+    }
 
 
-def test_the_columns_of_most_weight_are_told_and_no_more_than_can_be_borne(tmp_path: Path) -> None:
-    findings = make_findings(MODEL)
-    row = findings["drift"][-1]
-    names = [f"c{number}" for number in range(3 * COLUMNS)]
-    findings |= {"columns": names, "weights": {name: int(name[1:]) % 7 + 1 for name in names}}
-    findings["drift"] = [{**row, "column": name, "psi": 0.1} for name in [*names, "(prediction)"]]
-    told = {key[1] for key in tell(findings, tmp_path) if key[0] == "drift_psi"}
-    assert len(told) == COLUMNS + 1 and "(prediction)" in told
-    weights = [findings["weights"][name] for name in told - {"(prediction)"}]
-    assert min(weights) == sorted(findings["weights"].values())[-COLUMNS]
+def test_only_the_columns_with_the_most_weight_have_gauges(tmp_path: Path) -> None:
+    report = make_report(MODEL)
+    row = report["drift"][-1]
+    names = [f"c{number}" for number in range(3 * MAX_COLUMNS)]
+    report |= {"columns": names, "weights": {name: int(name[1:]) % 7 + 1 for name in names}}
+    report["drift"] = [{**row, "column": name, "psi": 0.1} for name in [*names, "(prediction)"]]
+    gauges = {key[1] for key in read_metrics(report, tmp_path) if key[0] == "drift_psi"}
+    assert len(gauges) == MAX_COLUMNS + 1 and "(prediction)" in gauges
+    weights = [report["weights"][name] for name in gauges - {"(prediction)"}]
+    assert min(weights) == sorted(report["weights"].values())[-MAX_COLUMNS]
 
 
-def test_a_row_that_stands_twice_is_one_series(tmp_path: Path) -> None:
-    findings = make_findings(MODEL)
-    findings["drift"] += [{**row, "psi": 0.5} for row in findings["drift"]]
-    assert tell(findings, tmp_path)["drift_psi", "spend"] == 0.5
+def test_a_repeated_row_is_one_series(tmp_path: Path) -> None:
+    report = make_report(MODEL)
+    report["drift"] += [{**row, "psi": 0.5} for row in report["drift"]]
+    assert read_metrics(report, tmp_path)["drift_psi", "spend"] == 0.5
 
 
 def cut(text: str) -> str:
@@ -130,12 +134,12 @@ def cut(text: str) -> str:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 2}, "format: Input should be 1"),
+        ({"format": 1}, "format: Input should be 2"),
         ({"format": None}, "format: "),
         (lambda text: text.replace(f'"{MODEL}"', '"the best"'), "model: String should match"),
-        ({"severity": "panic"}, "severity: Input should be 'quiet', 'note', 'look' or 'act'"),
+        ({"severity": "panic"}, "severity: Input should be 'ok', 'info', 'warning' or 'critical'"),
         ({"windows": None}, "windows: Input should be a valid array"),
-        ({"windows": []}, "window '2026-04' is none of its windows ()"),
+        ({"windows": []}, "'2026-04' is not one of its windows ()"),
         ({"at": "2026-07-01"}, "at: "),
         ({"at": "2026-07-01T00:00:00"}, "at: Input should have timezone info"),
         ({"weights": {"plan": "much"}}, "weights.plan: Input should be a valid number"),
@@ -143,29 +147,38 @@ def cut(text: str) -> str:
         ({"drift": [7]}, "drift.0: "),
         (cut, "is not JSON"),
         (lambda text: "", "is not JSON"),
-        (lambda text: "null", "the whole: Input should be an object"),
+        (lambda text: "null", "the top level: Input should be an object"),
         (lambda text: "[" * 100_000, "is not JSON"),
         (lambda text: text.replace('"psi": 0.31', '"psi": NaN'), "is not JSON"),
         (lambda text: text.replace('"psi": 0.31', '"psi": 1e999'), "is not JSON"),
         (lambda text: text.replace('"p": 0.5', '"p": "0.5"'), "drift.0.p: Input should be a valid number"),
-        (lambda text: text + " " * LARGEST, f"expected at most {LARGEST}"),
+        (lambda text: text + " " * MAX_BYTES, f"expected at most {MAX_BYTES}"),
     ],
 )
-def test_what_is_damaged_or_half_known_is_refused_in_a_sentence(
+def test_a_damaged_report_is_refused_with_the_field_that_is_wrong(
     tmp_path: Path, change: Record | Callable[[str], str], said: str
 ) -> None:
     path = tmp_path / "monitor.json"
-    text = json.dumps(make_findings(MODEL, **change) if isinstance(change, dict) else make_findings(MODEL))
+    text = json.dumps(make_report(MODEL, **change) if isinstance(change, dict) else make_report(MODEL))
     path.write_text(text if isinstance(change, dict) else change(text))
     with pytest.raises(ProjectError) as refusal:
-        read_findings(path)
+        load_report(path)
     assert said in str(refusal.value) and str(refusal.value).startswith(str(path))
 
 
-def test_what_the_server_does_not_know_is_left_to_the_reader(tmp_path: Path) -> None:
-    findings = make_findings(MODEL, more={"a": [1]})
-    path = write_findings(findings, tmp_path / "monitor.json")
-    assert json.loads(read_findings(path).body) == findings
+def test_a_report_that_is_read_and_written_again_has_the_same_bytes(tmp_path: Path) -> None:
+    path = write_report(make_report(MODEL), tmp_path / "monitor.json")
+    MonitorReport.read(path).write(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
+
+
+def test_an_interval_without_bounds_has_no_gauge_for_them(tmp_path: Path) -> None:
+    unbounded = {"value": 0.8, "low": None, "high": None}
+    row = {"window": "2026-04", "metric": "roc_auc", "realised": unbounded, "expected": unbounded}
+    gauges = read_metrics(make_report(MODEL, performance=[row]), tmp_path)
+    assert {key for key in gauges if key[0].startswith("live_")} == {
+        ("live_performance", kind, "roc_auc") for kind in ("realised", "expected")
+    }
 
 
 # --- the server
@@ -185,14 +198,14 @@ def model(root: Path) -> str:
 
 @pytest.fixture(scope="module")
 def server(root: Path) -> Iterator[ServerProcess]:
-    """A server behind keys."""
+    """A server that requires an API key."""
     with start_server(root, api_keys="secret", drain_seconds=0, watch_seconds=0.02) as server:
         yield server
 
 
 @pytest.fixture
 def monitor(root: Path) -> Iterator[Path]:
-    """Where the findings are; none at the beginning."""
+    """The path of the report; there is none at the beginning."""
     path = root / paths.LIVE_MONITORING
     path.unlink(missing_ok=True)
     yield path
@@ -200,7 +213,7 @@ def monitor(root: Path) -> Iterator[Path]:
 
 
 def ask(server: ServerProcess) -> tuple[int, Any]:
-    """How /monitor is answered."""
+    """The status and the body of GET /monitor."""
     status, headers, body = server.ask("/monitor")
     assert headers["content-type"] == ("application/json" if status == 200 else "application/problem+json")
     return status, json.loads(body)
@@ -210,29 +223,29 @@ def gauge(server: ServerProcess) -> dict[tuple[str, ...], float]:
     return read_gauges(server.ask("/metrics")[2].decode())
 
 
-def test_findings_come_change_and_go_and_damage_leaves_the_last(
+def test_the_server_follows_the_file_and_keeps_the_last_report_when_it_is_damaged(
     server: ServerProcess, monitor: Path, model: str
 ) -> None:
     wait(lambda: ask(server)[0] == 404)
-    assert ask(server)[1]["detail"] == "There are no findings yet: `lifecycle monitor` writes them."
+    assert ask(server)[1]["detail"] == "There is no report yet: `lifecycle monitor` writes it."
     assert gauge(server) == {}
 
-    findings = make_findings(model)
-    write_findings(findings, monitor)
-    wait(lambda: ask(server) == (200, findings))
+    report = make_report(model)
+    write_report(report, monitor)
+    wait(lambda: ask(server) == (200, report))
     gauges = gauge(server)
     assert gauges["drift_psi", "spend"] == 0.31 and gauges["drift_severity",] == 3
     modified = server.ask("/monitor")[1]["last-modified"]
     assert parsedate_to_datetime(modified).timestamp() == int(monitor.stat().st_mtime)
 
     warned = len(server.errors)
-    monitor.write_text('{"format": 1, "model"')  # in place, as nobody should
-    wait(lambda: any("stays as it was" in line for line in server.errors[warned:]))
-    (record,) = [json.loads(line) for line in server.errors[warned:] if "stays as it was" in line]
-    assert record["category"] == "warning" and f"{monitor} is not JSON" in record["message"]
-    assert gauge(server) == gauges and ask(server) == (200, findings)
+    monitor.write_text('{"format": 1, "model"')  # not replaced as a whole
+    wait(lambda: any("is kept as it was" in line for line in server.errors[warned:]))
+    (record,) = [json.loads(line) for line in server.errors[warned:] if "is kept as it was" in line]
+    assert record["level"] == "warning" and f"{monitor} is not JSON" in record["message"]
+    assert gauge(server) == gauges and ask(server) == (200, report)
 
-    write_findings(make_findings(model, severity="quiet", alerts=[]), monitor)
+    write_report(make_report(model, severity="ok", alerts=[]), monitor)
     wait(lambda: gauge(server)["drift_severity",] == 0)
     monitor.unlink()
     wait(lambda: gauge(server) == {})
@@ -240,8 +253,8 @@ def test_findings_come_change_and_go_and_damage_leaves_the_last(
     assert server.ask("/ready")[0] == 200
 
 
-def test_findings_of_another_model_are_shown_and_not_counted(server: ServerProcess, monitor: Path) -> None:
-    write_findings(make_findings("f" * 12), monitor)
+def test_a_report_on_another_model_is_shown_but_has_no_gauges(server: ServerProcess, monitor: Path) -> None:
+    write_report(make_report("f" * 12), monitor)
     wait(lambda: ask(server)[0] == 200)
     assert gauge(server) == {}
 
@@ -261,7 +274,7 @@ class Links(HTMLParser):
             self.inline.append(tag)
 
 
-def test_the_page_is_open_and_all_of_it_comes_from_here(server: ServerProcess) -> None:
+def test_the_page_needs_no_key_and_no_other_host(server: ServerProcess) -> None:
     assert server.ask("/model")[0] == 401
     links = Links()
     links.feed(server.ask("/dashboard")[2].decode())
@@ -332,12 +345,12 @@ class Texts(HTMLParser):
 
 
 @pytest.mark.integration
-def test_the_page_shows_what_happens(
+def test_the_page_shows_requests_alerts_drift_and_performance(
     server: ServerProcess, monitor: Path, model: str, open_page: Callable[[ServerProcess], str]
 ) -> None:
     """Numbers of the requests, the alerts as sentences, the heat map and the charts; and what looks like markup is text."""
-    findings = make_findings(model)
-    write_findings(findings, monitor)
+    report = make_report(model)
+    write_report(report, monitor)
     wait(lambda: ask(server)[0] == 200)
     before = re.search(r"prediction_latency_seconds_count (\d+)", server.ask("/metrics")[2].decode())
     for _ in range(20):
@@ -348,11 +361,11 @@ def test_the_page_shows_what_happens(
     assert re.search(r"[\d.]+ / [\d.]+ m?s", texts["latency"][0])
     assert "0 %" in texts["errors"][0]
     assert texts["since"] == ["since 2026-05"] * 2
-    assert texts["badge"] == ["act", "look"], "the gravest first"
-    assert all(alert["message"] in texts["standing"][0] for alert in findings["alerts"])
+    assert texts["badge"] == ["critical", "warning"], "the most serious first"
+    assert all(alert["message"] in texts["standing"][0] for alert in report["alerts"])
     assert MARKUP in texts["standing"][0] and "img" not in texts
-    assert "2 alerts: it is time to act" in texts["findings"][0]
-    assert "Newest window 2026-05: 580 rows, 90 with a truth" in texts["findings"][0]
+    assert "2 alerts: action needed" in texts["report"][0]
+    assert "Newest window 2026-05: 580 rows, 90 of them labelled" in texts["report"][0]
     heaviest = sorted(WEIGHTS, key=lambda name: -WEIGHTS[name])
     assert texts["column"] == ["Column", "the predictions", "all columns together", *heaviest]
     assert texts["td"] == [
@@ -364,10 +377,10 @@ def test_the_page_shows_what_happens(
 
 
 @pytest.mark.integration
-def test_the_page_says_that_there_are_no_findings_yet(
+def test_the_page_says_that_there_is_no_report_yet(
     server: ServerProcess, monitor: Path, open_page: Callable[[ServerProcess], str]
 ) -> None:
     wait(lambda: ask(server)[0] == 404)
     texts = Texts(open_page(server)).texts
-    assert "There are no findings yet: `lifecycle monitor` writes them." in texts["findings"][0]
+    assert "There is no report yet: `lifecycle monitor` writes it." in texts["report"][0]
     assert "td" not in texts and "figure" not in texts

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -31,6 +32,10 @@ from tests.support.bundles import (
     write_release,
     write_small_bundle,
 )
+from tests.support.mlflow_stores import copy_store
+from tests.support.sizes import size
+
+pytestmark = pytest.mark.usefixtures("measured")
 
 Record = dict[str, Any]
 ROWS = [{**ROW, "months": months} for months in range(50)]
@@ -90,10 +95,10 @@ def test_told_to_stop_under_load_it_answers_and_logs_whoever_asked(root: Path, w
     assert {path.suffix for path in (root / paths.PREDICTIONS / SEGMENTS).iterdir()} == {".sealed"}
 
 
-@pytest.mark.integration  # a minute of stopping
+@pytest.mark.integration  # in `make prove`, a minute of stopping
 @pytest.mark.parametrize("workers", [1, 3])
-def test_no_stop_of_ten_loses_a_request(root: Path, workers: int) -> None:
-    for _ in range(10):
+def test_no_stop_loses_a_request(root: Path, workers: int) -> None:
+    for _ in range(size(2, 10)):
         with start_server(root, workers=workers, drain_seconds=0.2) as server, put_under_load(server, ROWS, 16) as load:
             wait(lambda load=load: len(load.replies) > 100)
             assert server.stop() == 0
@@ -124,13 +129,13 @@ def test_workers_do_not_outlive_their_supervisor(root: Path) -> None:
         workers = [pid for pid in list_children(server.process.pid) if "spawn_main" in read_command(pid)]
         assert len(workers) == 2
         server.process.kill()
-        wait(lambda: not any(Path(f"/proc/{pid}").exists() and "spawn_main" in read_command(pid) for pid in workers))
+        wait(lambda: not any("spawn_main" in read_command(pid) for pid in workers))
 
 
 def read_command(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:  # it has gone
+        return " ".join(psutil.Process(pid).cmdline())
+    except psutil.NoSuchProcess:
         return ""
 
 
@@ -189,14 +194,16 @@ def test_twenty_swaps_under_load_lose_and_mix_nothing(tmp_path: Path, workers: i
     check_replies(load, {record["model"][:12]: float(number) for number, record in enumerate(models)})
 
 
-@pytest.mark.integration  # MLflow moves twenty-one times
-def test_promotions_and_a_rollback_reach_a_server_under_load(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.integration  # in `make prove`, MLflow moves twenty-one times
+def test_promotions_and_a_rollback_reach_a_server_under_load(
+    project: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The commands' own functions, on a registry of its own, while clients ask."""
     from lifecycle.core.paths import open_project
     from lifecycle.promotion.registry import promote_candidate, promote_version, rollback
     from tests.support.releases import build
 
-    write_json({"model": None}, project / paths.CHAMPION)
+    write_json({"model": None}, copy_store(store, project) / paths.CHAMPION)
     monkeypatch.chdir(project)
     opened, models = open_project(write=True), {}
     for number, strength in enumerate((0.5, 1.0)):
@@ -208,7 +215,7 @@ def test_promotions_and_a_rollback_reach_a_server_under_load(project: Path, monk
     first, second = models
     with start_server(project, watch_seconds=0.05) as server, put_under_load(server, ROWS) as load:
         follow(load, second)
-        for number in range(20):
+        for number in range(size(4, 20)):
             model = (first, second)[number % 2]
             assert promote_version(opened, "churn", model).moved
             follow(load, model)
@@ -377,10 +384,10 @@ def test_killed_under_load_it_loses_no_more_than_the_window(root: Path) -> None:
     kill_under_load(root, random.Random(0))  # noqa: S311
 
 
-@pytest.mark.integration  # half a minute of killing
-def test_twenty_kills_lose_no_more_than_the_window(root: Path) -> None:
+@pytest.mark.integration  # in `make prove`, half a minute of killing
+def test_kills_lose_no_more_than_the_window(root: Path) -> None:
     chance = random.Random(1)  # noqa: S311
-    lost = [kill_under_load(root, chance) for _ in range(20)]
+    lost = [kill_under_load(root, chance) for _ in range(size(2, 20))]
     print(f"the oldest answer lost was {max(lost):.3f} s old; the window is {WINDOW} s")
 
 

@@ -104,7 +104,11 @@ def test_reading_never_writes(shop: sa.Engine, tmp_path: Path) -> None:
     ("source", "options", "message"),
     [
         (SOURCE, {"table": "visit"}, r"There is no table 'visit'; the tables are: late, odd one, visits\."),
-        (SOURCE, {"table": "visits", "columns": ["no"]}, r"There is no column 'no'; the columns are: id, at, day, .*more\."),
+        (
+            SOURCE,
+            {"table": "visits", "columns": ["no"]},
+            r"There is no column 'no'; the columns are: id, at, day, .*more\.",
+        ),
         (SOURCE, {"table": "visits", "order_by": ["no"]}, r"There is no column 'no'"),
         (SOURCE, {"tabel": "visits"}, r"params\.yaml: collect\.options: tabel: is not a known key"),
         (SOURCE, {}, r"expected a table or a query"),
@@ -117,7 +121,11 @@ def test_reading_never_writes(shop: sa.Engine, tmp_path: Path) -> None:
         ("sqlite", {"table": "visits"}, r"not a database address"),
         ("postgresql://u:${NO_SUCH_NAME}@h/x", {"table": "t"}, r"no variable NO_SUCH_NAME"),
         ("mysql://u:secret@127.0.0.1/x", {"table": "t"}, r"mysql://u:\*\*\*@127\.0\.0\.1/x needs the package MySQLdb"),
-        ("oracle+no://u:secret@127.0.0.1/x", {"table": "t"}, r"oracle\+no://u:\*\*\*@.*does not know this database or driver"),
+        (
+            "oracle+no://u:secret@127.0.0.1/x",
+            {"table": "t"},
+            r"oracle\+no://u:\*\*\*@.*does not know this database or driver",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_sentence(

@@ -1,3 +1,5 @@
+"""Tests of the stage simulate: what scenarios do to rows, which are refused, and the logs."""
+
 from __future__ import annotations
 
 import json
@@ -18,7 +20,8 @@ from lifecycle.prediction_log.reader import read_predictions
 from lifecycle.serving.bundle import Bundle
 from lifecycle.stages import simulate
 from tests.support.bundles import COLUMNS
-from tests.support.traffic import CONTRACT, DAY, draw_rows, draw_truths, to_rows, write_watched
+from tests.support.small import SMALL
+from tests.support.traffic import CONTRACT, DAY, draw_labels, draw_rows, to_rows, write_watched
 
 Record = dict[str, Any]
 KINDS: dict[str, Record] = {
@@ -48,7 +51,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="module")
 def pool(bundle: Bundle) -> pd.DataFrame:
     """The held-out rows; a spend in ten is absent."""
-    frame = draw_truths(bundle, draw_rows(400, seed=3), seed=3)
+    frame = draw_labels(bundle, draw_rows(400, seed=3), seed=3)
     return frame.assign(spend=frame["spend"].where(frame["id"] % 10 > 0))
 
 
@@ -69,20 +72,20 @@ def score(bundle: Bundle, frame: pd.DataFrame, month: int = 1, first: str = "202
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_before_it_begins_every_scenario_draws_what_none_draws(pool: pd.DataFrame, kind: str) -> None:
+def test_before_it_begins_every_scenario_draws_the_same_rows(pool: pd.DataFrame, kind: str) -> None:
     for month in (1, 2, 3):
-        calm, other = draw(pool, "none", month=month), draw(pool, kind, month=month, begin=3)
-        assert (month >= 3 and kind != "none") != calm.equals(other), month
+        same, other = draw(pool, "none", month=month), draw(pool, kind, month=month, begin=3)
+        assert (month >= 3 and kind != "none") != same.equals(other), month
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_a_month_is_the_same_each_time_and_another_in_another_month_or_seed(pool: pd.DataFrame, kind: str) -> None:
+def test_a_month_is_repeatable_and_depends_on_month_and_seed(pool: pd.DataFrame, kind: str) -> None:
     frame = draw(pool, kind)
     pd.testing.assert_frame_equal(frame, draw(pool, kind))
     assert not frame.equals(draw(pool, kind, seed=2)) and not frame.equals(draw(pool, kind, month=4))
 
 
-def test_the_pool_is_the_held_out_rows_and_is_left_alone(pool: pd.DataFrame) -> None:
+def test_the_pool_is_the_hold_out_and_is_not_changed(pool: pd.DataFrame) -> None:
     split = pd.DataFrame({"held_out": np.arange(len(pool)) % 4 == 0})
     assert simulate.find_pool(pool, split)["id"].tolist() == list(range(0, len(pool), 4))
     before = pool.copy()
@@ -91,27 +94,25 @@ def test_the_pool_is_the_held_out_rows_and_is_left_alone(pool: pd.DataFrame) -> 
     pd.testing.assert_frame_equal(pool, before)
 
 
-def test_scale_multiplies_the_numbers_of_a_share_and_keeps_whole_ones_whole(pool: pd.DataFrame) -> None:
-    calm, struck = draw(pool, "none"), draw(pool, "scale")
-    np.testing.assert_allclose(struck["spend"], calm["spend"] * 1.5)
-    some = draw(pool, "scale", share=0.4)["spend"] / calm["spend"]
+def test_scale_multiplies_a_share_of_the_numbers_and_keeps_integers(pool: pd.DataFrame) -> None:
+    same, changed = draw(pool, "none"), draw(pool, "scale")
+    np.testing.assert_allclose(changed["spend"], same["spend"] * 1.5)
+    some = draw(pool, "scale", share=0.4)["spend"] / same["spend"]
     assert set(some.dropna().round(6)) == {1.0, 1.5} and 0.3 < (some.dropna() > 1).mean() < 0.5
     whole = draw(pool, "scale", column="months", factor=0.9)
-    assert (whole["months"] % 1 == 0).all() and whole["months"].equals((calm["months"] * 0.9).round())
-    assert calm.drop(columns="spend").equals(struck.drop(columns="spend"))
+    assert (whole["months"] % 1 == 0).all() and whole["months"].equals((same["months"] * 0.9).round())
+    assert same.drop(columns="spend").equals(changed.drop(columns="spend"))
 
 
 @pytest.mark.parametrize(("factor", "sign"), [(1.0, 1), (-1.0, -1)])
-def test_tilt_draws_rows_with_a_high_number_more_often_and_changes_none(
-    pool: pd.DataFrame, factor: float, sign: int
-) -> None:
-    calm, tilted = draw(pool, "none", rows=3000), draw(pool, "tilt", rows=3000, factor=factor)
-    moved = (tilted["months"].mean() - calm["months"].mean()) / calm["months"].std()
+def test_tilt_draws_rows_with_a_high_number_more_often(pool: pd.DataFrame, factor: float, sign: int) -> None:
+    same, tilted = draw(pool, "none", rows=3000), draw(pool, "tilt", rows=3000, factor=factor)
+    moved = (tilted["months"].mean() - same["months"].mean()) / same["months"].std()
     assert sign * moved > 0.5
     assert tilted.merge(pool, on="id", suffixes=("", "_")).eval("months == months_ and left == left_").all()
 
 
-def test_mix_and_prior_make_a_level_and_a_class_as_often_as_they_say(pool: pd.DataFrame) -> None:
+def test_mix_and_prior_multiply_the_odds_of_a_category_and_a_class(pool: pd.DataFrame) -> None:
     for frame, before, odds in (
         (draw(pool, "mix", rows=4000)["plan"] == "pro", pool["plan"] == "pro", 3),
         (draw(pool, "prior", rows=4000)["left"] == "yes", pool["left"] == "yes", 2),
@@ -120,32 +121,32 @@ def test_mix_and_prior_make_a_level_and_a_class_as_often_as_they_say(pool: pd.Da
         assert frame.mean() == pytest.approx(odds * share / (odds * share + 1 - share), abs=0.03)
 
 
-def test_mix_takes_a_level_of_a_number_by_its_name(pool: pd.DataFrame) -> None:
-    frame = draw(pool, "mix", column="senior", level="1", factor=9, rows=2000)
+def test_mix_takes_a_number_by_its_name(pool: pd.DataFrame) -> None:
+    frame = draw(pool, "mix", column="senior", category="1", factor=9, rows=2000)
     assert frame["senior"].mean() > 0.8
 
 
-def test_reverse_turns_a_relation_round_and_leaves_the_distribution(pool: pd.DataFrame) -> None:
-    calm, turned = draw(pool, "none", rows=3000), draw(pool, "reverse", rows=3000)
-    assert spearmanr(calm["months"], turned["months"]).statistic == pytest.approx(-1, abs=0.02)
+def test_reverse_reverses_a_relation_and_keeps_the_distribution(pool: pd.DataFrame) -> None:
+    same, turned = draw(pool, "none", rows=3000), draw(pool, "reverse", rows=3000)
+    assert spearmanr(same["months"], turned["months"]).statistic == pytest.approx(-1, abs=0.02)
     assert set(turned["months"]) <= set(pool["months"])
     shares = [frame["months"].value_counts(normalize=True) for frame in (pool, turned)]
     assert (shares[0] - shares[1]).abs().max() < 0.05
-    before, after = ((frame["left"] == "yes").groupby(frame["months"] > 30).mean() for frame in (calm, turned))
+    before, after = ((frame["left"] == "yes").groupby(frame["months"] > 30).mean() for frame in (same, turned))
     assert before[False] > before[True] + 0.1 and after[True] > after[False] + 0.1
     gaps = draw(pool, "reverse", column="spend")
     assert gaps["spend"].isna().equals(draw(pool, "none")["spend"].isna())
 
 
-def test_a_level_comes_and_values_go_in_a_share_of_the_rows(pool: pd.DataFrame) -> None:
+def test_a_share_of_the_rows_has_a_new_category_or_missing_values(pool: pd.DataFrame) -> None:
     assert (draw(pool, "category")["plan"] == "Wallet").mean() == pytest.approx(0.3, abs=0.06)
-    calm, gone = draw(pool, "none")["spend"], draw(pool, "missing")["spend"]
-    assert gone.isna().mean() == pytest.approx(0.6 + 0.4 * calm.isna().mean(), abs=0.06)
-    assert (gone.dropna() == calm[gone.notna()]).all()
+    same, gone = draw(pool, "none")["spend"], draw(pool, "missing")["spend"]
+    assert gone.isna().mean() == pytest.approx(0.6 + 0.4 * same.isna().mean(), abs=0.06)
+    assert (gone.dropna() == same[gone.notna()]).all()
     assert draw(pool, "missing", share=1.0)["spend"].isna().all()
 
 
-def test_volume_changes_how_many_rows_come(pool: pd.DataFrame) -> None:
+def test_volume_changes_the_number_of_rows(pool: pd.DataFrame) -> None:
     assert len(draw(pool, "volume")) == 200 and len(draw(pool, "volume", factor=2.0)) == 1000
     assert len(draw(pool, "volume", begin=4)) == 500
 
@@ -159,10 +160,10 @@ def test_volume_changes_how_many_rows_come(pool: pd.DataFrame) -> None:
         ({"kind": "scale", "column": "spent"}, "column is 'spent', expected a feature column"),
         ({"kind": "missing"}, "column is ''"),
         ({"kind": "missing", "column": "left"}, "column is 'left'"),
-        ({"kind": "tilt", "column": "plan"}, "tilt needs a column of numbers; plan is none"),
-        ({"kind": "reverse", "column": "plan"}, "reverse needs a column of numbers"),
-        ({"kind": "scale", "column": "plan"}, "scale needs a column of numbers"),
-        ({"kind": "mix", "column": "plan", "category": "gold"}, "level is 'gold', which plan does not have"),
+        ({"kind": "tilt", "column": "plan"}, "tilt needs a numeric column; plan is not"),
+        ({"kind": "reverse", "column": "plan"}, "reverse needs a numeric column"),
+        ({"kind": "scale", "column": "plan"}, "scale needs a numeric column"),
+        ({"kind": "mix", "column": "plan", "category": "gold"}, "category is 'gold', which plan does not have"),
         ({"kind": "explode"}, "kind"),
         ({"kind": "none", "share": 1.5}, "share"),
         ({"kind": "none", "begin": 0}, "begin"),
@@ -176,7 +177,7 @@ def test_volume_changes_how_many_rows_come(pool: pd.DataFrame) -> None:
         ({"kind": "scale", "column": "spend", "factor": float("inf")}, "factor"),
     ],
 )
-def test_a_bad_scenario_is_refused_in_a_sentence(pool: pd.DataFrame, keys: Record, words: str) -> None:
+def test_an_invalid_scenario_is_refused_with_its_key(pool: pd.DataFrame, keys: Record, words: str) -> None:
     def check() -> None:
         check_scenario("bad", make_scenario(**keys), pool, CONTRACT)
 
@@ -186,7 +187,7 @@ def test_a_bad_scenario_is_refused_in_a_sentence(pool: pd.DataFrame, keys: Recor
 
 
 @pytest.mark.parametrize("values", [5.0, np.nan], ids=["constant", "absent"])
-def test_a_column_without_a_spread_cannot_be_tilted(pool: pd.DataFrame, values: float) -> None:
+def test_a_constant_column_cannot_be_tilted(pool: pd.DataFrame, values: float) -> None:
     flat = pool.assign(months=values)
     with pytest.raises(ProjectError, match="months"):
         check_scenario("flat", make_scenario(**KINDS["tilt"]), flat, CONTRACT)
@@ -202,8 +203,8 @@ def test_a_column_without_a_spread_cannot_be_tilted(pool: pd.DataFrame, values: 
         ("none: {kind: none}", "No Thing: {kind: none}", "scenarios"),
     ],
 )
-def test_bad_months_are_refused_in_a_sentence(checkout: Path, tmp_path: Path, old: str, new: str, words: str) -> None:
-    text = (checkout / "params.yaml").read_text()
+def test_invalid_parameters_are_refused_with_their_key(tmp_path: Path, old: str, new: str, words: str) -> None:
+    text = (SMALL / "params.yaml").read_text()
     assert old in text
     (tmp_path / "params.yaml").write_text(text.replace(old, new, 1))
     with pytest.raises(ProjectError, match=rf"params\.yaml: simulate(\.|: ){words}"):
@@ -213,7 +214,7 @@ def test_bad_months_are_refused_in_a_sentence(checkout: Path, tmp_path: Path, ol
 # --- the log
 
 
-def test_the_bundle_answers_the_rows_as_a_server_would(bundle: Bundle, pool: pd.DataFrame) -> None:
+def test_records_equal_those_of_a_server(bundle: Bundle, pool: pd.DataFrame) -> None:
     frame = draw(pool, "none", rows=60)
     records = [record for record in score(bundle, frame) if record["kind"] == "prediction"]
     assert [record["features"] for record in records] == to_rows(frame)
@@ -227,32 +228,32 @@ def test_the_bundle_answers_the_rows_as_a_server_would(bundle: Bundle, pool: pd.
 
 @pytest.mark.parametrize("first", ["2026-01", "2026-11", "2027-12"])
 @pytest.mark.parametrize("label_days", [[20, 60], [0, 0], [30, 30], [300, 400]])
-def test_truths_are_told_on_a_28th_and_no_earlier_than_they_are_known(
+def test_labels_arrive_on_a_28th_after_their_delay(
     bundle: Bundle, pool: pd.DataFrame, first: str, label_days: list[int]
 ) -> None:
     for month in (1, 2):
         records = score(bundle, draw(pool, "none", rows=150), month, first, label_days=label_days)
         asked = {record["id"]: record["at"] for record in records if record["kind"] == "prediction"}
-        told = {record["id"]: record["at"] for record in records if record["kind"] == "feedback"}
-        assert 0.8 < len(told) / len(asked) < 0.98
-        for name, at in told.items():
+        labelled = {record["id"]: record["at"] for record in records if record["kind"] == "feedback"}
+        assert 0.8 < len(labelled) / len(asked) < 0.98
+        for name, at in labelled.items():
             moment = datetime.fromtimestamp(at / 1e6, UTC)
             assert (moment.day, moment.hour, moment.minute) == (28, 0, 0)
             assert label_days[0] * DAY <= at - asked[name] <= (label_days[1] + 31) * DAY
 
 
-def test_moments_are_in_their_month_and_ascend(bundle: Bundle, pool: pd.DataFrame) -> None:
+def test_predictions_are_in_their_month_in_ascending_order(bundle: Bundle, pool: pd.DataFrame) -> None:
     start = begin_month("2026-11", 3)
     assert start == datetime(2027, 1, 1, tzinfo=UTC)
     records = score(bundle, draw(pool, "none", rows=200), 3, "2026-11")
     at = [record["at"] / 1e6 for record in records if record["kind"] == "prediction"]
     assert at == sorted(at) and len(set(at)) > 190
     assert start.timestamp() <= at[0] and at[-1] < (start + timedelta(days=31)).timestamp()
-    truths = {record["id"]: record["label"] for record in records if record["kind"] == "feedback"}
-    assert set(truths.values()) == {"no", "yes"}
+    labels = {record["id"]: record["label"] for record in records if record["kind"] == "feedback"}
+    assert set(labels.values()) == {"no", "yes"}
 
 
-def test_every_truth_comes_or_none(bundle: Bundle, pool: pd.DataFrame) -> None:
+def test_label_share_decides_how_many_labels_arrive(bundle: Bundle, pool: pd.DataFrame) -> None:
     frame = draw(pool, "none", rows=50)
     for share, expected in ((1.0, 50), (0.0, 0)):
         assert sum(record["kind"] == "feedback" for record in score(bundle, frame, label_share=share)) == expected
@@ -282,40 +283,40 @@ def test_the_same_seed_writes_the_same_bytes(bundle: Bundle, pool: pd.DataFrame,
     assert another != one
 
 
-def test_a_log_holds_what_was_known_by_then_and_nothing_of_an_older_one(
+def test_a_log_has_no_later_records_and_none_of_an_older_log(
     bundle: Bundle, pool: pd.DataFrame, tmp_path: Path
 ) -> None:
     folder = tmp_path / "log"
     make_log(bundle, pool, folder, months=3)
     records = make_log(bundle, pool, folder, months=2)
     until = begin_month("2026-01", 3)
-    asked, told = (read_predictions(folder, kind).to_pandas() for kind in ("prediction", "feedback"))
-    assert len(asked) == 160 and asked["at"].max() < until and told["at"].max() < until
+    asked, labelled = (read_predictions(folder, kind).to_pandas() for kind in ("prediction", "feedback"))
+    assert len(asked) == 160 and asked["at"].max() < until and labelled["at"].max() < until
     expected = [record for record in records if record["at"] < until.timestamp() * 1e6]
-    assert len(asked) + len(told) == len(expected) < len(records)
-    assert set(told["id"]) < set(asked["id"])
+    assert len(asked) + len(labelled) == len(expected) < len(records)
+    assert set(labelled["id"]) < set(asked["id"])
 
 
-def test_what_happened_is_told_beside_the_logs(bundle: Bundle, pool: pd.DataFrame) -> None:
+def test_scenarios_and_logs_are_summarized(bundle: Bundle, pool: pd.DataFrame) -> None:
     records = score(bundle, draw(pool, "scale", rows=80), 1) + score(bundle, draw(pool, "scale", rows=40), 2)
-    truth = simulate.describe_truth("dearer", make_scenario(**KINDS["scale"], begin=2), "2026-12", records)
-    assert (truth["scenario"], truth["kind"], truth["begins"], truth["predictions"]) == (
+    summary = simulate.summarize_scenario("dearer", make_scenario(**KINDS["scale"], begin=2), "2026-12", records)
+    assert (summary["scenario"], summary["kind"], summary["begins"], summary["predictions"]) == (
         "dearer",
         "scale",
         "2027-01",
         120,
     )
-    assert truth["truths"] == sum(record["kind"] == "feedback" for record in records)
-    assert simulate.describe_truth("calm", make_scenario(kind="none"), "2026-12", [])["begins"] is None
-    summary = simulate.summarise_log(records)
-    assert summary["month"].tolist() == ["2026-01", "2026-02"] and summary["predictions"].tolist() == [80, 40]
+    assert summary["labels"] == sum(record["kind"] == "feedback" for record in records)
+    assert simulate.summarize_scenario("calm", make_scenario(kind="none"), "2026-12", [])["begins"] is None
+    months = simulate.summarize_log(records)
+    assert months["month"].tolist() == ["2026-01", "2026-02"] and months["predictions"].tolist() == [80, 40]
     p = [record["probability"] for record in records if record["id"].startswith("202602")
          and record["kind"] == "prediction"]  # fmt: skip
-    assert summary["rate"].iloc[1] == pytest.approx(np.mean(p))
+    assert months["rate"].iloc[1] == pytest.approx(np.mean(p))
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_every_kind_has_its_words(kind: str) -> None:
+def test_every_kind_has_a_description(kind: str) -> None:
     words = describe_scenario(make_scenario(**KINDS[kind]))
     assert words and KINDS[kind].get("column", "") in words
     assert ("30% of the rows" in words) == (KINDS[kind].get("share") == 0.3)

@@ -1,9 +1,11 @@
-"""The committed champion's bundle, and rows of the real table as a client would send them."""
+"""The committed champion's bundle, and rows of the worked example's table as a client would send them."""
 
 from __future__ import annotations
 
+import shutil
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -14,15 +16,30 @@ from lifecycle.core.files import read_json
 from lifecycle.core.params import Params, load_params
 from lifecycle.serving.bundle import Bundle, load_bundle, to_request
 from lifecycle.sources.dispatch import read_source
+from tests.support.bundles import make_champion, write_release
 
 HERE = Path(__file__).resolve().parents[2]
 Record = dict[str, Any]
 
 
+def copy_champion(root: Path) -> Path:
+    """Give the project in `root` the checkout's champion, or a small one where the checkout has none; its bundle."""
+    champion = read_json(HERE / paths.CHAMPION)
+    if champion["model"] is None:
+        champion = write_release(root)
+        make_champion(root, champion)
+    else:
+        (root / paths.CHAMPION).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(HERE / paths.CHAMPION, root / paths.CHAMPION)
+        shutil.copytree(HERE / paths.RELEASES, root / paths.RELEASES)
+    return root / paths.RELEASES / champion["model"][:12] / "bundle"
+
+
 @cache
 def load_champion() -> Bundle:
     """The bundle that answers."""
-    return load_bundle(HERE / paths.RELEASES / read_json(HERE / paths.CHAMPION)["model"][:12] / "bundle")
+    with TemporaryDirectory() as folder:
+        return load_bundle(copy_champion(Path(folder)))
 
 
 @cache

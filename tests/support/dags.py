@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DAG_FILE = "dags/model_retraining.py"
+STEPS_FILE = "src/lifecycle/retraining/steps.py"  # which the DAG reads
 WAIT = "timedelta(minutes=5)"  # between two tries; `airflow dags test` waits for as long as the scheduler would
 
 
@@ -60,6 +61,8 @@ class Airflow:
         copy = home / DAG_FILE
         copy.parent.mkdir(parents=True)
         copy.write_text(text.replace(WAIT, "timedelta(seconds=1)"), encoding="utf-8")
+        (home / STEPS_FILE).parent.mkdir(parents=True)
+        shutil.copyfile(self.checkout / STEPS_FILE, home / STEPS_FILE)
         words = ("dags", "test", copy.stem, "2026-01-04")
         done = self.call("airflow", *words, home=home, **{"LIFECYCLE_ROOT": str(root), **environment})
         database = sqlite3.connect(home / "airflow.db")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import strategies as st
 
-from lifecycle.monitoring.reference import Counts, Kind, Numbers
+from lifecycle.monitoring.reference import Kind, NumericSummary, WindowCounts
 
 KINDS: dict[str, Kind] = {
     "wide": "numeric", "whole": "numeric", "flag": "numeric", "maybe": "numeric", "text": "numeric", "gone": "numeric",
@@ -41,15 +41,15 @@ def frames(draw: st.DrawFn, most: int = 10) -> pd.DataFrame:
     })  # fmt: skip
 
 
-def agree(one: Counts, other: Counts) -> None:
+def agree(one: WindowCounts, other: WindowCounts) -> None:
     """Two windows are the same: counts to the row, sums to rounding."""
     assert one.rows == other.rows and one.errors[0] == other.errors[0]
     assert one.errors[1:] == pytest.approx(other.errors[1:], rel=1e-9, abs=1e-9)
     for name, mine in one.columns.items():
         its = other.columns[name]
         assert mine.missing == its.missing, name
-        if isinstance(mine, Numbers):
-            assert isinstance(its, Numbers)
+        if isinstance(mine, NumericSummary):
+            assert isinstance(its, NumericSummary)
             assert mine.counts.tolist() == its.counts.tolist(), name
             scale = np.abs(mine.sums).max() + np.abs(its.sums).max() + 1
             assert np.abs(mine.sums - its.sums).max() <= 1e-9 * scale * (1 + one.rows), name

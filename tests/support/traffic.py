@@ -1,4 +1,4 @@
-"""Traffic for the small bundle of `bundles`: rows whose truth is drawn from the bundle's own probability, and their log."""
+"""Traffic for the small bundle of `bundles`: rows whose label is drawn from the bundle's own probability, and their log."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ def to_rows(frame: pd.DataFrame) -> list[Record]:
     return [to_request(dict(zip(NAMES, row, strict=True))) for row in frame[NAMES].itertuples(index=False, name=None)]
 
 
-def draw_truths(bundle: Bundle, frame: pd.DataFrame, seed: int) -> pd.DataFrame:
+def draw_labels(bundle: Bundle, frame: pd.DataFrame, seed: int) -> pd.DataFrame:
     """The rows with a target that the bundle is calibrated for."""
     positive = np.random.default_rng([seed, 1]).random(len(frame)) < bundle.score(to_rows(frame))
     return frame.assign(left=np.where(positive, "yes", "no"))
 
 
 def write_watched(folder: Path, model: str = MODEL, intercept: float = 0.0, rows: int = 1500) -> Bundle:
-    """A small bundle that knows what later rows are held against: so many of its own world."""
+    """Write a small bundle with a reference of so many rows."""
     write_small_bundle(folder, model, intercept)
     bundle = load_bundle(folder)
-    held_out = draw_truths(bundle, draw_rows(rows, seed=1000), seed=1000)
+    held_out = draw_labels(bundle, draw_rows(rows, seed=1000), seed=1000)
     probability = np.asarray(bundle.score(to_rows(held_out)))
     importance = [{"column": name, "attribution": weight} for name, weight in WEIGHTS.items()]
     fitted = Model(None, {"threshold": 0.5, "cost": COST}, model)
@@ -72,7 +72,7 @@ def make_records(
     bundle: Bundle, frame: pd.DataFrame, start: datetime, *, days: float = 28, wait: float | None = 10,
     name: str = "", degraded: bool = False,
 ) -> list[Record]:  # fmt: skip
-    """The log's records of rows that were asked for evenly over `days` from `start`; truths come `wait` days later."""
+    """The log's records of rows that are scored evenly over `days` from `start`; labels arrive `wait` days later."""
     rows, probability = to_rows(frame), bundle.score(to_rows(frame))
     first = to_micros(start)
     records = []
@@ -85,23 +85,23 @@ def make_records(
             "features": row,
         })  # fmt: skip
         if wait is not None and "left" in frame:
-            told = {"kind": "feedback", "id": identity, "at": at + int(wait * DAY), "label": frame["left"].iloc[place]}
-            records.append(told)
+            label = {"kind": "feedback", "id": identity, "at": at + int(wait * DAY), "label": frame["left"].iloc[place]}
+            records.append(label)
     return records
 
 
 def make_months(bundle: Bundle, frames: Sequence[pd.DataFrame], **settings: Any) -> list[Record]:
-    """The records of a month a frame, from January 2026 on, truths drawn from the bundle where a frame has none."""
+    """The records of one month per frame, from January 2026 on, with labels drawn from the bundle where a frame has none."""
     records = []
     for number, frame in enumerate(frames):
-        told = frame if "left" in frame else draw_truths(bundle, frame, seed=number)
+        labelled = frame if "left" in frame else draw_labels(bundle, frame, seed=number)
         start = datetime(2026 + number // 12, number % 12 + 1, 1, tzinfo=UTC)
-        records += make_records(bundle, told, start, **settings)
+        records += make_records(bundle, labelled, start, **settings)
     return records
 
 
 def write_segment(folder: Path, records: Sequence[Record]) -> Path:
-    """Add records to a log as the server does, in a sealed segment; the log's folder."""
+    """Add records to a log as the server does, in a sealed segment; return the log's folder."""
     log = PredictionLog(folder, capacity=10**6)
     for record in records:
         assert log.append(record)

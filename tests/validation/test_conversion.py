@@ -193,7 +193,7 @@ def test_parts_of_any_size_hold_the_same(tmp_path: Path, monkeypatch: pytest.Mon
     path = write_raw(tmp_path / "raw.parquet", {name: pa.array(values) for name, values in columns.items()})
     (whole,) = read_raw(path, make_contract())
     assert [name for name in whole if whole[name].dtype == "category"] == ["months", "left"]
-    monkeypatch.setattr(conversion, "find_repetitive", lambda *_: [])
+    monkeypatch.setattr(conversion, "_find_repetitive", lambda *_: [])
     (plain,) = read_raw(path, make_contract())
     pd.testing.assert_frame_equal(spell_out(whole), plain)
     for one, other in zip(

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from lifecycle.core.contract import Column, Contract
 from lifecycle.validation import sampling as samples
-from lifecycle.validation.chronology import find_gaps
+from lifecycle.validation.chronology import _find_gaps
 from lifecycle.validation.conversion import convert_columns
 from lifecycle.validation.duplicates import RepeatFinder
-from lifecycle.validation.outliers import compute_fences
+from lifecycle.validation.outliers import _compute_fences
 from lifecycle.validation.passes import Split, Survey, split_table, survey_table
-from lifecycle.validation.rules import build_schema, find_breaches, list_values, name_reasons
+from lifecycle.validation.rules import _find_breaches, _list_values, build_schema, name_reasons
 from tests.support.contracts import make_contract
 
 GOOD: dict[str, Any] = {"id": "1", "months": "3", "spend": "9.5", "plan": "pro", "senior": "0", "left": "no"}
@@ -141,7 +141,7 @@ def test_duplicates_leave_the_id_aside() -> None:
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=4))
 def test_fences_are_tukeys(values: list[float]) -> None:
-    lower, upper = compute_fences(np.array(values))
+    lower, upper = _compute_fences(np.array(values))
     first, third = np.percentile(values, 25), np.percentile(values, 75)
     if first == third:
         assert np.isnan(lower)
@@ -172,8 +172,8 @@ def test_reasons_are_counted() -> None:
 
 
 def test_long_lists_are_cut() -> None:
-    assert list_values(["a", "b"]) == "one of 'a', 'b'"
-    assert list_values(list(range(9))) == "one of 0, 1, 2, 3, 4, 5 or 3 more"
+    assert _list_values(["a", "b"]) == "one of 'a', 'b'"
+    assert _list_values(list(range(9))) == "one of 0, 1, 2, 3, 4, 5 or 3 more"
 
 
 def test_a_column_called_reasons_is_kept() -> None:
@@ -224,7 +224,7 @@ def test_order_is_that_of_each_id_where_ids_repeat() -> None:
 def test_gaps() -> None:
     def find(moments: Any) -> Any:
         hours = pd.Series(moments).to_numpy(dtype="datetime64[h]").astype(np.int64)
-        return find_gaps(np.unique(hours), len(hours))
+        return _find_gaps(np.unique(hours), len(hours))
 
     days = pd.Series(pd.date_range("2024-01-01", periods=400, freq="h"))
     assert find(days)[1] == ()
@@ -314,7 +314,7 @@ def test_breaches_are_those_that_pandera_finds(rows: list[dict[str, Any]]) -> No
     typed, _ = convert_columns(pd.DataFrame(rows, columns=[*contract.columns]).astype("str"), contract.columns)
     found = {
         (breach.column, "not_nullable" if breach.rule == "missing" else f"{breach.rule}: {breach.expected}", row)
-        for breach in find_breaches(typed, {}, contract.columns)
+        for breach in _find_breaches(typed, {}, contract.columns)
         for row in breach.rows
     }
     expected = set()
@@ -335,7 +335,7 @@ def test_beyond_a_bound_quantiles_come_from_a_sample(monkeypatch: pytest.MonkeyP
     survey, split, _ = pass_by(raw, columns, 7000)
     assert 9_500 < len(survey.numbers) < 10_500
     lower, upper = survey.fences.loc[0, ["lower", "upper"]]
-    assert (lower, upper) == pytest.approx(compute_fences(values), rel=0.05)
+    assert (lower, upper) == pytest.approx(_compute_fences(values), rel=0.05)
     assert split.fences.loc[0, "above"] == (values > upper).sum()
     assert len(split.sample) < 1100
     again = pass_by(raw, columns, 1234)

@@ -83,7 +83,7 @@ def adopt_table(
     told = name or name_source(source)
     typed, unread = read_typed(raw, guesses)
     tolerance = max(0.01, math.ceil(1.5 * unread * 1000) / 1000)
-    contract_text = write_contract(told, describe_source(hide_secrets(source), rows, len(shown)), tolerance, guesses)
+    contract_text = write_contract(told, describe_source(hide_secrets(address), rows, len(shown)), tolerance, guesses)
     contract = parse_strictly(Contract, YAML(typ="safe", pure=True).load(contract_text), Path(paths.CONTRACT))
     facts = measure_facts(typed, contract, areas, round(rows * (1 - unread)))
     before = next(path for path in (project.root / BACKUP / paths.PARAMS, project.read(paths.PARAMS)) if path.exists())
@@ -261,7 +261,7 @@ def fit_params(facts: Record, contract: Contract, typed: pd.DataFrame) -> dict[s
     learned = int(np.clip(0.6 * held_out, 50, 2400))  # simulated months have no more different rows than are held out
     truths = round(month * 0.9 * min(rate, 1 - rate))
     scenarios = list_scenarios(facts["ranked"], contract, typed, share)
-    log = f"{paths.SIMULATED}/{'relation_turns' if 'relation_turns' in scenarios else 'more_positives'}"
+    log = f"{paths.SIMULATED}/{'concept_drift' if 'concept_drift' in scenarios else 'more_positives'}"
     families = fit_families(rows)
     trials = 12 if rows < 500 or rows > 10 * LONG else 30
     return {
@@ -345,7 +345,7 @@ def list_scenarios(ranked: list[str], contract: Contract, typed: pd.DataFrame, s
         scenarios["level_spreads"] = {"kind": "mix", "column": words[0], "category": level, "factor": 2.5, "begin": 6}
     scenarios["more_positives"] = {"kind": "prior", "factor": 1.8, "begin": 6}
     if numbers:
-        scenarios["relation_turns"] = {"kind": "reverse", "column": numbers[0], "begin": 4}
+        scenarios["concept_drift"] = {"kind": "reverse", "column": numbers[0], "begin": 4}
     if words:
         scenarios["new_level"] = {
             "kind": "category",
@@ -355,10 +355,10 @@ def list_scenarios(ranked: list[str], contract: Contract, typed: pd.DataFrame, s
             "begin": 6,
         }
     if lost is not None:
-        scenarios["column_lost"] = {"kind": "missing", "column": lost, "share": 0.6, "begin": 6}
+        scenarios["missing_values"] = {"kind": "missing", "column": lost, "share": 0.6, "begin": 6}
     if numbers:
-        scenarios["unit_changed"] = {"kind": "scale", "column": numbers[-1], "factor": 100, "begin": 6}
-    scenarios["fewer_rows"] = {"kind": "volume", "factor": 0.4, "begin": 6}
+        scenarios["changed_unit"] = {"kind": "scale", "column": numbers[-1], "factor": 100, "begin": 6}
+    scenarios["fewer_requests"] = {"kind": "volume", "factor": 0.4, "begin": 6}
     return scenarios
 
 

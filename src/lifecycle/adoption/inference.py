@@ -186,7 +186,7 @@ def protect_persons(table: pa.Table, guesses: Mapping[str, Guess]) -> dict[str, 
         if column.role is not Role.TARGET and guesses[name].why != UNREADABLE
     }
     raw = pd.DataFrame({name: read_plain(table[name], name) for name in columns})
-    found = {finding.column: finding for finding in find_personal([raw], columns) if finding.decision != "blot out"}
+    found = {finding.column: finding for finding in find_personal([raw], columns) if finding.decision != "redact"}
     changed = {}
     for name, guess in guesses.items():
         if name in found:

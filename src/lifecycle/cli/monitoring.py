@@ -11,8 +11,7 @@ import click
 from lifecycle.cli._shared import find_log, open_registry
 from lifecycle.core.paths import LIVE_PAGE, open_project
 from lifecycle.pipeline.runner import ENVIRONMENT
-
-_STEPS = ("decide", "validate", "train", "judge", "deploy")
+from lifecycle.retraining.steps import STEPS
 
 
 @click.command()
@@ -21,24 +20,24 @@ _STEPS = ("decide", "validate", "train", "judge", "deploy")
 def monitor(log: str | None, *, exit_code: bool) -> int:
     """Look for drift and degradation in the prediction log.
 
-    The log is compared with the rows that the champion was evaluated on.
+    The log is compared with the hold-out that the champion was evaluated on.
     """
     from lifecycle.monitoring.live import describe_alerts, monitor_live
 
     project = open_project(write=True)
-    record = monitor_live(project, find_log(log, project))
-    print(*describe_alerts(record), sep="\n")
+    report = monitor_live(project, find_log(log, project))
+    print(*describe_alerts(report), sep="\n")
     print(f"monitor: the report is {LIVE_PAGE}")
-    return 2 if exit_code and record["severity"] == "act" else 0
+    return 2 if exit_code and report.severity == "critical" else 0
 
 
 @click.command()
-@click.argument("step", required=False, type=click.Choice(_STEPS))
+@click.argument("step", required=False, type=click.Choice([each.name for each in STEPS]))
 @click.option("--log", metavar="FOLDER", help="The prediction log. Default: the server's.")
 def retrain(step: str | None, log: str | None) -> int:
     """Train a new model when a rule requires it.
 
-    The new model is promoted when it is better than the champion. With STEP, run one step alone; its exit status is 99 when there is nothing (more) to do.
+    The new model is promoted when it is better than the champion. With STEP, only that step runs; its exit status is 99 when there is nothing (more) to do.
     """
     project, _ = open_registry()
     from lifecycle.retraining.challenger import retrain as retrain_champion

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from lifecycle.core.paths import open_project
-from lifecycle.pipeline.runner import STAGES, run_stage
+from lifecycle.pipeline.forkserver import run_stage
+from lifecycle.pipeline.runner import STAGES
 
 
 @click.command()

@@ -155,7 +155,7 @@ class Deploy(Strict):
 
 
 class Scenario(Strict):
-    """What happens to simulated traffic from the month `begin` on; `stages.simulate.draw_month` says what each kind does."""
+    """What changes in simulated traffic from the month `begin` on; `monitoring.scenarios.draw_month` describes the kinds."""
 
     kind: Literal["none", "scale", "tilt", "mix", "prior", "reverse", "category", "missing", "volume"]  # what happens
     column: str = ""  # the column that it happens to
@@ -166,7 +166,7 @@ class Scenario(Strict):
 
 
 class Simulate(Strict):
-    """Simulated production: months of so many rows, when truths arrive, and what happens."""
+    """Simulated production: the months and their rows, when labels arrive, and the scenarios."""
 
     first: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
     months: Count  # how many
@@ -177,38 +177,67 @@ class Simulate(Strict):
 
     @model_validator(mode="after")
     def check_days(self) -> Self:
-        """Refuse truths that come latest before they come first."""
+        """Refuse a largest delay that is below the smallest one."""
         if self.label_days[0] > self.label_days[1]:
             raise ValueError(
-                f"label_days: they go from {self.label_days[0]} to {self.label_days[1]}: the least comes first"
+                f"label_days is [{self.label_days[0]}, {self.label_days[1]}], expected the smaller number first"
             )
         return self
 
 
+class AlertLimits(Strict):
+    """How serious an alert is: `params.yaml` explains each limit."""
+
+    slight_psi: Annotated[float, Field(ge=0)]
+    plain_psi: Annotated[float, Field(ge=0)]
+    little_weight: Share
+    much_weight: Share
+    missing_gap: Share
+    volume_ratio: Annotated[float, Field(gt=0, lt=1)]
+    label_shift: Share
+    large_label_shift: Share
+    roc_auc: Share
+    brier: Annotated[float, Field(ge=0)]
+    calibration: Share
+
+    @model_validator(mode="after")
+    def check_order(self) -> Self:
+        """Refuse a limit of critical alerts that is below the one of warnings."""
+        for low, high in (
+            ("slight_psi", "plain_psi"), ("little_weight", "much_weight"), ("label_shift", "large_label_shift"),
+        ):  # fmt: skip
+            if getattr(self, low) > getattr(self, high):
+                raise ValueError(f"{low} is {getattr(self, low):g}, expected at most {high}, {getattr(self, high):g}")
+        return self
+
+
 class Monitor(Strict):
-    """Which log is looked at, in windows of which length, how often a quiet one may ring, and what is too little to tell."""
+    """The log to monitor, its windows, how rare false alarms are, the least evidence, and the limits of severities."""
 
     log: str
-    rehearsals: str
+    backtests: str
     window: Literal["day", "week", "month"]
     false_alarms: Annotated[float, Field(gt=0, lt=1)]
     min_rows: Count
     min_class: Annotated[int, Field(ge=2)]
     min_psi: Annotated[float, Field(ge=0)]
     min_effect: Annotated[float, Field(ge=0)]
+    severity: AlertLimits
 
 
 class Retrain(Strict):
-    """When a challenger is trained, on which rows, judged on how many, with how many trials."""
+    """When a challenger is trained, on which rows, with how many trials, and on how many rows it is compared."""
 
     log: str
     max_age_days: Count
-    on_drift: Literal["act", "look", "never"]
-    on_decay: Literal["act", "look", "never"]
+    on_drift: Literal["critical", "warning", "never"]
+    on_degradation: Literal["critical", "warning", "never"]
     min_rows: Annotated[int, Field(ge=50)]
     window: Literal["drift_aware", "all", "sliding"]
     sliding_days: Count  # of the sliding window
     holdout_rows: Annotated[int, Field(ge=20)]
+    min_compared: Annotated[int, Field(ge=4)]
+    significance: Annotated[float, Field(gt=0, lt=1)]
     trials: Count
     startup_trials: Count  # random trials before the sampler begins to choose
 

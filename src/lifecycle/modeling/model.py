@@ -16,6 +16,7 @@ from lifecycle.core.files import hash_file, read_json, replace_file, write_json
 
 MODEL_FILE = "model.joblib"
 METADATA_FILE = "model.json"
+PROTOCOL = 4  # of pickle: the default of Python 3.14 is 5, which would give the same model another hash
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def save_model(classifier: Any, metadata: dict[str, Any], folder: Path) -> str:
     """Write a model into `folder`; returns its content hash. The same model gives the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     with replace_file(folder / MODEL_FILE) as aside:
-        joblib.dump(classifier, aside, compress=("zlib", 6))
+        joblib.dump(classifier, aside, compress=("zlib", 6), protocol=PROTOCOL)
     write_json(metadata, folder / METADATA_FILE)
     return hash_model(folder)
 

@@ -1,8 +1,8 @@
-"""Decay: how well the model does as truths arrive, what it should do before they have, and whether the two still agree."""
+"""Performance degradation: measure the model on labels, estimate its metrics without them, and test whether the two agree."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,22 +20,20 @@ from lifecycle.modeling.metrics import (
     measure_tally,
     tally_scores,
 )
-from lifecycle.monitoring.drift import LOOKS, combine_p, means_pvalue
+from lifecycle.monitoring.drift import POOLED_WINDOWS, combine_p, means_pvalue
 
 Record = dict[str, Any]
-Pair = tuple[Array, Array]  # truths (0 or 1) and probabilities of the same rows, each (rows,)
+LabelledRows = tuple[Array, Array]  # labels (0 or 1) and probabilities of the same rows, each (rows,)
 METRICS = ("roc_auc", "accuracy", "precision", "recall", "f1", "brier", "log_loss", "cost", "predicted_positive", "ece")
-DRAWS = 200  # of truths, behind an expected metric's interval
+_REPLICATES = (
+    200  # draws of labels behind an expected metric's interval, and bootstrap replicates behind a realised one's
+)
 
 
 def describe_performance(
     target: Array, probability: Array, *, threshold: float, cost: Mapping[str, float], seed: int
 ) -> Record:
-    """What live performance is held against: the hold-out's metrics with intervals, and its residuals.
-
-    `residuals` are of what a calibrated model would leave at 0 on average, each with its mean, the variance of the mean
-    and rows: see `measure_residuals`.
-    """
+    """Return the performance that later windows are compared with: the hold-out's metrics with intervals, and its residuals."""
     measured = bootstrap_metrics(target, probability, threshold=threshold, cost=cost, replicates=1000, seed=seed)
     return {
         "rows": len(target),
@@ -46,35 +44,35 @@ def describe_performance(
 
 
 def measure_residuals(target: Array, probability: Array) -> dict[str, dict[str, float]]:
-    """By how much truths differ from what the probabilities promised: mean and variance of the mean of each.
+    """Return by how much labels differ from what the probabilities imply, each with its mean and the variance of the mean.
 
-    calibration: truth less probability. brier: (truth - p)² less p (1 - p). roc_auc: the area less the one expected of
-    these probabilities. All three are 0 on average for a calibrated model, whatever rows it meets (Naeini et al. 2015; Gneiting &
-    Raftery 2007, JASA 102, on proper scores): covariate shift alone does not move them, a changed relation does.
+    calibration: label less probability. brier: (label - p)² less p (1 - p). roc_auc: the area less the one expected of
+    these probabilities. For a calibrated model all three are 0 on average, whatever rows it scores (Naeini et al. 2015; Gneiting &
+    Raftery 2007, JASA 102, on proper scores): covariate shift alone does not move them, concept drift does.
     """
-    truth, p = np.asarray(target, np.float64), np.asarray(probability, np.float64)
-    off, excess = truth - p, (truth - p) ** 2 - p * (1 - p)
-    areas, covariance = estimate_delong(truth, p[None, :])
+    label, p = np.asarray(target, np.float64), np.asarray(probability, np.float64)
+    off, excess = label - p, (label - p) ** 2 - p * (1 - p)
+    areas, covariance = estimate_delong(label, p[None, :])
     return {
         "calibration": {"mean": float(off.mean()), "variance": float(off.var() / len(p))},
         "brier": {"mean": float(excess.mean()), "variance": float(excess.var() / len(p))},
-        "roc_auc": {"mean": float(areas[0] - expect_tally(p)["roc_auc"]), "variance": float(covariance[0, 0])},
+        "roc_auc": {"mean": float(areas[0] - expect_metrics(p)["roc_auc"]), "variance": float(covariance[0, 0])},
     }
 
 
-def expect_tally(probability: Array, threshold: float = 0.5, cost: Mapping[str, float] | None = None) -> Record:
-    """Every metric that calibrated probabilities promise of themselves, without a truth.
+def expect_metrics(probability: Array, threshold: float = 0.5, cost: Mapping[str, float] | None = None) -> Record:
+    """Return every metric that is expected of calibrated probabilities, without labels.
 
-    Confidence-based performance estimation (CBPE; Garg et al. 2022, ICLR; NannyML): each row counts as p of a positive
-    and 1 - p of a negative one.
+    This is confidence-based performance estimation (CBPE; Garg et al. 2022, ICLR; NannyML): each row counts as p of a
+    positive and 1 - p of a negative one.
     """
-    tally = tally_promises(probability)
+    tally = _tally_expected(probability)
     free = cost or {"false_positive": 0.0, "false_negative": 0.0}
     return {name: float(value) for name, value in measure_tally(tally, threshold, free).items()}
 
 
-def tally_promises(probability: Array) -> Tally:
-    """How many rows of each class the probabilities themselves promise at each score."""
+def _tally_expected(probability: Array) -> Tally:
+    """Return how many rows of each class are expected at each score."""
     score, rows = np.unique(np.asarray(probability, np.float64), return_counts=True)
     return join_scores(Tally(score, rows * score, rows * (1 - score)))
 
@@ -82,21 +80,21 @@ def tally_promises(probability: Array) -> Tally:
 def expect_performance(
     probability: Array, *, threshold: float, cost: Mapping[str, float], seed: int
 ) -> dict[str, Estimate]:
-    """The metrics to expect of rows whose truths are not known yet, each with the interval that chance leaves.
+    """Return the metrics to expect of rows without labels, each with the interval that chance leaves.
 
-    It holds as long as the probabilities are calibrated on these rows: it follows a change of the rows, and is blind to one
-    of the relation. The interval is that of DRAWS draws of the truths from the probabilities.
+    They hold while the probabilities are calibrated on these rows: they follow covariate shift and do not see concept
+    drift. The interval is that of labels drawn from the probabilities.
     """
-    expected = expect_tally(probability, threshold, cost)
-    joined = tally_promises(probability)
+    expected = expect_metrics(probability, threshold, cost)
+    joined = _tally_expected(probability)
     rows = np.rint(joined.rows).astype(np.int64)
-    drawn = np.random.default_rng(seed).binomial(rows, np.clip(joined.score, 0, 1), size=(DRAWS, len(rows)))
+    drawn = np.random.default_rng(seed).binomial(rows, np.clip(joined.score, 0, 1), size=(_REPLICATES, len(rows)))
     values = measure_tally(Tally(joined.score, drawn, rows - drawn), threshold, cost, bins=joined)
     estimates = {}
     for name in METRICS:
         finite = values[name][np.isfinite(values[name])]
         low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(finite) else (np.nan, np.nan)
-        value = float(finite.mean()) if name == "ece" and len(finite) else expected[name]  # chance alone leaves some
+        value = float(finite.mean()) if name == "ece" and len(finite) else expected[name]  # chance alone adds some
         estimates[name] = {"value": value, "low": float(low), "high": float(high)}
     return estimates
 
@@ -104,8 +102,8 @@ def expect_performance(
 def measure_performance(
     target: Array, probability: Array, *, threshold: float, cost: Mapping[str, float], seed: int
 ) -> dict[str, Estimate]:
-    """The metrics of rows whose truths are known, each with its 95 % interval (bootstrap)."""
-    measured = bootstrap_metrics(target, probability, threshold=threshold, cost=cost, replicates=DRAWS, seed=seed)
+    """Return the metrics of labelled rows, each with its 95 % interval (bootstrap)."""
+    measured = bootstrap_metrics(target, probability, threshold=threshold, cost=cost, replicates=_REPLICATES, seed=seed)
     estimates = {name: measured[name] for name in METRICS}
     positives = int(np.sum(target))
     low, high = bound_auc(estimates["roc_auc"]["value"], positives, len(target) - positives)
@@ -113,35 +111,37 @@ def measure_performance(
 
 
 def measure_error(target: Array, probability: Array, threshold: float, cost: Mapping[str, float]) -> dict[str, float]:
-    """By how much each metric of rows whose truths are known is above what was expected of the same rows without them."""
+    """Return the difference of each realised metric of labelled rows from the one expected of the same rows."""
     realised = measure_tally(join_scores(tally_scores(target, probability)), threshold, cost)
-    expected = expect_tally(probability, threshold, cost)
+    expected = expect_metrics(probability, threshold, cost)
     return {name: float(realised[name]) - expected[name] for name in METRICS}
 
 
 def has_classes(target: Array, least: int) -> bool:
-    """Whether there are `least` rows of each class."""
+    """Return whether there are at least `least` rows of each class."""
     positives = int(np.sum(target))
     return min(positives, len(target) - positives) >= max(2, least)
 
 
-def judge_decay(
-    baseline: Record, windows: Sequence[Pair], *, false_alarms: float, min_class: int, min_effect: float
+def judge_degradation(
+    baseline: Record, windows: Sequence[LabelledRows], *, false_alarms: float, min_class: int, min_effect: float
 ) -> pd.DataFrame:
-    """Whether truths still agree with what the probabilities promise: a row a window.
+    """Test whether labels agree with what the probabilities imply: one row per window.
 
-    A window is looked at alone, with the one before it and with the LOOKS - 1 before it, for its own truths may be few as yet.
-    Columns: rows (truths of the window), used (of the look that tells most), p (of no difference from the hold-out's residuals, the three
-    and all looks combined), calibration, brier, roc_auc (each residual less the hold-out's, in that look), decayed. That asks for p at
-    most `false_alarms` and for an effect: an area lower by `min_effect`, a Brier score higher by 2.5 times that share, or a
-    calibration off by 1.5 times that. NaN where a class has fewer than `min_class` rows.
+    A window is tested alone, with the one before it, and with the POOLED_WINDOWS - 1 before it, since it may still have
+    few labels. Columns: rows (labels of the window), used (labels of the clearest of these tests), p (of no difference
+    from the hold-out's residuals, all tests combined), calibration, brier, roc_auc (each residual less the hold-out's, in that
+    test), degraded. The latter requires p of at most `false_alarms` and an effect: a ROC AUC lower by `min_effect`, a Brier score
+    higher by 2.5 times that share, or a calibration off by 1.5 times that. NaN where a class has fewer than `min_class` rows.
     """
     unknown = {"used": 0, "p": np.nan, "calibration": np.nan, "brier": np.nan, "roc_auc": np.nan}
     rows = []
     for place, (target, _) in enumerate(windows):
         row: Record = {"rows": len(target), **unknown}
-        pools = [join_pairs(windows[start : place + 1]) for start in range(place, max(-1, place - LOOKS), -1)]
-        found = [compare_residuals(baseline, truth, p) for truth, p in pools if has_classes(truth, min_class)]
+        pools = [
+            _join_windows(windows[start : place + 1]) for start in range(place, max(-1, place - POOLED_WINDOWS), -1)
+        ]
+        found = [_compare_residuals(baseline, label, p) for label, p in pools if has_classes(label, min_class)]
         if found and len(target):
             clearest = min(found, key=lambda record: record["p"])
             row |= clearest | {"p": combine_p([record["p"] for record in found])}
@@ -151,36 +151,17 @@ def judge_decay(
     worse = (
         (table["roc_auc"] <= -min_effect) | (loss >= min_effect * 2.5) | (table["calibration"].abs() >= min_effect * 1.5)
     )  # fmt: skip
-    return table.assign(decayed=(table["p"] <= false_alarms) & worse)
+    return table.assign(degraded=(table["p"] <= false_alarms) & worse)
 
 
-def join_pairs(windows: Sequence[Pair]) -> Pair:
-    """Truths and probabilities of several windows."""
-    return np.concatenate([truth for truth, _ in windows]), np.concatenate([p for _, p in windows])
+def _join_windows(windows: Sequence[LabelledRows]) -> LabelledRows:
+    """Join the labels and probabilities of several windows."""
+    return np.concatenate([label for label, _ in windows]), np.concatenate([p for _, p in windows])
 
 
-def compare_residuals(baseline: Record, target: Array, probability: Array) -> Record:
-    """The residuals of some rows less those of the hold-out, and the p-value of no difference."""
+def _compare_residuals(baseline: Record, target: Array, probability: Array) -> Record:
+    """Return the residuals of some rows less those of the hold-out, and the p-value of no difference."""
     now, before = measure_residuals(target, probability), baseline["residuals"]
-    apart = {name: now[name]["mean"] - before[name]["mean"] for name in now}
-    tests = [means_pvalue(apart[name], now[name]["variance"] + before[name]["variance"]) for name in now]
-    return {**apart, "p": combine_p(tests), "used": len(target)}
-
-
-def detect_changes(losses: Iterable[float]) -> dict[str, int | None]:
-    """Where streaming detectors first notice that a loss within -1 and 1 has changed: positions, None where never.
-
-    ADWIN (Bifet & Gavaldà 2007, SDM) and Page-Hinkley (Page 1954, Biometrika 41), as the library `river` has them.
-    """
-    from river.drift import ADWIN, PageHinkley
-
-    kinds: dict[str, Any] = {"adwin": ADWIN, "page_hinkley": PageHinkley}  # untyped
-    detectors = {"adwin": kinds["adwin"](delta=0.002), "page_hinkley": kinds["page_hinkley"](mode="up", threshold=15.0)}
-    first: dict[str, int | None] = dict.fromkeys(detectors)
-    for place, loss in enumerate(losses):
-        for name, detector in detectors.items():
-            if first[name] is None:
-                detector.update((loss + 1) / 2 if name == "adwin" else loss)
-                if detector.drift_detected:
-                    first[name] = place
-    return first
+    difference = {name: now[name]["mean"] - before[name]["mean"] for name in now}
+    tests = [means_pvalue(difference[name], now[name]["variance"] + before[name]["variance"]) for name in now]
+    return {**difference, "p": combine_p(tests), "used": len(target)}

@@ -1,54 +1,52 @@
-"""The live champion, watched: the notebook of the stage `monitor` on the log of the server, in a root of its own."""
+"""Monitor the live champion: run the notebook of the stage `monitor` on the server's log, in a workspace of its own."""
 
 from __future__ import annotations
 
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.files import read_json, replace_file
+from lifecycle.core.files import replace_file
 from lifecycle.core.paths import Project
-from lifecycle.pipeline.runner import run_stage
+from lifecycle.pipeline.forkserver import run_stage
 from lifecycle.pipeline.workspaces import create_workspace, enter_workspace, link_path
 from lifecycle.promotion.releases import find_release, read_champion, read_release
+from lifecycle.serving.monitor_report import MonitorReport
 
-Record = dict[str, Any]
-ROOT = ".lifecycle/live"
+WORKSPACE = ".lifecycle/live"
 
 
-def monitor_live(project: Project, log: Path) -> Record:
-    """Look at a server's prediction log with the champion's eyes; gives what reports/live/monitor.json then says.
+def monitor_live(project: Project, log: Path) -> MonitorReport:
+    """Monitor the champion's predictions in a log; return the report, which is also written to reports/live/monitor.json.
 
-    The root stays, for retraining to decide in. Raises ProjectError where there is no champion, no log, or a champion from
-    before there was anything to compare with.
+    The workspace stays, so that retraining can decide in it. Raises ProjectError where there is no champion, no log, or a
+    champion whose bundle has no reference.
     """
     from lifecycle.prediction_log.compaction import compact_segments
 
     if not log.is_dir():
         raise ProjectError(f"{log} is not there: expected a prediction log, as `lifecycle serve` writes it.")
-    with suppress(OSError):  # a log that may only be read is read as it is
+    with suppress(OSError):  # a read-only log is read as it is
         compact_segments(log)
-    root = open_live(project, log)
+    root = _open_workspace(project, log)
     with enter_workspace(root):
         page = run_stage("monitor", links=[])
     for source, target in ((page, paths.LIVE_PAGE), (root / paths.MONITORING, paths.LIVE_MONITORING)):
         with replace_file(project.write(target)) as aside:
             shutil.copyfile(source, aside)
-    record: Record = read_json(root / paths.MONITORING)
-    return record
+    return MonitorReport.read(root / paths.MONITORING)
 
 
-def open_live(project: Project, log: Path) -> Path:
-    """A root in which the champion stands in the candidate's place, and the model before it beside it."""
+def _open_workspace(project: Project, log: Path) -> Path:
+    """Create a workspace in which the champion is the candidate, with the previous champion next to it."""
     champion = read_champion(project.output)
     if champion["model"] is None:
         raise ProjectError(f"{paths.CHAMPION} names no model: `make repro` makes one.")
     read_release(project.output, champion["model"])
     where = {"log": str(log.resolve())}
-    root = create_workspace(project, ROOT, {"monitor": {**where, "rehearsals": ""}, "retrain": where})
+    root = create_workspace(project, WORKSPACE, {"monitor": {**where, "backtests": ""}, "retrain": where})
     link_path(find_release(project.output, champion["model"]), root / paths.CANDIDATE)
     previous = champion.get("previous")
     if previous and find_release(project.output, previous).is_dir():
@@ -58,10 +56,13 @@ def open_live(project: Project, log: Path) -> Path:
     return root
 
 
-def describe_alerts(record: Record) -> list[str]:
-    """What stands, a line an alert."""
-    lines = [f"{alert['severity']}: {alert['message']}" for alert in record["alerts"]]
-    rows = sum(window["rows"] for window in record["windows"])
-    truths = sum(window["labelled"] for window in record["windows"])
-    heading = f"monitor: {record['severity']}; {rows:,} predictions of {record['model']} in {len(record['windows'])} windows, {truths:,} truths"
-    return [heading, *lines]
+def describe_alerts(report: MonitorReport) -> list[str]:
+    """Return a summary, then one line per current alert."""
+    rows = sum(window.rows for window in report.windows)
+    labels = sum(window.labelled for window in report.windows)
+    kind = "simulated predictions" if report.simulated else "predictions"
+    heading = (
+        f"monitor: {report.severity}; {rows:,} {kind} of {report.model} in {len(report.windows)} windows, "
+        f"{labels:,} labels"
+    )
+    return [heading, *(f"{alert.severity}: {alert.message}" for alert in report.alerts)]

@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 ENVIRONMENT = {
     "OPENBLAS_CORETYPE": "Haswell",
     "OPENBLAS_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
     "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
     "PYTHONHASHSEED": "0",
     "TZ": "UTC",
@@ -73,8 +75,12 @@ def list_links() -> list[tuple[str, str]]:
     return [*list_reports(), ("Model card", "model_card.html")]
 
 
-def run_stage(stage: str, links: list[tuple[str, str]] | None = None) -> Path:
+def run_stage(
+    stage: str, links: list[tuple[str, str]] | None = None, provision: Callable[[Any], Any] | None = None
+) -> Path:
     """Run one stage and return its page's path; `links` are those of the page, by default to all of its sisters.
+
+    `provision` makes the provisioner of a kernel manager, by default the one that starts a new process.
 
     Raises ProjectError (a parameter, a file) or StageError (the notebook failed; the half-run one is kept).
     """
@@ -82,7 +88,7 @@ def run_stage(stage: str, links: list[tuple[str, str]] | None = None) -> Path:
     name = name_notebook(stage)
     values = {**load_params(project.read(PARAMS)).for_notebook(stage), "write": True}
     begun = time.monotonic()
-    kernel = start_kernel(stage, project)
+    kernel = start_kernel(stage, project, provision)
     try:
         notebook = execute(project, name, values, kernel)
     finally:
@@ -94,7 +100,7 @@ def run_stage(stage: str, links: list[tuple[str, str]] | None = None) -> Path:
     return page
 
 
-def start_kernel(stage: str, project: Project) -> Any:
+def start_kernel(stage: str, project: Project, provision: Callable[[Any], Any] | None = None) -> Any:
     """Start the stage's kernel, which imports the stage's module while this process imports papermill."""
     from jupyter_client.manager import KernelManager
 
@@ -103,6 +109,8 @@ def start_kernel(stage: str, project: Project) -> Any:
         project.write(".lifecycle/matplotlib/cache").parent
     )
     kernel = KernelManager(kernel_name="python3", transport="ipc")
+    if provision:
+        kernel.provisioner = provision(kernel)
     kernel.start_kernel(
         env=environment,
         cwd=str(project.root),
@@ -141,6 +149,7 @@ def execute(project: Project, name: str, values: dict[str, Any], kernel: Any) ->
             parameters=values,
             kernel_name="python3",
             progress_bar=sys.stderr.isatty(),
+            request_save_on_cell_execute=False,  # writing all cells twice a cell takes as long as some stages' cells do
             stderr_file=sys.stderr,
             km=kernel,
             cwd=str(project.root),

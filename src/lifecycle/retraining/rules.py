@@ -1,168 +1,159 @@
-"""The rules that decide whether a new model is trained."""
+"""The rules that decide whether a new model is trained, and the comparison with the previous model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lifecycle.core.contract import Contract
+from lifecycle.core.params import Retrain
 from lifecycle.core.paths import PARAMS
 from lifecycle.modeling.metrics import compare_auc, compare_means, lose_rows
-from lifecycle.monitoring.alerts import SEVERITIES
+from lifecycle.retraining.records import Comparison, Decision, Rule
 from lifecycle.retraining.window import AT, DAY, MODEL, SCORE
 from lifecycle.serving.bundle import Bundle, to_requests
+from lifecycle.serving.monitor_report import SEVERITIES, Alert, AlertKind, MonitorReport
 
-Record = dict[str, Any]
-TRUTHS = ("decay", "label")  # kinds of alert that truths raise
-DRIFTS = ("column", "missing", "unit", "category", "prediction", "multivariate")  # that rows raise by themselves
-BROKEN = ("missing", "unit")  # kinds that a broken source raises: learning from it would make it the rule
-NOBODY = "No rule asks for a new model."
-LEAST = 200  # truths by which a model is compared with the one before it
-SIGNIFICANCE = 0.01  # of that comparison
+NOT_TRIGGERED = "No rule triggers retraining."
+
+_LABEL_KINDS: tuple[AlertKind, ...] = ("degradation", "label")  # of alerts that labels raise
+_DRIFT_KINDS: tuple[AlertKind, ...] = ("column", "missing", "unit", "category", "prediction", "multivariate")
+_BROKEN_KINDS: tuple[AlertKind, ...] = ("missing", "unit")  # of a broken source, which a model must not learn from
 
 
 # The decision.
 
 
-def decide(
-    record: Record,
-    labelled: pd.DataFrame,
-    *,
-    max_age_days: int,
-    on_drift: str,
-    on_decay: str,
-    min_rows: int,
-    holdout_rows: int,
-    window: str,
-) -> Record:
-    """Whether a new model is due, and why: due, because (a sentence), rules (each with due and message), onset.
+def decide(report: MonitorReport, labelled: pd.DataFrame, rules: Retrain) -> Decision:
+    """Decide by rule whether a new model is required.
 
-    record: what monitoring found (reports/monitor.json). A rule calls for a model: its age, drift, decay. Two hold it
-    back: a source that looks broken, and too few truths since what changed. onset: from when the relation is another, None
-    where it is not, or where `window` takes no notice.
+    Triggers are the model's age, drift and degradation. Conditions are a source that does not look broken, and enough
+    labels since the change. The onset is that of concept drift; None without it, or where `rules.window` ignores it.
     """
-    calls = list_calls(record, max_age_days=max_age_days, on_drift=on_drift, on_decay=on_decay)
-    relation = find_onset(record, choose_alerts(record, ("decay",), "note")) if window == "drift_aware" else None
-    shift = find_onset(record, choose_alerts(record, DRIFTS, on_drift))
-    since = relation or shift
-    fresh = labelled if since is None else labelled[labelled[AT] >= since]
-    least = holdout_rows if shift and not relation else min_rows
-    holds = [judge_source(record), judge_rows(len(fresh), least, since)]
-    called, held = [rule for rule in calls if rule["due"]], [rule for rule in holds if not rule["due"]]
-    if not called:
-        because = NOBODY
-    elif held:
-        because = " ".join(["A new model is asked for, and waits.", *(rule["message"] for rule in held)])
+    triggers = list_triggers(report, rules)
+    degraded = _choose_alerts(report, ("degradation",), "info")
+    drift_onset = _find_onset(report, degraded) if rules.window == "drift_aware" else None
+    shift = _find_onset(report, _choose_alerts(report, _DRIFT_KINDS, rules.on_drift))
+    since = drift_onset or shift
+    recent = labelled if since is None else labelled[labelled[AT] >= since]
+    least = rules.holdout_rows if shift and not drift_onset else rules.min_rows
+    conditions = [_judge_source(report), _judge_rows(len(recent), least, since)]
+    triggered = [rule for rule in triggers if rule.met]
+    unmet = [rule for rule in conditions if not rule.met]
+    if not triggered:
+        because = NOT_TRIGGERED
+    elif unmet:
+        because = " ".join(["A new model is required, but has to wait.", *(rule.message for rule in unmet)])
     else:
-        because = " ".join(["A new model is due.", *(rule["message"] for rule in called)])
-    return {
-        "due": bool(called and not held),
-        "because": because,
-        "at": record["at"],
-        "model": record["model"],
-        "onset": relation.isoformat() if relation else None,
-        "rules": [*calls, *holds],
-    }
+        because = " ".join(["A new model is required.", *(rule.message for rule in triggered)])
+    return Decision(
+        required=bool(triggered and not unmet),
+        because=because,
+        at=report.at,
+        model=report.model,
+        simulated=report.simulated,
+        onset=drift_onset,
+        rules=[*triggers, *conditions],
+    )
 
 
-def list_calls(record: Record, *, max_age_days: int, on_drift: str, on_decay: str) -> list[Record]:
-    """The rules that may ask for a new model, judged."""
-    return [judge_age(record, max_age_days), judge_drift(record, on_drift), judge_decay(record, on_decay)]
+def list_triggers(report: MonitorReport, rules: Retrain) -> list[Rule]:
+    """Return the rules that may require a new model, evaluated."""
+    return [
+        _judge_age(report, rules.max_age_days),
+        _judge_alerts("drift", report, _DRIFT_KINDS, rules.on_drift, "columns or predictions"),
+        _judge_alerts("degradation", report, _LABEL_KINDS, rules.on_degradation, "the labels"),
+    ]
 
 
-def make_rule(name: str, due: bool, message: str) -> Record:
-    """A rule's record."""
-    return {"name": name, "due": bool(due), "message": message}
+def _judge_age(report: MonitorReport, most: int) -> Rule:
+    """Trigger if the model has been in use for longer than it should."""
+    days = int((report.at - report.since).total_seconds() / DAY)
+    use = "The simulated use of the model has lasted" if report.simulated else "The model has been in use for"
+    message = f"{use} {days} days; a model is replaced after more than {most}."
+    return Rule(name="age", kind="trigger", met=days > most, message=message)
 
 
-def judge_age(record: Record, most: int) -> Record:
-    """The model has been live for longer than it should."""
-    lived = datetime.fromisoformat(record["at"]) - datetime.fromisoformat(record["since"])
-    days = int(lived.total_seconds() / DAY)
-    return make_rule("age", days > most, f"The model has answered for {days} days; after {most} it is trained anew.")
+def _choose_alerts(report: MonitorReport, kinds: Sequence[AlertKind], least: str) -> list[Alert]:
+    """Return the current alerts of these kinds and at least this severity; none for `never`."""
+    severities = SEVERITIES[SEVERITIES.index(least) :] if least != "never" else ()
+    return [alert for alert in report.alerts if alert.kind in kinds and alert.severity in severities]
 
 
-def judge_drift(record: Record, least: str) -> Record:
-    """A drift alert stands that is grave enough."""
-    return judge_alerts("drift", choose_alerts(record, DRIFTS, least), least, "columns or predictions")
-
-
-def judge_decay(record: Record, least: str) -> Record:
-    """An alert about the truths stands that is grave enough."""
-    return judge_alerts("decay", choose_alerts(record, TRUTHS, least), least, "the truths")
-
-
-def choose_alerts(record: Record, kinds: Sequence[str], least: str) -> list[Record]:
-    """The alerts of these kinds that are at least so grave; none for `never`."""
-    ranks = SEVERITIES[SEVERITIES.index(least) :] if least != "never" else ()
-    return [alert for alert in record["alerts"] if alert["kind"] in kinds and alert["severity"] in ranks]
-
-
-def judge_alerts(name: str, grave: Sequence[Record], least: str, what: str) -> Record:
-    """Whether an alert stands that is grave enough."""
+def _judge_alerts(name: str, report: MonitorReport, kinds: Sequence[AlertKind], least: str, subject: str) -> Rule:
+    """Trigger if there is an alert of these kinds and at least this severity."""
+    alerts = _choose_alerts(report, kinds, least)
     if least == "never":
-        return make_rule(name, due=False, message=f"Alerts about {what} never ask for a model: {PARAMS} says so.")
-    if not grave:
-        return make_rule(name, due=False, message=f"No alert about {what} is as grave as {least!r}.")
-    return make_rule(name, due=True, message=grave[0]["message"])
+        message = f"Alerts about {subject} never trigger retraining, as {PARAMS} says."
+    elif not alerts:
+        message = f"There is no alert about {subject} of severity {least}" + (
+            " or higher." if least == "warning" else "."
+        )
+    else:
+        message = alerts[0].message
+    return Rule(name=name, kind="trigger", met=bool(alerts), message=message)
 
 
-def judge_source(record: Record) -> Record:
-    """The source does not look broken."""
-    broken = [alert for alert in record["alerts"] if alert["kind"] in BROKEN and alert["severity"] == "act"]
-    if broken:
-        return make_rule("source", due=False, message=f"The source looks broken: mend it first. {broken[0]['message']}")
-    return make_rule("source", due=True, message="Nothing suggests that the source is broken.")
+def _judge_source(report: MonitorReport) -> Rule:
+    """Require that the source does not look broken."""
+    broken = [alert for alert in report.alerts if alert.kind in _BROKEN_KINDS and alert.severity == "critical"]
+    message = (
+        f"The source looks broken and has to be fixed first. {broken[0].message}"
+        if broken
+        else "The source does not look broken."
+    )
+    return Rule(name="source", kind="condition", met=not broken, message=message)
 
 
-def judge_rows(rows: int, least: int, since: datetime | None) -> Record:
-    """There are truths enough to learn and judge by, of rows since something changed."""
-    which = f" of rows since {since:%Y-%m-%d}, when it began," if since else ""
-    return make_rule("rows", rows >= least, f"{rows:,} truths{which} are known; {least:,} are needed.")
+def _judge_rows(rows: int, least: int, since: datetime | None) -> Rule:
+    """Require enough labels to learn from and to evaluate on, of rows since the change."""
+    which = f" of rows since {since:%Y-%m-%d}, when the change began," if since else ""
+    message = f"{rows:,} labels{which} are known; {least:,} are required."
+    return Rule(name="rows", kind="condition", met=rows >= least, message=message)
 
 
-def find_onset(record: Record, alerts: Sequence[Record]) -> datetime | None:
-    """When the first window begins of these alerts; None where there are none."""
-    since = {alert["since"] for alert in alerts}
-    starts = [datetime.fromisoformat(window["start"]) for window in record["windows"] if window["name"] in since]
-    return min(starts, default=None)
+def _find_onset(report: MonitorReport, alerts: Sequence[Alert]) -> datetime | None:
+    """Return the start of the window in which the first of these alerts began; None without alerts."""
+    since = {alert.since for alert in alerts}
+    return min((window.start for window in report.windows if window.name in since), default=None)
 
 
-# The model before this one.
+# The previous model.
 
 
 def compare_previous(
     labelled: pd.DataFrame, bundle: Bundle, previous: Bundle | None, contract: Contract, cost: Mapping[str, float],
-    seed: int,
-) -> Record:  # fmt: skip
-    """Whether the model before this one would have done better on the rows that this one answered: rollback, message.
+    rules: Retrain, seed: int,
+) -> Comparison:  # fmt: skip
+    """Return whether the previous model would have done better on the rows that the current one scored.
 
-    Paired on the same truths: Brier score (bootstrap) and ROC AUC (DeLong); better is a lower Brier score, by more than
-    chance, without a lower area.
+    Both are compared on the same labels by Brier score (bootstrap) and ROC AUC (DeLong). The previous model is better if
+    its Brier score is significantly lower and its ROC AUC is not significantly lower.
     """
     if previous is None:
-        return {"rollback": False, "message": "There is no model before this one."}
+        return Comparison(rollback=False, message="There is no previous model.")
     mine = labelled[labelled[MODEL] == bundle.name]
-    truth = (mine[contract.target] == contract.positive).to_numpy().astype(np.int8)
-    if min(truth.sum(), len(truth) - truth.sum()) < 2 or len(truth) < LEAST:
-        return {"rollback": False, "message": f"{len(truth):,} truths are too few to compare it with the model before."}
+    label = (mine[contract.target] == contract.positive).to_numpy().astype(np.int8)
+    if min(label.sum(), len(label) - label.sum()) < 2 or len(label) < rules.min_compared:
+        message = f"{len(label):,} labels are too few to compare the model with the previous one."
+        return Comparison(rollback=False, message=message)
     missing = [name for name in previous.schema.columns if name not in mine]
     if missing:
-        return {"rollback": False, "message": f"The model before needs columns that the log has not: {missing}."}
-    before, now = (
-        np.asarray(previous.score(to_requests(mine, previous.schema.names))),
-        mine[SCORE].to_numpy(dtype=np.float64),
-    )
-    losses = [lose_rows(truth, p, 0.5, cost)["brier"] for p in (now, before)]
-    loss, area = compare_means(losses[0], losses[1], 1000, seed), compare_auc(truth, now, before)
-    worse = loss["value"] > 0 and loss["p"] < SIGNIFICANCE and not (area["value"] > 0 and area["p"] < SIGNIFICANCE)
-    return {
-        "rollback": bool(worse),
-        "message": f"On {len(truth):,} truths since it is live its Brier score differs by {loss['value']:+.4f} from that of the model before "
-        f"(p = {loss['p']:.3f}; less is better), its ROC AUC by {area['value']:+.3f} (p = {area['p']:.3f})."
-        + (" The model before is better: it comes back." if worse else ""),
-    }  # fmt: skip
+        message = f"The previous model needs columns that the log does not have: {missing}."
+        return Comparison(rollback=False, message=message)
+    before = np.asarray(previous.score(to_requests(mine, previous.schema.names)))
+    now = mine[SCORE].to_numpy(dtype=np.float64)
+    losses = [lose_rows(label, p, 0.5, cost)["brier"] for p in (now, before)]
+    loss, area = compare_means(losses[0], losses[1], 1000, seed), compare_auc(label, now, before)
+    limit = rules.significance
+    worse = loss["value"] > 0 and loss["p"] < limit and not (area["value"] > 0 and area["p"] < limit)
+    return Comparison(
+        rollback=bool(worse),
+        message=f"On {len(label):,} labels of rows that the current model scored, its Brier score differs by {loss['value']:+.4f} "
+        f"from that of the previous model (p = {loss['p']:.3f}; lower is better), its ROC AUC by {area['value']:+.3f} "
+        f"(p = {area['p']:.3f}; higher is better)."
+        + (" The previous model is better and becomes the champion again." if worse else ""),
+    )  # fmt: skip

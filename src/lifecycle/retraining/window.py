@@ -1,107 +1,101 @@
-"""The rows that a challenger learns from."""
+"""Choose the rows that a challenger learns from: labelled rows of the log, and the rows that the champion was trained on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lifecycle.core.contract import Contract
+from lifecycle.core.params import Retrain
 from lifecycle.prediction_log.reader import find_span, frame_features, read_predictions
+from lifecycle.retraining.records import ChosenRows, Decision
 from lifecycle.serving.bundle import Bundle
 
-Record = dict[str, Any]
-ALIKE = 0.1  # share of equal rows up to which rows are told apart by what they hold
-STRETCH = timedelta(days=7)  # of a log that is held at once
 DAY = 86_400.0  # seconds
-AT, MODEL, SCORE = "(at)", "(model)", "(probability)"  # what the log says of a row, beside what the row says
+AT, MODEL, SCORE = "(at)", "(model)", "(probability)"  # columns that the log adds to those of a request
 
-
-# The rows.
+_MAX_DUPLICATES = 0.1  # share of equal rows in the old table up to which equal requests are taken for one case
+_CHUNK = timedelta(days=7)  # of a log that is read at once
 
 
 def read_labelled(folder: Path, contract: Contract, names: Sequence[str]) -> pd.DataFrame:
-    """The predictions of a log whose truth is known, by any model, oldest first.
+    """Return the predictions of a log whose label is known, by any model, oldest first.
 
-    Columns: those `names` of the requests, the target in the contract's words, and AT, MODEL and SCORE.
+    Columns: those `names` of the requests, the target with the contract's values, and AT, MODEL and SCORE.
     """
     first, last = find_span(folder)
     classes = {str(value): value for value in contract.columns[contract.target].values or ()}
-    truths = read_predictions(folder, "feedback").to_pandas().drop_duplicates("id", keep="first")[["id", "label"]]
-    truths = truths[truths["label"].isin(classes)]
+    labels = read_predictions(folder, "feedback").to_pandas().drop_duplicates("id", keep="first")[["id", "label"]]
+    labels = labels[labels["label"].isin(classes)]
     parts, start = [], first
-    while start <= last:  # what has no truth is let go at once
-        table = read_predictions(folder, "prediction", start, start + STRETCH)
-        said = table.select(["id", "at", "model", "probability"]).to_pandas()
-        asked = said.assign(place=np.arange(len(said))).merge(truths, on="id")
-        frame = frame_features(table, names).iloc[asked["place"].to_numpy()].reset_index(drop=True)
-        frame[contract.target] = asked["label"].map(classes)
-        parts.append(frame.assign(**{AT: asked["at"], MODEL: asked["model"], SCORE: asked["probability"]}))
-        start += STRETCH
+    while start <= last:  # rows without a label are dropped at once
+        table = read_predictions(folder, "prediction", start, start + _CHUNK)
+        predictions = table.select(["id", "at", "model", "probability"]).to_pandas()
+        placed = predictions.assign(place=np.arange(len(predictions))).merge(labels, on="id")
+        frame = frame_features(table, names).iloc[placed["place"].to_numpy()].reset_index(drop=True)
+        frame[contract.target] = placed["label"].map(classes)
+        parts.append(frame.assign(**{AT: placed["at"], MODEL: placed["model"], SCORE: placed["probability"]}))
+        start += _CHUNK
     labelled: pd.DataFrame = pd.concat(parts, ignore_index=True)
     return labelled
 
 
 def drop_repeats(labelled: pd.DataFrame, old: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """The labelled rows without those that were asked for again later: the newest is kept, with its truth.
+    """Return the labelled rows without those that were requested again later: the newest is kept, with its label.
 
-    A log has no ids. Where hardly two rows of the old table are alike, equal requests are one case asked for again, which
-    must not stand on both sides of a split; where many are, they are many cases, and all stay.
+    A log has no ids. If few rows of the old table are equal, equal requests are one case, which must not be on both sides
+    of a split; if many are equal, they are different cases, and all are kept.
     """
-    if old.empty or old.duplicated([name for name in names if name in old]).mean() > ALIKE:
+    if old.empty or old.duplicated([name for name in names if name in old]).mean() > _MAX_DUPLICATES:
         return labelled
     return labelled.drop_duplicates(list(names), keep="last", ignore_index=True)
 
 
-def limit_rows(labelled: pd.DataFrame, at: str, window: str, sliding_days: int) -> pd.DataFrame:
-    """The labelled rows that a window of this kind takes: with `sliding` those of the last `sliding_days` before `at`."""
+def limit_rows(labelled: pd.DataFrame, at: datetime, window: str, sliding_days: int) -> pd.DataFrame:
+    """Return the labelled rows of the window: with `sliding` those of the last `sliding_days` before `at`, else all."""
     if window != "sliding":
         return labelled
-    since = datetime.fromisoformat(at) - timedelta(days=sliding_days)
+    since = at - timedelta(days=sliding_days)
     return labelled[labelled[AT] > since].reset_index(drop=True)
 
 
 def choose_columns(bundle: Bundle, contract: Contract) -> list[str]:
-    """The columns of a request in the contract's order: all that a log has of a row."""
+    """Return the columns of a request in the contract's order: a log has no others."""
     return [name for name in contract.columns if name in bundle.schema.columns]
 
 
-# The window.
-
-
 def choose_rows(
-    old: pd.DataFrame, labelled: pd.DataFrame, decision: Record, contract: Contract, names: Sequence[str], *,
-    window: str, sliding_days: int, holdout_rows: int,
-) -> tuple[pd.DataFrame, Record]:  # fmt: skip
-    """The challenger's table, oldest rows first, and a record of it: old, new, held_out, test_share.
+    old: pd.DataFrame, labelled: pd.DataFrame, decision: Decision, contract: Contract, names: Sequence[str], rules: Retrain
+) -> tuple[pd.DataFrame, ChosenRows]:  # fmt: skip
+    """Return the challenger's table, oldest rows first, and how many rows it has of which origin.
 
-    old: the rows that the champion was made from. all: those and all of the log. sliding: those of the last `sliding_days`.
-    drift_aware: the log's since the relation changed, where it has; else all. The newest `holdout_rows` rows of the log are what
-    challenger and champion are compared on.
+    `old` are the rows that the champion was trained on. The windows: all takes those and all of the log; sliding takes the log's last
+    `sliding_days`; drift_aware takes the log's rows since the onset of concept drift, and without it the same as all. The
+    newest `holdout_rows` rows of the log are held out to compare challenger and champion.
     """
     columns = [*names, contract.target]
-    if window == "sliding":
-        kept, before = limit_rows(labelled, decision["at"], window, sliding_days), old.iloc[:0]
-    elif window == "drift_aware" and decision["onset"]:
-        kept, before = labelled[labelled[AT] >= datetime.fromisoformat(decision["onset"])], old.iloc[:0]
+    if rules.window == "sliding":
+        kept, before = limit_rows(labelled, decision.at, rules.window, rules.sliding_days), old.iloc[:0]
+    elif rules.window == "drift_aware" and decision.onset:
+        kept, before = labelled[labelled[AT] >= decision.onset], old.iloc[:0]
     else:
         kept, before = labelled, old
-    held_out = min(holdout_rows, len(kept) // 2)
-    parts = [match_types(part[columns], old[columns]) for part in (before, kept) if len(part)]
+    held_out = min(rules.holdout_rows, len(kept) // 2)
+    parts = [_match_types(part[columns], old[columns]) for part in (before, kept) if len(part)]
     table = pd.concat(parts, ignore_index=True) if parts else old[columns].iloc[:0]
-    record = {
-        "old": len(before), "new": len(kept), "held_out": held_out, "test_share": held_out / max(len(table), 1),
-        "from": kept[AT].min().isoformat() if len(kept) else None,
-    }  # fmt: skip
-    return table, record
+    chosen = ChosenRows(
+        old=len(before), new=len(kept), held_out=held_out, test_share=held_out / max(len(table), 1),
+        oldest=kept[AT].min().to_pydatetime() if len(kept) else None,
+    )  # fmt: skip
+    return table, chosen
 
 
-def match_types(part: pd.DataFrame, like: pd.DataFrame) -> pd.DataFrame:
-    """The columns in the types of another table, where their values allow it."""
+def _match_types(part: pd.DataFrame, like: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns in the dtypes of another table, where their values allow it."""
     matched = {}
     for name in part.columns:
         try:

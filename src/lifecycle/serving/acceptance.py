@@ -14,10 +14,12 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
@@ -143,19 +145,15 @@ def prepare_workspace(root: Path, bundle: Path, champion: Record) -> Path:
 
 
 def list_children(pid: int) -> list[int]:
-    """The processes that a process started."""
-    tasks = Path(f"/proc/{pid}/task")
-    return (
-        [int(word) for task in tasks.glob("*/children") for word in task.read_text().split()] if tasks.is_dir() else []
-    )
+    """The processes that a process started; none if it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        return [child.pid for child in psutil.Process(pid).children()]
+    return []
 
 
 def read_memory(pid: int) -> int:
-    """Resident bytes of a process (proc(5))."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    """Resident bytes of a process."""
+    return int(psutil.Process(pid).memory_info().rss)
 
 
 def vary_requests(rows: list[Record], count: int, seed: int) -> Iterator[tuple[bytes, dict[str, str]]]:

@@ -24,7 +24,7 @@ from lifecycle.serving.entities import FIELD, complete_rows, open_features, read
 from lifecycle.serving.explanations import explain_row
 from lifecycle.serving.fallback import PRIOR, Answer, Judge, Lineup, read_lineup, take_stamp
 from lifecycle.serving.guards import CLOSE, PROBLEM, SECURITY, Headers, KeyRing, RateLimit
-from lifecycle.serving.monitor_report import MonitorFile
+from lifecycle.serving.monitor_file import MonitorFile
 from lifecycle.serving.request_ids import Signer, find_key, now
 from lifecycle.serving.schema import CUT, RequestError, format_value, reject_shape
 from lifecycle.serving.settings import Settings
@@ -416,7 +416,7 @@ class Service:
         at = lineup.since.get("at")
         return {
             "store": None if self.store is None else self.store.describe(),
-            "monitor": reading if reading and reading.findings.model == lineup.name else None,
+            "monitor": reading if reading and reading.report.model == lineup.name else None,
             "model": lineup.name,
             "bundle": str(lineup.champion.get("bundle"))[:12],
             "family": str(lineup.champion.get("family")),
@@ -429,7 +429,7 @@ class Service:
         """GET /monitor: the findings of the last monitoring that could be read, of whichever model they are."""
         reading = self.monitor.last
         if reading is None:
-            raise RequestError(404, "There are no findings yet: `lifecycle monitor` writes them.")
+            raise RequestError(404, "There is no report yet: `lifecycle monitor` writes it.")
         written = formatdate(reading.written, usegmt=True).encode()
         await self.send(scope, send, 200, [(b"last-modified", written), *JSON], reading.body)
 

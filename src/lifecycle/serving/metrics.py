@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from lifecycle.serving.monitor_report import SEVERITIES, Reading
+from lifecycle.serving.monitor_file import LoadedReport
+from lifecycle.serving.monitor_report import SEVERITIES, Interval
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus-client's own: where workers share their numbers
 TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -113,8 +114,8 @@ class StateCollector:
         if state["store"] is not None:
             yield from collect_store(state["store"])
         if state["monitor"] is not None:
-            yield from collect_drift(state["monitor"])
-            yield from collect_performance(state["monitor"])
+            yield from _collect_drift(state["monitor"])
+            yield from _collect_performance(state["monitor"])
 
     def count_truths(self) -> dict[str, tuple[float, float]]:
         """How many were right, and how many were told, by model."""
@@ -138,11 +139,11 @@ def collect_store(store: State) -> Iterable[Metric]:
         yield GaugeMetricFamily("feature_store_newest_timestamp_seconds", "The newest row's moment.", store["newest"])
 
 
-def collect_drift(reading: Reading) -> Iterable[Metric]:
-    """Gauges of what drifted, in the newest window that was judged, and of when that was."""
-    findings, newest = reading.findings, reading.newest
+def _collect_drift(loaded: LoadedReport) -> Iterable[Metric]:
+    """Yield gauges of drift in the newest window that was judged, and of its end."""
+    report, newest = loaded.report, loaded.newest
     yield GaugeMetricFamily(
-        "monitor_written_timestamp_seconds", "When the monitor wrote its findings.", reading.written
+        "monitor_written_timestamp_seconds", "When `lifecycle monitor` wrote its report.", loaded.written
     )
     if newest is not None:
         yield GaugeMetricFamily(
@@ -150,19 +151,19 @@ def collect_drift(reading: Reading) -> Iterable[Metric]:
             newest.end.timestamp(),
         )  # fmt: skip
     yield GaugeMetricFamily(
-        "drift_severity", "The gravest alert that stands; 0: quiet, 1: note, 2: look, 3: act.",
-        SEVERITIES.index(findings.severity),
+        "drift_severity", "The highest severity among current alerts: 0 ok, 1 info, 2 warning, 3 critical.",
+        SEVERITIES.index(report.severity),
     )  # fmt: skip
-    alerts = GaugeMetricFamily("drift_alerts", "Alerts of the monitor that stand.", labels=["severity"])
-    for severity, count in reading.count_alerts().items():
+    alerts = GaugeMetricFamily("drift_alerts", "Current alerts of `lifecycle monitor`.", labels=["severity"])
+    for severity, count in loaded.count_alerts().items():
         alerts.add_metric([severity], count)
     yield alerts
-    rows = reading.list_drift()
+    rows = loaded.list_drift()
     for name, help_text, key in (
-        ("drift_psi", "Population stability index against the reference.", "psi"),
-        ("drift_distance", "Wasserstein's distance in standard deviations, or Jensen-Shannon's.", "distance"),
-        ("drift_p_value", "Of the test that nothing moved.", "p"),
-        ("drift_missing_share", "Share of values that are absent.", "missing"),
+        ("drift_psi", "Population stability index of a column against the reference.", "psi"),
+        ("drift_distance", "Wasserstein distance in standard deviations, or Jensen-Shannon distance.", "distance"),
+        ("drift_p_value", "P-value of the test that a column has not changed.", "p"),
+        ("drift_missing_share", "Share of a column's values that are missing.", "missing"),
     ):
         family = GaugeMetricFamily(name, help_text, labels=["column"])
         for row in rows:
@@ -171,33 +172,34 @@ def collect_drift(reading: Reading) -> Iterable[Metric]:
         yield family
 
 
-def collect_performance(reading: Reading) -> Iterable[Metric]:
-    """Gauges of how good the model is: of each metric and kind the newest window that has it.
+def _collect_performance(loaded: LoadedReport) -> Iterable[Metric]:
+    """Yield gauges of the live model's performance: for each metric and kind, the newest window that has it.
 
-    Truths come late, so a realised value may be of an older window than the expected one beside it; the bounds are those
-    that were expected of the realised value's own window.
+    Labels arrive late, so a realised value may be of an older window than the expected one. The bounds are
+    those that were expected in the realised value's own window.
     """
     values: dict[tuple[str, str], float] = {}
-    bounds: dict[str, tuple[float, float]] = {}
-    for row in reading.list_performance():
+    bounds: dict[str, Interval] = {}
+    for row in loaded.list_performance():
         if row.expected is not None:
             values[row.metric, "expected"] = row.expected.value
         if row.realised is not None:
             values[row.metric, "realised"] = row.realised.value
             bounds.pop(row.metric, None)
             if row.expected is not None:
-                bounds[row.metric] = row.expected.low, row.expected.high
+                bounds[row.metric] = row.expected
     performance = GaugeMetricFamily(
         "live_performance", "The newest value of a metric, realised or expected.", labels=["metric", "kind"]
     )
     for labels, value in values.items():
         performance.add_metric(labels, value)
     yield performance
-    for place, bound in enumerate(("low", "high")):
+    for bound in ("low", "high"):
         family = GaugeMetricFamily(
-            f"live_performance_expected_{bound}", f"The {bound} end of what the realised value was expected to be.",
+            f"live_performance_expected_{bound}", f"The {bound} end of the interval expected of the realised value.",
             labels=["metric"],
         )  # fmt: skip
         for metric, interval in bounds.items():
-            family.add_metric([metric], interval[place])
+            if (value := getattr(interval, bound)) is not None:
+                family.add_metric([metric], value)
         yield family

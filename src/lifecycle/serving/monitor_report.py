@@ -1,181 +1,123 @@
-"""What `lifecycle monitor` last wrote of drift and decay, checked, and read anew when it changes."""
+"""The record of the monitoring report, which `lifecycle monitor` writes and the server shows."""
 
 from __future__ import annotations
 
-import logging
-import os
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
-import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, ConfigDict, Field, PlainSerializer
 
-from lifecycle.core.errors import ProjectError
-from lifecycle.serving.fallback import stamp_file
+from lifecycle.core.records import Frozen
 
-logger = logging.getLogger("lifecycle.serving")
-LARGEST = 16 * 1024 * 1024  # bytes
-COLUMNS = 100  # of the greatest weight, of which Prometheus is told: each is a time series a gauge
-SEVERITIES = ("quiet", "note", "look", "act")  # from nothing to what cannot wait
+FORMAT: Literal[2] = 2
+SEVERITIES = ("ok", "info", "warning", "critical")  # from the least to the most serious; ok: no alert
 
-
-class Part(BaseModel):
-    """What the server tells of a part of the file; keys beyond those are left to whoever reads GET /monitor."""
-
-    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+Severity = Literal["info", "warning", "critical"]
+Status = Literal["ok", "info", "warning", "critical"]
+AlertKind = Literal[
+    "column", "missing", "unit", "category", "prediction", "multivariate", "label", "degradation", "volume"
+]
+Moment = Annotated[AwareDatetime, PlainSerializer(lambda moment: moment.isoformat(), return_type=str)]
 
 
-class Window(Part):
-    """A stretch of time whose requests were looked at together; it is judged where it has enough of them."""
+class _Part(Frozen):
+    """A record without NaN or infinities, which browsers cannot read."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class Window(_Part):
+    """A stretch of time whose predictions are looked at together; `judged`: it had enough rows to test for drift."""
 
     name: str
-    start: AwareDatetime
-    end: AwareDatetime
+    start: Moment
+    end: Moment
     rows: int
     labelled: int
     judged: bool
 
 
-class Drift(Part):
+class Drift(_Part):
     """How far a column of a window is from its reference.
 
-    psi: the population stability index. distance: Wasserstein's, in standard deviations, or Jensen-Shannon's. p: of the
-    test that nothing moved. missing: the share of values that are absent.
+    p: of the test that nothing moved. q: p, adjusted for the number of columns. psi: the population stability index.
+    distance: Wasserstein's, in standard deviations, or Jensen-Shannon's. missing: the share of missing values.
     """
 
     window: str
     column: str
+    kind: str
     p: float | None
+    q: float | None
     psi: float | None
     distance: float | None
     missing: float | None
     drifted: bool
 
 
-class Estimate(Part):
-    """A value and its interval."""
+class Interval(_Part):
+    """A value with its 95 % interval."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
-class Performance(Part):
-    """A metric of a window: from the truths that came, and what was expected without them."""
+class Performance(_Part):
+    """A metric of a window: realised, from the labels that have arrived, and expected, from the probabilities alone."""
 
     window: str
     metric: str
-    realised: Estimate | None
-    expected: Estimate | None
+    realised: Interval | None
+    expected: Interval | None
 
 
-class Alert(Part):
-    """What stands in the newest judged window, in a sentence."""
+class Alert(_Part):
+    """A finding of one window in a sentence; `since` is the window in which it began."""
 
-    kind: str
+    kind: AlertKind
     column: str | None
-    since: str | None
+    since: str
     window: str
-    severity: Literal["note", "look", "act"]
+    severity: Severity
     message: str
+    psi: float | None
+    weight: float | None
 
 
-class Findings(Part):
-    """The whole file."""
+class Backtest(_Part):
+    """What monitoring finds in a log of which it is known what happened, and the mean error of the expected metrics."""
 
-    format: Literal[1]
+    log: str
+    windows: int
+    windows_with_alerts: int
+    first_alert: str
+    severity: Status
+    degradation_since: str
+    roc_auc_error: float | None
+    accuracy_error: float | None
+    brier_error: float | None
+
+
+class MonitorReport(_Part):
+    """The whole report: reports/monitor.json, and reports/live/monitor.json of the server's log.
+
+    `alerts` are those of the newest windows; `timeline` holds those of every window. `simulated`: the log was written by
+    the stage `simulate`, not by a server.
+    """
+
+    format: Literal[2]
     model: Annotated[str, Field(pattern="^[0-9a-f]{12}$")]  # the short name, as in answers and in the log
-    at: AwareDatetime
-    severity: Literal["quiet", "note", "look", "act"]
+    bundle: str
+    simulated: bool
+    since: Moment
+    at: Moment
+    window: str
+    severity: Status
     windows: list[Window]
     columns: list[str]
     weights: dict[str, float]
     drift: list[Drift]
     performance: list[Performance]
     alerts: list[Alert]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """The findings, the file's own bytes, and when it was written (seconds since 1970)."""
-
-    findings: Findings
-    body: bytes
-    written: float
-
-    @property
-    def newest(self) -> Window | None:
-        """The newest window that was judged."""
-        return max(
-            (window for window in self.findings.windows if window.judged), key=lambda told: told.end, default=None
-        )
-
-    def list_drift(self) -> list[Drift]:
-        """A row a column of the newest judged window: first what is no column of the model, then those of most weight."""
-        newest, weights = self.newest, self.findings.weights
-        rows = {row.column: row for row in self.findings.drift if newest and row.window == newest.name}
-        own = [row for name, row in rows.items() if name in self.findings.columns]
-        heaviest = sorted(own, key=lambda row: -weights.get(row.column, 0.0))[:COLUMNS]
-        return [*[row for name, row in rows.items() if name not in self.findings.columns][:COLUMNS], *heaviest]
-
-    def list_performance(self) -> list[Performance]:
-        """The rows of performance, from the oldest window to the newest."""
-        ends = {window.name: window.end for window in self.findings.windows}
-        return sorted(self.findings.performance, key=lambda row: ends[row.window])
-
-    def count_alerts(self) -> dict[str, int]:
-        """How many alerts stand of each severity."""
-        counts = dict.fromkeys(SEVERITIES[1:], 0)
-        for alert in self.findings.alerts:
-            counts[alert.severity] += 1
-        return counts
-
-
-def read_findings(path: Path) -> Reading:
-    """Read what a run of `lifecycle monitor` wrote.
-
-    Raises ProjectError naming what is not as expected, OSError where the file cannot be read.
-    """
-    with path.open("rb") as file:
-        state = os.fstat(file.fileno())
-        if state.st_size > LARGEST:
-            raise ProjectError(f"{path} has {state.st_size} bytes, expected at most {LARGEST}.")
-        body = file.read(LARGEST)
-    try:
-        orjson.loads(body)  # stricter than pydantic's parser, which lets NaN pass: browsers do not
-        findings = Findings.model_validate_json(body)
-    except orjson.JSONDecodeError as error:
-        raise ProjectError(f"{path} is not JSON ({error}).") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the whole"
-        raise ProjectError(f"{path}: {place}: {first['msg']}.") from error
-    known = {window.name for window in findings.windows}
-    named = {row.window for row in findings.drift} | {row.window for row in findings.performance}
-    for window in sorted(named - known):
-        raise ProjectError(f"{path}: window {window!r} is none of its windows ({', '.join(sorted(known))}).")
-    return Reading(findings, body, state.st_mtime)
-
-
-class MonitorFile:
-    """A file of findings and what it last said; it need not be there."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.stamp: object = None
-        self.last: Reading | None = None
-
-    def has_changed(self) -> bool:
-        """Whether it is another file than the one that was read."""
-        return stamp_file(self.path) != self.stamp
-
-    def read(self) -> None:
-        """Read it. What is damaged or not known is a warning, and what was read before stays; gone, there is nothing."""
-        self.stamp = stamp_file(self.path)
-        try:
-            self.last = read_findings(self.path)
-        except FileNotFoundError:
-            self.last = None
-        except (ProjectError, OSError) as error:
-            logger.warning("what the monitor found stays as it was: %s", error)
+    timeline: list[Alert]
+    backtests: list[Backtest]

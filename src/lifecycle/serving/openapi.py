@@ -164,7 +164,7 @@ def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
                 }}
             },
             "/monitor": {
-                "get": {"operationId": "monitor", "tags": [SERVICE], "summary": "What monitoring last found of drift and decay",
+                "get": {"operationId": "monitor", "tags": [SERVICE], "summary": "The last monitoring report on drift and performance degradation",
                         "responses": {"200": describe_answer("The findings", {"type": "object"}), **list_refusals("404")}}
             },
             "/dashboard": {

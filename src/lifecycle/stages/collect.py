@@ -1,4 +1,4 @@
-"""Collect: the raw table as it came, streamed to Parquet, with a manifest."""
+"""The stage `collect`: stream the raw table to Parquet, unchanged, and write a manifest."""
 
 from __future__ import annotations
 
@@ -17,55 +17,54 @@ from lifecycle.core.progress import show_progress
 from lifecycle.core.tables import read_batches, write_batches
 from lifecycle.sources.addresses import find_local, hide_secrets
 from lifecycle.sources.dispatch import is_growing, open_source
+from lifecycle.sources.manifest import RawManifest
 
-DISTINCT = 10_000  # distinct values of a column that are counted; beyond, they are "more than"
+DISTINCT = 10_000  # distinct values of a column that are counted; beyond, the report says "more than"
 
 
 def check_watch(source: str, options: Mapping[str, Any], watch: str) -> None:
-    """Refuse a local or a growing source that DVC does not watch (ProjectError): its changes would go unnoticed."""
+    """Raise ProjectError for a local or growing source that DVC does not watch, as its changes would go unnoticed."""
     wanted = LANDED if is_growing(source, options) else find_local(source)
     if wanted is not None and PurePosixPath(wanted) != PurePosixPath(watch):
         kind = "of landed rows" if wanted == LANDED else "on this machine"
         raise ProjectError(
             f"{PARAMS}: collect.watch is {watch!r}, but collect.source is {hide_secrets(source)!r}, {kind}: "
-            f"set collect.watch to {wanted!r}, so that a change there makes the stage stale."
+            f"set collect.watch to {wanted!r}, so that DVC runs the stage again when it changes."
         )
 
 
 def check_columns(schema: pa.Schema, contract: Contract, source: str) -> None:
-    """Refuse a table without the contract's target (ProjectError)."""
+    """Raise ProjectError for a table without the contract's target."""
     if contract.target not in schema.names:
         raise ProjectError(f"{source} has no column {contract.target!r}, the contract's target; it has {schema.names}.")
 
 
-def collect_table(
-    source: str, root: Path, options: Mapping[str, Any], contract: Contract, path: Path
-) -> dict[str, Any]:
-    """Stream a source to a Parquet file; returns the manifest: source, version, content hash, rows, columns and dtypes.
+def collect_table(source: str, root: Path, options: Mapping[str, Any], contract: Contract, path: Path) -> RawManifest:
+    """Stream a source to a Parquet file; return the manifest: source, version, content hash, rows, columns and dtypes.
 
-    Memory is that of a few batches. Raises ProjectError when the source cannot be read, or lacks the target.
+    A few batches are in memory at a time. Raises ProjectError when the source cannot be read, or lacks the target.
     """
     name = hide_secrets(source)
     with open_source(source, root, options) as stream:
         check_columns(stream.schema, contract, name)
         sha256 = write_batches(show_progress(stream, f"collect: {name}"), stream.schema, path)
-        return {
-            "source": name,
-            "version": stream.version,
-            "sha256": sha256,
-            "rows": pq.read_metadata(path).num_rows,
-            "columns": {field.name: str(field.type) for field in stream.schema},
-        }
+        return RawManifest(
+            source=name,
+            version=stream.version,
+            sha256=sha256,
+            rows=pq.read_metadata(path).num_rows,
+            columns={field.name: str(field.type) for field in stream.schema},
+        )
 
 
 def read_head(path: Path, rows: int = 5) -> pd.DataFrame:
-    """The first rows of a Parquet file."""
+    """Read the first rows of a Parquet file."""
     head: pd.DataFrame = next(read_batches(path, rows=rows)).to_pandas()
     return head
 
 
 def describe_columns(path: Path) -> pd.DataFrame:
-    """Each column's type, missing values and distinct values, of a Parquet file: one row a column; one column in memory."""
+    """Describe the columns of a Parquet file: type, missing and distinct values, one row each; one column is in memory."""
     rows = []
     for field in pq.read_schema(path):
         missing, distinct = count_values(path, field.name)
@@ -74,7 +73,7 @@ def describe_columns(path: Path) -> pd.DataFrame:
 
 
 def count_values(path: Path, name: str) -> tuple[int, int | str]:
-    """A column's missing and distinct values; the latter a word where they are many, or of a type that does not compare."""
+    """Count a column's missing and distinct values; the latter as text when there are many, or values cannot be compared."""
     missing = 0
     seen: pa.Array | None = None
     distinct: int | str = 0

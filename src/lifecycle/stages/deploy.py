@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from lifecycle.core.files import hash_file
 from lifecycle.modeling.model import Model
 from lifecycle.monitoring.degradation import describe_performance
 from lifecycle.monitoring.drift import PREDICTION
-from lifecycle.monitoring.reference import Kind, sketch_column, sketch_reference
+from lifecycle.monitoring.reference import Kind, build_reference, summarize_column
 from lifecycle.serving import bundle as bundles
 from lifecycle.serving.acceptance import (
     Load,
@@ -118,11 +120,12 @@ def describe_reference(
     weights: the share of each column in all the moves of predictions. performance: what truths are compared with.
     """
     kinds = choose_kinds(contract, columns)
-    reference = sketch_reference(held_out, kinds)
-    reference["columns"][PREDICTION] = sketch_column(pd.Series(probability), "numeric")
+    reference = build_reference(held_out, kinds)
+    reference["columns"][PREDICTION] = summarize_column(pd.Series(probability), "numeric")
     truth = (held_out[contract.target] == contract.positive).to_numpy()
     moved = {record["column"]: record["attribution"] for record in importance}
-    total = sum(moved.values()) or 1.0
+    # not `sum`, which compensates rounding errors since Python 3.12, and so gives another last digit there
+    total = reduce(add, moved.values(), 0.0) or 1.0
     cost = model.metadata["cost"]
     return {
         **reference,

@@ -35,7 +35,7 @@ READS = {
     "verdict": paths.VERDICT,
     "explanation": paths.EXPLANATION,
     "blessing": paths.BLESSING,
-    "simulated": paths.SIMULATED_TRUTH,
+    "simulated": paths.SIMULATED_SCENARIOS,
     "monitoring": paths.MONITORING,
     "retraining": paths.DECISION,
 }
@@ -179,10 +179,10 @@ def describe_stages(contract: Contract, read: dict[str, Any]) -> list[str]:
 
 
 def describe_monitoring(record: Record) -> str:
-    """What monitoring made of its rehearsals, and which of them stayed quiet."""
-    quiet = [log["log"] for log in record["rehearsals"] if log["gravest"] == "quiet"]
+    """What monitoring found in the backtests, and in which of them no alert fired."""
+    quiet = [log["log"] for log in record["backtests"] if log["severity"] == "ok"]
     return (
-        f"{len(record['rehearsals']) - len(quiet)} of {len(record['rehearsals'])} simulated logs ring"
+        f"{len(record['backtests']) - len(quiet)} of {len(record['backtests'])} simulated logs ring"
         f"{'; nothing rings in ' + join_words([repr(name) for name in quiet]) if quiet else ''}."
     )
 

@@ -1,4 +1,4 @@
-"""Retrain: whether a new model is due, by rule, and from which rows it learns; the training itself is the other stages'."""
+"""Retrain: show whether a new model is required and which rows it would learn from; the other stages train it."""
 
 from __future__ import annotations
 
@@ -7,45 +7,39 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-Array = np.ndarray[Any, Any]
-Record = dict[str, Any]
+from lifecycle.retraining.records import ChosenRows, Decision
 
 
-def start_folder(folder: Path) -> None:
-    """Begin with an empty folder: a table of an earlier decision is none of this one."""
+def clear_folder(folder: Path) -> None:
+    """Create an empty folder in place of what was there, such as the table of an earlier decision."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
 
 
-def describe_start(metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The settings that the challenger's study tries first: the champion's own."""
+def choose_first(metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the hyperparameters that the challenger's study tries first: the champion's own."""
     return {metadata["family"]: dict(metadata["settings"])}
 
 
-def tabulate_rows(chosen: Record) -> pd.DataFrame:
-    """The challenger's rows in words."""
-    told = {
-        "of the table that the champion is from": f"{chosen['old']:,}",
-        "of the log": f"{chosen['new']:,}",
-        "from": (chosen["from"] or "")[:10],
-        "to learn from": f"{chosen['old'] + chosen['new'] - chosen['held_out']:,}",
-        "held out, the newest": f"{chosen['held_out']:,}",
+def tabulate_rows(chosen: ChosenRows) -> pd.DataFrame:
+    """Return the challenger's rows as text."""
+    rows = {
+        "from the table that the champion was trained on": f"{chosen.old:,}",
+        "from the log": f"{chosen.new:,}",
+        "oldest row of the log": f"{chosen.oldest:%Y-%m-%d}" if chosen.oldest else "",
+        "to learn from": f"{chosen.old + chosen.new - chosen.held_out:,}",
+        "held out, the newest": f"{chosen.held_out:,}",
     }
-    return pd.DataFrame({"rows": told})
+    return pd.DataFrame({"rows": rows})
 
 
-def tabulate_rules(decision: Record) -> pd.DataFrame:
-    """The rules in words."""
-    asked = {"age": "asks for a model", "drift": "asks for a model", "decay": "asks for a model"}
-    rows = [
-        {
-            "rule": rule["name"],
-            "verdict": (asked.get(rule["name"], "lets it") if rule["due"] else "does not ask" if rule["name"] in asked else "holds it back"),
-            "why": rule["message"],
-        }
-        for rule in decision["rules"]
-    ]  # fmt: skip
+def tabulate_rules(decision: Decision) -> pd.DataFrame:
+    """Return the rules as text."""
+    results = {
+        ("trigger", True): "requires a new model", ("trigger", False): "not triggered",
+        ("condition", True): "met", ("condition", False): "has to wait",
+    }  # fmt: skip
+    rows = [{"rule": rule.name, "result": results[rule.kind, rule.met], "why": rule.message} for rule in decision.rules]
     return pd.DataFrame(rows).set_index("rule")

@@ -21,6 +21,7 @@ from sklearn.metrics import roc_auc_score
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import hash_file
 from lifecycle.modeling import pipelines
+from lifecycle.modeling.error_function import pin_error_function
 from lifecycle.modeling.pipelines import FeatureRecord, Settings, build_preparation, find_family
 from lifecycle.modeling.tracking import TAG, find_run, log_run
 
@@ -147,6 +148,7 @@ def run_trials(
 
 def seed_sampler(seed: int, startup_trials: int, fixed: dict[str, Any]) -> optuna.samplers.BaseSampler:
     """A multivariate TPE sampler (Bergstra 2011; Falkner 2018) with some parameters fixed."""
+    pin_error_function()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # multivariate and group, for years
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup_trials, multivariate=True, group=True)

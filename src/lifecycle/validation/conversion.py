@@ -1,4 +1,4 @@
-"""Raw columns in the contract's types: what converts without loss is converted, what does not is pointed at."""
+"""Convert raw columns to the contract's types; cells that cannot be converted without loss are reported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lifecycle.core.tables import open_parts, size_part
 Series: TypeAlias = "pd.Series[Any]"
 
 DTYPES = {"string": "str", "int64": "Int64", "float64": "float64", "bool": "boolean", "datetime": "datetime64[us]"}
-SOLID = {"Int64": "int64", "boolean": "bool"}  # what a column without missing values is stored as
+_SOLID = {"Int64": "int64", "boolean": "bool"}  # how a column without missing values is stored
 EXPECTED = {
     "string": "text",
     "int64": "a whole number",
@@ -28,70 +28,69 @@ EXPECTED = {
     "bool": "true or false",
     "datetime": "an ISO 8601 date or time",
 }
-PROBE = 1 << 13  # rows that tell how repetitive a column of text is
-EXACT = 2**53  # the whole numbers up to here are exact as float64
+_PROBE_ROWS = 1 << 13  # rows that show how repetitive a column of text is
+EXACT = 2**53  # whole numbers up to this are exact in float64
 WORDS = {"true": True, "yes": True, "1": True, "1.0": True, "t": True, "y": True,
          "false": False, "no": False, "0": False, "0.0": False, "f": False, "n": False}  # fmt: skip
-EPOCHS = {"epoch seconds": "s", "epoch milliseconds": "ms"}  # formats of numbers: since 1970, in UTC
+EPOCHS = {"epoch seconds": "s", "epoch milliseconds": "ms"}  # formats of numbers, counted since 1970 in UTC
 NUMBER = r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*"
-WHOLE = r"\s*[+-]?[0-9]{1,18}\s*"
-MOMENT = r"[0-9]{4}-[0-9]{2}(-[0-9]{2}([T ].*)?)?"
-OFFSET = r"[0-9]{2}:?[0-9]{2}.*(?:Z|[+-][0-9]{2}:?[0-9]{2})\s*$"  # a time of day that says its distance from UTC
+_WHOLE = r"\s*[+-]?[0-9]{1,18}\s*"
+_MOMENT = r"[0-9]{4}-[0-9]{2}(-[0-9]{2}([T ].*)?)?"
+_OFFSET = r"[0-9]{2}:?[0-9]{2}.*(?:Z|[+-][0-9]{2}:?[0-9]{2})\s*$"  # a time of day with its offset from UTC
 
 
 def read_raw(
     path: Path, contract: Contract, without: Sequence[str] = (), rows: int | None = None
 ) -> Iterator[pd.DataFrame]:
-    """Read the raw table in parts, in the contract's order of columns; what the contract drops or ignores is never loaded.
+    """Read the raw table in parts, in the contract's order of columns; dropped and ignored columns are never loaded.
 
-    A part has at most so many `rows` (`tables.size_part`), its index counts them from the table's first, 0; an empty
-    table is one empty part. Whole numbers and booleans come with room for missing values (Int64, boolean), text as str
-    or, where values repeat, as categories, moments as datetime64[us]. `without` names columns to leave out besides.
-    Raises ProjectError when table and contract do not have the same columns, or for a column of lists or other values
-    that are not plain.
+    A part has at most `rows` rows (`tables.size_part`), and its index counts the table's rows from 0; an empty table is
+    one empty part. Whole numbers and booleans are nullable (Int64, boolean), text is str or, when values repeat,
+    categorical, times are datetime64[us]. `without` names further columns to leave out. Raises ProjectError when table
+    and contract do not have the same columns, or for a column of lists or other nested values.
     """
     schema = pq.read_schema(path)
-    check_columns(schema.names, contract)
+    _check_columns(schema.names, contract)
     names = [name for name, column in contract.columns.items() if not is_dropped(column) and name not in without]
-    repetitive, start = find_repetitive(path, [name for name in names if is_text(schema.field(name).type)]), 0
+    repetitive, start = _find_repetitive(path, [name for name in names if _is_text(schema.field(name).type)]), 0
     with open_parts(path, repetitive) as file:
         for batch in file.iter_batches(rows or size_part(len(names)), columns=names):
-            yield frame_batch(batch, names, repetitive, start)
+            yield _frame_batch(batch, names, repetitive, start)
             start += len(batch)
     if not start:
-        yield frame_batch(pa.RecordBatch.from_pylist([], schema), names, [], 0)
+        yield _frame_batch(pa.RecordBatch.from_pylist([], schema), names, [], 0)
 
 
-def find_repetitive(path: Path, texts: list[str]) -> list[str]:
-    """The columns of text of whose first values at most half are distinct: there, one answer serves many rows."""
+def _find_repetitive(path: Path, texts: list[str]) -> list[str]:
+    """List the text columns of whose first values at most half are distinct, where work per distinct value saves time."""
     with open_parts(path, texts) as file:
-        first = next(file.iter_batches(PROBE, columns=texts), None) if texts else None
+        first = next(file.iter_batches(_PROBE_ROWS, columns=texts), None) if texts else None
     return [name for name in texts if first and 2 * len(first[name].unique()) <= len(first)]
 
 
 def read_frames(path: Path, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
-    """Read a table that validation stored in parts, as frames in the types that it wrote, repetitive text as categories.
+    """Read a validated table in parts, as frames with the stored types; repetitive text is categorical.
 
-    The index counts the table's rows from 0; `columns` (all) come in that order.
+    The index counts the table's rows from 0; `columns` (all) are returned in that order.
     """
     schema, start = pq.read_schema(path), 0
     names = schema.names if columns is None else list(columns)
-    repetitive = find_repetitive(path, [name for name in names if is_text(schema.field(name).type)])
+    repetitive = _find_repetitive(path, [name for name in names if _is_text(schema.field(name).type)])
     plain = [name for name in names if name not in repetitive]
     with open_parts(path, repetitive) as file:
         for batch in file.iter_batches(size_part(len(names)), columns=names):
             index = pd.RangeIndex(start, start + len(batch))
-            words = {name: read_categories(batch[name]) for name in repetitive}
+            words = {name: _read_categories(batch[name]) for name in repetitive}
             yield batch.select(plain).to_pandas().assign(**words)[names].set_axis(index)
             start += len(batch)
 
 
-def frame_batch(batch: pa.RecordBatch, names: list[str], repetitive: list[str], start: int) -> pd.DataFrame:
-    """A batch's columns as a frame of plain values whose index begins at `start`."""
+def _frame_batch(batch: pa.RecordBatch, names: list[str], repetitive: list[str], start: int) -> pd.DataFrame:
+    """Convert a batch to a frame of plain values whose index begins at `start`."""
     index = pd.RangeIndex(start, start + len(batch))
     return pd.DataFrame(
         {
-            name: read_categories(batch[name])
+            name: _read_categories(batch[name])
             if name in repetitive
             else read_plain(pa.chunked_array([batch[name]]), name)
             for name in names
@@ -99,15 +98,15 @@ def frame_batch(batch: pa.RecordBatch, names: list[str], repetitive: list[str], 
     ).set_axis(index)
 
 
-def read_categories(column: pa.DictionaryArray) -> Series:
-    """Text with its distinct values as categories."""
+def _read_categories(column: pa.DictionaryArray) -> Series:
+    """Convert text to categories of its distinct values."""
     values = pd.Index(column.dictionary.to_pandas().astype("str"), dtype="str")
     codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     return pd.Series(pd.Categorical.from_codes(codes, values, validate=False))
 
 
 def list_wordless(path: Path) -> list[str]:
-    """The columns of a table that hold neither text nor whole numbers."""
+    """List the columns of a table that hold neither text nor whole numbers."""
     kinds = pa.types
     return [
         field.name
@@ -117,29 +116,29 @@ def list_wordless(path: Path) -> list[str]:
 
 
 def is_dropped(column: Column) -> bool:
-    """Whether the contract itself says that nothing may see the column."""
+    """Return whether the contract excludes the column from everything."""
     return column.role is Role.IGNORED or (column.role is Role.PII and column.pii == "drop")
 
 
-def check_columns(names: list[str], contract: Contract) -> None:
-    """Refuse a table that lacks a column of the contract, or has one that it does not know (ProjectError)."""
+def _check_columns(names: list[str], contract: Contract) -> None:
+    """Raise ProjectError when the table lacks a column of the contract, or has one that the contract does not describe."""
     if missing := [name for name in contract.columns if name not in names]:
         raise ProjectError(f"The raw table has no column {list_names(missing)}, which {CONTRACT} describes.")
     if unknown := [name for name in names if name not in contract.columns]:
         raise ProjectError(
             f"The raw table has column {list_names(unknown)}, which {CONTRACT} does not describe: "
-            "add it there (with `role: ignored` if nothing may use it)."
+            "add it there (with `role: ignored` if it must not be used)."
         )
 
 
 def list_names(names: list[str], most: int = 8) -> str:
-    """Names in quotes, the first few of many."""
+    """Format names in quotes, the first few of many."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(repr, names[:most])) + more
 
 
 def read_plain(column: pa.ChunkedArray, name: str) -> Series:
-    """An Arrow column as a series of plain values; raises ProjectError naming a column that is not plain."""
+    """Convert an Arrow column to a series of plain values; raise ProjectError naming a column of nested values."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     kind = column.type
@@ -154,34 +153,34 @@ def read_plain(column: pa.ChunkedArray, name: str) -> Series:
         column = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
     elif pa.types.is_date(kind):
         column = column.cast(pa.timestamp("ms")).cast(pa.timestamp("us"))
-    elif pa.types.is_null(kind) or pa.types.is_decimal(kind) or kind == pa.uint64() or is_text(kind):
+    elif pa.types.is_null(kind) or pa.types.is_decimal(kind) or kind == pa.uint64() or _is_text(kind):
         column, dtype = column.cast(pa.string()), pd.StringDtype(na_value=np.nan)
     else:
         raise ProjectError(
-            f"Column {name!r} of the raw table holds {kind}: expected numbers, text, moments or booleans."
+            f"Column {name!r} of the raw table holds {kind}: expected numbers, text, dates, times or booleans."
         )
     plain: Series = column.to_pandas(types_mapper=lambda _: dtype)
     return plain
 
 
-def is_text(kind: pa.DataType) -> bool:
-    """Whether an Arrow type is one of its kinds of string."""
+def _is_text(kind: pa.DataType) -> bool:
+    """Return whether an Arrow type is one of its string types."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def convert_columns(raw: pd.DataFrame, columns: Mapping[str, Column]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Convert every column to its contract's type; rows do not depend on each other.
 
-    Returns the typed frame (dtypes as in `DTYPES`, or text as categories where it came so; what cannot be converted is
-    missing there) and, for each column that has such cells, a boolean mask of them, shape (rows,). Blank text is
-    missing, not broken.
+    Returns the typed frame (dtypes as in `DTYPES`; text that came as categories stays so; cells that cannot be converted
+    are missing) and, for each column with such cells, their boolean mask, shape (rows,). Blank text counts as missing,
+    not as an error.
     """
     typed, broken = {}, {}
     for name, column in columns.items():
         present = drop_blanks(raw[name])
         typed[name] = convert_column(present, column.dtype, column.format)
         if column.others:
-            typed[name] = map_distinct(typed[name], partial(join_classes, column=column))
+            typed[name] = map_distinct(typed[name], partial(_join_classes, column=column))
         if typed[name] is present:
             continue
         unread = (present.notna() & typed[name].isna()).to_numpy()
@@ -191,17 +190,17 @@ def convert_columns(raw: pd.DataFrame, columns: Mapping[str, Column]) -> tuple[p
 
 
 def is_words(raw: Series) -> bool:
-    """Whether a raw column is text, as str or as categories of str."""
+    """Return whether a raw column is text, as str or as categories of str."""
     return raw.dtype == "str" or isinstance(raw.dtype, pd.CategoricalDtype)
 
 
-def join_classes(values: Series, column: Column) -> Series:
-    """A target's values, its further classes as the negative one."""
+def _join_classes(values: Series, column: Column) -> Series:
+    """Map a target's further classes (`others`) to the negative class."""
     return values.mask(values.isin(column.others), str(column.negative))
 
 
 def drop_blanks(raw: Series) -> Series:
-    """The column with text of spaces alone as missing."""
+    """Replace text of spaces alone by missing values."""
     if not is_words(raw):
         return raw
     if isinstance(raw.dtype, pd.CategoricalDtype):
@@ -213,7 +212,7 @@ def drop_blanks(raw: Series) -> Series:
 
 
 def map_distinct(raw: Series, function: Callable[[Series], Series]) -> Series:
-    """Apply a function of a series to the distinct values alone, and spread its answer over the rows."""
+    """Apply a function of a series to the distinct values only, and expand the result to all rows."""
     if isinstance(raw.dtype, pd.CategoricalDtype):
         codes, values = raw.cat.codes.to_numpy(), raw.cat.categories
         answer = function(pd.Series(values)).array
@@ -225,7 +224,7 @@ def map_distinct(raw: Series, function: Callable[[Series], Series]) -> Series:
 
 
 def spell_out(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with its categories as text: what is stored."""
+    """Convert a frame's categories to text, as it is stored."""
     return frame.assign(
         **{
             str(name): map_distinct(frame[name], lambda values: values)
@@ -236,36 +235,38 @@ def spell_out(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def convert_column(raw: Series, dtype: str, form: str = "") -> Series:
-    """Convert a plain column to a contract's dtype; what would lose something, or makes no sense, is missing.
+    """Convert a plain column to a contract's dtype; cells that would lose information or make no sense become missing.
 
-    `form` is how a datetime column writes its moments (the contract's `format`).
+    `form` is the format of a datetime column (the contract's `format`).
     """
     if dtype == "string":
-        return to_text(raw)
+        return _to_text(raw)
     if form and dtype == "datetime" and not pd.api.types.is_datetime64_any_dtype(raw):
-        return map_distinct(raw, lambda values: parse_format(values, form))
+        return map_distinct(raw, lambda values: _parse_format(values, form))
     if is_words(raw):
-        parse = {"int64": parse_whole, "float64": parse_number, "bool": parse_truth, "datetime": parse_moment}[dtype]
+        parse = {"int64": _parse_whole, "float64": _parse_number, "bool": _parse_truth, "datetime": _parse_moment}[
+            dtype
+        ]
         return map_distinct(raw, parse)
     if dtype == "datetime":
-        return to_moment(raw)
+        return _to_moment(raw)
     if pd.api.types.is_datetime64_any_dtype(raw):
-        return make_missing(raw, DTYPES[dtype])
+        return _make_missing(raw, DTYPES[dtype])
     if dtype == "float64":
-        return to_number(raw)
+        return _to_number(raw)
     if dtype == "int64":
-        return to_whole(raw) if raw.dtype == "float64" else raw if raw.dtype == "Int64" else raw.astype("Int64")
-    numbers = to_number(raw)
+        return _to_whole(raw) if raw.dtype == "float64" else raw if raw.dtype == "Int64" else raw.astype("Int64")
+    numbers = _to_number(raw)
     return (numbers == 1).astype("boolean").mask(~numbers.isin([0, 1]))
 
 
-def make_missing(raw: Series, dtype: str) -> Series:
-    """A column of the dtype in which everything is missing."""
+def _make_missing(raw: Series, dtype: str) -> Series:
+    """Return a column of the dtype with missing values only."""
     return pd.Series(pd.array([None] * len(raw), dtype=dtype), index=raw.index)  # type: ignore[call-overload]
 
 
-def to_text(raw: Series) -> Series:
-    """Any column as text: moments in ISO 8601, numbers as Python writes them; categories stay what they are."""
+def _to_text(raw: Series) -> Series:
+    """Convert a column to text: times in ISO 8601, numbers as `str` writes them; categories stay categories."""
     if is_words(raw):
         return raw
     if pd.api.types.is_datetime64_any_dtype(raw):
@@ -273,88 +274,88 @@ def to_text(raw: Series) -> Series:
     return raw.astype("str")
 
 
-def to_number(raw: Series) -> Series:
-    """Numbers and booleans as float64; whole numbers that float64 cannot hold exactly are missing."""
+def _to_number(raw: Series) -> Series:
+    """Convert numbers and booleans to float64; whole numbers that float64 cannot hold exactly become missing."""
     if raw.dtype == "float64":
         return raw
     whole = raw.astype("Int64")
     return whole.mask(whole.abs() > EXACT).astype("float64")
 
 
-def to_whole(raw: Series) -> Series:
-    """Float64 as Int64; fractions, infinities and what is beyond float64's exact whole numbers are missing."""
+def _to_whole(raw: Series) -> Series:
+    """Convert float64 to Int64; fractions, infinities and inexact whole numbers become missing."""
     exact = (raw == raw.round()) & (raw.abs() <= EXACT)
     return raw.where(exact).astype("Int64")
 
 
-def to_moment(raw: Series) -> Series:
-    """Moments as datetime64[us], in UTC where they have a zone; numbers are missing, for their unit is not known."""
+def _to_moment(raw: Series) -> Series:
+    """Convert times to datetime64[us], in UTC when they have a zone; numbers become missing, as their unit is unknown."""
     if not pd.api.types.is_datetime64_any_dtype(raw):
-        return make_missing(raw, "datetime64[us]")
+        return _make_missing(raw, "datetime64[us]")
     if isinstance(raw.dtype, pd.DatetimeTZDtype):
         raw = raw.dt.tz_convert("UTC").dt.tz_localize(None)
     return raw if raw.dtype == "datetime64[us]" else raw.astype("datetime64[us]")
 
 
-def parse_number(text: Series) -> Series:
-    """Decimal numbers in text as float64; thousands separators, units, `inf` and `nan` are not numbers."""
+def _parse_number(text: Series) -> Series:
+    """Parse decimal numbers in text to float64; thousands separators, units, `inf` and `nan` are not accepted."""
     return pd.to_numeric(text.where(text.str.fullmatch(NUMBER)), errors="coerce").astype("float64")
 
 
-def parse_whole(text: Series) -> Series:
-    """Whole numbers in text as Int64, exact to 18 digits; `12.0` and `1e3` are whole too."""
-    exact = text.str.fullmatch(WHOLE)
+def _parse_whole(text: Series) -> Series:
+    """Parse whole numbers in text to Int64, exact to 18 digits; `12.0` and `1e3` are accepted too."""
+    exact = text.str.fullmatch(_WHOLE)
     digits = pd.to_numeric(text.where(exact, "0")).astype("Int64")
-    return digits.where(exact, to_whole(parse_number(text.mask(exact))))
+    return digits.where(exact, _to_whole(_parse_number(text.mask(exact))))
 
 
-def parse_truth(text: Series) -> Series:
-    """true, yes, t, y, 1 and false, no, f, n, 0, in any case, as boolean."""
+def _parse_truth(text: Series) -> Series:
+    """Parse true, yes, t, y, 1 and false, no, f, n, 0, in any case, to boolean."""
     return text.str.strip().str.lower().map(WORDS).astype("boolean")
 
 
-def parse_moment(text: Series) -> Series:
-    """ISO 8601 dates and times as datetime64[us], in UTC where they name an offset; below a microsecond is cut off."""
+def _parse_moment(text: Series) -> Series:
+    """Parse ISO 8601 dates and times to datetime64[us], in UTC when they name an offset; nanoseconds are truncated."""
     text = text.str.strip()
-    iso = text.where(text.str.fullmatch(MOMENT)).str.replace(r"(\.\d{6})\d+", r"\1", regex=True)
+    iso = text.where(text.str.fullmatch(_MOMENT)).str.replace(r"(\.\d{6})\d+", r"\1", regex=True)
     moments = pd.to_datetime(iso, errors="coerce", utc=True, format="ISO8601")
     return moments.dt.tz_localize(None).astype("datetime64[us]")
 
 
-def parse_format(values: Series, form: str) -> Series:
-    """Moments as datetime64[us] in UTC, written in strftime's `form` or numbers since 1970; ISO 8601 is read beside it.
+def _parse_format(values: Series, form: str) -> Series:
+    """Parse times to datetime64[us] in UTC, from strftime's `form`, from numbers since 1970, and from ISO 8601.
 
-    The log of a server has moments in ISO 8601, whatever the source writes.
+    A server's log has times in ISO 8601, whatever the source's format is.
     """
     if form in EPOCHS:
-        numbers = parse_number(values) if values.dtype == "str" else to_number(values)
+        numbers = _parse_number(values) if values.dtype == "str" else _to_number(values)
         read = pd.to_datetime(numbers, unit=EPOCHS[form], errors="coerce")  # type: ignore[call-overload]
     else:
-        written = pd.to_datetime(to_text(values).str.strip(), format=form, errors="coerce", utc=True)
+        written = pd.to_datetime(_to_text(values).str.strip(), format=form, errors="coerce", utc=True)
         read = written.dt.tz_localize(None)
     moments: Series = read.astype("datetime64[us]")
     if values.dtype == "str" and moments.isna().any():
-        moments = moments.where(moments.notna(), parse_moment(values))
+        moments = moments.where(moments.notna(), _parse_moment(values))
     return moments
 
 
 def count_zones(raw: Series) -> tuple[int, int]:
-    """How many moments of a raw column name their offset from UTC, and how many do not."""
+    """Count the times of a raw column with and without an offset from UTC."""
     present = int(raw.notna().sum())
     if isinstance(raw.dtype, pd.DatetimeTZDtype):
         return present, 0
     if not is_words(raw):
         return 0, present
-    aware = int(map_distinct(raw.dropna(), lambda texts: texts.str.contains(OFFSET, regex=True)).sum())
+    aware = int(map_distinct(raw.dropna(), lambda texts: texts.str.contains(_OFFSET, regex=True)).sum())
     return aware, present - aware
 
 
 def solidify(typed: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
-    """The frame in the types it is stored in: int64 and bool where the contract allows no missing values."""
-    solid = {name: SOLID[DTYPES[column.dtype]] for name, column in columns.items() if is_solid(column)}
+    """Convert a frame to the types in which it is stored: int64 and bool where the contract allows no missing values."""
+    solid = {name: _SOLID[DTYPES[column.dtype]] for name, column in columns.items() if _is_solid(column)}
     return typed.astype(solid)
 
 
-def is_solid(column: Column) -> bool:
-    """Whether a contract's column has a dtype without room for missing values."""
-    return not column.nullable and DTYPES[column.dtype] in SOLID
+def _is_solid(column: Column) -> bool:
+    """Return whether a contract's column has a dtype that cannot hold missing values."""
+    return not column.nullable and DTYPES[column.dtype] in _SOLID

@@ -1,6 +1,6 @@
-"""Which ids and rows of a long table occur again, in memory that does not grow with it: hashes are set aside on disk.
+"""Find repeated ids and rows of a long table in bounded memory: their hashes are kept on disk.
 
-Rows count as alike when 64 bits of hash are: of ten million, two that differ do so with a chance of one in 400,000.
+Rows count as equal when their 64-bit hashes are: in ten million rows, the chance of one false match is one in 400,000.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from lifecycle.validation.sampling import hash_values, scramble
 
 Array = np.ndarray[Any, Any]
 
-BUCKET = 1 << 20  # records of a file, which are looked at together
-FILES = 256
-FEW = 3  # places that are kept as examples
+_BUCKET = 1 << 20  # records of a file, which are compared in memory
+_FILES = 256
+_FEW = 3  # positions that are kept as examples
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where something was found: in how many rows, and the positions of the first few, ascending."""
+    """The rows with a finding: their number, and the positions of the first few, ascending."""
 
     count: int
     first: tuple[int, ...]
@@ -35,26 +35,26 @@ class Places:
 
 
 def gather_places(parts: Iterable[Array]) -> Places:
-    """Places from positions, int64, in any order."""
+    """Build Places from positions, int64, in any order."""
     count, first = 0, np.array([], dtype=np.int64)
     for positions in parts:
         count += len(positions)
-        first = np.sort(np.append(first, positions))[:FEW]
+        first = np.sort(np.append(first, positions))[:_FEW]
     return Places(count, tuple(map(int, first)))
 
 
 def merge_places(parts: Sequence[Places]) -> Places:
-    """The places of several parts together."""
+    """Combine the places of several parts."""
     first = sorted(place for part in parts for place in part.first)
-    return Places(sum(part.count for part in parts), tuple(first[:FEW]))
+    return Places(sum(part.count for part in parts), tuple(first[:_FEW]))
 
 
 class Spool:
-    """Records of a few words of 64 bits, set aside in files by the first word, so that those alike come back together."""
+    """Keeps records of a few 64-bit words in files by their first word, so that equal ones are read back together."""
 
     def __init__(self, folder: Path, rows: int, width: int) -> None:
         self.width = width
-        count = min(FILES, rows // BUCKET + 1)
+        count = min(_FILES, rows // _BUCKET + 1)
         self.files = [tempfile.TemporaryFile(dir=folder) for _ in range(count)]  # noqa: SIM115 (closed with the block)
 
     def __enter__(self) -> Self:
@@ -65,7 +65,7 @@ class Spool:
             file.close()
 
     def add(self, *words: Array) -> None:
-        """Set records aside: one array of 64 bits for each of their words, shape (records,)."""
+        """Add records: one array of 64-bit values for each of their words, shape (records,)."""
         records = np.column_stack([word.view(np.uint64) for word in words])
         buckets = (records[:, 0] >> np.uint64(32)).astype(np.int64) % len(self.files)
         ends = np.cumsum(np.bincount(buckets, minlength=len(self.files)))[:-1]
@@ -73,7 +73,7 @@ class Spool:
             file.write(part.tobytes())
 
     def __iter__(self) -> Iterator[Array]:
-        """The records of each file, uint64 (records, width), in the order in which they were added."""
+        """Yield the records of each file, uint64 (records, width), in the order in which they were added."""
         for file in self.files:
             file.seek(0)
             yield np.frombuffer(file.read(), dtype=np.uint64).reshape(-1, self.width)
@@ -81,12 +81,12 @@ class Spool:
 
 @dataclass(frozen=True)
 class Repeats:
-    """Rows that occur again.
+    """Repeated rows.
 
-    `repeated`: a mask (rows,) of those like an earlier one of the same id in all columns. `varied`: others with the id of an
-    earlier one. `duplicated`: those like an earlier one in all but the ids.
+    `repeated`: a mask (rows,) of rows equal to an earlier one of the same id. `varied`: other rows with the id of an earlier
+    one. `duplicated`: rows equal to an earlier one except for the ids.
 
-    The first of several rows that are alike is kept. Without an id nothing is a repeat: two rows may well be alike.
+    The first of several equal rows is kept. Without an id no row is a repeat, as two cases may be equal.
     """
 
     repeated: Array
@@ -95,7 +95,7 @@ class Repeats:
 
 
 def hash_rows(columns: Iterable[Array], rows: int) -> Array:
-    """A hash of each row from those of its cells, uint64 (rows,)."""
+    """Return a hash of each row from those of its cells, uint64 (rows,)."""
     mixed = np.zeros(rows, dtype=np.uint64)
     for hashes in columns:
         mixed = scramble(mixed ^ hashes)
@@ -103,7 +103,7 @@ def hash_rows(columns: Iterable[Array], rows: int) -> Array:
 
 
 class RepeatFinder:
-    """Takes a table in parts and finds its repeats; files are made in `folder`, and gone with the block."""
+    """Finds the repeats of a table in parts; its files in `folder` are removed with the block."""
 
     def __init__(self, keys: list[str], folder: Path, rows: int) -> None:
         self.keys = keys
@@ -120,7 +120,7 @@ class RepeatFinder:
         self.alike.__exit__()
 
     def add(self, part: pd.DataFrame) -> None:
-        """Take rows, whose index holds their positions in the table."""
+        """Add rows, whose index holds their positions in the table."""
         places = part.index.to_numpy(dtype=np.int64)
         rest = hash_rows((hash_values(part[name]) for name in part if name not in self.keys), len(part))
         if self.keys:
@@ -128,20 +128,20 @@ class RepeatFinder:
             known = part[self.keys].notna().all(axis=1).to_numpy()
             self.shared.add(ids[known], rest[known], places[known])
         if len(self.keys) < part.shape[1]:
-            again = pd.Series(rest).duplicated().to_numpy()  # so that a row that occurs often does not fill a file
+            again = pd.Series(rest).duplicated().to_numpy()  # so that a frequent row does not fill a file
             self.near.append(gather_places([places[again]]))
             self.alike.add(rest[~again], places[~again])
 
     def find(self) -> Repeats:
-        """The repeats of all rows that were taken."""
+        """Return the repeats of all added rows."""
         repeated = np.zeros(self.rows, dtype=bool)
-        varied = gather_places(list_varied(records, repeated) for records in self.shared)
-        far = gather_places(list_again(records) for records in self.alike)
+        varied = gather_places(_list_varied(records, repeated) for records in self.shared)
+        far = gather_places(_list_again(records) for records in self.alike)
         return Repeats(repeated, varied, merge_places([far, *self.near]))
 
 
-def list_varied(records: Array, repeated: Array) -> Array:
-    """The positions of records (id, rest, position) with the id of an earlier one; those alike are marked in `repeated`."""
+def _list_varied(records: Array, repeated: Array) -> Array:
+    """List the positions of records (id, rest, position) with the id of an earlier one; mark equal ones in `repeated`."""
     frame = pd.DataFrame(records[pd.Series(records[:, 0]).duplicated(keep=False).to_numpy()])
     places = frame[2].to_numpy(dtype=np.int64)
     alike = frame.duplicated([0, 1]).to_numpy()
@@ -149,6 +149,6 @@ def list_varied(records: Array, repeated: Array) -> Array:
     return np.asarray(places[frame.duplicated([0]).to_numpy() & ~alike])
 
 
-def list_again(records: Array) -> Array:
-    """The positions of records (hash, position) that an earlier one is like."""
+def _list_again(records: Array) -> Array:
+    """List the positions of records (hash, position) that equal an earlier one."""
     return np.asarray(records[pd.Series(records[:, 0]).duplicated().to_numpy(), 1].astype(np.int64))

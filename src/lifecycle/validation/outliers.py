@@ -11,11 +11,11 @@ import pandas as pd
 from lifecycle.core.contract import Column, Role
 
 Array = np.ndarray[Any, Any]
-OUTER = 3.0  # interquartile ranges from the quartiles to Tukey's outer fences
+OUTER = 3.0  # interquartile ranges between a quartile and Tukey's outer fence
 
 
 def read_numbers(typed: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
-    """The numeric columns as float64, missing values as NaN."""
+    """Return the numeric columns as float64, missing values as NaN."""
     numeric = [name for name, column in columns.items() if column.role is Role.NUMERIC]
     return pd.DataFrame(
         {name: typed[name].to_numpy(dtype="float64", na_value=np.nan) for name in numeric}, index=typed.index
@@ -23,21 +23,21 @@ def read_numbers(typed: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataF
 
 
 def measure_fences(numbers: pd.DataFrame, columns: Mapping[str, Column]) -> pd.DataFrame:
-    """Tukey's outer fences of every numeric column: one row a column, in the contract's order.
+    """Measure Tukey's outer fences: one row for each numeric column, in the contract's order.
 
     Columns: column, lower, upper (3 interquartile ranges beyond the quartiles; Tukey 1977, Exploratory Data Analysis),
-    policy (keep, clip, quarantine). A column with equal quartiles has no fences (NaN): there, anything but the commonest
-    value would lie outside.
+    policy (keep, clip, quarantine). A column with equal quartiles has no fences (NaN), as every value but the most common
+    one would lie outside.
     """
     rows = [
-        (name, *compute_fences(values[np.isfinite(values)]), columns[str(name)].outliers)
+        (name, *_compute_fences(values[np.isfinite(values)]), columns[str(name)].outliers)
         for name, values in ((name, numbers[name].to_numpy()) for name in numbers)
     ]
     return pd.DataFrame(rows, columns=["column", "lower", "upper", "policy"])
 
 
 def count_beyond(numbers: pd.DataFrame, fences: pd.DataFrame) -> Array:
-    """How many numbers of each column lie below and above its fences: int64 (columns, 2)."""
+    """Count the numbers below and above each column's fences: int64 (columns, 2)."""
     counts = np.zeros((len(fences), 2), dtype=np.int64)
     for place, (name, lower, upper) in enumerate(zip(fences["column"], fences["lower"], fences["upper"], strict=True)):
         values = numbers[name].to_numpy()
@@ -46,8 +46,8 @@ def count_beyond(numbers: pd.DataFrame, fences: pd.DataFrame) -> Array:
     return counts
 
 
-def compute_fences(finite: Array) -> tuple[float, float]:
-    """Tukey's outer fences of finite numbers; NaN where the quartiles are equal or there are no numbers."""
+def _compute_fences(finite: Array) -> tuple[float, float]:
+    """Compute Tukey's outer fences of finite numbers; NaN when the quartiles are equal or there are no numbers."""
     if not len(finite):
         return float("nan"), float("nan")
     first, third = (float(value) for value in np.quantile(finite, [0.25, 0.75]))

@@ -1,7 +1,7 @@
 """The passes of validation over a table in parts: a survey of the whole, then the split into valid rows and quarantine.
 
-What a pass keeps in memory does not grow with the table, but for one byte a row; what it finds does not depend on how the
-table is cut.
+The memory of a pass does not grow with the table, except for one byte a row; its results do not depend on how the table is
+cut into parts.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Survey:
-    """What the whole table tells, before any row is judged: what rows are then held against.
+    """Measurements of the whole table that the rows are compared with.
 
-    `numbers` are the numeric columns as float64, all rows of a table of up to a million, else a sample of them; `fences`
-    (see `checks.measure_fences`) are measured on it.
+    `numbers` are the numeric columns as float64: all rows of a table of up to a million, else a sample; `fences` (see
+    `outliers.measure_fences`) are measured on it.
     """
 
     rows: int
@@ -49,11 +49,11 @@ class Survey:
 
 @dataclass(frozen=True)
 class Split:
-    """What the rows came to.
+    """The result of the split.
 
-    `reasons`: as `BreachCounter.list_reasons` has them. `broken`: rows by check. `fences`: with the rows `below` and
-    `above`. `missing`: each column's share. `profile`: of the valid rows, like the reference. `sample`: valid rows, all of a
-    small table, in order. `classes`: valid rows by class.
+    `reasons`: see `BreachCounter.list_reasons`. `broken`: rows by check. `fences`: with the rows `below` and `above`.
+    `missing`: each column's share. `profile`: of the valid rows, with the bins of the reference profile. `sample`: valid
+    rows, all of a small table, in order. `classes`: valid rows by class.
     """
 
     valid: int
@@ -70,13 +70,13 @@ class Split:
 def read_safe(
     path: Path, contract: Contract, protection: Protection, rows: int | None = None
 ) -> Iterator[pd.DataFrame]:
-    """Read the raw table in parts, without personal data: what every pass but the search for it reads."""
+    """Read the raw table in parts without personal data, as every pass does except the search for it."""
     for part in read_raw(path, contract, protection.dropped, rows):
         yield protect_table(part, protection)
 
 
 def survey_table(parts: Iterable[pd.DataFrame], columns: Mapping[str, Column], folder: Path, rows: int) -> Survey:
-    """Look at a table of so many `rows`, in parts, as a whole; hashes are set aside in `folder` meanwhile."""
+    """Survey a table of `rows` rows in parts; `folder` holds hashes meanwhile."""
     numeric = {name: column for name, column in columns.items() if column.role is Role.NUMERIC}
     chosen: list[pd.DataFrame] = []
     with RepeatFinder(name_keys(columns), folder, rows) as finder, CourseTracer(columns, folder, rows) as tracer:
@@ -99,10 +99,10 @@ def split_table(
     paths: tuple[Path, Path],
     size: int,
 ) -> Split:
-    """Write the valid rows, in the contract's types, to the first of the `paths`, and the others to the second, as they came.
+    """Write the valid rows, in the contract's types, to the first of the `paths`, and the others, unchanged, to the second.
 
-    No row is lost: each is in one of the two, in order. Every reason of a row in quarantine stands in its last column,
-    `reasons`, joined by "; ". `like` is the profile of the reference; `size` the most rows of the sample.
+    Each row is in one of the two, in order. The last column of the quarantine, `reasons`, holds every reason of a row,
+    joined by "; ". `like` is the reference profile; `size` the maximum of rows in the sample.
     """
     counter, profiler = BreachCounter(columns), Profiler(columns, like)
     target = next(name for name, column in columns.items() if column.role is Role.TARGET)
@@ -119,7 +119,7 @@ def split_table(
             for breach in breaches:
                 sound[breach.rows] = False
             valid = solidify(typed if sound.all() else typed[sound], columns)
-            outcome = spell_out(valid), gather_quarantine(part, breaches, np.flatnonzero(~sound))
+            outcome = spell_out(valid), _gather_quarantine(part, breaches, np.flatnonzero(~sound))
             writers = writers or [
                 stack.enter_context(open_table(path, pa.Schema.from_pandas(frame.head(0), preserve_index=False)))
                 for path, frame in zip(paths, outcome, strict=True)
@@ -128,7 +128,7 @@ def split_table(
                 writer.write(frame)
             counter.add(part, breaches)
             profiler.add(valid)
-            missing += count_missing(typed, broken)
+            missing += _count_missing(typed, broken)
             beyond += count_beyond(read_numbers(typed, columns), survey.fences)
             sample.append(outcome[0][choose_rows(span, size, survey.rows)[sound]])
             classes = classes.add(outcome[0][target].value_counts(), fill_value=0)
@@ -146,8 +146,8 @@ def split_table(
     )
 
 
-def gather_quarantine(safe: pd.DataFrame, breaches: list[Breach], rows: Array) -> pd.DataFrame:
-    """The rows at these places (ascending), as they came, with every reason in the last column."""
+def _gather_quarantine(safe: pd.DataFrame, breaches: list[Breach], rows: Array) -> pd.DataFrame:
+    """Return the rows at these positions (ascending), unchanged, with every reason in the last column."""
     reasons = join_reasons(safe, breaches, rows)
     return (
         spell_out(safe.iloc[rows])
@@ -156,7 +156,7 @@ def gather_quarantine(safe: pd.DataFrame, breaches: list[Breach], rows: Array) -
     )
 
 
-def count_missing(typed: pd.DataFrame, broken: Mapping[str, Array]) -> Array:
-    """How many cells of each column are missing, int64 (columns,); those that could not be converted are not."""
+def _count_missing(typed: pd.DataFrame, broken: Mapping[str, Array]) -> Array:
+    """Count the missing cells of each column, int64 (columns,), without those that could not be converted."""
     unread = [broken[str(name)].sum() if name in broken else 0 for name in typed]
     return np.asarray(typed.isna().sum().to_numpy() - unread)

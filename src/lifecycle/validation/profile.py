@@ -1,4 +1,4 @@
-"""The profile of a table: a small sketch of every column, in counts that add up, to hold later tables against."""
+"""The profile of a table: counts for every column, which add up, and which later tables are compared with."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from lifecycle.core.histograms import bound_psi, measure_psi
 from lifecycle.validation.sampling import Tally, count_distinct
 
 Series: TypeAlias = "pd.Series[Any]"
-Array = np.ndarray[Any, Any]
-Sketch = dict[str, Any]
+_Array = np.ndarray[Any, Any]
+_ColumnProfile = dict[str, Any]
 
-BINS = 10  # of a numeric column, of about equal size, and one open bin on either side
-LEVELS = 100  # of a categorical column that are counted apart; the rest is `other`
-NOTABLE = 10  # rows expected, from which a level's absence is none of chance
+_BINS = 10  # of a numeric column, of about equal size, with an open bin on either side
+_LEVELS = 100  # categories of a column that are counted separately; the rest is `other`
+_NOTABLE = 10  # expected rows, from which the absence of a category is not due to chance
 
 
-def profile_table(
+def _profile_table(
     frame: pd.DataFrame, columns: Mapping[str, Column], like: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Sketch every column of a typed table: {"rows", "columns": {name: sketch}}.
+    """Profile every column of a typed table: {"rows", "columns": {name: column profile}}.
 
-    Numeric: counts in bins between quantiles. Categorical, boolean and target: counts of levels. Others: how many are
-    missing. Identifying columns are left out. `like` is a profile whose bins and levels are used, so that both can be
-    compared and added.
+    Numeric: counts in bins between quantiles. Categorical, boolean and target: counts of categories. Others: the number
+    of missing values. Identifying columns are left out. `like` is a profile whose bins and categories are used, so that
+    the two can be compared and added.
     """
     numeric = {name: column for name, column in columns.items() if column.role is Role.NUMERIC and name in frame}
     edges = {name: cut_edges(frame[name].to_numpy(dtype="float64", na_value=np.nan)) for name in numeric}
@@ -41,26 +41,28 @@ def profile_table(
 
 
 class Profiler:
-    """Takes a typed table in parts and sketches it (see `profile_table`), the same however it is cut.
+    """Profiles a typed table in parts (see `profile_table`); the result does not depend on the parts.
 
-    Bins are those of `like`, else `edges` (float64, ascending, by column), else one for all numbers.
+    Bins are those of `like`, else `edges` (float64, ascending, by column), else a single one.
     """
 
     def __init__(
-        self, columns: Mapping[str, Column], like: dict[str, Any] | None, edges: Mapping[str, Array] | None = None
+        self, columns: Mapping[str, Column], like: dict[str, Any] | None, edges: Mapping[str, _Array] | None = None
     ) -> None:
         known = like["columns"] if like else {}
         self.rows = 0
-        self.sketches: dict[str, Numbers | Levels | Presence] = {}
+        self.sketches: dict[str, _NumericCounts | _CategoryCounts | _PresenceCounts] = {}
         for name, column in columns.items():
             usual = known.get(name, {})
             if column.role is Role.NUMERIC:
                 bins = usual["edges"] if usual.get("kind") == "numeric" else (edges or {}).get(name, ())
-                self.sketches[name] = Numbers(np.array(bins, dtype=np.float64))
+                self.sketches[name] = _NumericCounts(np.array(bins, dtype=np.float64))
             elif column.role in (Role.CATEGORICAL, Role.BOOLEAN, Role.TARGET):
-                self.sketches[name] = Levels(list(usual["categories"]) if usual.get("kind") == "categories" else [])
+                self.sketches[name] = _CategoryCounts(
+                    list(usual["categories"]) if usual.get("kind") == "categories" else []
+                )
             elif column.role is not Role.PII:
-                self.sketches[name] = Presence()
+                self.sketches[name] = _PresenceCounts()
 
     def add(self, part: pd.DataFrame) -> None:
         """Count a part's rows."""
@@ -69,13 +71,13 @@ class Profiler:
             sketch.add(part[name])
 
     def make_profile(self) -> dict[str, Any]:
-        """The profile of all rows that were counted."""
-        columns = {name: sketch.make_sketch(self.rows) for name, sketch in self.sketches.items()}
+        """Return the profile of all counted rows."""
+        columns = {name: sketch.describe(self.rows) for name, sketch in self.sketches.items()}
         return {"rows": self.rows, "columns": columns}
 
 
-class Presence:
-    """How many values are there."""
+class _PresenceCounts:
+    """Counts present values."""
 
     def __init__(self) -> None:
         self.present = 0
@@ -84,15 +86,15 @@ class Presence:
         """Count a part's values."""
         self.present += int(values.count())
 
-    def make_sketch(self, rows: int) -> Sketch:
-        """The sketch of a column of so many rows."""
+    def describe(self, rows: int) -> _ColumnProfile:
+        """Return the profile of a column of so many rows."""
         return {"kind": "presence", "missing": rows - self.present, "present": self.present}
 
 
-class Numbers:
+class _NumericCounts:
     """Counts of numbers between edges: bin i holds edges[i-1] <= x < edges[i]; the first and the last are open."""
 
-    def __init__(self, edges: Array) -> None:
+    def __init__(self, edges: _Array) -> None:
         self.edges = edges
         self.counts = np.zeros(len(edges) + 1, dtype=np.int64)
         self.least, self.greatest = np.inf, -np.inf
@@ -107,8 +109,8 @@ class Numbers:
         above = [len(present), *(int(np.count_nonzero(present >= edge)) for edge in self.edges), 0]
         self.counts -= np.diff(above)
 
-    def make_sketch(self, rows: int) -> Sketch:
-        """The sketch of a column of so many rows."""
+    def describe(self, rows: int) -> _ColumnProfile:
+        """Return the profile of a column of so many rows."""
         some = self.least <= self.greatest
         return {
             "kind": "numeric",
@@ -120,17 +122,17 @@ class Numbers:
         }
 
 
-def cut_edges(numbers: Array, least: float = np.inf, greatest: float = -np.inf) -> Array:
+def cut_edges(numbers: _Array, least: float = np.inf, greatest: float = -np.inf) -> _Array:
     """Quantiles of finite numbers that differ, from the least to just above the greatest; these may be given."""
     finite = numbers[np.isfinite(numbers)]
     if not len(finite):
         return np.array([], dtype=np.float64)
-    inner = np.quantile(finite, np.linspace(0, 1, BINS + 1), method="inverted_cdf")
+    inner = np.quantile(finite, np.linspace(0, 1, _BINS + 1), method="inverted_cdf")
     first, last = min(inner[0], least), max(inner[-1], greatest)
     return np.unique([first, *inner[1:-1], np.nextafter(last, np.inf)])
 
 
-class Levels:
+class _CategoryCounts:
     """Counts of the commonest levels (of all that are `known`, too), and of the other rows and levels."""
 
     def __init__(self, known: list[str]) -> None:
@@ -148,10 +150,10 @@ class Levels:
         self.fresh.add(texts[~known], counts[~known])
         self.present += int(counts.sum())
 
-    def make_sketch(self, rows: int) -> Sketch:
-        """The sketch of a column of so many rows."""
+    def describe(self, rows: int) -> _ColumnProfile:
+        """Return the profile of a column of so many rows."""
         counts = self.fresh.list_counts().sort_index().sort_values(ascending=False, kind="stable")
-        fresh = counts.iloc[: max(0, LEVELS - len(self.known))]
+        fresh = counts.iloc[: max(0, _LEVELS - len(self.known))]
         levels = self.known | {str(level): int(count) for level, count in fresh.items()}
         return {
             "kind": "categories",
@@ -161,22 +163,24 @@ class Levels:
         }
 
 
-def merge_profiles(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """The profile of two tables together, from profiles with the same columns and bins (made with `like`).
+def _merge_profiles(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Merge the profiles of two tables with the same columns and bins (built with `like`).
 
-    Counts add up exactly; where levels were cut off, `other.levels` is the larger of the two. Raises ValueError where
-    columns, kinds or edges differ.
+    Counts add up exactly; when categories were cut off, `other.categories` is the larger of the two. Raises ValueError
+    when columns, kinds or edges differ.
     """
     if one["columns"].keys() != other["columns"].keys():
         raise ValueError("only profiles of the same columns can be merged")
-    merged = {name: merge_sketches(name, one["columns"][name], other["columns"][name]) for name in one["columns"]}
+    merged = {name: _merge_sketches(name, one["columns"][name], other["columns"][name]) for name in one["columns"]}
     return {"rows": one["rows"] + other["rows"], "columns": merged}
 
 
-def merge_sketches(name: str, one: Sketch, other: Sketch) -> Sketch:
-    """The sketch of a column's two parts together."""
+def _merge_sketches(name: str, one: _ColumnProfile, other: _ColumnProfile) -> _ColumnProfile:
+    """Merge the profiles of a column's two parts."""
     if one["kind"] != other["kind"] or one.get("edges") != other.get("edges"):
-        raise ValueError(f"column {name!r} was sketched in two ways: make the second profile with `like` the first")
+        raise ValueError(
+            f"column {name!r} was profiled in two ways: build the second profile with `like` set to the first"
+        )
     merged = {**one, "missing": one["missing"] + other["missing"]}
     if one["kind"] == "presence":
         return {**merged, "present": one["present"] + other["present"]}
@@ -193,7 +197,7 @@ def merge_sketches(name: str, one: Sketch, other: Sketch) -> Sketch:
 
 
 def load_profile(path: Path) -> dict[str, Any] | None:
-    """A profile from its file, None where there is none yet (no file, or `{}`); ProjectError for other content."""
+    """Read a profile, None when there is none yet (no file, or `{}`); raise ProjectError for other content."""
     profile = read_json(path) if path.is_file() else {}
     if profile == {}:
         return None
@@ -203,11 +207,11 @@ def load_profile(path: Path) -> dict[str, Any] | None:
 
 
 def compare_profiles(reference: dict[str, Any], current: dict[str, Any]) -> pd.DataFrame:
-    """How far each column has moved: one row a column of `current`, in its order.
+    """Measure how far each column has moved: one row for each column of `current`, in its order.
 
-    Columns: column, psi, chance (what the index reaches by chance in 1 of 1000 comparisons), missing_before,
-    missing_now (shares), new and vanished (levels, tuples of str), known (whether the reference has the column).
-    `psi` is NaN where there is nothing to compare. `current` must have been made with `like` the reference.
+    Columns: column, psi, chance (the PSI that chance exceeds in 1 of 1000 comparisons), missing_before, missing_now
+    (shares), new and vanished (categories, tuples of str), known (whether the reference has the column). `psi` is NaN
+    when there is nothing to compare. `current` must have been built with `like` set to the reference.
     """
     rows = []
     for name, now in current["columns"].items():
@@ -217,45 +221,45 @@ def compare_profiles(reference: dict[str, Any], current: dict[str, Any]) -> pd.D
         row["missing_now"] = now["missing"] / max(current["rows"], 1)
         row["missing_before"] = before["missing"] / max(reference["rows"], 1) if known else np.nan
         if known:
-            expected, actual = align_counts(before, now)
+            expected, actual = _align_counts(before, now)
             row["psi"], row["chance"] = (measure_psi(expected, actual), bound_psi(expected, actual))
         if known and now["kind"] == "categories":
-            row["new"], row["vanished"] = compare_levels(before, now)
+            row["new"], row["vanished"] = _compare_levels(before, now)
         rows.append(row)
     names = ["column", "psi", "chance", "missing_before", "missing_now", "new", "vanished", "known"]
     return pd.DataFrame(rows, columns=names)
 
 
-def align_counts(before: Sketch, now: Sketch) -> tuple[Array, Array]:
-    """The counts of two sketches of one kind side by side, float64 (bins,); the missing are a bin of their own."""
+def _align_counts(before: _ColumnProfile, now: _ColumnProfile) -> tuple[_Array, _Array]:
+    """Align the counts of two column profiles of one kind, float64 (bins,); missing values are a bin."""
     if before["kind"] == "presence":
         pair = [before["present"], before["missing"]], [now["present"], now["missing"]]
     elif before["kind"] == "numeric":
         if before["edges"] != now["edges"]:
             raise ValueError(
-                "only profiles with the same bins can be compared: make the later one with `like` the first"
+                "only profiles with the same bins can be compared: build the later one with `like` set to the first"
             )
         pair = [*before["counts"], before["missing"]], [*now["counts"], now["missing"]]
     else:
         levels = list(before["categories"] | now["categories"])
-        pair = count_levels(before, levels), count_levels(now, levels)
+        pair = _count_levels(before, levels), _count_levels(now, levels)
     return np.array(pair[0], dtype=np.float64), np.array(pair[1], dtype=np.float64)
 
 
-def count_levels(sketch: Sketch, levels: list[str]) -> list[int]:
-    """A sketch's rows at each level, at other levels, and without one."""
+def _count_levels(sketch: _ColumnProfile, levels: list[str]) -> list[int]:
+    """Return a column profile's rows in each category, in other categories, and without a value."""
     return [*(sketch["categories"].get(level, 0) for level in levels), sketch["other"]["rows"], sketch["missing"]]
 
 
-def compare_levels(before: Sketch, now: Sketch) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The levels that are new and those that have gone, where chance cannot explain it and none were cut off."""
+def _compare_levels(before: _ColumnProfile, now: _ColumnProfile) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """List the new and the vanished categories, unless chance explains them or categories were cut off."""
 
-    def list_absent(one: Sketch, other: Sketch) -> tuple[str, ...]:
+    def list_absent(one: _ColumnProfile, other: _ColumnProfile) -> tuple[str, ...]:
         if other["other"]["rows"]:
             return ()
         total = max(sum(one["categories"].values()) + one["other"]["rows"], 1)
         size = sum(other["categories"].values())
         absent = (level for level, count in one["categories"].items() if not other["categories"].get(level))
-        return tuple(level for level in absent if one["categories"][level] / total * size >= NOTABLE)
+        return tuple(level for level in absent if one["categories"][level] / total * size >= _NOTABLE)
 
     return list_absent(now, before), list_absent(before, now)

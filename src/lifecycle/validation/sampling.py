@@ -1,6 +1,6 @@
-"""What bounded memory can hold of a long table: some of its rows, and how often its distinct values occur.
+"""Samples of a long table in bounded memory: some of its rows, and counts of its distinct values.
 
-Both choose by a hash, so that a table gives the same however it is cut into parts.
+Both are chosen by a hash, so that the result does not depend on how the table is cut into parts.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import pandas as pd
 Series: TypeAlias = "pd.Series[Any]"
 Array = np.ndarray[Any, Any]
 
-CELLS = 1 << 24  # of a sample: 128 MB of numbers
+_CELLS = 1 << 24  # of a sample: 128 MB of numbers
 ROWS = 1 << 20  # of a sample of few columns: quantiles are off by 0.1 % of the ranks (two standard errors)
-DISTINCT = 1 << 16  # values that are counted apart: beyond, how many there are is off by 0.8 % (two standard errors)
-ABSENT = np.uint64(0x9E3779B97F4A7C15)  # the hash of a missing value
+_DISTINCT = (
+    1 << 16
+)  # values that are counted separately; beyond, their number is estimated within 0.8 % (two standard errors)
+_ABSENT = np.uint64(0x9E3779B97F4A7C15)  # the hash of a missing value
 
 
 def scramble(words: Array, seed: int = 0) -> Array:
-    """A one-to-one hash of words of 64 bits, uint64 (Steele et al. 2014, OOPSLA: the finaliser of SplitMix64)."""
-    mixed = words + np.uint64((seed + 1) * int(ABSENT) % 2**64)
+    """Return a one-to-one hash of 64-bit values, uint64 (the finaliser of SplitMix64; Steele et al. 2014, OOPSLA)."""
+    mixed = words + np.uint64((seed + 1) * int(_ABSENT) % 2**64)
     mixed ^= mixed >> np.uint64(30)
     mixed *= np.uint64(0xBF58476D1CE4E5B9)
     mixed ^= mixed >> np.uint64(27)
@@ -31,10 +33,10 @@ def scramble(words: Array, seed: int = 0) -> Array:
 
 
 def hash_values(values: Series, seed: int = 0) -> Array:
-    """A hash of each value, uint64 (rows,); missing ones and equal ones (0.0 and -0.0) have the same."""
+    """Return a hash of each value, uint64 (rows,), equal for missing values and for equal values (0.0 and -0.0)."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         hashes = hash_values(pd.Series(values.cat.categories), seed)
-        return np.append(hashes, ABSENT)[values.cat.codes.to_numpy()]
+        return np.append(hashes, _ABSENT)[values.cat.codes.to_numpy()]
     kind = values.dtype.kind
     if kind == "f":
         words = (values.to_numpy() + 0.0).view(np.uint64)
@@ -46,13 +48,13 @@ def hash_values(values: Series, seed: int = 0) -> Array:
         missing = values.isna()
         texts = values.to_numpy(dtype=object)
         hashes = pd.util.hash_array(np.where(missing, "", texts) if missing.any() else texts, categorize=False)
-        words = np.where(missing, ABSENT, hashes)
+        words = np.where(missing, _ABSENT, hashes)
         return scramble(words, seed) if seed else words
-    return np.where(values.isna(), ABSENT, scramble(words, seed))
+    return np.where(values.isna(), _ABSENT, scramble(words, seed))
 
 
 def count_distinct(values: Series) -> tuple[Series, Array]:
-    """The values that occur, missing ones aside, and how often each does, int64."""
+    """Return the distinct values, without missing ones, and their counts, int64."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         codes, distinct = values.cat.codes.to_numpy(), pd.Series(values.cat.categories)
     else:
@@ -63,25 +65,25 @@ def count_distinct(values: Series) -> tuple[Series, Array]:
 
 
 def limit_rows(columns: int) -> int:
-    """The rows of a sample of so many columns."""
-    return min(ROWS, CELLS // max(columns, 1))
+    """Return the number of rows of a sample with so many columns."""
+    return min(ROWS, _CELLS // max(columns, 1))
 
 
 def limit_distinct(columns: int) -> int:
-    """The distinct values that are counted apart in each of so many columns."""
-    return min(DISTINCT, CELLS // 8 // max(columns, 1))
+    """Return how many distinct values are counted in each of so many columns."""
+    return min(_DISTINCT, _CELLS // 8 // max(columns, 1))
 
 
 def find_span(part: pd.DataFrame) -> slice:
-    """Where in the table a part's rows are."""
+    """Return the range of a part's rows in the table."""
     start = int(part.index[0]) if len(part) else 0
     return slice(start, start + len(part))
 
 
 def choose_rows(span: slice, size: int, rows: int) -> Array:
-    """Which of the rows in the span are among about `size` of all `rows`: booleans; all where they are no more.
+    """Return which rows of the span belong to a sample of about `size` of all `rows`: booleans.
 
-    A row is taken by a hash of its position, each with the same probability.
+    Each row is chosen with the same probability, by a hash of its position; all are when there are at most `size`.
     """
     if rows <= size:
         return np.ones(span.stop - span.start, dtype=bool)
@@ -89,21 +91,21 @@ def choose_rows(span: slice, size: int, rows: int) -> Array:
 
 
 class Tally:
-    """How often each distinct value occurs: of all up to `limit` values, beyond it of those with the least hashes.
+    """Counts distinct values: all of up to `limit`, beyond that those with the smallest hashes.
 
-    The count of a value that is kept is exact (bottom-k sketch: Cohen & Kaplan 2007, PODC).
+    The count of a kept value is exact (bottom-k sketch: Cohen & Kaplan 2007, PODC).
     """
 
-    def __init__(self, limit: int = DISTINCT) -> None:
+    def __init__(self, limit: int = _DISTINCT) -> None:
         self.limit = limit
         self.hashes = np.array([], dtype=np.uint64)  # ascending
         self.counts = np.array([], dtype=np.int64)
-        self.values: Array | None = None  # in the columns' own type
+        self.values: Array | None = None  # in the column's own type
         self.full = False
 
     def add(self, values: Series, counts: Array | None = None) -> None:
-        """Count values, missing ones aside; with `counts`, int64, each so often."""
-        if counts is None and values.dtype.kind == "O":  # a text is hashed slowly: each but once
+        """Count values without missing ones; `counts`, int64, says how often each occurs."""
+        if counts is None and values.dtype.kind == "O":  # hashing text is slow: hash each distinct one once
             values, counts = count_distinct(values)
         elif values.hasnans:
             values = values.dropna()
@@ -125,7 +127,7 @@ class Tally:
             self.insert(fresh[~known], added[~known], kept.to_numpy() if numeric else kept.to_numpy(dtype=object))
 
     def insert(self, hashes: Array, counts: Array, values: Array) -> None:
-        """Take values in that are not there yet, and let go of those beyond the limit."""
+        """Add new values, and drop those beyond the limit."""
         hashes, counts = np.append(self.hashes, hashes), np.append(self.counts, counts)
         order = np.argsort(hashes, kind="stable")
         self.full = self.full or len(order) > self.limit
@@ -135,16 +137,16 @@ class Tally:
 
     @property
     def distinct(self) -> int:
-        """How many values there are; beyond the limit estimated from how dense the least hashes lie."""
+        """The number of distinct values; beyond the limit it is estimated from the density of the smallest hashes."""
         if not self.full:
             return len(self.hashes)
         return round((self.limit - 1) / (int(self.hashes[-1]) / 2**64))
 
     def list_counts(self) -> Series:
-        """The counts by value, int64, in the order of the hashes."""
+        """Return the counts by value, int64, in the order of the hashes."""
         return pd.Series(self.counts, index=pd.Index([] if self.values is None else self.values, dtype=object))
 
     def find_commonest(self) -> Any:
-        """The commonest value, of several the least; None where there is none."""
+        """Return the most common value, the smallest of several; None without values."""
         counts = self.list_counts()
         return min(counts.index[counts == counts.max()], default=None)

@@ -9,7 +9,7 @@ const RECENT = 60; // seconds that shares and quantiles are of
 const SMOOTH = 10; // seconds that rates are of
 const WINDOWS = 24; // of the heat map and the charts, the newest
 const COLUMNS = 40; // of the heat map, those of most weight
-const SEVERITIES = ["quiet", "note", "look", "act"];
+const SEVERITIES = ["ok", "info", "warning", "critical"];
 const METRICS = {
   roc_auc: ["ROC AUC", 1], pr_auc: ["Average precision", 1], accuracy: ["Accuracy", 1], precision: ["Precision", 1],
   recall: ["Recall", 1], f1: ["F1", 1], brier: ["Brier score", -1], log_loss: ["Log loss", -1],
@@ -189,10 +189,10 @@ async function showState(families) {
   showVerdict("#state", ready.status === "ready" ? "good" : "bad", title, line, ...ready.problems);
 }
 
-// --- what monitoring found
+// --- the monitoring report
 
-let findings = null; // as last shown
-let written = null; // when, by /metrics; and when we last asked
+let shown = null; // the report on the page, and when its file was written
+let written = null; // the same moment, by /metrics; and when we last asked for the report
 let asked = -Infinity;
 
 async function followMonitor(families) {
@@ -201,38 +201,39 @@ async function followMonitor(families) {
   const answer = await ask("/monitor");
   [written, asked] = [stamp, performance.now()];
   if (answer.status === 404) {
-    findings = null;
-    showVerdict("#findings", "", "Nothing yet", (await answer.json()).detail);
+    shown = null;
+    showVerdict("#report", "", "No monitoring report yet", (await answer.json()).detail);
     find("#standing").replaceChildren();
     for (const section of ["#drift", "#performance"]) find(section).hidden = true;
     return;
   }
-  findings = { told: await answer.json(), at: Date.parse(answer.headers.get("last-modified")) };
-  findings.told.windows.sort((one, other) => Date.parse(one.end) - Date.parse(other.end));
-  showAlerts(findings.told);
-  showHeat(findings.told);
-  showPerformance(findings.told);
+  shown = { report: await answer.json(), at: Date.parse(answer.headers.get("last-modified")) };
+  shown.report.windows.sort((one, other) => Date.parse(one.end) - Date.parse(other.end));
+  showAlerts(shown.report);
+  showHeat(shown.report);
+  showPerformance(shown.report);
 }
 
-function showFindings(families) {
-  if (!findings) return;
-  const { told, at } = findings, live = families.get("model_info")[0].labels.model;
-  const newest = told.windows.findLast((window) => window.judged);
-  const count = told.alerts.length;
+function showReport(families) {
+  if (!shown) return;
+  const { report, at } = shown, live = families.get("model_info")[0].labels.model;
+  const newest = report.windows.findLast((window) => window.judged);
+  const count = report.alerts.length;
   const title = {
-    quiet: "Quiet: the data is as it was, and so is the model",
-    note: `${sayCount(count, "alert")}: something to note`,
-    look: `${sayCount(count, "alert")}: somebody should look`,
-    act: `${sayCount(count, "alert")}: it is time to act`,
-  }[told.severity];
-  const counted = newest ? `Newest window ${newest.name}: ${sayCount(newest.rows, "row")}, ${round(newest.labelled, 0)} with a truth` : "No window has enough rows";
-  const foreign = told.model === live ? "" : `These findings are of model ${told.model}; ${live} has become live since.`;
-  showVerdict("#findings", told.severity === "quiet" ? "good" : told.severity, title, `${counted} · written ${sayDuration((Date.now() - at) / 1000)} ago`, foreign);
+    ok: "No alerts: neither the data nor the model's performance has changed",
+    info: `${sayCount(count, "alert")}: no action needed`,
+    warning: `${sayCount(count, "alert")}: investigate the cause`,
+    critical: `${sayCount(count, "alert")}: action needed`,
+  }[report.severity];
+  const counted = newest ? `Newest window ${newest.name}: ${sayCount(newest.rows, "row")}, ${round(newest.labelled, 0)} of them labelled` : "No window has enough rows";
+  const simulated = report.simulated ? "This report is about a simulated log, not about this server's predictions." : "";
+  const foreign = report.model === live ? "" : `This report is about model ${report.model}; model ${live} has become live since.`;
+  showVerdict("#report", report.severity === "ok" ? "good" : report.severity, title, `${counted} · written ${sayDuration((Date.now() - at) / 1000)} ago`, simulated, foreign);
 }
 
-function showAlerts(told) {
-  const grave = (alert) => SEVERITIES.indexOf(alert.severity);
-  const lines = [...told.alerts].sort((one, other) => grave(other) - grave(one)).map((alert) => make(
+function showAlerts(report) {
+  const rank = (alert) => SEVERITIES.indexOf(alert.severity);
+  const lines = [...report.alerts].sort((one, other) => rank(other) - rank(one)).map((alert) => make(
     "li", { class: alert.severity },
     make("span", { class: `badge ${alert.severity}` }, alert.severity),
     make("span", {}, alert.message),
@@ -245,12 +246,12 @@ function gradeHeat(psi) {
   return [0.05, 0.1, 0.25, 0.5].filter((limit) => psi >= limit).length;
 }
 
-function showHeat(told) {
-  const windows = told.windows.slice(-WINDOWS);
-  const cells = new Map(told.drift.map((row) => [JSON.stringify([row.column, row.window]), row]));
-  const weight = (column) => told.weights[column] ?? 0;
-  const columns = [...told.columns].sort((one, other) => weight(other) - weight(one));
-  const apart = [...new Set(told.drift.map((row) => row.column))].filter((column) => !told.columns.includes(column));
+function showHeat(report) {
+  const windows = report.windows.slice(-WINDOWS);
+  const cells = new Map(report.drift.map((row) => [JSON.stringify([row.column, row.window]), row]));
+  const weight = (column) => report.weights[column] ?? 0;
+  const columns = [...report.columns].sort((one, other) => weight(other) - weight(one));
+  const apart = [...new Set(report.drift.map((row) => row.column))].filter((column) => !report.columns.includes(column));
   const shown = [...apart, ...columns.slice(0, COLUMNS)];
   const most = Math.max(...columns.map(weight), 1e-9);
   const head = make("tr", {}, make("th", { class: "column" }, "Column"), make("th", { class: "weight" }, "Weight"));
@@ -267,7 +268,7 @@ function showHeat(told) {
   find("#heat thead").replaceChildren(head);
   find("#heat tbody").replaceChildren(...body);
   const left = columns.length - COLUMNS;
-  find("#omitted").textContent = left > 0 ? `${sayCount(left, "column")} of less weight left out here.` : "";
+  find("#omitted").textContent = left > 0 ? `${sayCount(left, "column")} with less weight not shown.` : "";
   const first = find("#drift").hidden;
   find("#drift").hidden = !windows.length;
   if (first) find("#drift .table").scrollLeft = find("#heat").scrollWidth; // the newest windows
@@ -290,11 +291,11 @@ function makeCell(row, window) {
   return make("td", { class: `heat-${grade}${row.drifted ? " drifted" : ""}`, title }, text);
 }
 
-function showPerformance(told) {
-  const windows = told.windows.slice(-WINDOWS).map((window) => window.name);
-  const metrics = [...new Set(told.performance.map((row) => row.metric))];
+function showPerformance(report) {
+  const windows = report.windows.slice(-WINDOWS).map((window) => window.name);
+  const metrics = [...new Set(report.performance.map((row) => row.metric))];
   const charts = metrics.map((metric) => {
-    const rows = told.performance.filter((row) => row.metric === metric && windows.includes(row.window));
+    const rows = report.performance.filter((row) => row.metric === metric && windows.includes(row.window));
     rows.sort((one, other) => windows.indexOf(one.window) - windows.indexOf(other.window));
     return makeChart(metric, windows, rows);
   });
@@ -311,7 +312,7 @@ function chooseStep(least) {
 function makeChart(metric, windows, rows) {
   const [title, way] = METRICS[metric] || [metric, 0];
   const width = 360, height = 210, left = 40, right = 16, top = 10, bottom = 26;
-  const values = rows.flatMap(({ realised, expected }) => [realised, expected].filter(Boolean).flatMap(({ low, high, value }) => [low, high, value]));
+  const values = rows.flatMap(({ realised, expected }) => [realised, expected].filter(Boolean).flatMap(({ low, high, value }) => [low, high, value]).filter((number) => number !== null));
   let [least, most] = [Math.min(...values), Math.max(...values)];
   const air = (most - least || Math.abs(most) || 1) * 0.08;
   [least, most] = [least - air, most + air];
@@ -331,7 +332,7 @@ function makeChart(metric, windows, rows) {
     if ((windows.length - 1 - place) % every === 0)
       svg.append(draw("text", { x: x({ window }), y: height - 8, "text-anchor": "middle" }, window));
   });
-  const expected = rows.filter((row) => row.expected), realised = rows.filter((row) => row.realised);
+  const expected = rows.filter(({ expected }) => expected && expected.low !== null && expected.high !== null), realised = rows.filter((row) => row.realised);
   const trace = (line, value) => line.map((row) => `${x(row).toFixed(1)} ${y(value(row)).toFixed(1)}`);
   if (expected.length) {
     const band = [...trace(expected, (row) => row.expected.high), ...trace(expected, (row) => row.expected.low).reverse()];
@@ -340,10 +341,12 @@ function makeChart(metric, windows, rows) {
   }
   if (realised.length) svg.append(draw("path", { class: "realised", d: `M${trace(realised, (row) => row.realised.value).join("L")}` }));
   for (const row of realised) {
-    const { value, low, high } = row.realised, limits = row.expected;
+    const { value, low, high } = row.realised, limits = expected.includes(row) ? row.expected : null;
     const off = limits && ((way >= 0 && value < limits.low) || (way <= 0 && value > limits.high));
-    const said = `${row.window}: ${Number(value.toPrecision(4))} (${Number(low.toPrecision(4))} to ${Number(high.toPrecision(4))})`;
-    svg.append(draw("line", { class: "whisker", x1: x(row), x2: x(row), y1: y(low), y2: y(high) }));
+    const known = low !== null && high !== null;
+    const interval = known ? ` (${Number(low.toPrecision(4))} to ${Number(high.toPrecision(4))})` : "";
+    const said = `${row.window}: ${Number(value.toPrecision(4))}${interval}`;
+    if (known) svg.append(draw("line", { class: "whisker", x1: x(row), x2: x(row), y1: y(low), y2: y(high) }));
     svg.append(draw("circle", { class: off ? "off" : "", cx: x(row), cy: y(value), r: 4 }, draw("title", {}, said)));
   }
   const better = way > 0 ? "higher is better" : way < 0 ? "lower is better" : "";
@@ -364,7 +367,7 @@ async function look() {
     showTraffic(families);
     await showState(families);
     await followMonitor(families);
-    showFindings(families);
+    showReport(families);
     gone = null;
     document.body.classList.remove("stale");
     pulse.className = "good";

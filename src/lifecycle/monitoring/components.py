@@ -1,0 +1,127 @@
+"""All columns together: how well the principal components of the reference still describe a window's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lifecycle.core.histograms import Array
+
+Record = dict[str, Any]
+
+_COMPONENTS = 50  # at most
+_EXPLAINED = 0.8  # share of the variance that the components explain
+_ROWS = 100_000  # that the components are measured on, at most
+_CELLS = 20_000_000  # rows times columns, at most: the cost grows with the square of the columns
+_STEP = 4  # the components are fitted on one of so many rows, and their errors are measured on the others
+_LARGEST = 1e150  # larger numbers are cut off, so that a sum of a million squares stays finite
+_FARTHEST = 10.0  # standard deviations at which a value is cut off before it goes into the components
+_DIGITS = 12  # of a component's entries in the file
+
+
+def to_numbers(values: pd.Series) -> Array:
+    """Return a column as float64, NaN where it is not a number; extreme numbers are cut off, so that sums stay finite."""
+    if not pd.api.types.is_numeric_dtype(values.dtype):
+        values = pd.to_numeric(values, errors="coerce")
+    array = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isfinite(array), np.clip(array, -_LARGEST, _LARGEST), array)
+
+
+def name_category(category: Any) -> str:
+    """Return a category's name; 1, 1.0 and True have one name, since formats differ in how they write them."""
+    if isinstance(category, bool | np.bool_):
+        return str(int(category))
+    return str(int(category)) if isinstance(category, float) and category.is_integer() else str(category)
+
+
+def fit_components(frame: pd.DataFrame, columns: Mapping[str, Record]) -> Record | None:
+    """Return the reference's principal components and the errors of its rows; None for too few columns or rows.
+
+    Numbers are standardised, and a category is replaced by its share. The error of a row is the squared length of what the
+    components do not explain (Jackson & Mudholkar 1979, Technometrics 21): a change in how columns are related shows there, even
+    where no column has moved by itself. Errors are smaller on the rows that the components were fitted on, so
+    the reference's errors are measured on other rows.
+    """
+    scales = {name: _scale_column(summary) for name, summary in columns.items()}
+    used = [name for name, (_, sd) in scales.items() if sd > 0]
+    if len(used) < 2:
+        return None
+    matrix = _encode_rows(frame, columns, used, scales)
+    fitted = matrix[::_STEP]
+    if len(fitted) < len(used):
+        return None
+    values, vectors = np.linalg.eigh(fitted.T @ fitted / len(fitted))
+    order = np.argsort(values)[::-1]
+    explained = np.cumsum(values[order]) / values.sum()
+    kept = min(_COMPONENTS, int(np.searchsorted(explained, _EXPLAINED)) + 1, len(used) - 1)
+    components = np.round(vectors[:, order[:kept]], _DIGITS)
+    errors = _compute_errors(np.delete(matrix, slice(None, None, _STEP), axis=0), components)
+    return {
+        "columns": used,
+        "parts": components.T.tolist(),
+        "rows": len(errors),
+        "mean": float(errors.mean()),
+        "variance": float(errors.var()),
+    }
+
+
+def measure_errors(frame: pd.DataFrame, reference: Record) -> tuple[int, float, float]:
+    """Return the rows measured, the sum and the sum of squares of the errors of a window's rows."""
+    fitted = reference["components"]
+    if fitted is None or not len(frame):
+        return 0, 0.0, 0.0
+    scales = {name: _scale_column(reference["columns"][name]) for name in fitted["columns"]}
+    matrix = _encode_rows(frame, reference["columns"], fitted["columns"], scales)
+    errors = _compute_errors(matrix, np.array(fitted["parts"]).T)
+    return len(errors), float(errors.sum()), float(errors @ errors)
+
+
+def _scale_column(summary: Record) -> tuple[float, float]:
+    """Return the mean and the standard deviation of a column's numbers, or of its categories' shares."""
+    if summary["kind"] == "numeric":
+        return summary["mean"], summary["sd"]
+    counts = np.array([*summary["categories"].values()], dtype=np.float64)
+    total = counts.sum() + summary["other"]
+    if not total:
+        return 0.0, 0.0
+    shares = counts / total
+    mean = float(counts @ shares / total)
+    spread = float(counts @ (shares - mean) ** 2 / total)
+    return mean, float(np.sqrt(spread)) if spread > 1e-12 else 0.0
+
+
+def _encode_rows(
+    frame: pd.DataFrame, columns: Mapping[str, Record], used: list[str], scales: Mapping[str, tuple[float, float]]
+) -> Array:
+    """Return the columns `used` of evenly chosen rows, standardised, float64 (rows, columns); missing values become the mean."""
+    rows = min(_ROWS, _CELLS // len(used))
+    if len(frame) > rows:
+        frame = frame.iloc[np.linspace(0, len(frame) - 1, rows).astype(np.int64)]
+    matrix = np.empty((len(frame), len(used)))
+    for place, name in enumerate(used):
+        mean, sd = scales[name]
+        if name not in frame:
+            matrix[:, place] = 0.0
+        elif columns[name]["kind"] == "numeric":
+            matrix[:, place] = (to_numbers(frame[name]) - mean) / sd
+        else:
+            matrix[:, place] = (_replace_by_shares(frame[name], columns[name]) - mean) / sd
+    np.nan_to_num(matrix, copy=False, nan=0.0, posinf=_FARTHEST, neginf=-_FARTHEST)
+    return np.clip(matrix, -_FARTHEST, _FARTHEST, out=matrix)
+
+
+def _replace_by_shares(values: pd.Series, summary: Record) -> Array:
+    """Return the reference's share of each row's category: 0 for one that the reference lacks, NaN where it is missing."""
+    total = sum(summary["categories"].values()) + summary["other"]
+    codes, names = pd.factorize(values)
+    shares = [summary["categories"].get(name_category(name), 0) / total for name in names.tolist()]
+    return np.asarray(np.array([*shares, np.nan])[codes])
+
+
+def _compute_errors(matrix: Array, components: Array) -> Array:
+    """Return the squared length of what the components leave of each row, shape (rows,)."""
+    scores = matrix @ components
+    return np.asarray(np.maximum(np.einsum("ij,ij->i", matrix, matrix) - np.einsum("ij,ij->i", scores, scores), 0.0))
