@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 
 from generate.markdown import anchor, code, finish, write_table
 from generate.schemas import ROOT, refuse_missing
@@ -23,29 +22,22 @@ ACTIONS = {
     "RequestsVanish": "Ask the callers; check the proxy in between.",
     "FeatureStoreDown": "Restart Redis or correct its address. Features are computed from their rows meanwhile.",
     "FeaturesStale": "Run `lifecycle materialize`, and let a schedule do it daily.",
-    "DriftActs": "Read `/dashboard` or `reports/live/monitor.html`, then run `lifecycle retrain` or fix the source.",
-    "DriftLook": "Read `/dashboard` or `reports/live/monitor.html`.",
     "DriftCritical": "Read `/dashboard` or `reports/live/monitor.html`, then run `lifecycle retrain` or fix the source.",
     "DriftWarning": "Read `/dashboard` or `reports/live/monitor.html`.",
-    "ModelDecays": "Run `lifecycle retrain`.",
-    "ModelDegrades": "Run `lifecycle retrain`.",
-    "PerformanceDegraded": "Run `lifecycle retrain`.",
+    "ModelDegraded": "Run `lifecycle retrain`.",
     "MonitorStale": "Run `lifecycle monitor`, and let a schedule do it weekly.",
     "ModelOld": "Run `lifecycle retrain`.",
 }
 # What each kind of alert of `lifecycle monitor` means.
 KINDS = {
     "column": "The distribution of a column has moved.",
-    "level": "A column has categories that the reference never had, or has lost some.",
     "category": "A column has categories that the reference never had, or has lost some.",
     "missing": "A column is missing in more rows than before.",
     "unit": "A column has moved by a factor that looks like another unit.",
     "prediction": "The predictions have moved.",
     "multivariate": "The columns no longer go together as before.",
     "label": "The share of positives among the labels has changed.",
-    "decay": "The labels no longer agree with the probabilities: performance degradation.",
     "degradation": "The labels no longer agree with the probabilities: performance degradation.",
-    "performance": "The labels no longer agree with the probabilities: performance degradation.",
     "volume": "There are far fewer or more requests than usual.",
 }
 
@@ -54,12 +46,13 @@ def describe_rules() -> str:
     """Describe every alert of ops/alerts.yml: severity, condition, what it says, what to do."""
     from lifecycle.core.params import read_yaml
 
-    text, missing = [], []
+    text, missing, names = [], [], []
     for group in read_yaml(ROOT / "ops/alerts.yml")["groups"]:
         for rule in group["rules"]:
             if "alert" not in rule:
                 continue
             name = rule["alert"]
+            names.append(name)
             if name not in ACTIONS:
                 missing.append(f"the alert {name}")
             text.append(
@@ -68,18 +61,24 @@ def describe_rules() -> str:
                 f"```none\n{rule['expr'].strip()}\n```\n\n*What to do.* {ACTIONS.get(name, '')}\n"
             )
     refuse_missing(missing)
+    if stale := sorted(ACTIONS.keys() - set(names)):
+        raise ValueError(f"alerts that ops/alerts.yml does not have: {stale}")
     return "\n".join(text)
 
 
 def list_kinds() -> list[str]:
-    """Return the kinds of alert in the code of monitoring, in order of appearance."""
-    path = ROOT / "src/lifecycle/monitoring/alerts.py"
-    words = [
-        node.value
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch("[a-z]+", node.value)
-    ]
-    return [kind for kind in KINDS if kind in words]
+    """Return the kinds of alert that the code of monitoring raises, as KINDS has them; fail where it has others."""
+    tree = ast.parse((ROOT / "src/lifecycle/monitoring/alerts.py").read_text(encoding="utf-8"))
+    found = {
+        word.value.value
+        for word in ast.walk(tree)
+        if isinstance(word, ast.keyword) and word.arg == "kind" and isinstance(word.value, ast.Constant)
+    }
+    refuse_missing([f"the alert {kind} of monitoring" for kind in sorted(found - KINDS.keys())])
+    words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    if stale := sorted(KINDS.keys() - words):
+        raise ValueError(f"kinds of alert that monitoring does not raise: {stale}")
+    return list(KINDS)
 
 
 def describe_findings() -> str:

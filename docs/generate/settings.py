@@ -14,6 +14,8 @@ VARIABLES = {
     "LIFECYCLE_ROOT": "The project's folder; by default the nearest folder upwards with `params.yaml` and `dvc.yaml`.",
     "LIFECYCLE_PII_KEY": "The key with which personal columns are pseudonymised.",
     "LIFECYCLE_FEATURE_STORE": "The address of the feature store's cache: `redis://…`, `rediss://…` or an SQLite file.",
+    "LIFECYCLE_FORKSERVER": "Set by the warm parent of `make repro` for the processes that it serves; not for users.",
+    "LIFECYCLE_PYTHON_ROOT": "Where `ops/try_python.sh` keeps the system with another Python.",
     "LIFECYCLE_KAFKA_": "With a name of librdkafka in capitals: a security setting, as in `LIFECYCLE_KAFKA_SASL_PASSWORD`.",
     "LIFECYCLE_SCHEMA_REGISTRY_USER": "The user of the schema registry.",
     "LIFECYCLE_SCHEMA_REGISTRY_PASSWORD": "The password of the schema registry.",
