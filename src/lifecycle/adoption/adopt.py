@@ -24,7 +24,7 @@ from lifecycle.core import paths
 from lifecycle.core.contract import Contract, Role
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import hash_file, read_json, write_json
-from lifecycle.core.params import Collect, Params, parse_strictly
+from lifecycle.core.params import FORMAT, Collect, Params, parse_strictly
 from lifecycle.core.paths import Project
 from lifecycle.exploration.association import Kind
 from lifecycle.exploration.univariate import measure_univariate_auc
@@ -177,7 +177,7 @@ def separate_columns(raw: pd.DataFrame, guesses: Guesses, target: str) -> dict[s
 def write_contract(name: str, description: str, tolerance: float, guesses: Guesses) -> str:
     """data/contract.yaml: a line a column, above it why it is taken for what it is."""
     document = CommentedMap({
-        "name": name, "description": description, "tolerance": CommentedMap({"quarantined": tolerance}), "fairness": to_flow([]),
+        "format": FORMAT, "name": name, "description": description, "tolerance": CommentedMap({"quarantined": tolerance}), "fairness": to_flow([]),
         "columns": CommentedMap({to_flow(column): to_flow(guess.column) for column, guess in guesses.items()}),
     })  # fmt: skip
     document.yaml_set_start_comment(

@@ -24,7 +24,7 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import hash_file, read_json, replace_file, write_json
 from lifecycle.core.params import FORMAT, load_params
 from lifecycle.core.paths import Project
-from lifecycle.modeling.model import METADATA_FILE, MODEL_FILE, hash_model
+from lifecycle.modeling.model import METADATA_FILE, hash_model
 from lifecycle.prediction_log.compaction import write_partitions
 from lifecycle.prediction_log.reader import KINDS, find_partitions, find_segments
 from lifecycle.prediction_log.writer import FORMAT_FILE, OPEN
@@ -164,7 +164,9 @@ def _rename_keys(value: Any, fixed: tuple[str, ...] = ()) -> Any:
         if new in fixed and isinstance(part, dict):
             renamed[new] = {name: _rename_keys(inner, fixed) for name, inner in part.items()}
         else:
-            renamed[new] = _VALUES.get(part, part) if key == "kind" and isinstance(part, str) else _rename_keys(part, fixed)
+            renamed[new] = (
+                _VALUES.get(part, part) if key == "kind" and isinstance(part, str) else _rename_keys(part, fixed)
+            )
     return renamed
 
 
@@ -234,7 +236,9 @@ def _upgrade_lines(path: Path, moved: Mapping[str, Mapping[str, str]]) -> None:
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         record = _rename_keys(json.loads(line))
-        lines.append({key: names.get(value, value) if isinstance(value, str) else value for key, value in record.items()})
+        lines.append(
+            {key: names.get(value, value) if isinstance(value, str) else value for key, value in record.items()}
+        )
     with replace_file(path) as temporary:
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         temporary.write_text(text, encoding="utf-8")
