@@ -103,7 +103,9 @@ def test_a_second_upgrade_changes_nothing(old: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     "step", ["_upgrade_profile", "_upgrade_release", "_upgrade_lines", "_upgrade_log", "_upgrade_partition"]
 )
-def test_an_interrupted_upgrade_continues(old: Path, monkeypatch: pytest.MonkeyPatch, step: str, tmp_path: Path) -> None:
+def test_an_interrupted_upgrade_continues(
+    old: Path, monkeypatch: pytest.MonkeyPatch, step: str, tmp_path: Path
+) -> None:
     whole = Path(shutil.copytree(old, tmp_path / "whole"))
     upgrade.upgrade_project(Project(whole, whole), whole / paths.PREDICTIONS)
 

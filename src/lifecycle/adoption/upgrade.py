@@ -47,6 +47,7 @@ _KEYS = {  # of records in JSON, wherever they occur
     "called": "predicted_positive",
     "settings": "hyperparameters",
     "marks": "missing_indicators",
+    "gives": "output",
     "truth": "label",
     "due": "required",
 }
@@ -210,9 +211,12 @@ def _upgrade_release(root: Path, folder: Path, record: _Record) -> Release:
     model = hash_model(work)
     bundle = work / BUNDLE_FOLDER
     manifest = read_json(bundle / MANIFEST_FILE)
-    for name in ("plan.json", "reference.json"):
-        fixed = ("columns", "categories", "codes", "weights") if name == "reference.json" else ("codes",)
-        write_json(_rename_keys(read_json(bundle / name), fixed), bundle / name)
+    plan = _rename_keys(read_json(bundle / "plan.json"), fixed=("codes",))
+    if "categories" in plan["calibration"]:  # of an isotonic calibration: it had the same word for its values
+        plan["calibration"]["values"] = plan["calibration"].pop("categories")
+    write_json(plan, bundle / "plan.json")
+    reference = _rename_keys(read_json(bundle / "reference.json"), fixed=("columns", "categories", "weights", "units"))
+    write_json(reference, bundle / "reference.json")
     files = {name: hash_file(bundle / name) for name in manifest["files"]}
     write_json({**manifest, "format": FORMAT, "model": model, "files": files}, bundle / MANIFEST_FILE)
     found = hash_file(bundle / MANIFEST_FILE)

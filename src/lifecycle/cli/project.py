@@ -26,7 +26,8 @@ def adopt(
     option: tuple[str, ...], *, force: bool, undo: bool,
 ) -> None:  # fmt: skip
     """Adopt your own table: infer its contract and parameters."""
-    from lifecycle.adoption.adopt import adopt_table, undo_adoption
+    from lifecycle.adoption.adopt import adopt_table
+    from lifecycle.adoption.backup import undo_adoption
 
     project = open_project(write=True)
     if undo:
