@@ -245,7 +245,10 @@ def test_one_class_of_several_is_predicted_against_the_rest(
     [
         (lambda frame: frame["left"], True),
         (lambda frame: frame["left"].map({"yes": 7, "no": 3}), True),
-        (lambda frame: frame["left"].eq("yes") + np.linspace(0, 0.5, ROWS), True),  # a number that determines the target
+        (
+            lambda frame: frame["left"].eq("yes") + np.linspace(0, 0.5, ROWS),
+            True,
+        ),  # a number that determines the target
         (lambda frame: np.where(frame["left"] == "yes", 2.0, np.nan), True),  # present only in positive rows
         (lambda frame: frame["left"].eq("yes") * 1.0 + np.random.default_rng(1).normal(0, 0.4, ROWS), False),
     ],
@@ -350,9 +353,7 @@ def test_the_split_is_by_time_if_every_fold_has_both_classes(
     assert load_params(project / paths.PARAMS).features.split == "stratified"
 
 
-def test_other_parameters_are_unchanged(
-    adopt_frame: Callable[..., tuple[Contract, str]], project: Path
-) -> None:
+def test_other_parameters_are_unchanged(adopt_frame: Callable[..., tuple[Contract, str]], project: Path) -> None:
     before = (project / paths.PARAMS).read_text()
     adopt_frame(make_frame())
     after = (project / paths.PARAMS).read_text()
