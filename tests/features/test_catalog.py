@@ -64,7 +64,7 @@ def test_statistics_are_those_of_the_table(customers: pd.DataFrame, table: Path)
     assert senior["mean"] == pytest.approx(customers["senior"].mean(), rel=1e-5)
 
 
-def test_a_column_of_nothing_has_no_mean(customers: pd.DataFrame, table: Path, tmp_path: Path) -> None:
+def test_an_empty_column_has_no_mean(customers: pd.DataFrame, table: Path, tmp_path: Path) -> None:
     pd.read_parquet(table).assign(spend=np.nan, plan=None).to_parquet(tmp_path / "empty.parquet")
     found = describe(customers, make_contract(), tmp_path / "empty.parquet")
     assert found["spend"]["statistics"] == {"rows": 300, "missing": 300, "distinct": 0}
@@ -117,11 +117,11 @@ def test_models_are_named_with_what_they_read(tmp_path: Path) -> None:
     assert [model["roles"] for model in report._list_models(tmp_path, read)] == [("candidate",)]
     release = tmp_path / paths.RELEASES / MODEL["model"][:12]
     release.mkdir(parents=True)
-    write_json({"model": MODEL["model"], "bundle": MODEL["bundle"]}, tmp_path / paths.CHAMPION)
+    write_json({"format": 2, "model": MODEL["model"], "bundle": MODEL["bundle"]}, tmp_path / paths.CHAMPION)
     write_json({"family": "logistic", "features": MODEL["features"]}, release / "model.json")
     champion, candidate = report._list_models(tmp_path, read)
     assert champion == {**MODEL, "roles": ("champion",)} and candidate["features"] == ["plan"]
-    write_json({"model": "c" * 64, "bundle": "d" * 64}, tmp_path / paths.CHAMPION)
+    write_json({"format": 2, "model": "c" * 64, "bundle": "d" * 64}, tmp_path / paths.CHAMPION)
     (both,) = report._list_models(tmp_path, read)
     assert both["roles"] == ("champion", "candidate")
 

@@ -79,7 +79,7 @@ class Range(Strict):
 
 
 class Tune(Strict):
-    """The study: trials, folds, the trials before pruning begins, the maximum of rows, search spaces, and hyperparameters to try first."""
+    """The study: trials, folds, random trials at its start, the maximum of rows, search spaces, hyperparameters to try first."""
 
     trials: Count
     folds: Annotated[int, Field(ge=2)]

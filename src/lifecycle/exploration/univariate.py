@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from lifecycle.core.ranking import measure_roc_auc
 from lifecycle.exploration.association import Kind
 
 Series: TypeAlias = "pd.Series[Any]"
@@ -64,9 +65,6 @@ def _encode_target_rates(column: Series, target: Array, folds: Array) -> Array:
 
 def _measure_auc(score: Array, target: Array) -> float:
     """Return the area under the ROC curve, ties counted half (Hanley & McNeil 1982, Radiology 143); 0.5 without both classes."""
-    positives = int(target.sum())
-    negatives = len(target) - positives
-    if not positives or not negatives:
+    if target.all() or not target.any():
         return 0.5
-    ranks = pd.Series(score).rank().to_numpy()
-    return float((ranks[target].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    return float(measure_roc_auc(score, target))

@@ -17,8 +17,9 @@ from lifecycle.core.paths import Project
 from lifecycle.features.catalog import describe_features
 from lifecycle.modeling.model import METADATA_FILE
 from lifecycle.pipeline.runner import STAGES, list_links, list_reports
-from lifecycle.promotion.releases import find_release, read_champion
-from lifecycle.promotion.verdict import describe_consequence, list_cards
+from lifecycle.promotion.records import Verdict
+from lifecycle.promotion.releases import find_release_folder, read_champion
+from lifecycle.promotion.verdict import count_conditions, describe_consequence, list_cards
 from lifecycle.reporting.feature_catalog import render_catalog
 from lifecycle.reporting.front_page import draw_drivers, draw_gain
 from lifecycle.reporting.pages import render_page, render_part
@@ -112,12 +113,12 @@ def _list_models(root: Path, read: Mapping[str, Any]) -> list[_Record]:
     """Describe the champion and the candidate, which may be the same model: content hash, roles, family, bundle and features."""
     candidate = {**read["model"], "model": read["verdict"]["model"], "bundle": read["blessing"]["bundle"]}
     champion = read_champion(root)
-    if champion["model"] == candidate["model"]:
+    if champion.model == candidate["model"]:
         return [describe_model(candidate, "champion", "candidate")]
     models = [describe_model(candidate, "candidate")]
-    if champion["model"] is not None:
-        metadata = read_json(find_release(root, champion["model"]) / METADATA_FILE)
-        models = [describe_model({**metadata, **champion}, "champion"), *models]
+    if champion.model is not None:
+        metadata = read_json(find_release_folder(root, champion.model) / METADATA_FILE)
+        models = [describe_model({**metadata, **champion.to_json()}, "champion"), *models]
     return models
 
 
@@ -132,7 +133,7 @@ def _list_statements(contract: Contract, read: Mapping[str, Any]) -> list[dict[s
         _describe_use(contract, read["evaluation"]),
         _describe_ranking(read["evaluation"]),
         _describe_cost(read["evaluation"], read["model"]),
-        _describe_gate(read["verdict"], read["evaluation"]["champion"]),
+        _describe_gate(Verdict.parse(read["verdict"], paths.VERDICT), read["evaluation"]["champion"]),
         _describe_search(read["tuned"], read["model"]),
     ]
 
@@ -177,15 +178,11 @@ def _describe_cost(evaluation: _Record, model: _Record) -> dict[str, str]:
     }
 
 
-def _describe_gate(verdict: _Record, champion: _Record) -> dict[str, str]:
+def _describe_gate(verdict: Verdict, champion: _Record) -> dict[str, str]:
     """Describe how many conditions of the quality gate hold, and what follows."""
-    passed = [condition["passed"] for condition in verdict["conditions"]]
-    held, unmeasured = passed.count(True), passed.count(None)
     return {
-        "meaning": f"The model {'passed' if verdict['blessed'] else 'did not pass'} the quality gate.",
-        "detail": f"{held} of its {len(passed)} conditions {'holds' if held == 1 else 'hold'}"
-        f"{f', {unmeasured} could not be measured' if unmeasured else ''}. "
-        f"{describe_consequence(verdict, champion).replace('`', '')}",
+        "meaning": f"The model {'passed' if verdict.blessed else 'did not pass'} the quality gate.",
+        "detail": f"{count_conditions(verdict.conditions)} {describe_consequence(verdict, champion).replace('`', '')}",
     }
 
 
