@@ -25,7 +25,7 @@ from lifecycle.adoption.yaml_text import change_params, clean, dump, to_flow
 from lifecycle.core import paths
 from lifecycle.core.contract import Contract, Role
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.params import Collect, Params, parse_strictly
+from lifecycle.core.params import FORMAT, Collect, Params, parse_strictly
 from lifecycle.core.paths import Project
 from lifecycle.exploration.association import Kind
 from lifecycle.exploration.univariate import measure_univariate_auc
@@ -162,7 +162,7 @@ def _measure_aucs(raw: pd.DataFrame, guesses: _Guesses, target: str) -> dict[str
 def _write_contract(name: str, description: str, tolerance: float, guesses: _Guesses) -> str:
     """Return data/contract.yaml: a line for each column, with the reason for its role in a comment above."""
     document = CommentedMap({
-        "name": name, "description": description, "tolerance": CommentedMap({"quarantined": tolerance}), "fairness": to_flow([]),
+        "format": FORMAT, "name": name, "description": description, "tolerance": CommentedMap({"quarantined": tolerance}), "fairness": to_flow([]),
         "columns": CommentedMap({to_flow(column): to_flow(guess.column) for column, guess in guesses.items()}),
     })  # fmt: skip
     document.yaml_set_start_comment(
