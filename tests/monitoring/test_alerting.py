@@ -284,7 +284,7 @@ def serve_report(root: Path) -> Iterator[ServerProcess]:
     (root / paths.HISTORY).write_text(json.dumps(line) + "\n")
     write_report(make_report(champion["model"]), root / paths.LIVE_MONITORING)
     write_small_rows(root)
-    with start_server(root, drain_seconds=0, store="sqlite:///.lifecycle/features.db") as server:
+    with start_server(root, drain_seconds=0, feature_store="sqlite:///.lifecycle/features.db") as server:
         yield server
 
 

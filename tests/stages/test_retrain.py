@@ -150,7 +150,7 @@ def test_rows_of_every_model_count_with_their_first_label(tmp_path: Path, bundle
 
 @pytest.mark.filterwarnings("error")
 def test_a_log_without_labels_has_no_labelled_rows_and_an_empty_one_is_refused(tmp_path: Path, bundle: Bundle) -> None:
-    with pytest.raises(ProjectError, match="holds no predictions: expected a prediction log"):
+    with pytest.raises(ProjectError, match="has no predictions: expected a prediction log"):
         read_labelled(tmp_path, CONTRACT, NAMES)
     write_segment(tmp_path, make_records(bundle, draw_rows(20, 0), NEW_YEAR, wait=None))
     assert read_labelled(tmp_path, CONTRACT, NAMES).empty
@@ -470,8 +470,8 @@ def test_an_earlier_table_is_removed(tmp_path: Path) -> None:
 
 
 def test_the_study_begins_with_the_champions_hyperparameters() -> None:
-    metadata = {"family": "logistic", "settings": {"C": 1.5, "knots": 4}, "threshold": 0.3}
+    metadata = {"family": "logistic", "hyperparameters": {"C": 1.5, "knots": 4}, "threshold": 0.3}
     started = retrain.choose_first(metadata)
     assert started == {"logistic": {"C": 1.5, "knots": 4}}
     started["logistic"]["C"] = 2.0
-    assert metadata["settings"]["C"] == 1.5
+    assert metadata["hyperparameters"]["C"] == 1.5

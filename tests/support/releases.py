@@ -26,7 +26,7 @@ def build(
 ) -> str:  # fmt: skip
     """A candidate with its bundle, verdict, blessing and evaluation; its content hash."""
     metadata: dict[str, Any] = {
-        "family": "logistic", "calibration": "none", "settings": {"C": strength}, "features": ["x"], "versions": {},
+        "family": "logistic", "calibration": "none", "hyperparameters": {"C": strength}, "features": ["x"], "versions": {},
         "threshold": 0.5, "train_sha256": "t" * 64,
     }  # fmt: skip
     folder = project.write(f"{paths.CANDIDATE}/model.json").parent
@@ -44,6 +44,6 @@ def bundle_model(project: Project, model: str, plan: str) -> str:
     """A bundle that names the model, in the candidate's place; its content hash."""
     path = project.write(f"{paths.BUNDLE}/plan.json")
     write_json({"C": plan}, path)
-    facts = {"model": model, "family": "logistic", "prior": 0.25, "positive": "yes"}
+    facts = {"format": 2, "model": model, "family": "logistic", "prior": 0.25, "positive": "yes"}
     write_json({**facts, "files": {"plan.json": hash_file(path)}}, path.with_name("manifest.json"))
     return hash_file(path.with_name("manifest.json"))

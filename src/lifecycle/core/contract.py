@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from lifecycle.core.params import Scalar, Strict, parse_strictly, read_yaml
+from lifecycle.core.params import FORMAT, Scalar, Strict, parse_strictly, read_yaml
 
 Sentence = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
@@ -114,6 +114,7 @@ class Tolerance(Strict):
 class Contract(Strict):
     """The table's contract: its columns in order, the columns to watch for fairness, the tolerance, and who answers for it."""
 
+    format: Literal[2] = FORMAT  # of this file; `lifecycle upgrade` changes it
     name: Sentence  # the name of the table and of its model
     description: Sentence  # what a row is, for the reports
     owner: str = ""  # who answers for the table

@@ -11,6 +11,7 @@ from ruamel.yaml.error import YAMLError
 
 from lifecycle.core.errors import ProjectError
 
+FORMAT: Literal[2] = 2  # of params.yaml and the contract; `lifecycle upgrade` brings older files up to date
 Scalar = bool | int | float | str
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -79,7 +80,7 @@ class Range(Strict):
 
 
 class Tune(Strict):
-    """The study: trials, folds, the trials before pruning begins, the maximum of rows, search spaces, and hyperparameters to try first."""
+    """The study: trials, folds, random trials at its start, the maximum of rows, search spaces, hyperparameters to try first."""
 
     trials: Count
     folds: Annotated[int, Field(ge=2)]  # of the cross-validation that compares trials
@@ -245,6 +246,7 @@ class Retrain(Strict):
 class Params(Strict):
     """All sections of params.yaml."""
 
+    format: Literal[2] = FORMAT  # of params.yaml; `lifecycle upgrade` changes it
     base: Base
     collect: Collect
     validate_: Annotated[Validate, Field(alias="validate")]
@@ -289,7 +291,9 @@ def parse_strictly(kind: type[Section], value: Any, path: Path | str) -> Section
             first["type"], f"{first['msg'].removeprefix('Value error, ')} (it is {first['input']!r:.80})"
         )
         more = f" ({len(rest)} more problems)" if rest else ""
-        raise ProjectError(f"{path}: {key}: {problem}{more}.") from error
+        old = isinstance(value, dict) and "format" in kind.model_fields and "format" not in value
+        hint = " If an earlier version of Lifecycle wrote the file, run `lifecycle upgrade`." if old else ""
+        raise ProjectError(f"{path}: {key}: {problem}{more}.{hint}") from error
 
 
 def load_params(path: Path) -> Params:
