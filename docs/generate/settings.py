@@ -37,7 +37,6 @@ SETTINGS = {
     "max_explained": "the most rows that are explained",
     "budget_seconds": "the time that a model may take for a request",
     "cooldown_seconds": "the pause of a model that failed",
-    "rest_seconds": "the pause of a model that failed",
     "body_seconds": "the time that a client may take to send a request",
     "drain_seconds": "the time in which a stopping server still accepts connections",
     "watch_seconds": "how often the server looks for another champion",
@@ -47,7 +46,6 @@ SETTINGS = {
     "flush_seconds": "how often the prediction log is written to disk",
     "segment_bytes": "the size of a segment of the prediction log after which the next begins",
     "segment_seconds": "the age of a segment of the prediction log after which the next begins",
-    "store": "the address of the feature store",
     "feature_store": "the address of the feature store",
     "access_log": "whether every request is logged",
 }
@@ -67,7 +65,6 @@ def tabulate_settings() -> str:
     from lifecycle.serving import settings
 
     definitions = definitions_of(settings.Settings)
-    name_variable = getattr(settings, "name_variable", lambda name: f"{settings.PREFIX}{name.upper()}")
     rows, missing = [], []
     for entry in list_entries(settings.Settings):
         told = [finish(each) for each in (SETTINGS.get(entry.path, ""), entry.comment) if each]
@@ -77,7 +74,7 @@ def tabulate_settings() -> str:
         shown = default.get_secret_value() if hasattr(default, "get_secret_value") else default
         value = ",".join(map(str, shown)) if isinstance(shown, tuple) else shown
         kind = "words between commas" if isinstance(shown, tuple) else name_type(entry.schema, definitions)
-        rows.append([code(name_variable(entry.path)), kind, code(value) or "empty", " ".join(told)])
+        rows.append([code(settings.name_variable(entry.path)), kind, code(value) or "empty", " ".join(told)])
     refuse_missing(missing)
     return write_table(["variable", "type", "default", "meaning"], rows)
 
