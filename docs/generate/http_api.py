@@ -38,8 +38,7 @@ def load_document() -> Record:
         bundle = load_bundle(ROOT / "models/releases" / champion[:12] / "bundle") if champion else None
     except ProjectError:
         bundle = None
-    store = next(name for name in Settings.model_fields if name in ("store", "feature_store"))
-    settings = Settings.model_validate({"api_keys": "key", store: "sqlite:///.lifecycle/features.db"})
+    settings = Settings.model_validate({"api_keys": "key", "feature_store": "sqlite:///.lifecycle/features.db"})
     document: Record = describe_service(bundle, settings)
     return document
 

@@ -171,7 +171,14 @@ def describe_parameters() -> str:
     for entry in list_entries(Params):
         sections.setdefault(entry.path.split(".", maxsplit=1)[0], []).append(entry)
     text, missing = [], []
-    for name, (_, *entries) in sections.items():
+    for name, (head, *entries) in sections.items():
+        if not entries:  # a key of the file itself
+            told = comments.get(name) or head.comment
+            missing += [] if told else [f"params.yaml: {name}"]
+            text.append(
+                f"{anchor('parameters', name)}## `{name}`\n\n{finish(told)} Value here: {show_value(values[name])}.\n"
+            )
+            continue
         notebook = next((ROOT / "notebooks").glob(f"[0-9][0-9]_{name}.ipynb"), None)
         model = next(inner for inner, _ in find_models(find_field(Params, name)))
         told = f" Notebook: `notebooks/{notebook.name}`." if notebook else ""

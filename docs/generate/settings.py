@@ -25,6 +25,30 @@ VARIABLES = {
     "LIFECYCLE_DEBIAN_MIRROR": "From where `make container` takes Debian's packages.",
     "LIFECYCLE_PORT": "The port of 127.0.0.1 on which `compose.yaml` publishes the API.",
 }
+# What a setting is, where the comment in the code says only what is remarkable about it; that comment follows.
+SETTINGS = {
+    "host": "the address to listen on",
+    "port": "the port to listen on",
+    "workers": "processes that share the port",
+    "api_keys": "the keys that callers may send",
+    "cors_origins": "web sites whose pages may call the API",
+    "max_body_bytes": "the largest body of a request",
+    "max_rows": "the most rows of a request",
+    "max_explained": "the most rows that are explained",
+    "budget_seconds": "the time that a model may take for a request",
+    "cooldown_seconds": "the pause of a model that failed",
+    "body_seconds": "the time that a client may take to send a request",
+    "drain_seconds": "the time in which a stopping server still accepts connections",
+    "watch_seconds": "how often the server looks for another champion",
+    "monitor_file": "what monitoring found",
+    "log_folder": "the prediction log",
+    "log_key": "the key that signs request ids",
+    "flush_seconds": "how often the prediction log is written to disk",
+    "segment_bytes": "the size of a segment of the prediction log after which the next begins",
+    "segment_seconds": "the age of a segment of the prediction log after which the next begins",
+    "feature_store": "the address of the feature store",
+    "access_log": "whether every request is logged",
+}
 OTHERS = {
     "MLFLOW_TRACKING_URI": "The MLflow server; by default the file `mlflow.db` in the project.",
     "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL": "Credentials and address of S3, for sources and for DVC.",
@@ -43,15 +67,14 @@ def tabulate_settings() -> str:
     definitions = definitions_of(settings.Settings)
     rows, missing = [], []
     for entry in list_entries(settings.Settings):
-        if not entry.comment:
+        told = [finish(each) for each in (SETTINGS.get(entry.path, ""), entry.comment) if each]
+        if not told:
             missing.append(f"the setting {entry.path}")
         default = entry.default
         shown = default.get_secret_value() if hasattr(default, "get_secret_value") else default
         value = ",".join(map(str, shown)) if isinstance(shown, tuple) else shown
         kind = "words between commas" if isinstance(shown, tuple) else name_type(entry.schema, definitions)
-        rows.append(
-            [code(f"{settings.PREFIX}{entry.path.upper()}"), kind, code(value) or "empty", finish(entry.comment)]
-        )
+        rows.append([code(settings.name_variable(entry.path)), kind, code(value) or "empty", " ".join(told)])
     refuse_missing(missing)
     return write_table(["variable", "type", "default", "meaning"], rows)
 

@@ -20,7 +20,7 @@ from lifecycle.cli.main import lifecycle, main
 from lifecycle.core import contract, expressions
 from lifecycle.core.params import Params, read_yaml
 from lifecycle.serving.acceptance import start_server
-from lifecycle.serving.settings import PREFIX, Settings
+from lifecycle.serving.settings import Settings, name_variable
 from tests.project.test_layout import PACKAGES
 from tests.support.guides import read_guide
 
@@ -150,7 +150,7 @@ def test_every_contract_key_and_role_is_in_the_reference() -> None:
 def test_every_setting_and_variable_is_in_the_reference() -> None:
     page = fill("settings")
     for name in Settings.model_fields:
-        assert f"`{PREFIX}{name.upper()}`" in page or f"`LIFECYCLE_{name.upper()}`" in page, name
+        assert f"`{name_variable(name)}`" in page, name
     for name in variables.find_variables():
         assert f"`{name}`" in page, name
 
