@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test test-all lint format lab ui serve deliver container airflow lock clean
+.PHONY: help env repro test test-all prove lint format lab ui serve deliver container airflow lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,8 +47,12 @@ test: $(STAMP) ## the quick tests: need nothing but this checkout
 
 test-all: $(STAMP) ## all tests, with those that need system packages, the coverage of src/, and the ML Test Score
 	@rm -f .coverage .coverage.*
-	@python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
+	@python -m pytest -n 3 --cov --cov-report=term --cov-fail-under=90
 	@lifecycle readiness --least 5
+
+prove: $(STAMP) ## all tests at full size, and the benchmarks: hours, before an issue is closed
+	@LIFECYCLE_PROVE=1 python -m pytest -n 2
+	@python -m benchmarks
 
 lint: $(STAMP) ## ruff (lint and format, notebooks too) and strict types
 	@ruff check .

@@ -113,8 +113,8 @@ def run_ours(source: str, scratch: str) -> dict[str, int]:
     survey = validate.survey_rows(path, contract, protection, folder)
     tables = folder / "valid.parquet", folder / "quarantine.parquet"
     split = validate.split_rows(path, contract, protection, survey, None, *tables)
-    separation = validate.separate_classes(split.sample, columns, contract, 0)
-    validate.associate_columns(split.sample, columns, separation, 0)
+    aucs = validate.measure_univariate_aucs(split.sample, columns, contract, 0)
+    validate.associate_columns(split.sample, columns, aucs, 0)
     found = dict(zip(split.reasons["column"] + ": " + split.reasons["rule"], split.reasons["rows"], strict=True))
     cells = sum(finding.cells for finding in findings)
     found |= {"duplicates": survey.repeats.duplicated.count, "personal": cells}

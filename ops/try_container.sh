@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Build the image and try it, with neither Docker nor an image registry: the base is made here, of Debian's packages.
+#   ops/try_container.sh       the base, the image, and a container
+#   ops/try_container.sh base  the base alone, unless it is there
 # As root on Debian or Ubuntu: apt-get install buildah podman runc containernetworking-plugins iptables debootstrap
 #   LIFECYCLE_CONTAINER_CACHE  where the base is kept for the next time (.lifecycle/container)
 #   LIFECYCLE_DEBIAN_MIRROR    where debootstrap gets its packages (its own default)
@@ -37,6 +39,7 @@ if [ ! -f "$base" ]; then
   mv "$base.new" "$base"
   rm -rf "$work/tree"
 fi
+[ "${1:-}" != base ] || exit 0
 mkdir "$work/base"
 ln "$base" "$work/base/base.tar" 2>/dev/null || cp "$base" "$work/base/base.tar"
 printf 'FROM scratch\nADD base.tar /\nENV LANG=C.UTF-8\n' >"$work/base/Dockerfile"

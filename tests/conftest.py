@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: threads that wait for one another take minutes
@@ -13,18 +14,61 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # or, where a test wants se
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 
 from lifecycle.pipeline.forkserver import start_parent
 from tests.support.dags import Airflow, install_airflow
 from tests.support.evidence import keep_evidence
 from tests.support.example import leave_out_example
+from tests.support.mlflow_stores import make_store
+from tests.support.order import order_items
+from tests.support.shared import share
+from tests.support.sizes import size
 from tests.support.small import HERE, copy_project
+
+settings.register_profile("sized", max_examples=size(100, 1000))
+settings.load_profile("sized")
+
+Measure = Callable[[], AbstractContextManager[None]]
+PROCESS_COVERAGE = "COVERAGE_PROCESS_CONFIG"  # the variable by which coverage reaches a process
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let `lifecycle readiness` know what each test comes to."""
     keep_evidence(config)
     leave_out_example(config)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    order_items(items)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def measure() -> Iterator[Measure]:
+    """A block in which processes that start have their coverage measured, but for those that a warm parent forks.
+
+    Outside of such a block they have not: a stage takes half as long again with it.
+    """
+    value = os.environ.pop(PROCESS_COVERAGE, None)
+
+    @contextmanager
+    def measure() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            if value is not None:
+                patch.setenv(PROCESS_COVERAGE, value)
+            yield
+
+    yield measure
+    if value is not None:
+        os.environ[PROCESS_COVERAGE] = value
+
+
+@pytest.fixture(scope="module")
+def measured(measure: Measure) -> Iterator[None]:
+    """The processes of a module's tests have their coverage measured."""
+    with measure():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +87,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an empty MLflow store, for `copy_store`."""
+    return share(tmp_path_factory, "an MLflow store", make_store)
+
+
+@pytest.fixture(scope="session")
 def warm_parent() -> Iterator[dict[str, str]]:
     """A warm parent for all tests of this process that name it; the environment variable by which it is found."""
     with start_parent() as variable:
@@ -56,6 +106,25 @@ def warm(warm_parent: dict[str, str]) -> Iterator[None]:
         for name, value in warm_parent.items():
             patch.setenv(name, value)
         yield
+
+
+@pytest.fixture(scope="session")
+def built(checkout: Path, warm_parent: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project in which everything was built once, and nothing promoted. Copy it before you change anything."""
+    from tests.support.built import build
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in warm_parent.items():
+            patch.setenv(name, value)
+        return share(tmp_path_factory, "a built project", lambda root: build(checkout, root))
+
+
+@pytest.fixture(scope="session")
+def live(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built project with its model as the champion, and simulated logs. Copy it before you change anything."""
+    from tests.support.built import promote
+
+    return share(tmp_path_factory, "a live project", lambda root: promote(built, root))
 
 
 @pytest.fixture

@@ -44,8 +44,9 @@ from benchmarks.serving.peers import PEERS, Server, count_dropped, describe_echo
 from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import read_json, write_json
-from lifecycle.serving.bundle import TOLERANCE, load_bundle
-from lifecycle.serving.fallback import find_release
+from lifecycle.promotion.records import Champion
+from lifecycle.promotion.releases import read_champion
+from lifecycle.serving.bundle import TOLERANCE, find_bundle_folder, load_bundle
 from lifecycle.stages.deploy import describe_champion
 
 Record = dict[str, Any]
@@ -203,15 +204,16 @@ def list_load_figures(loads: dict[str, list[Load]], servers: dict[str, Server]) 
         yield Figure.of("single rows: resident MB", servers[OURS].memory / 1e6, servers[name].memory / 1e6, title)
 
 
-def find_champion() -> tuple[Path, Record]:
+def find_champion() -> tuple[Path, Champion]:
     """Return the folder of the champion's release and its record in champion.json."""
-    champion = read_json(CHECKOUT / paths.CHAMPION)
-    if not champion.get("model"):
+    champion = read_champion(CHECKOUT)
+    if champion.model is None:
         raise ProjectError(f"{paths.CHAMPION} names no model: promote one, or measure the candidate with --candidate.")
-    return find_release(CHECKOUT, champion["model"]).parent, {**champion, "previous": None}
+    folder = find_bundle_folder(CHECKOUT, champion.model).parent
+    return folder, champion.model_copy(update={"previous": None})
 
 
-def find_candidate() -> tuple[Path, Record]:
+def find_candidate() -> tuple[Path, Champion]:
     """Return the folder of the current project's candidate and the record that champion.json would have."""
     folder = paths.open_project().read(paths.CANDIDATE)
     return folder, describe_champion(load_bundle(folder / "bundle"))

@@ -22,6 +22,7 @@ from benchmarks.environments import make_environment
 from benchmarks.project import CHECKOUT, LIFECYCLE
 from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
+from lifecycle.promotion.records import Champion
 from lifecycle.serving.acceptance import Reply, ask, list_children, prepare_workspace, read_memory
 
 Record = dict[str, Any]
@@ -79,7 +80,7 @@ class Server:
         return body
 
 
-def describe_ours(release: Path, champion: Record, folder: Path) -> Peer:
+def describe_ours(release: Path, champion: Champion, folder: Path) -> Peer:
     """Describe `lifecycle serve` with default settings, in a project that has nothing but the champion."""
     root = prepare_workspace(folder / "root", release / "bundle", champion)
     return Peer(

@@ -13,14 +13,16 @@ from lifecycle.core import paths
 from lifecycle.core.files import read_json
 from lifecycle.core.params import load_params, read_yaml
 from lifecycle.core.paths import Project
-from lifecycle.pipeline.forkserver import run_stage
 from lifecycle.pipeline.runner import STAGES
-from lifecycle.pipeline.workspaces import enter_workspace, write_yaml
+from lifecycle.pipeline.workspaces import write_yaml
 from lifecycle.serving.acceptance import prepare_workspace, start_server
 from lifecycle.serving.bundle import load_bundle
 from lifecycle.stages.deploy import describe_champion
 from lifecycle.stages.report import write_report
+from tests.support.mlflow_stores import copy_store
 from tests.support.odd_tables import TABLES, make_table
+from tests.support.sizes import size
+from tests.support.stages import run_cells, run_stages
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("warm")]  # minutes: every stage, in a kernel each
 
@@ -39,7 +41,7 @@ QUICK: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", TABLES)
 def test_an_odd_table_runs_through_every_stage(
-    name: str, project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, project: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No stage ends in an exception, whatever the gate says of the model; the server answers rows of it."""
     frame, words = make_table(name)
@@ -49,9 +51,8 @@ def test_an_odd_table_runs_through_every_stage(
     for section, values in QUICK.items():
         params[section] |= values
     write_yaml(params, project / paths.PARAMS)
-    with enter_workspace(project, {"MLFLOW_TRACKING_URI": f"sqlite:///{project / 'mlflow.db'}"}):
-        for stage in STAGES:
-            run_stage(stage)
+    copy_store(store, project)
+    size(run_cells, run_stages)(project, STAGES)
     write_report(Project(project, project))
     verdict, blessing = read_json(project / paths.VERDICT), read_json(project / paths.BLESSING)
     assert blessing["blessed"], blessing["because"]

@@ -32,7 +32,7 @@ def test_numbers_agree_with_scipy() -> None:
     assert associate(frame, KINDS, ranks=False).loc["size", "age"] == pytest.approx(expected)
 
 
-def test_missing_and_infinite_numbers_leave_the_rows_that_have_both() -> None:
+def test_only_rows_with_both_finite_values_count() -> None:
     frame = draw()
     frame.loc[:99, "size"] = np.nan
     frame.loc[300:349, "age"] = np.inf
@@ -44,11 +44,11 @@ def test_missing_and_infinite_numbers_leave_the_rows_that_have_both() -> None:
     )
 
 
-def test_the_ratio_of_ranks_is_that_of_kruskal_and_wallis() -> None:
+def test_the_ratio_of_ranks_equals_kruskal_wallis() -> None:
     frame = draw()
     groups = [part["age"] for _, part in frame.groupby("plan")]
-    statistic, levels, rows = stats.kruskal(*groups).statistic, len(groups), len(frame)
-    expected = np.sqrt((statistic - levels + 1) / (rows - levels))
+    statistic, binned, rows = stats.kruskal(*groups).statistic, len(groups), len(frame)
+    expected = np.sqrt((statistic - binned + 1) / (rows - binned))
     assert associate(frame, KINDS).loc["age", "plan"] == pytest.approx(expected)
 
 
@@ -69,7 +69,7 @@ def test_cramer_agrees_with_scipy_before_its_correction() -> None:
     assert associate(frame, KINDS).loc["plan", "colour"] == pytest.approx(np.sqrt(phi2 / least))
 
 
-def test_many_levels_that_tell_nothing_do_not_look_strong() -> None:
+def test_many_random_categories_do_not_look_strong() -> None:
     rng = np.random.default_rng(1)
     frame = pd.DataFrame(
         {"code": rng.integers(0, 300, 1000).astype(str), "y": rng.choice(["a", "b"], 1000), "x": rng.random(1000)}
@@ -79,21 +79,21 @@ def test_many_levels_that_tell_nothing_do_not_look_strong() -> None:
 
 
 @pytest.mark.parametrize("kinds", [{"a": "categorical", "b": "categorical"}, {"a": "categorical", "b": "numeric"}])
-def test_what_determines_one_another_is_one(kinds: dict) -> None:
+def test_columns_that_determine_each_other_have_association_one(kinds: dict) -> None:
     frame = pd.DataFrame({"a": list("xyz") * 20, "b": [1, 2, 3] * 20})
     assert associate(frame, kinds).loc["a", "b"] == pytest.approx(1.0)
 
 
-def test_constants_empty_columns_and_single_rows_go_with_nothing() -> None:
+def test_constant_and_empty_columns_have_no_association() -> None:
     frame = draw(50).assign(one=1e9 / 3, none=np.nan, same="x", unknown=pd.Series([None] * 50, dtype="str"))
     kinds = {**KINDS, "one": "numeric", "none": "numeric", "same": "categorical", "unknown": "categorical"}
     for rows in (50, 1, 0):
         found = associate(frame.iloc[:rows], kinds)
-        idle = found.loc[["one", "none", "same", "unknown"]].to_numpy()
-        assert idle.sum() == 4 and found.notna().all(axis=None)
+        unrelated = found.loc[["one", "none", "same", "unknown"]].to_numpy()
+        assert unrelated.sum() == 4 and found.notna().all(axis=None)
 
 
-def test_many_cells_are_counted_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sparse_counting_equals_dense_counting(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = draw()
     expected = associate(frame, KINDS)
     monkeypatch.setattr(association, "MAX_CELLS", 1)
@@ -105,7 +105,7 @@ ROW = st.tuples(st.none() | st.floats(width=32), st.integers(-3, 3), st.none() |
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(ROW, max_size=30))
-def test_a_square_from_nought_to_one_whatever_comes(rows: list) -> None:
+def test_associations_are_symmetric_and_within_bounds(rows: list) -> None:
     frame = pd.DataFrame(rows, columns=["x", "n", "c", "b"])
     frame = frame.astype({"x": "float64", "n": "int64", "c": "str", "b": "bool"})
     kinds = {"x": "numeric", "n": "numeric", "c": "categorical", "b": "categorical"}
@@ -118,15 +118,15 @@ def test_a_square_from_nought_to_one_whatever_comes(rows: list) -> None:
         np.testing.assert_allclose(again, found, atol=1e-6)
 
 
-def test_with_one_target_as_in_the_square() -> None:
+def test_associations_with_a_target_equal_the_matrix() -> None:
     frame = draw()
-    square = associate(frame, KINDS)
+    associations = associate(frame, KINDS)
     ranked = associate_with(frame, {name: KINDS[name] for name in ("size", "age", "colour")}, frame["plan"])
-    assert ranked.to_dict() == pytest.approx(square["plan"].drop("plan").to_dict())
+    assert ranked.to_dict() == pytest.approx(associations["plan"].drop("plan").to_dict())
     assert ranked.is_monotonic_decreasing and ranked.index[0] == "size"
 
 
-def test_what_is_asked_wrongly_is_refused_and_nothing_is_changed() -> None:
+def test_wrong_arguments_raise_and_the_frame_is_unchanged() -> None:
     frame = draw()
     before = frame.copy()
     with pytest.raises(ProjectError, match="no column 'weight'"):

@@ -10,7 +10,7 @@ from lifecycle.exploration.univariate import measure_auc, measure_univariate_auc
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2))
-def test_the_area_is_scikit_learns(rows: list[tuple[int, bool]]) -> None:
+def test_auc_equals_scikit_learn(rows: list[tuple[int, bool]]) -> None:
     score, target = np.array([row[0] for row in rows], float), np.array([row[1] for row in rows])
     if 0 < target.sum() < len(target):
         assert measure_auc(score, target) == pytest.approx(roc_auc_score(target, score))
@@ -18,7 +18,7 @@ def test_the_area_is_scikit_learns(rows: list[tuple[int, bool]]) -> None:
         assert measure_auc(score, target) == 0.5
 
 
-def test_what_knows_the_answer_stands_out() -> None:
+def test_leaking_columns_have_a_high_auc() -> None:
     rng = np.random.default_rng(0)
     target = rng.random(2000) < 0.3
     frame = pd.DataFrame({
@@ -39,7 +39,7 @@ def test_what_knows_the_answer_stands_out() -> None:
     assert found.equals(measure_univariate_auc(frame, kinds, target, seed=1))  # type: ignore[arg-type]
 
 
-def test_one_class_separates_nothing() -> None:
+def test_one_class_returns_an_empty_table() -> None:
     assert measure_univariate_auc(
         pd.DataFrame({"a": [1.0, 2.0]}), {"a": "numeric"}, np.array([True, True]), seed=0
     ).empty

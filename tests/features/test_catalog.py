@@ -117,11 +117,11 @@ def test_models_are_named_with_what_they_read(tmp_path: Path) -> None:
     assert [model["roles"] for model in report.list_models(tmp_path, read)] == [("candidate",)]
     release = tmp_path / paths.RELEASES / MODEL["model"][:12]
     release.mkdir(parents=True)
-    write_json({"model": MODEL["model"], "bundle": MODEL["bundle"]}, tmp_path / paths.CHAMPION)
+    write_json({"format": 2, "model": MODEL["model"], "bundle": MODEL["bundle"]}, tmp_path / paths.CHAMPION)
     write_json({"family": "logistic", "features": MODEL["features"]}, release / "model.json")
     champion, candidate = report.list_models(tmp_path, read)
     assert champion == {**MODEL, "roles": ("champion",)} and candidate["features"] == ["plan"]
-    write_json({"model": "c" * 64, "bundle": "d" * 64}, tmp_path / paths.CHAMPION)
+    write_json({"format": 2, "model": "c" * 64, "bundle": "d" * 64}, tmp_path / paths.CHAMPION)
     (both,) = report.list_models(tmp_path, read)
     assert both["roles"] == ("champion", "candidate")
 

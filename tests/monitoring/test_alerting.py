@@ -33,7 +33,13 @@ from tests.support.stores import write_small_rows
 Record = dict[str, Any]
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 QUICK = "500ms"  # between two scrapes, and between two looks at the rules
-SOON = {"DriftCritical", "DriftWarning", "ModelDegraded", "ServiceDown", "ServerDown"}  # which the tests do not wait minutes for
+SOON = {
+    "DriftCritical",
+    "DriftWarning",
+    "ModelDegraded",
+    "ServiceDown",
+    "ServerDown",
+}  # which the tests do not wait minutes for
 RARE = {"model_degraded_predictions_total", "model_failures_total"}  # nothing of it where nothing fails
 
 
@@ -278,7 +284,7 @@ def serve_report(root: Path) -> Iterator[ServerProcess]:
     (root / paths.HISTORY).write_text(json.dumps(line) + "\n")
     write_report(make_report(champion["model"]), root / paths.LIVE_MONITORING)
     write_small_rows(root)
-    with start_server(root, drain_seconds=0, store="sqlite:///.lifecycle/features.db") as server:
+    with start_server(root, drain_seconds=0, feature_store="sqlite:///.lifecycle/features.db") as server:
         yield server
 
 

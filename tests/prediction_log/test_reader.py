@@ -22,8 +22,8 @@ from lifecycle.cli.main import main
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.paths import PREDICTIONS
 from lifecycle.prediction_log.compaction import Compaction, compact_segments, prune_log
-from lifecycle.prediction_log.reader import read_predictions, read_segment
-from lifecycle.prediction_log.writer import PredictionLog
+from lifecycle.prediction_log.reader import find_span, read_predictions, read_segment
+from lifecycle.prediction_log.writer import PredictionLog, mark_format
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 VALUES = st.one_of(
@@ -129,6 +129,7 @@ def test_bytes_of_any_kind_are_damage_and_never_an_end(tmp_path: Path) -> None:
 )
 def test_a_record_of_no_kind_is_put_aside(strange: Any, tmp_path: Path) -> None:
     line = frame(orjson.dumps(strange))
+    mark_format(tmp_path)
     (tmp_path / "segments").mkdir()
     path = tmp_path / "segments/20260301T120000000000Z-1-0.sealed"
     path.write_bytes(line + frame(orjson.dumps(confirm("a"))))
@@ -144,7 +145,7 @@ def test_segments_become_a_file_a_kind_and_day(tmp_path: Path) -> None:
     write(tmp_path, [predict("a"), confirm("a"), predict("b", at=late + timedelta(microseconds=1)), shadow])
     (segment,) = (tmp_path / "segments").iterdir()
     assert compact_segments(tmp_path) == Compaction(segments=1, records=4, damaged=0)
-    assert set(files(tmp_path)) == {
+    assert set(files(tmp_path)) - {"FORMAT"} == {
         f"{kind}/date={day}/{segment.stem}.parquet"
         for kind, day in [
             ("prediction", "2026-03-01"),
@@ -341,6 +342,20 @@ def test_readers_and_compactors_may_meet(tmp_path: Path) -> None:
         assert names(read_predictions(tmp_path)) == expected
     assert sum(each.segments for each in done) == 30
     assert list((tmp_path / "segments").iterdir()) == []
+
+
+def test_a_log_of_another_format_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, [predict("a"), confirm("a")])
+    assert (tmp_path / "FORMAT").read_text() == "2\n"
+    for content, found in (("1\n", "the format 1"), (None, "of an earlier version")):
+        (tmp_path / "FORMAT").unlink()
+        if content:
+            (tmp_path / "FORMAT").write_text(content)
+        for read in (read_predictions, find_span):
+            with pytest.raises(ProjectError, match=f"{found}, expected 2: run `lifecycle upgrade`"):
+                read(tmp_path)
+    write(tmp_path, [predict("b")])
+    assert not (tmp_path / "FORMAT").exists(), "a log with records of an earlier version keeps its format"
 
 
 def test_a_segment_that_another_compacted_first_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,10 @@
-"""What the README shows of DVC, as it shows it: remotes and experiments, on a copy of what the checkout has built."""
+"""What the README shows of DVC, as it shows it: remotes and experiments, on a copy of the built project."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import pytest
 
 from tests.support.servers import S3, start_s3
 
-pytestmark = pytest.mark.integration  # a minute or two, and a checkout in which `make repro` has run
+pytestmark = pytest.mark.integration  # a minute or two, and a built project
 
 ON_PATH = 'export PATH="$PWD/.venv/bin:$PATH"'
 ADD_STORAGE = ("dvc remote add --local storage s3://my-bucket/lifecycle", "dvc remote default --local storage")
@@ -47,31 +46,17 @@ def link_environment(root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def built(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The checkout's tracked files, committed anew, and what they built; the checkout's cache is only read."""
+def ours(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the built project, with its environment."""
     root = tmp_path_factory.mktemp("dvc") / "project"
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=checkout, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, names.split("\0")):
-        if (checkout / name).is_file():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(checkout / name, root / name)
+    shutil.copytree(built, root, symlinks=True)
     link_environment(root)
-    for words in ("init -q", "config user.name t", "config user.email t@localhost", "add -A", "commit -qm start"):
-        shell(root, f"git {words}")
-    cache = try_shell(root, f"dvc --cd {shlex.quote(str(checkout))} cache dir").stdout.strip()
-    shell(root, f"dvc remote add --local checkout {shlex.quote(cache)}")  # a cache is laid out as a remote is
-    done = try_shell(root, "dvc pull --remote checkout && dvc status")
-    if "Data and pipelines are up to date." not in done.stdout:
-        sentence = "the checkout is not built as it stands: run `make repro` first"
-        if os.environ.get("CI"):
-            pytest.fail(f"{sentence}\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
-        pytest.skip(sentence)
     return root
 
 
-def clone(built: Path, root: Path) -> Path:
+def clone(ours: Path, root: Path) -> Path:
     """A fresh clone: nothing of what DVC keeps is there."""
-    subprocess.run(["git", "clone", "-q", str(built), str(root)], check=True)
+    subprocess.run(["git", "clone", "-q", str(ours), str(root)], check=True)
     assert not (root / "data/raw").exists() and not (root / ".dvc/cache").exists()
     link_environment(root)
     return root
@@ -99,12 +84,12 @@ def remote(request: pytest.FixtureRequest) -> tuple[tuple[str, ...], dict[str, s
 
 
 def test_what_is_pushed_restores_a_fresh_clone(
-    built: Path, tmp_path: Path, remote: tuple[tuple[str, ...], dict[str, str]]
+    ours: Path, tmp_path: Path, remote: tuple[tuple[str, ...], dict[str, str]]
 ) -> None:
     """Push, clone, pull: the same bytes, and `dvc repro` finds nothing to do."""
     commands, variables = remote
     first, second = (tmp_path / name for name in ("first", "a clone of it"))
-    shutil.copytree(built, first, symlinks=True)
+    shutil.copytree(ours, first, symlinks=True)
     clone(first, second)
     for command in commands:
         shell(first, command)
@@ -117,12 +102,12 @@ def test_what_is_pushed_restores_a_fresh_clone(
     assert "Data and pipelines are up to date." in shell(second, "dvc repro")
     assert shell(second, "git status --porcelain") == ""
     for name in ("models/candidate/model.joblib", "data/validated/table.parquet", "reports/index.html"):
-        assert (second / name).read_bytes() == (built / name).read_bytes()
+        assert (second / name).read_bytes() == (ours / name).read_bytes()
 
 
-def test_secrets_stay_in_the_environment(built: Path, tmp_path: Path, server: S3) -> None:
+def test_secrets_stay_in_the_environment(ours: Path, tmp_path: Path, server: S3) -> None:
     root = tmp_path / "project"
-    shutil.copytree(built, root, symlinks=True)
+    shutil.copytree(ours, root, symlinks=True)
     for command in (*ADD_STORAGE, f"dvc remote modify --local storage endpointurl {server.endpoint}"):
         shell(root, command)
     known = {name: value for name, value in server.environment.items() if name != "AWS_ENDPOINT_URL"}
@@ -141,10 +126,10 @@ def test_secrets_stay_in_the_environment(built: Path, tmp_path: Path, server: S3
 
 
 @pytest.fixture(scope="module")
-def tried(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tried(ours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy in which two experiments were queued and run; both leave the workspace as it was."""
     root = tmp_path_factory.mktemp("tried") / "project"
-    shutil.copytree(built, root, symlinks=True)
+    shutil.copytree(ours, root, symlinks=True)
     told = shell(root, "dvc exp run --queue -n calibration -S train.calibration=sigmoid,isotonic evaluate")
     assert re.findall(r"Queued experiment '([\w-]+)'", told) == ["calibration-1", "calibration-2"]
     ran = shell(root, "dvc exp run --run-all")

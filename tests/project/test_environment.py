@@ -104,4 +104,4 @@ def test_nothing_tracked_names_a_registry_or_this_machine(checkout: Path) -> Non
 
 def test_ci_calls_what_the_readme_says(checkout: Path) -> None:
     steps = (checkout / ".ci/run").read_text()
-    assert {"make repro", "make lint", "make test-all"} <= set(steps.splitlines())
+    assert {"make repro", "make lint", "make test-all"} <= set(map(str.strip, steps.splitlines()))

@@ -19,7 +19,9 @@ from lifecycle.core.params import load_params, read_yaml
 from lifecycle.pipeline.runner import ENVIRONMENT, STAGES, name_notebook
 from lifecycle.pipeline.workspaces import write_yaml
 from tests.adoption.test_odd_tables import QUICK
+from tests.conftest import Measure
 from tests.support.odd_tables import make_table
+from tests.support.sizes import PROVE
 from tests.support.small import SAMPLE, copy_project
 
 RUN = "import runpy, sys\nfor path in sys.argv[1:]: runpy.run_path(path)"
@@ -52,6 +54,14 @@ def run_notebooks(root: Path) -> str:
     )
 
 
+def run_code(root: Path, folder: Path, **values: object) -> str:
+    """Run the code of all notebooks, one after the other in one process, with values for their parameters; what it printed."""
+    scripts = [folder / f"{name_notebook(stage)}.py" for stage in STAGES]
+    for stage, script in zip(STAGES, scripts, strict=True):
+        script.write_text(export_cells(root, stage, values))
+    return run_python(root, "-c", RUN, *map(str, scripts), MPLBACKEND="agg")
+
+
 def hash_outputs(root: Path) -> dict[str, str]:
     folders = [root / name for name in ("data", "models", "reports")]
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
@@ -64,10 +74,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def written(small: Path) -> dict[str, str]:
+def written(small: Path, measure: Measure) -> dict[str, str]:
     """The hashes of what the notebooks wrote, run in order as the pipeline does."""
     set_mocks(small, write=True)
-    assert f"{len(STAGES)} passed" in run_notebooks(small)
+    with measure():
+        assert f"{len(STAGES)} passed" in run_notebooks(small)
     return hash_outputs(small)
 
 
@@ -87,9 +98,13 @@ def check_values(root: Path, source: str) -> None:
 
 
 @pytest.mark.integration
-def test_run_by_hand_they_touch_no_outputs(small: Path, written: dict[str, str]) -> None:
-    set_mocks(small, write=False)
-    assert f"{len(STAGES)} passed" in run_notebooks(small)
+def test_run_by_hand_they_touch_no_outputs(small: Path, written: dict[str, str], tmp_path: Path) -> None:
+    """In `make prove` they run in kernels, as those of `test_notebooks_run_in_order` always do."""
+    if PROVE:
+        set_mocks(small, write=False)
+        assert f"{len(STAGES)} passed" in run_notebooks(small)
+    else:
+        assert run_code(small, tmp_path).count("From params.yaml: seed = 42") == len(STAGES)
     assert hash_outputs(small) == written
     assert (small / ".lifecycle/scratch/models/candidate/model.joblib").exists()
 
@@ -104,9 +119,6 @@ def test_run_by_hand_they_are_about_the_adopted_table(project: Path, tmp_path: P
     for section, values in QUICK.items():
         params[section] |= values
     write_yaml(params, project / paths.PARAMS)
-    scripts = [tmp_path / f"{name_notebook(stage)}.py" for stage in STAGES]
-    for stage, script in zip(STAGES, scripts, strict=True):
-        script.write_text(export_cells(project, stage, {"write": True}))
-    said = run_python(project, "-c", RUN, *map(str, scripts), MPLBACKEND="agg")
+    said = run_code(project, tmp_path, write=True)
     assert said.count("From params.yaml: seed = 42") == len(STAGES)
     check_values(project, "data/mine.csv")

@@ -1,6 +1,5 @@
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +9,7 @@ from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import write_json
 from lifecycle.promotion import releases
+from lifecycle.promotion.records import Action, HistoryLine
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 
@@ -20,19 +20,18 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def line(action: str, model: str, before: str | None, bundle: str | None = "x") -> dict[str, Any]:
-    return {
-        "at": "2026-01-01T00:00:00+00:00", "by": "ada", "action": action, "model": model, "bundle": bundle,
-        "before": before, "because": "é",
-    }  # fmt: skip
+def line(action: Action, model: str, before: str | None, bundle: str | None = "x") -> HistoryLine:
+    return HistoryLine(
+        at="2026-01-01T00:00:00+00:00", by="ada", action=action, model=model, bundle=bundle, before=before, because="é"
+    )
 
 
 def test_the_first_lines_without_action_and_bundle_still_read(root: Path) -> None:
     old = {"at": "2026-01-01T00:00:00+00:00", "by": "ada", "model": A, "before": None, "because": "all hold"}
     (root / paths.HISTORY).write_text(json.dumps(old) + "\n")
-    assert releases.read_history(root) == [{**old, "action": "promote", "bundle": None}]
-    write_json({"model": A, "bundle": "x"}, root / paths.CHAMPION)
-    releases.mend_history(root, None)
+    assert [entry.to_json() for entry in releases.read_history(root)] == [{**old, "action": "promote", "bundle": None}]
+    write_json({"format": 2, "model": A, "bundle": "x"}, root / paths.CHAMPION)
+    releases.repair_history(root, None)
     assert len(releases.read_history(root)) == 1
 
 
@@ -48,31 +47,31 @@ def test_a_history_that_is_not_json_is_refused_by_its_line(root: Path) -> None:
 def test_a_torn_line_is_written_again(root: Path, cut: int) -> None:
     for entry in (first := line("promote", A, None), second := line("promote", B, A)):
         releases.append_line(root, entry)
-    write_json({"model": B, "bundle": "x"}, root / paths.CHAMPION)
+    write_json({"format": 2, "model": B, "bundle": "x"}, root / paths.CHAMPION)
     path = root / paths.HISTORY
     whole = path.read_bytes()
     path.write_bytes(whole[:-cut])
     releases.read_history(root)  # half a line hides nothing before it
-    releases.mend_history(root, second)
+    releases.repair_history(root, second)
     history = releases.read_history(root)
     assert history[0] == first and len(history) == 2
-    assert history[1] == {**second, "because": history[1]["because"]}
+    assert history[1] == second.model_copy(update={"because": history[1].because})
     assert path.read_bytes().endswith(b"\n") and (cut > 1 or path.read_bytes() == whole)
 
 
 def test_a_champion_that_the_history_does_not_know_gets_its_line(root: Path) -> None:
     for entry in (line("promote", A, None), line("promote", B, A)):
         releases.append_line(root, entry)
-    write_json({"model": A, "bundle": "x"}, root / paths.CHAMPION)  # as git checked it out
-    releases.mend_history(root, None)
+    write_json({"format": 2, "model": A, "bundle": "x"}, root / paths.CHAMPION)  # as git checked it out
+    releases.repair_history(root, None)
     last = releases.read_history(root)[-1]
-    assert (last["action"], last["model"], last["before"]) == ("rollback", A, B)
-    assert last["because"] == "recovered: models/champion.json names it"
-    write_json({"model": C, "bundle": "x"}, root / paths.CHAMPION)
-    releases.mend_history(root, line("promote", B, A))  # of a move that did not come to pass
-    assert releases.read_history(root)[-1]["action"] == "promote"
+    assert (last.action, last.model, last.before) == ("rollback", A, B)
+    assert last.because == "recovered: models/champion.json names it"
+    write_json({"format": 2, "model": C, "bundle": "x"}, root / paths.CHAMPION)
+    releases.repair_history(root, line("promote", B, A))  # of a move that did not come to pass
+    assert releases.read_history(root)[-1].action == "promote"
     write_json({"model": None}, root / paths.CHAMPION)
-    releases.mend_history(root, None)
+    releases.repair_history(root, None)
     assert len(releases.read_history(root)) == 4
 
 
@@ -100,7 +99,7 @@ def test_begun_anew_there_is_no_way_back(root: Path) -> None:
 def test_only_what_has_a_release_can_stand_in(root: Path) -> None:
     history = [line("promote", A, None), line("promote", B, A), line("promote", C, B)]
     assert releases.choose_previous(root, history) is None
-    releases.find_release(root, A).mkdir(parents=True)
+    releases.find_release_folder(root, A).mkdir(parents=True)
     assert releases.choose_previous(root, history) == A
     back = [*history, line("rollback", A, C)]
     assert releases.trace_history(back) == [A] and releases.choose_previous(root, back) is None
@@ -111,7 +110,7 @@ def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> 
         raise OSError("No username set in the environment")
 
     monkeypatch.setattr("getpass.getuser", fail)
-    assert releases.name_user().isdigit()
+    assert releases._name_user().isdigit()
 
 
 def test_half_an_intent_is_none(root: Path) -> None:
@@ -120,7 +119,7 @@ def test_half_an_intent_is_none(root: Path) -> None:
         releases.write_intent(journal, line("promote", A, None))
     with releases.hold_lock(root) as journal:
         assert releases.read_intent(journal) == line("promote", A, None)
-        (root / releases.LOCK).write_text('{"at": "2026')
+        (root / releases._LOCK).write_text('{"at": "2026')
         assert releases.read_intent(journal) is None
         releases.write_intent(journal, None)
-    assert (root / releases.LOCK).read_bytes() == b""
+    assert (root / releases._LOCK).read_bytes() == b""

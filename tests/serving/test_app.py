@@ -51,7 +51,7 @@ def make_root(root: Path) -> tuple[Path, Record]:
     """A project with a champion, the model before it, and a history."""
     champion = write_release(root, NEW)
     make_champion(root, champion, write_release(root, OLD))
-    line = {"at": SINCE, "model": champion["model"], "by": "somebody", "because": "it is better"}
+    line = {"at": SINCE, "by": "somebody", "model": champion["model"], "before": None, "because": "it is better"}
     (root / paths.HISTORY).write_text(json.dumps(line) + "\n")
     return root, champion
 
@@ -308,9 +308,9 @@ def test_a_truth_is_taken_and_counted_once(
 @pytest.mark.parametrize(
     ("label", "words"),
     [
-        ({"request_id": "no id", "label": "no"}, ["request_id: 'no id' is no id that this service gave"]),
-        ({"request_id": "é" * 40, "label": "no"}, ["is no id that this service gave"]),
-        ({"request_id": "A" * 40, "label": "no"}, ["is no id that this service gave"]),
+        ({"request_id": "no id", "label": "no"}, ["request_id: 'no id' is not an id that this service issued"]),
+        ({"request_id": "é" * 40, "label": "no"}, ["is not an id that this service issued"]),
+        ({"request_id": "A" * 40, "label": "no"}, ["is not an id that this service issued"]),
         ({"request_id": "A" * 101, "label": "no"}, ["request_id: got 'AAA", "expected"]),
         ({"label": "maybe"}, ["label: got 'maybe', expected one of 'no', 'yes'"]),
         ({"label": True}, ["label: got true, expected one of 'no', 'yes'"]),
@@ -339,7 +339,7 @@ def test_a_wrong_truth_is_refused_and_counts_nothing(
 
 def test_the_id_of_another_service_is_refused(server: ServerProcess, champion: Record) -> None:
     foreign = Signer(b"another key").sign(now(), champion["model"][:12], True)
-    check_problem(tell(server, {"request_id": foreign, "label": "no"}, "/feedback"), 422, foreign, "is no id")
+    check_problem(tell(server, {"request_id": foreign, "label": "no"}, "/feedback"), 422, foreign, "is not an id")
 
 
 @pytest.mark.parametrize("separator", [b"", b",", b"\n", b"]["])
@@ -377,8 +377,8 @@ def test_two_truths_are_no_one(server: ServerProcess, separator: bytes) -> None:
         ({"senior": 2}, "senior", "2", "one of 0, 1"),
         ({"senior": True}, "senior", "true", "one of 0, 1"),
         ({"senior": "0"}, "senior", "'0'", "one of 0, 1"),
-        ({"region": 1}, "region", "1", "no such column; there are months, spend, plan, senior"),
-        ({"__proto__": {}}, "__proto__", "object of 0", "no such column; there are months, spend, plan, senior"),
+        ({"region": 1}, "region", "1", "no such column; the columns are months, spend, plan, senior"),
+        ({"__proto__": {}}, "__proto__", "object of 0", "no such column; the columns are months, spend, plan, senior"),
     ],
 )
 def test_a_wrong_value_is_told(server: ServerProcess, change: Record, field: str, got: str, expected: str) -> None:
@@ -870,7 +870,7 @@ def test_probes_and_pages_need_no_key(guarded: ServerProcess, path: str) -> None
 def test_without_a_key_all_else_is_closed(guarded: ServerProcess, headers: dict[str, str]) -> None:
     for path, body in (("/predict", BODY), ("/predict", b"{"), ("/feedback", b"{}"), ("/model", None), ("/x", None)):
         reply = guarded.ask(path, body, headers)
-        check_problem(reply, 401, "A key is needed")
+        check_problem(reply, 401, "A key is required")
         assert reply[1]["www-authenticate"] == "Bearer"
 
 
@@ -886,7 +886,7 @@ def test_who_asks_too_often_waits_and_nobody_else(guarded: ServerProcess) -> Non
     refused = [reply for reply in replies if reply[0] != 200]
     assert 6 <= len(taken) <= 12, "two seconds of the rate at once, and what the test took"
     for reply in refused:
-        check_problem(reply, 429, "Too many requests; the next one is taken in 0.")
+        check_problem(reply, 429, "Too many requests; the next one is accepted in 0.")
         assert reply[1]["retry-after"] == "1"
     assert guarded.ask("/predict", BODY, {"X-API-Key": "beta"})[0] == 200
     assert guarded.ask("/health", None, {"X-API-Key": "alpha"})[0] == 200
@@ -957,7 +957,7 @@ def check_log(server: ServerProcess, planted: list[str]) -> list[Record]:
         wait(lambda: sum('"/model"' in line for line in server.errors) > told)
     records = [json.loads(line) for line in server.errors]
     for record in records:
-        assert record.keys() >= {"at", "category", "message", "pid"}
+        assert record.keys() >= {"at", "level", "message", "pid"}
         assert not any(word in str(record) for word in planted), record
     return records
 
@@ -1099,7 +1099,7 @@ def test_a_worker_that_cannot_start_ends_the_server_with_a_sentence(tmp_path: Pa
         os.kill(find_workers(server)[0], signal.SIGKILL)
         assert server.process.wait(20) == 1
     (sentence,) = [record["message"] for record in check_log(server, []) if "cannot start" in record["message"]]
-    assert sentence.startswith("a worker cannot start: ") and "champion.json is not there" in sentence
+    assert sentence.startswith("a worker cannot start: ") and "champion.json does not exist" in sentence
 
 
 # --- a server that does not start
@@ -1116,7 +1116,7 @@ def test_a_server_that_cannot_start_says_so_in_a_sentence(
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     said = {
-        "port": f"127.0.0.1:{port} cannot be listened on: Address already in use.",
+        "port": f"Cannot listen on 127.0.0.1:{port}: Address already in use.",
         "variable": "LIFECYCLE_SERVE_PROT: is not a setting.",
     }
     assert (end.returncode, end.stdout, end.stderr) == (1, "", f"lifecycle serve: {said[wrong]}\n")

@@ -161,11 +161,11 @@ def test_a_folder_that_is_not_there_is_no_bundle(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (put(2, "format"), "manifest.json is of format 2; this program knows 1"),
-        (put("1", "format"), "manifest.json is of format '1'"),
-        (drop("format"), "manifest.json is of format None"),
-        (put([]), "manifest.json is of format None"),
-        (put("a bundle"), "manifest.json is of format None"),
+        (put(1, "format"), "manifest.json has the format 1, expected 2: run `lifecycle upgrade`"),
+        (put("2", "format"), "manifest.json has the format '2'"),
+        (drop("format"), "manifest.json has the format None"),
+        (put([]), "manifest.json has the format None"),
+        (put("a bundle"), "manifest.json has the format None"),
         *((drop(key), f"manifest.json: {key}: Field required") for key in (
             "model", "family", "target", "positive", "negative", "threshold", "prior", "hashes", "versions", "files")),
         (put("me", "owner"), "manifest.json: owner: "),
@@ -175,8 +175,8 @@ def test_a_folder_that_is_not_there_is_no_bundle(tmp_path: Path) -> None:
         (put("0" * 64, "files", "plan.json"), "plan.json is not the file"),
         (drop("files", "golden.json"), "manifest.json lacks golden.json"),
         (put({}, "files"), "manifest.json lacks background.json, golden.json, plan.json, schema.json"),
-        (put("0" * 64, "files", "model.joblib"), "names the file 'model.joblib', which no bundle has"),
-        (put("0" * 64, "files", "../plan.json"), "names the file '../plan.json', which no bundle has"),
+        (put("0" * 64, "files", "model.joblib"), "names the file 'model.joblib', which is not part of a bundle"),
+        (put("0" * 64, "files", "../plan.json"), "names the file '../plan.json', which is not part of a bundle"),
         (put("0" * 64, "files", "trees.bin"), "trees.bin is missing"),
         (put("3.9.1", "versions", "treelite"), "was written with treelite 3.9.1; 4."),
         (put("40.8.1", "versions", "treelite"), "was written with treelite 40.8.1; 4."),
@@ -192,12 +192,12 @@ def test_a_manifest_that_is_wrong_is_refused(folder: Path, change: Change, said:
     ("name", "change", "said"),
     [
         *(("plan.json", drop(key), key) for key in ("features", "numbers", "categories", "order", "model", "calibration")),
-        *(("plan.json", drop("numbers", key), key) for key in ("names", "low", "high", "fill", "mean", "scale", "marks")),
+        *(("plan.json", drop("numbers", key), key) for key in ("names", "low", "high", "fill", "mean", "scale", "missing_indicators")),
         ("plan.json", put([]), "TypeError"),
         ("plan.json", put([1.0, 2.0], "model", "coefficients"), "ValueError"),
         ("plan.json", put(["much"] * 6, "model", "coefficients"), "ValueError"),
         ("plan.json", put(99, "order", 0), "IndexError"),
-        ("plan.json", put("spend /", "features", 2, "expression"), "no expression"),
+        ("plan.json", put("spend /", "features", 2, "expression"), "not an expression"),
         ("plan.json", put("__import__('os')", "features", 2, "expression"), "not allowed"),
         ("plan.json", put({"kind": "magic"}, "calibration"), "magic"),
         ("schema.json", drop(0, "dtype"), "dtype"),
@@ -221,7 +221,7 @@ def test_what_is_wrong_in_a_file_that_has_its_hash_is_told_in_a_sentence(
 
 
 def test_trees_that_are_none_are_told_in_a_sentence(folder: Path, tmp_path: Path) -> None:
-    plan = {"kind": "trees", "inputs": "float64", "gives": "log-odds"}
+    plan = {"kind": "trees", "inputs": "float64", "output": "log-odds"}
     content = read_content(folder)
     write_bundle(tmp_path / "trees", **{**content, "plan": {**content["plan"], "model": plan}, "trees": b"no trees"})
     assert str(tmp_path / "trees") in refuse(tmp_path / "trees")
@@ -305,7 +305,9 @@ def test_a_model_that_answers_otherwise_than_it_did_is_caught(folder: Path, chan
     """Its hashes may be right: what is compared is what it says."""
     rewrite(folder, "plan.json", change)
     bundle = load_bundle(folder)
-    with pytest.raises(ProjectError, match=rf"^bundle {bundle.sha256[:12]}: golden request \d gives .*, expected 0\."):
+    with pytest.raises(
+        ProjectError, match=rf"^bundle {bundle.sha256[:12]}: golden request \d has the probability .*, expected 0\."
+    ):
         bundle.check_golden()
 
 
@@ -376,7 +378,7 @@ def test_a_bundle_of_trees_needs_no_training_package_and_unpickles_nothing(folde
         builder.end_node()
     builder.end_tree()
     content = read_content(folder)
-    content["plan"]["model"] = {"kind": "trees", "inputs": "float64", "gives": "log-odds"}
+    content["plan"]["model"] = {"kind": "trees", "inputs": "float64", "output": "log-odds"}
     for record in content["golden"]:
         record["probability"] = 0.5 if record["request"]["months"] <= 15 else 0.75
     write_bundle(tmp_path / "trees", **{**content, "trees": builder.commit().serialize_bytes()})

@@ -78,7 +78,7 @@ def test_every_treatment_of_a_column_is_compiled(customers: pd.DataFrame, family
             "flag": np.where(signal > 0.5, "on", "off"), "category": np.where(signal > 0.5, "high", "low"),
         }[kind]  # fmt: skip
         name = f"{kind}_{missing}_{gaps}"
-        if name in ("clipped_impute_only", "clipped_level_only", "clipped_keep_only") or (
+        if name in ("clipped_impute_only", "clipped_category_only", "clipped_keep_only") or (
             family == "hist_boosting" and missing == "keep" and gaps == "only" and kind != "category"
         ):
             continue  # nothing to learn a fence from; scikit-learn refuses to bin nothing
@@ -97,8 +97,8 @@ def test_every_treatment_of_a_column_is_compiled(customers: pd.DataFrame, family
     odd += [{name: value} for name in made if contract[name]["dtype"] == "float64" for value in (-1e30, 1e30, -0.0)]
     plan = compare(frame, described, family, odd)
     assert sorted(plan["order"]) == list(range(len(plan["order"]))) != plan["order"]
-    marked = {plan["numbers"]["names"][mark["column"]] for mark in plan["numbers"]["marks"]}
-    assert marked == {name for name in made if re.match("(number|clipped|constant|flag)_level_(some|only)", name)}
+    indicated = {plan["numbers"]["names"][indicator["column"]] for indicator in plan["numbers"]["missing_indicators"]}
+    assert indicated == {name for name in made if re.match("(number|clipped|constant|flag)_category_(some|only)", name)}
 
 
 def spread(counts: dict[str | None, int], rows: int) -> list[str | None]:
@@ -251,5 +251,5 @@ def test_a_branch_that_is_no_pipeline_is_compiled_or_refused_in_a_sentence(
     ],
 )
 def test_a_model_that_is_not_known_is_refused_in_a_sentence(customers: pd.DataFrame, model: Any, named: str) -> None:
-    with pytest.raises(ProjectError, match=rf"{named}.* cannot be compiled for serving; there [^\n]*\.$"):
+    with pytest.raises(ProjectError, match=rf"{named}.* cannot be compiled for serving; supported [^\n]*\.$"):
         compile_with(customers, make_pipeline(SimpleImputer()), model)

@@ -37,7 +37,7 @@ def make_root(root: Path) -> Path:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     root = make_root(tmp_path_factory.mktemp("project"))
-    with start_server(root, store=EMBEDDED, max_rows=50, **QUICK) as server:
+    with start_server(root, feature_store=EMBEDDED, max_rows=50, **QUICK) as server:
         yield server
 
 
@@ -148,7 +148,7 @@ def test_the_document_describes_it(server: ServerProcess) -> None:
 
 def test_the_log_keeps_the_resolved_row(tmp_path: Path) -> None:
     root = make_root(tmp_path)
-    with start_server(root, store=EMBEDDED, **QUICK) as server:
+    with start_server(root, feature_store=EMBEDDED, **QUICK) as server:
         assert predict(server, {"entity_id": 17, "senior": 1})[0] == 200
     (logged,) = read_predictions(root / paths.PREDICTIONS).to_pylist()
     assert logged["features"] == {**read_row(17), "senior": 1}
@@ -157,7 +157,7 @@ def test_the_log_keeps_the_resolved_row(tmp_path: Path) -> None:
 def test_redis_is_killed_and_predictions_go_on(tmp_path: Path) -> None:
     root, port = make_root(tmp_path / "project"), find_port()
     url = f"redis://127.0.0.1:{port}/0"
-    with start_server(root, store=url, **QUICK) as server:
+    with start_server(root, feature_store=url, **QUICK) as server:
         with start_redis(tmp_path / "redis", port):
             assert [predict(server, {"entity_id": 7})[1]["features"] for _ in range(2)] == ["computed", "cached"]
         answers = [predict(server, {"entity_id": 7}) for _ in range(20)]
@@ -171,7 +171,7 @@ def test_without_a_store_such_a_request_is_refused_in_a_sentence(tmp_path: Path)
     with start_server(make_root(tmp_path), **QUICK) as server:
         status, problem = predict(server, {"entity_id": 1})
         assert (status, problem["detail"]) == (
-            422, "entity_id: rows name no entity here: LIFECYCLE_FEATURE_STORE names no feature store.",
+            422, "entity_id: rows cannot name entities: LIFECYCLE_FEATURE_STORE names no feature store.",
         )  # fmt: skip
         assert "Entity" not in json.loads(server.ask("/openapi.json")[2])["components"]["schemas"]
         assert b"feature_store" not in server.ask("/metrics")[2]
@@ -180,7 +180,7 @@ def test_without_a_store_such_a_request_is_refused_in_a_sentence(tmp_path: Path)
 def test_without_rows_only_such_requests_fail(tmp_path: Path) -> None:
     root = make_root(tmp_path)
     (root / paths.ONLINE_ROWS).unlink()
-    with start_server(root, store=EMBEDDED, workers=2, **QUICK) as server:
+    with start_server(root, feature_store=EMBEDDED, workers=2, **QUICK) as server:
         status, problem = predict(server, {"entity_id": 1})
         assert status == 503 and "`lifecycle materialize` makes it" in problem["detail"]
         assert predict(server, ROW)[0] == 200
@@ -203,7 +203,10 @@ def test_a_column_of_the_model_that_has_the_name_keeps_it() -> None:
 
 @pytest.mark.parametrize("url", ["redis://:s3cret@h:port", "postgresql://:s3cret@h/d"])
 def test_an_address_that_is_none_stops_the_server_without_its_password(tmp_path: Path, url: str) -> None:
-    with pytest.raises(ProjectError, match="is no address") as error, start_server(make_root(tmp_path), store=url):
+    with (
+        pytest.raises(ProjectError, match="is no address") as error,
+        start_server(make_root(tmp_path), feature_store=url),
+    ):
         pass
     assert "s3cret" not in str(error.value)
     assert "s3cret" not in repr(read_settings({"LIFECYCLE_FEATURE_STORE": url}))

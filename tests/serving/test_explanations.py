@@ -16,7 +16,7 @@ from tests.support.bundles import COLUMNS, ROW, compute_probability
 
 Record = dict[str, Any]
 MANIFEST = Manifest(
-    format=1, model="0" * 64, family="logistic", target="left", positive="yes", negative="no", threshold=0.5, prior=0.25,
+    format=2, model="0" * 64, family="logistic", target="left", positive="yes", negative="no", threshold=0.5, prior=0.25,
     hashes={}, versions={}, files={},
 )  # fmt: skip
 BACKGROUND = [
@@ -40,7 +40,7 @@ def make_numbers(*names: str) -> Record:
     count = len(names)
     return {
         "names": list(names), "low": [None] * count, "high": [None] * count, "fill": [0.0] * count,
-        "mean": [0.0] * count, "scale": [1.0] * count, "marks": [],
+        "mean": [0.0] * count, "scale": [1.0] * count, "missing_indicators": [],
     }  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def make_bundle() -> Bundle:
     return Bundle("0" * 64, MANIFEST, Schema(COLUMNS, 10), scorer, [], BACKGROUND)
 
 
-STEEP: Record = {"kind": "isotonic", "knots": [0.5 - 1e-5, 0.5 + 1e-5], "categories": [0.0, 1.0]}
+STEEP: Record = {"kind": "isotonic", "knots": [0.5 - 1e-5, 0.5 + 1e-5], "values": [0.0, 1.0]}
 
 
 def make_sum(count: int, background: list[Record], weight: float, calibration: Record) -> Bundle:

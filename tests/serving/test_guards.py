@@ -5,7 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lifecycle.serving import guards
-from lifecycle.serving.guards import BURST, CLIENTS, KeyRing, RateLimit
+from lifecycle.serving.guards import MAX_CLIENTS, KeyRing, RateLimit
+
+BURST = 2.0  # seconds
 
 
 @dataclass
@@ -65,7 +67,7 @@ def test_only_a_known_key_opens(keys: list[str], given_key: bytes) -> None:
 
 
 def test_a_burst_is_taken_and_what_follows_waits(clock: Clock) -> None:
-    limit = RateLimit(5)
+    limit = RateLimit(5, BURST)
     burst = int(5 * BURST)
     assert [limit.take("a") for _ in range(burst)] == [0] * burst
     assert limit.take("a") == pytest.approx(0.2)
@@ -78,7 +80,7 @@ def test_a_burst_is_taken_and_what_follows_waits(clock: Clock) -> None:
 
 
 def test_a_pause_refills_no_more_than_a_burst(clock: Clock) -> None:
-    limit = RateLimit(3)
+    limit = RateLimit(3, BURST)
     for _ in range(2):
         taken = 0
         while limit.take("a") == 0:
@@ -88,7 +90,7 @@ def test_a_pause_refills_no_more_than_a_burst(clock: Clock) -> None:
 
 
 def test_a_rate_below_one_still_takes_one(clock: Clock) -> None:
-    limit = RateLimit(0.1)
+    limit = RateLimit(0.1, BURST)
     assert limit.take("a") == 0
     assert limit.take("a") == pytest.approx(10)
     clock.at += 10.001
@@ -96,22 +98,22 @@ def test_a_rate_below_one_still_takes_one(clock: Clock) -> None:
 
 
 def test_clients_do_not_share(clock: Clock) -> None:
-    limit = RateLimit(1)
+    limit = RateLimit(1, BURST)
     while limit.take("greedy") == 0:
         pass
     assert limit.take("patient") == 0
 
 
 def test_a_client_that_is_seen_again_is_not_forgotten_and_memory_is_bounded(clock: Clock) -> None:
-    limit = RateLimit(1)
+    limit = RateLimit(1, BURST)
     while limit.take("greedy") == 0:
         pass
-    for number in range(2 * CLIENTS):
+    for number in range(2 * MAX_CLIENTS):
         limit.take(str(number))
         if number % 1000 == 0:
             assert limit.take("greedy") > 0
-    assert len(limit.buckets) == CLIENTS
-    for number in range(CLIENTS):
+    assert len(limit.buckets) == MAX_CLIENTS
+    for number in range(MAX_CLIENTS):
         limit.take(f"other {number}")
     assert limit.take("greedy") == 0  # unseen for longest, it begins anew
 
@@ -123,7 +125,7 @@ def test_no_stretch_of_time_has_more_than_its_share(rate: float, pauses: list[fl
     with pytest.MonkeyPatch.context() as patch:
         clock = Clock(0.0)
         patch.setattr(guards, "time", clock)
-        limit, taken = RateLimit(rate), []
+        limit, taken = RateLimit(rate, BURST), []
         for pause in pauses:
             clock.at += pause / rate
             wait = limit.take("a")

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from lifecycle.serving.schema import CUT, SHOWN, RequestError, Schema
+from lifecycle.serving.schema import MAX_SHOWN_LETTERS, MAX_SHOWN_PROBLEMS, RequestError, Schema
 
 
 def make_column(name: str, dtype: str, **rules: Any) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def test_what_is_not_is_refused_and_named(name: str, text: str) -> None:
     error = refuse(body)
     assert error.status == 422
     (told,) = error.errors
-    assert told["field"] == name and len(told["got"]) <= CUT + 1
+    assert told["field"] == name and len(told["got"]) <= MAX_SHOWN_LETTERS + 1
     assert error.detail == f"{name}: got {told['got']}, expected {told['expected']}."
 
 
@@ -148,9 +148,9 @@ def test_what_is_not_is_refused_and_named(name: str, text: str) -> None:
         ("share", "[1, 2]", "list of 2", "a finite number from -1.5 to 1.5"),
         ("plan", '"pro"', "'pro'", "one of 'basic', 'plus'"),
         ("active", "3", "3", "true or false"),
-        ("since", '"x"', "'x'", "a moment such as 2026-01-31T12:00:00Z or null"),
+        ("since", '"x"', "'x'", "a time such as 2026-01-31T12:00:00Z or null"),
         ("note", "{}", "object of 0", "a string or null"),
-        ("plan", '"' + "x" * 5000 + '"', "'" + "x" * (CUT - 1) + "…", "one of 'basic', 'plus'"),
+        ("plan", '"' + "x" * 5000 + '"', "'" + "x" * (MAX_SHOWN_LETTERS - 1) + "…", "one of 'basic', 'plus'"),
     ],
 )
 def test_a_message_says_what_came_and_what_was_expected(name: str, text: str, got: str, expected: str) -> None:
@@ -163,10 +163,10 @@ def test_a_missing_and_an_unknown_column_are_named() -> None:
     assert error.errors == [{"field": "age", "got": "nothing", "expected": "a whole number from 0 to 120 years"}]
     error = refuse(json.dumps({**ROW, "agee": 3}))
     assert error.errors == [
-        {"field": "agee", "got": "3", "expected": f"no such column; there are {', '.join(SCHEMA.names)}"}
+        {"field": "agee", "got": "3", "expected": f"no such column; the columns are {', '.join(SCHEMA.names)}"}
     ]
     (told,) = refuse(json.dumps({**ROW, "k" * 5000: "v" * 5000})).errors
-    assert len(told["field"]) <= CUT and len(told["got"]) <= CUT + 1
+    assert len(told["field"]) <= MAX_SHOWN_LETTERS and len(told["got"]) <= MAX_SHOWN_LETTERS + 1
 
 
 def test_what_may_be_absent_may_be_left_out() -> None:
@@ -202,12 +202,12 @@ def test_a_list_that_is_too_long_or_empty_is_refused() -> None:
     error = refuse(json.dumps([ROW] * 4))
     assert (error.status, error.detail) == (413, "A request may hold at most 3 rows.")
     error = refuse("[]")
-    assert (error.status, error.detail) == (422, "The list holds no row.")
+    assert (error.status, error.detail) == (422, "The list has no row.")
 
 
 def test_only_so_many_problems_are_told() -> None:
     error = refuse(json.dumps({**ROW, **{f"unknown {number}": 1 for number in range(1000)}}))
-    assert len(error.errors) == SHOWN and "(999 more problems)" in error.detail
+    assert len(error.errors) == MAX_SHOWN_PROBLEMS and "(999 more problems)" in error.detail
 
 
 @pytest.mark.parametrize("body", ["null", "true", "5", '"x"', "[1]", "[null]", "[[]]", '[{"age": 1}, 2]', '"{}"'])
@@ -314,8 +314,8 @@ def test_the_json_schema_describes_every_column() -> None:
 def test_rows_of_other_columns_are_told_apart() -> None:
     (row,), _ = SCHEMA.parse(json.dumps(ROW).encode())
     fewer = Schema(COLUMNS[1:], 1)
-    assert SCHEMA.takes([row]) and not fewer.takes([row]) and not SCHEMA.takes([{**row, "other": 1}])
+    assert SCHEMA.accepts([row]) and not fewer.accepts([row]) and not SCHEMA.accepts([{**row, "other": 1}])
     del row["note"]
-    assert SCHEMA.takes([row])
+    assert SCHEMA.accepts([row])
     del row["age"]
-    assert not SCHEMA.takes([row]) and fewer.takes([row])
+    assert not SCHEMA.accepts([row]) and fewer.accepts([row])

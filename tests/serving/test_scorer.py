@@ -59,7 +59,7 @@ def make_plan(*, fences: bool = True, curve: bool = False, **changes: Any) -> Re
             "high": [90.0, None, None, None, 50.0, None, None, None] if fences else free,
             "fill": [40.0, 3.0, 1.0, 0.0, 2.5, 0.0, 6.0, 1.0],
             "mean": [35.0, 2.0, 0.0, 0.0, 1.0, 0.5, 6.5, 0.0], "scale": [20.0, 4.0, 1.0, 1.0, 8.0, 0.5, 3.0, 1.0],
-            "marks": [{"column": 0, "mean": 0.1, "scale": 0.3}, {"column": 4, "mean": 0.2, "scale": 0.4}],
+            "missing_indicators": [{"column": 0, "mean": 0.1, "scale": 0.3}, {"column": 4, "mean": 0.2, "scale": 0.4}],
         },
         "categories": [
             {"name": "plan", "codes": {"basic": 0, "plus": 1}, "missing": 2, "other": 3, "width": 4, "start": 0},
@@ -90,7 +90,7 @@ def build_columns(plan: Record, row: Record) -> list[float]:
         elif high is not None and value > high:
             value = high
         block.append((value - numbers["mean"][place]) / numbers["scale"][place])
-    block += [(float(gaps[mark["column"]]) - mark["mean"]) / mark["scale"] for mark in numbers["marks"]]
+    block += [(float(gaps[mark["column"]]) - mark["mean"]) / mark["scale"] for mark in numbers["missing_indicators"]]
     for level in plan["categories"]:
         value = row.get(level["name"])
         place = level["missing"] if value is None else level["codes"].get(str(value), level["other"])
@@ -137,12 +137,12 @@ PLANS = {
     "free": make_plan(fences=False),
     "curved": make_plan(curve=True),
     "unmarked": make_plan(
-        numbers={**make_plan()["numbers"], "marks": []}, order=[8, 3, 0, 4, 2, 13, 1, 10, 7, 5, 9, 6, 11, 12],
+        numbers={**make_plan()["numbers"], "missing_indicators": []}, order=[8, 3, 0, 4, 2, 13, 1, 10, 7, 5, 9, 6, 11, 12],
         model={**LINEAR, "coefficients": LINEAR["coefficients"][:14]},
     ),
     "underived": make_plan(
-        features=[describe("count"), describe("plan", "categorical")], levels=make_plan()["categories"][:1], order=[2, 0, 1, 4, 3],
-        numbers={"names": ["count"], "low": [None], "high": [None], "fill": [3.0], "mean": [1.0], "scale": [2.0], "marks": []},
+        features=[describe("count"), describe("plan", "categorical")], categories=make_plan()["categories"][:1], order=[2, 0, 1, 4, 3],
+        numbers={"names": ["count"], "low": [None], "high": [None], "fill": [3.0], "mean": [1.0], "scale": [2.0], "missing_indicators": []},
         model={**LINEAR, "coefficients": [0.5, -0.5, 1.0, 0.25, 2.0]},
     ),
 }  # fmt: skip
@@ -263,12 +263,18 @@ def test_log_odds_beyond_exp_are_sure(log_odds: float, probability: float, curve
     assert found == pytest.approx([probability] * 3, abs=1e-299)
 
 
-def test_what_cannot_be_told_is_no_number_either_way() -> None:
-    """Two huge values that cancel: the lineup lets a stand-in answer where a probability is NaN, and must see that it is."""
-    numbers = {"names": ["age", "count"], "fill": [0.0] * 2, "mean": [0.0] * 2, "scale": [1e-300] * 2, "marks": []}
+def test_an_undefined_probability_is_nan_in_both_ways() -> None:
+    """Two huge values that cancel: a fallback answers when a probability is NaN, so a NaN must stay one."""
+    numbers = {
+        "names": ["age", "count"],
+        "fill": [0.0] * 2,
+        "mean": [0.0] * 2,
+        "scale": [1e-300] * 2,
+        "missing_indicators": [],
+    }
     plan = make_plan(
         features=[describe("age"), describe("count")], numbers=numbers | {"low": [None] * 2, "high": [None] * 2},
-        levels=[], order=[0, 1], model={"kind": "linear", "intercept": 0.0, "coefficients": [1.0, -1.0]},
+        categories=[], order=[0, 1], model={"kind": "linear", "intercept": 0.0, "coefficients": [1.0, -1.0]},
     )  # fmt: skip
     scorer = Scorer(plan, DTYPES, None)
     row = {"age": 1e300, "count": 2**52}
@@ -317,12 +323,12 @@ def test_isotonic_steps_are_joined_and_end_at_the_limit(log_odds: float) -> None
             share = (p - KNOTS[place]) / (KNOTS[place + 1] - KNOTS[place])
             expected = LEVELS[place] + share * (LEVELS[place + 1] - LEVELS[place])
     expected = min(max(expected, LIMIT), 1 - LIMIT)
-    found = calibrate({"kind": "isotonic", "knots": KNOTS, "categories": LEVELS}, log_odds)
+    found = calibrate({"kind": "isotonic", "knots": KNOTS, "values": LEVELS}, log_odds)
     assert found == pytest.approx([expected] * 3, abs=1e-8)
 
 
 def test_one_isotonic_knot_is_a_constant() -> None:
-    assert calibrate({"kind": "isotonic", "knots": [0.5], "categories": [0.4]}, 3.0) == [0.4] * 3
+    assert calibrate({"kind": "isotonic", "knots": [0.5], "values": [0.4]}, 3.0) == [0.4] * 3
 
 
 # --- trees
@@ -386,7 +392,7 @@ def climb(columns: list[float], *, shares: bool) -> float:
 def make_trees(shares: bool) -> tuple[Record, Scorer]:
     """A plan whose pace, and no other number, is left absent where it is; and its scorer."""
     plan = make_plan(model={"kind": "trees", **(
-        {"inputs": "float32", "gives": "shares"} if shares else {"inputs": "float64", "gives": "log-odds"}
+        {"inputs": "float32", "output": "shares"} if shares else {"inputs": "float64", "output": "log-odds"}
     )})  # fmt: skip
     plan["numbers"]["fill"][4] = None
     return plan, Scorer(plan, DTYPES, grow(shares=shares))
@@ -422,6 +428,6 @@ def test_a_forest_compares_in_float32(shares: bool, left: bool) -> None:
 
 def test_trees_are_calibrated_too() -> None:
     plan, scorer = make_trees(True)
-    plan = {**plan, "calibration": {"kind": "isotonic", "knots": [0.0, 1.0], "categories": [1.0, 0.0]}}
+    plan = {**plan, "calibration": {"kind": "isotonic", "knots": [0.0, 1.0], "values": [1.0, 0.0]}}
     flipped = Scorer(plan, DTYPES, grow(shares=True))
     assert flipped.score_one(ROW) == pytest.approx(1 - scorer.score_one(ROW))

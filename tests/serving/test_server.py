@@ -22,7 +22,7 @@ from lifecycle.core.files import hash_file, read_json, write_json
 from lifecycle.prediction_log.reader import read_segment
 from lifecycle.prediction_log.writer import SEGMENTS
 from lifecycle.serving.acceptance import Load, ServerProcess, list_children, put_under_load, start_server
-from lifecycle.serving.fallback import find_release
+from lifecycle.serving.bundle import find_bundle_folder
 from tests.support.bundles import (
     ROW,
     compute_probability,
@@ -32,6 +32,10 @@ from tests.support.bundles import (
     write_release,
     write_small_bundle,
 )
+from tests.support.mlflow_stores import copy_store
+from tests.support.sizes import size
+
+pytestmark = pytest.mark.usefixtures("measured")
 
 Record = dict[str, Any]
 ROWS = [{**ROW, "months": months} for months in range(50)]
@@ -91,10 +95,10 @@ def test_told_to_stop_under_load_it_answers_and_logs_whoever_asked(root: Path, w
     assert {path.suffix for path in (root / paths.PREDICTIONS / SEGMENTS).iterdir()} == {".sealed"}
 
 
-@pytest.mark.integration  # a minute of stopping
+@pytest.mark.integration  # in `make prove`, a minute of stopping
 @pytest.mark.parametrize("workers", [1, 3])
-def test_no_stop_of_ten_loses_a_request(root: Path, workers: int) -> None:
-    for _ in range(10):
+def test_no_stop_loses_a_request(root: Path, workers: int) -> None:
+    for _ in range(size(2, 10)):
         with start_server(root, workers=workers, drain_seconds=0.2) as server, put_under_load(server, ROWS, 16) as load:
             wait(lambda load=load: len(load.replies) > 100)
             assert server.stop() == 0
@@ -190,14 +194,16 @@ def test_twenty_swaps_under_load_lose_and_mix_nothing(tmp_path: Path, workers: i
     check_replies(load, {record["model"][:12]: float(number) for number, record in enumerate(models)})
 
 
-@pytest.mark.integration  # MLflow moves twenty-one times
-def test_promotions_and_a_rollback_reach_a_server_under_load(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.integration  # in `make prove`, MLflow moves twenty-one times
+def test_promotions_and_a_rollback_reach_a_server_under_load(
+    project: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The commands' own functions, on a registry of its own, while clients ask."""
     from lifecycle.core.paths import open_project
     from lifecycle.promotion.registry import promote_candidate, promote_version, rollback
     from tests.support.releases import build
 
-    write_json({"model": None}, project / paths.CHAMPION)
+    write_json({"model": None}, copy_store(store, project) / paths.CHAMPION)
     monkeypatch.chdir(project)
     opened, models = open_project(write=True), {}
     for number, strength in enumerate((0.5, 1.0)):
@@ -209,7 +215,7 @@ def test_promotions_and_a_rollback_reach_a_server_under_load(project: Path, monk
     first, second = models
     with start_server(project, watch_seconds=0.05) as server, put_under_load(server, ROWS) as load:
         follow(load, second)
-        for number in range(20):
+        for number in range(size(4, 20)):
             model = (first, second)[number % 2]
             assert promote_version(opened, "churn", model).moved
             follow(load, model)
@@ -220,7 +226,7 @@ def test_promotions_and_a_rollback_reach_a_server_under_load(project: Path, monk
 
 def test_a_champion_that_does_not_load_is_stood_in_for_and_told_of(root: Path) -> None:
     champion = read_json(root / paths.CHAMPION)
-    plan = find_release(root, champion["model"]) / "plan.json"
+    plan = find_bundle_folder(root, champion["model"]) / "plan.json"
     kept = plan.read_bytes()
     plan.write_bytes(kept[:-2])
     with start_server(root, ready=False, watch_seconds=0.05) as server:
@@ -243,7 +249,7 @@ def test_a_champion_that_does_not_load_is_stood_in_for_and_told_of(root: Path) -
 def test_with_no_model_left_the_prior_answers(root: Path) -> None:
     champion = read_json(root / paths.CHAMPION)
     for model in (champion["model"], champion["previous"]):
-        (find_release(root, model) / "manifest.json").unlink()
+        (find_bundle_folder(root, model) / "manifest.json").unlink()
     with start_server(root, ready=False) as server:
         reply = predict(server)
         assert (reply["probability"], reply["model"], reply["degraded"]) == (0.25, "prior", True)
@@ -258,7 +264,7 @@ def test_with_no_model_left_the_prior_answers(root: Path) -> None:
 
 def test_a_stand_in_that_does_not_load_is_told_of_and_no_more(root: Path) -> None:
     champion = read_json(root / paths.CHAMPION)
-    (find_release(root, champion["previous"]) / "plan.json").unlink()
+    (find_bundle_folder(root, champion["previous"]) / "plan.json").unlink()
     with start_server(root) as server:
         status, told = ready(server)
         assert (status, told["status"], len(told["problems"])) == (200, "ready", 1)
@@ -291,17 +297,17 @@ def test_a_model_that_is_too_slow_is_given_up_rests_and_is_asked_again(root: Pat
         plan["model"]["coefficients"] = [*weights[:3], *[0.0] * len(extra), *weights[3:]]
 
     champion = read_json(root / paths.CHAMPION)
-    folder = find_release(root, champion["model"])
+    folder = find_bundle_folder(root, champion["model"])
     rewrite_plan(folder, burden)
     write_json({**champion, "bundle": hash_file(folder / "manifest.json")}, root / paths.CHAMPION)
     name, before = champion["model"][:12], champion["previous"][:12]
-    with start_server(root, budget_seconds=0.002, rest_seconds=3) as server:
+    with start_server(root, budget_seconds=0.002, cooldown_seconds=3) as server:
         reply = predict(server)
         assert (reply["model"], reply["degraded"]) == (before, True)
         assert reply["probability"] == pytest.approx(compute_probability(ROW, 0.0), abs=1e-12)
         assert "took longer than 0.002 s" in ready(server)[1]["problems"][0]
         assert predict(server)["model"] == before
-        for kind in ("timeout", "resting"):
+        for kind in ("timeout", "cooldown"):
             assert read_metric(server, "model_failures_total", model=name, kind=kind) == 1
         wait(lambda: predict(server) and read_metric(server, "model_failures_total", kind="timeout") >= 2)
 
@@ -337,7 +343,7 @@ def test_a_challenger_in_the_shadow_is_logged_and_never_returned(tmp_path: Path)
 def test_a_challenger_that_fails_is_counted_and_harms_nobody(tmp_path: Path) -> None:
     champion, challenger = make_models(tmp_path, 2)
     make_champion(tmp_path, champion)
-    rewrite_plan(find_release(tmp_path, challenger["model"]), make_hole)
+    rewrite_plan(find_bundle_folder(tmp_path, challenger["model"]), make_hole)
     write_json({"model": challenger["model"]}, tmp_path / paths.SHADOW)
     with start_server(tmp_path) as server:
         for months in (20, 70):
@@ -378,10 +384,10 @@ def test_killed_under_load_it_loses_no_more_than_the_window(root: Path) -> None:
     kill_under_load(root, random.Random(0))  # noqa: S311
 
 
-@pytest.mark.integration  # half a minute of killing
-def test_twenty_kills_lose_no_more_than_the_window(root: Path) -> None:
+@pytest.mark.integration  # in `make prove`, half a minute of killing
+def test_kills_lose_no_more_than_the_window(root: Path) -> None:
     chance = random.Random(1)  # noqa: S311
-    lost = [kill_under_load(root, chance) for _ in range(20)]
+    lost = [kill_under_load(root, chance) for _ in range(size(2, 20))]
     print(f"the oldest answer lost was {max(lost):.3f} s old; the window is {WINDOW} s")
 
 
@@ -422,6 +428,6 @@ def test_a_log_that_cannot_be_written_is_told_of_and_no_prediction_fails(root: P
         wait(lambda: read_metric(server, "prediction_log_healthy") == 0)
         told = {"request_id": reply["request_id"], "label": "yes"}
         assert server.ask("/feedback", json.dumps(told).encode())[0] == 200
-        assert any("only this process will know the request ids" in line for line in server.errors)
+        assert any("only this process will recognise its request ids" in line for line in server.errors)
         assert not any("Traceback" in line for line in server.errors)
     assert blocked.read_text() == "where a folder was wanted"

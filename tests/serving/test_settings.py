@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from lifecycle.core.errors import ProjectError
 from lifecycle.serving.settings import PREFIX, Settings, read_settings
 
-FRACTIONS = ("rate_limit", "budget_seconds", "rest_seconds", "body_seconds", "drain_seconds", "watch_seconds",
+FRACTIONS = ("rate_limit", "rate_burst", "budget_seconds", "cooldown_seconds", "body_seconds", "drain_seconds", "watch_seconds",
              "flush_seconds", "segment_seconds")  # fmt: skip
 
 
@@ -28,6 +28,7 @@ def test_nothing_given_is_only_this_machine_and_open() -> None:
         ("PORT", "0", 0),
         ("WORKERS", "4", 4),
         ("RATE_LIMIT", "2.5", 2.5),
+        ("RATE_BURST", "5", 5),
         ("CORS_ORIGINS", "https://a.example, https://b.example,", ("https://a.example", "https://b.example")),
         ("BUDGET_SECONDS", "0.01", 0.01),
         ("DRAIN_SECONDS", "0", 0),
@@ -41,6 +42,14 @@ def test_a_variable_is_a_setting(variable: str, text: str, value: object) -> Non
     settings = read(**{variable: text})
     assert getattr(settings, variable.lower()) == value
     assert settings.model_dump(exclude={variable.lower()}) == Settings().model_dump(exclude={variable.lower()})
+
+
+def test_the_feature_store_has_its_own_variable() -> None:
+    settings = read_settings({"LIFECYCLE_FEATURE_STORE": "redis://:secret@localhost/0"})
+    assert settings.feature_store.get_secret_value() == "redis://:secret@localhost/0"
+    assert read_settings({"LIFECYCLE_FEATURE_STORE": ""}).feature_store.get_secret_value() == ""
+    with pytest.raises(ProjectError, match="FEATURE_STORE: is not a setting; it is LIFECYCLE_FEATURE_STORE"):
+        read(FEATURE_STORE="redis://localhost/0")
 
 
 def test_keys_come_between_commas() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -26,10 +25,9 @@ from lifecycle.sources import kafka as topics
 from lifecycle.sources.ingest import _find_source, follow
 from lifecycle.sources.landing import open_landed, open_landing
 from tests.sources.test_kafka import open_cluster
+from tests.support.forks import FORKS
 
 STEPS = ("fsync", "replace", "mkdir", "unlink", "rmdir")  # what changes the disk
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["tests.sources.test_ingest", "lifecycle.sources.ingest", "sqlalchemy.dialects.sqlite"])
 
 
 def set_source(root: Path, source: str, **options: Any) -> None:

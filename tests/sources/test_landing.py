@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,15 @@ def test_event_times_are_told_by_their_form(values: list[Any], days: list[str | 
     dates, found = find_dates(pa.array(values))
     assert [None if day is None else str(day) for day in dates.to_pylist()] == days
     assert found == wrong
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [("1E-38", pa.decimal128(38, 38)), ("4.19E-40", pa.float64()), ("NaN", pa.float64())]
+)
+def test_decimals_of_more_places_than_arrow_has_are_floats(text: str, kind: pa.DataType) -> None:
+    assert infer_type([Decimal(text)]) == kind
+    array, wrong = convert_values([Decimal(text)], kind)
+    assert not wrong and str(array.to_pylist()[0]) == str(float(text) if kind == pa.float64() else Decimal(text))
 
 
 VALUES = st.one_of(

@@ -67,9 +67,9 @@ def test_manifest_and_description(customers: pd.DataFrame, contract: Contract, t
     write_table(customers.rename(columns={"left": "churn"}), tmp_path / "in.parquet")
     path = tmp_path / "table.parquet"
     manifest = collect.collect_table("in.parquet", tmp_path, {}, contract, path)
-    assert manifest["source"] == "in.parquet" and manifest["version"] == "" and manifest["rows"] == 300
-    assert manifest["sha256"] == hash_file(path) == hash_file(tmp_path / "in.parquet")
-    assert manifest["columns"]["spend"] == "double"
+    assert manifest.source == "in.parquet" and manifest.version == "" and manifest.rows == 300
+    assert manifest.sha256 == hash_file(path) == hash_file(tmp_path / "in.parquet")
+    assert manifest.columns["spend"] == "double"
     described = collect.describe_columns(path)
     assert described.loc["spend", "missing"] == customers["spend"].isna().sum()
     assert described.loc["spend", "distinct"] == customers["spend"].nunique()
@@ -80,7 +80,7 @@ def test_manifest_and_description(customers: pd.DataFrame, contract: Contract, t
 def test_a_manifest_has_no_secret(contract: Contract, tmp_path: Path) -> None:
     fsspec.filesystem("memory").pipe("/me:hidden@t.csv", b"churn\n1\n")
     manifest = collect.collect_table("memory://me:hidden@t.csv", tmp_path, {}, contract, tmp_path / "table.parquet")
-    assert manifest["source"] == "memory://me:***@t.csv"
+    assert manifest.source == "memory://me:***@t.csv"
 
 
 def test_distinct_values_are_counted_until_they_are_many(tmp_path: Path) -> None:

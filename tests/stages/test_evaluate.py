@@ -1,6 +1,5 @@
 import copy
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,20 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import write_json
+from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
 from lifecycle.modeling.metrics import count_decisions, trace_gain, trace_roc
-from lifecycle.modeling.model import Model, save_model
+from lifecycle.modeling.model import Model
 from lifecycle.modeling.pipelines import build_pipeline
 from lifecycle.promotion.gate import judge_candidate
-from lifecycle.promotion.verdict import give_verdict, list_cards
+from lifecycle.promotion.records import Champion, Verdict
+from lifecycle.promotion.verdict import list_cards, reach_verdict
 from lifecycle.reporting import pages as html
-from lifecycle.stages import evaluate
+from lifecycle.serving.bundle import find_bundle_folder, write_bundle
+from lifecycle.serving.compiler import compile_model
+from lifecycle.stages import deploy, evaluate
 from tests.support.contracts import make_contract, make_table
 
 COST = {"false_positive": 1.0, "false_negative": 3.0}
@@ -89,39 +93,84 @@ def test_the_positive_class_is_read_where_it_stands() -> None:
     )
 
 
-def test_no_champion_and_a_champion_that_is_not_what_it_says(tmp_path: Path) -> None:
-    assert evaluate.read_champion({"model": None}, tmp_path) is None
-    content = save_model(LogisticRegression(), {"features": []}, tmp_path / "model")
-    release = tmp_path / "models/releases" / content[:12]
-    shutil.copytree(tmp_path / "model", release)
-    found = evaluate.read_champion({"model": content}, tmp_path)
-    assert found is not None and found.sha256 == content
-    release.rename(release.with_name("a" * 12))
-    with pytest.raises(ProjectError, match=r"names model aaaaaaaaaaaa, but the files in models/releases/aaaaaaaaaaaa"):
-        evaluate.read_champion({"model": "a" * 64}, tmp_path)
-    with pytest.raises(ProjectError, match=rf"releases/{content[:12]} is not a model: model.joblib is missing"):
-        evaluate.read_champion({"model": content}, tmp_path)
+def release_champion(root: Path, customers: pd.DataFrame, sha256: str = "d" * 64, **facts: Any) -> Model:
+    """Write a model's serving bundle as the champion's release, without the model's pickle; return the model."""
+    contract = make_contract()
+    table, declaration = make_table(customers, contract)
+    model = make_model(table.head(200), declaration, sha256, family="logistic")
+    features, raw = deploy.choose_features(declaration, model), customers.tail(100)
+    columns = deploy.describe_columns(contract, features, raw)
+    requests = deploy.to_requests(raw, columns)
+    plan, trees = compile_model(CalibratedClassifier(model.classifier, Calibrator("none")), features)
+    golden = deploy.choose_golden(requests, model.predict(table.tail(100)), 5)
+    about = {**deploy.describe_bundle(model, contract, 0.3), **facts}
+    bundle = write_bundle(find_bundle_folder(root, sha256), plan, trees, columns, golden, requests[:5], about)
+    Champion(format=2, model=sha256, bundle=bundle, prior=0.3).write(root / paths.CHAMPION)
+    return model
 
 
-def test_how_a_champion_stands(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
-    train, test, declaration = parts
-    candidate = make_model(train, declaration)
-    cases = {
-        "none": None,
-        "same": candidate,
-        "comparable": make_model(train, declaration, "d" * 64),
-        "incomparable": make_model(train, declaration, "e" * 64, features=["months", "gone"]),
-    }
-    for relation, champion in cases.items():
-        found, message = evaluate.relate_champion(champion, candidate, test)
-        assert found == relation and message
-    assert "columns gone" in message
-    other = make_model(train, declaration, "f" * 64, train_sha256="u")
-    assert "another training part" in evaluate.relate_champion(other, candidate, test)[1]
-    assert (
-        evaluate.relate_champion(make_model(train, declaration, "g" * 64, target="x"), candidate, test)[0]
-        == "incomparable"
-    )
+def test_there_may_be_no_champion(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / paths.CHAMPION).write_text('{"model": null}')
+    assert evaluate.read_champion(tmp_path) is None
+
+
+@pytest.mark.parametrize("pickle", [None, b"\x80\x05cposix\nsystem\n(X\x0c\x00\x00\x00touch bombedtR."])
+def test_a_champion_is_scored_by_its_bundle_whatever_its_pickle_is(
+    customers: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pickle: bytes | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = release_champion(tmp_path, customers)
+    if pickle is not None:
+        (find_bundle_folder(tmp_path, model.sha256).parent / "model.joblib").write_bytes(pickle)
+    champion = evaluate.read_champion(tmp_path)
+    split = pd.DataFrame({"held_out": [False] * 200 + [True] * 100})
+    found = evaluate.score_champion(champion, customers, split)
+    expected = model.predict(make_table(customers, make_contract())[0].tail(100))
+    assert np.abs(found - expected).max() < 1e-12
+    assert not (tmp_path / "bombed").exists()
+
+
+def test_a_champion_that_is_not_the_named_bundle_is_refused(customers: pd.DataFrame, tmp_path: Path) -> None:
+    model = release_champion(tmp_path, customers)
+    folder = find_bundle_folder(tmp_path, model.sha256)
+    champion = Champion.read(tmp_path / paths.CHAMPION)
+    champion.model_copy(update={"bundle": "0" * 64}).write(tmp_path / paths.CHAMPION)
+    with pytest.raises(ProjectError, match=r"but models/champion\.json names 000000000000"):
+        evaluate.read_champion(tmp_path)
+    champion.write(tmp_path / paths.CHAMPION)
+    (folder / "plan.json").write_text("{}")
+    with pytest.raises(ProjectError, match=r"plan\.json is not the file that manifest\.json describes"):
+        evaluate.read_champion(tmp_path)
+    (folder / "manifest.json").unlink()
+    with pytest.raises(ProjectError, match=r"is not a serving bundle: manifest\.json is missing"):
+        evaluate.read_champion(tmp_path)
+
+
+def test_a_champion_of_an_earlier_version_asks_for_an_upgrade(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / paths.CHAMPION).write_text(json.dumps({"model": "a" * 64, "bundle": "b" * 64}))
+    with pytest.raises(ProjectError, match="run `lifecycle upgrade`"):
+        evaluate.read_champion(tmp_path)
+
+
+def test_how_a_champion_relates_to_the_candidate(
+    customers: pd.DataFrame, parts: tuple[pd.DataFrame, pd.DataFrame, dict], tmp_path: Path
+) -> None:
+    candidate = make_model(parts[0], parts[2])
+    assert evaluate.relate_champion(None, candidate, customers)[0] == "none"
+
+    def relate(valid: pd.DataFrame = customers, **facts: Any) -> tuple[str, str]:
+        release_champion(tmp_path, customers, **facts)
+        return evaluate.relate_champion(evaluate.read_champion(tmp_path), candidate, valid)
+
+    assert relate(sha256=candidate.sha256)[0] == "same"
+    assert relate() == ("comparable", "Both learned from the same rows.")
+    relation, message = relate(hashes={"train": "u"})
+    assert relation == "comparable" and "another training part" in message
+    relation, message = relate(customers.drop(columns=["spend"]))
+    assert relation == "incomparable" and "columns spend" in message
+    assert relate(target="x")[0] == "incomparable"
 
 
 def test_what_does_not_belong_together_is_refused(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
@@ -319,11 +368,11 @@ BASELINE = {"prior": 0, "logistic": 1, "tutorial": 2, "champion": 3}
 def test_each_condition_alone_refuses_the_model(name: str, path: tuple[Any, ...], value: Any) -> None:
     evaluation = change(make_evaluation(), path, value)
     conditions = judge_candidate(evaluation, GATE)
-    assert [condition["name"] for condition in conditions if not condition["passed"]] == [name]
-    verdict = give_verdict(evaluation, conditions, 0.05)
-    failed = next(condition for condition in conditions if condition["name"] == name)
-    assert not verdict["blessed"] and not verdict["better"]
-    assert verdict["because"].startswith("1 of 11 conditions") and failed["message"] in verdict["because"]
+    assert [condition.name for condition in conditions if condition.passed is False] == [name]
+    verdict = reach_verdict(evaluation, conditions, 0.05)
+    failed = next(condition for condition in conditions if condition.name == name)
+    assert not verdict.blessed and not verdict.better
+    assert verdict.because.startswith("1 of the gate's 11 conditions fails") and failed.message in verdict.because
 
 
 @pytest.mark.parametrize(
@@ -345,51 +394,76 @@ def test_each_condition_alone_refuses_the_model(name: str, path: tuple[Any, ...]
 )
 def test_what_may_be_chance_or_is_not_there_refuses_nothing(path: tuple[Any, ...], value: Any) -> None:
     evaluation = change(make_evaluation(), path, value)
-    verdict = give_verdict(evaluation, judge_candidate(evaluation, GATE), 0.05)
-    assert verdict["blessed"] and verdict["because"].startswith("All 11 conditions")
-    assert verdict["model"] == "c" * 64
+    verdict = reach_verdict(evaluation, judge_candidate(evaluation, GATE), 0.05)
+    missing = sum(condition.passed is None for condition in verdict.conditions)
+    counted = (
+        f"{11 - missing} of the gate's 11 conditions hold, {missing} could not" if missing else "All 11 conditions"
+    )
+    assert verdict.blessed and verdict.because.startswith(counted)
+    assert verdict.model == "c" * 64
+
+
+def test_what_cannot_be_measured_neither_holds_nor_fails() -> None:
+    evaluation = make_evaluation() | {"slices": [], "fairness": [], "protected": []}
+    conditions = judge_candidate(evaluation, GATE)
+    missing = ["min_slice_roc_auc", "max_fairness_gap", "not_worse_for_protected"]
+    assert [condition.name for condition in conditions if condition.passed is None] == missing
+    verdict = reach_verdict(evaluation, conditions, 0.05)
+    assert verdict.because.startswith("8 of the gate's 11 conditions hold, 3 could not be measured.")
+    page = html.render_part("conditions.html.j2", conditions=conditions)
+    assert page.count("– not measured") == 3 and page.count("✓ holds") == 8
 
 
 def test_a_calibration_error_that_chance_explains_is_none() -> None:
     evaluation = change(make_evaluation(), ("metrics", "ece"), estimate(0.09))
     evaluation["chance"]["high"] = 0.1
-    assert all(condition["passed"] for condition in judge_candidate(evaluation, GATE))
+    assert all(condition.passed for condition in judge_candidate(evaluation, GATE))
 
 
-def test_a_baseline_that_was_left_out_holds() -> None:
+def test_a_baseline_that_was_left_out_is_not_measured() -> None:
     evaluation = make_evaluation()
     del evaluation["baselines"][BASELINE["tutorial"]]
-    conditions = {c["name"]: c for c in judge_candidate(evaluation, GATE)}
-    assert conditions["not_worse_than_tutorial"]["passed"]
-    assert "Left out" in conditions["not_worse_than_tutorial"]["message"]
+    conditions = {condition.name: condition for condition in judge_candidate(evaluation, GATE)}
+    assert conditions["not_worse_than_tutorial"].passed is None
+    assert "was left out" in conditions["not_worse_than_tutorial"].message
 
 
 @pytest.mark.parametrize(
-    ("relation", "area", "cost", "better"),
+    ("relation", "area", "cost", "better", "why"),
     [
-        ("none", None, None, True),
-        ("same", None, None, False),
-        ("comparable", estimate(0.02, p=0.01), estimate(0.0), True),
-        ("comparable", estimate(0.02, p=0.2), estimate(0.0), False),
-        ("comparable", estimate(0.0), estimate(-0.1, p=0.01), True),
-        ("comparable", estimate(0.0), estimate(0.1, p=0.01), False),
+        ("none", None, None, True, ""),
+        ("same", None, None, False, ""),
+        ("comparable", estimate(0.02, p=0.01), estimate(0.0), True, "its ROC AUC is 0.020 higher (p = 0.010)"),
+        (
+            "comparable",
+            estimate(0.02, p=0.2),
+            estimate(0.0),
+            False,
+            "not shown to be better than the champion: its ROC AUC",
+        ),
+        ("comparable", estimate(0.0), estimate(-0.1, p=0.01), True, "its cost per row is 0.100 lower (p = 0.010)"),
+        ("comparable", estimate(0.0), estimate(0.1, p=0.01), False, "its cost per row by +0.100 (p = 0.010)"),
     ],
 )
-def test_better_than_the_champion_must_be_shown(relation: str, area: dict, cost: dict, better: bool) -> None:
+def test_better_than_the_champion_must_be_shown(relation: str, area: dict, cost: dict, better: bool, why: str) -> None:
     evaluation = change(make_evaluation(), ("champion", "relation"), relation)
     if area is None:
         del evaluation["baselines"][BASELINE["champion"]]
     else:
         evaluation["baselines"][BASELINE["champion"]]["differences"].update(roc_auc=area, cost=cost)
-    verdict = give_verdict(evaluation, judge_candidate(evaluation, GATE), 0.05)
-    assert verdict["blessed"] and verdict["better"] is better
+    verdict = reach_verdict(evaluation, judge_candidate(evaluation, GATE), 0.05)
+    assert verdict.blessed and verdict.better is better and why in verdict.because
+
+
+def make_verdict(*, blessed: bool, because: str) -> Verdict:
+    return Verdict(blessed=blessed, better=blessed, model="c" * 64, conditions=(), because=because)
 
 
 def test_a_refusal_is_said_on_stdout_and_stderr_and_a_blessing_is_not(capsys: pytest.CaptureFixture[str]) -> None:
-    evaluate.announce_verdict({"blessed": False, "model": "c" * 64, "because": "it is bad."})
+    evaluate.announce_verdict(make_verdict(blessed=False, because="it is bad."))
     said = capsys.readouterr()
     assert said.out == said.err == "NOT BLESSED: model cccccccccccc, because it is bad.\n"
-    evaluate.announce_verdict({"blessed": True, "model": "c" * 64, "because": "it is good."})
+    evaluate.announce_verdict(make_verdict(blessed=True, because="it is good."))
     assert capsys.readouterr() == ("", "")
 
 
@@ -430,16 +504,16 @@ def test_the_record_is_json_the_same_twice_and_judged(
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     assert json.loads((tmp_path / "a.json").read_text()) == evaluation
     conditions = judge_candidate(evaluation, GATE)
-    assert {condition["name"]: condition["passed"] for condition in conditions}["beats_prior"]
+    assert {condition.name: condition.passed for condition in conditions}["beats_prior"]
 
 
 def test_the_few_metrics_are_those_of_the_record(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
     """DVC prints a column a number: they are few, flat, and what the evaluation and the verdict say."""
     evaluation = evaluate_all(parts)
-    verdict = give_verdict(evaluation, judge_candidate(evaluation, GATE), 0.05)
+    verdict = reach_verdict(evaluation, judge_candidate(evaluation, GATE), 0.05)
     metrics = evaluate.list_metrics(evaluation, verdict)
     assert len(metrics) <= 12 and all(isinstance(value, int | float) for value in metrics.values())
-    assert (metrics["cv_roc_auc"], metrics["blessed"]) == (0.8, verdict["blessed"])
+    assert (metrics["cv_roc_auc"], metrics["blessed"]) == (0.8, verdict.blessed)
     for name in metrics.keys() & evaluation["metrics"].keys():
         assert metrics[name] == evaluation["metrics"][name]["value"]
     assert {"roc_auc", "brier", "recall"} <= metrics.keys() & evaluation["metrics"].keys()

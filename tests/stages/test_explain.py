@@ -198,7 +198,7 @@ def test_the_card_has_every_section_and_every_number(
     ):  # fmt: skip
         assert f"<h2>{section}</h2>" in page, section
     for text in (
-        "Not blessed", "It ranks badly.", "Call &lt;first&gt;.", "Alike &lt;enough&gt;.", "Not for credit.", "c" * 64,
+        "Did not pass the quality gate", "It ranks badly.", "Call &lt;first&gt;.", "Alike &lt;enough&gt;.", "Not for credit.", "c" * 64,
         "b" * 64, "shop.csv", "senior = 1", "the newest part of the table", "kept from it: email",
         card["metrics"][0][1],
     ):  # fmt: skip

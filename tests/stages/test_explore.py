@@ -15,6 +15,7 @@ from lifecycle.core import paths
 from lifecycle.core.contract import Contract
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.tables import write_table
+from lifecycle.exploration import association, distributions, significance
 from lifecycle.stages import explore
 from tests.support.contracts import make_contract
 
@@ -22,8 +23,8 @@ from tests.support.contracts import make_contract
 def read_rates(customers: pd.DataFrame, **changes: dict[str, Any]) -> tuple[pd.DataFrame, np.ndarray]:
     contract = make_contract(**changes)
     kinds, positive = explore.read_rows(customers, contract)
-    levels = explore.cut_columns(customers, contract, list(kinds), bands=4, most=2)
-    return explore.rate_levels(levels, positive), positive
+    binned = explore.bin_columns(customers, contract, list(kinds), bins_per_number=4, most=2)
+    return explore.rate_categories(binned, positive), positive
 
 
 def test_rows_are_read_by_the_contract(customers: pd.DataFrame) -> None:
@@ -45,38 +46,38 @@ def test_rates_count_every_row_once(customers: pd.DataFrame) -> None:
     assert pro["rate"] == (customers["left"] == "yes")[customers["plan"] == "basic"].mean()
     wilson = stats.binomtest(int(pro["positives"]), int(pro["rows"])).proportion_ci(method="wilson")
     assert (pro["low"], pro["high"]) == pytest.approx((wilson.low, wilson.high))
-    assert list(rates[rates["column"] == "plan"]["category"]) == ["basic", "plus", "other (1 level)"]
+    assert list(rates[rates["column"] == "plan"]["category"]) == ["basic", "plus", "other (1 category)"]
     assert rates[rates["category"] == explore.MISSING]["column"].tolist() == ["spend"]
 
 
-def test_classes_with_the_positive_one_first(customers: pd.DataFrame) -> None:
+def test_the_positive_class_is_first(customers: pd.DataFrame) -> None:
     classes = explore.count_classes(customers, make_contract())
     assert classes["class"].tolist() == ["yes", "no"] and classes["share"].sum() == pytest.approx(1)
     assert (classes["low"] < classes["share"]).all() and (classes["share"] < classes["high"]).all()
 
 
-def test_absence_that_goes_with_the_target_is_told_from_chance(customers: pd.DataFrame) -> None:
+def test_missing_values_associated_with_the_target_are_reported(customers: pd.DataFrame) -> None:
     contract, left = make_contract(), customers["left"] == "yes"
     by_chance = explore.count_missing(customers, contract, left.to_numpy())
     assert by_chance["column"].tolist() == ["spend"] and by_chance["gap"].tolist() == [0]
-    assert "beyond chance" in explore.describe_missing(by_chance, 6)
-    telling = customers.assign(spend=customers["spend"].where(~left | (customers["months"] > 20)))
-    missing = explore.count_missing(telling, contract, left.to_numpy())
+    assert "significantly" in explore.describe_missing(by_chance, 6)
+    differing = customers.assign(spend=customers["spend"].where(~left | (customers["months"] > 20)))
+    missing = explore.count_missing(differing, contract, left.to_numpy())
     assert missing["gap"].tolist() == [1]
-    assert missing["positive_share"][0] == telling["spend"][left].isna().mean()
-    assert missing["negative_share"][0] == telling["spend"][~left].isna().mean()
-    assert "goes with the target for `spend`" in explore.describe_missing(missing, 6)
+    assert missing["positive_share"][0] == differing["spend"][left].isna().mean()
+    assert missing["negative_share"][0] == differing["spend"][~left].isna().mean()
+    assert "associated with the target in `spend`" in explore.describe_missing(missing, 6)
 
 
-def test_numbers_by_class(customers: pd.DataFrame) -> None:
+def test_medians_and_histograms_by_class(customers: pd.DataFrame) -> None:
     left = (customers["left"] == "yes").to_numpy()
-    numbers = explore.describe_numbers(customers, ["months", "spend"], left).set_index("column")
+    numbers = distributions.compare_medians(customers, ["months", "spend"], left).set_index("column")
     assert numbers["positive_median"]["spend"] == customers["spend"][left].median()
     assert numbers["negative_median"]["months"] == customers["months"][~left].median()
-    bins = explore.count_bins(customers, ["months", "spend"], left)
+    bins = distributions.count_bins(customers, ["months", "spend"], left)
     assert bins[bins["column"] == "months"][["positives", "negatives"]].to_numpy().sum() == 300
     assert (bins[bins["column"] == "months"]["right"] % 1 == 0.5).all()
-    text = explore.describe_numbers_text(numbers.reset_index(), make_contract())
+    text = explore.describe_medians(numbers.reset_index(), make_contract())
     assert f"the median of `months` is {customers['months'][left].median():.3g} months" in text
 
 
@@ -90,46 +91,46 @@ def test_numbers_by_class(customers: pd.DataFrame) -> None:
         (np.geomspace(0.01, 100, 2001), np.geomspace(0.01 * 10**0.02, 100 / 10**0.02, 31)),
     ],
 )
-def test_bins_suit_the_values(values: np.ndarray, edges: list) -> None:
-    np.testing.assert_allclose(explore.choose_bins(values), edges, rtol=0.02, atol=1e-3)
+def test_histogram_bins_suit_the_values(values: np.ndarray, edges: list) -> None:
+    np.testing.assert_allclose(distributions.choose_bins(values), edges, rtol=0.02, atol=1e-3)
 
 
-def test_columns_in_the_order_of_what_they_tell(customers: pd.DataFrame) -> None:
+def test_columns_are_ranked_by_association(customers: pd.DataFrame) -> None:
     contract = make_contract()
     kinds, _ = explore.read_rows(customers, contract)
     ranked = explore.rank_columns(customers, kinds, contract.target)
     assert ranked.index[0] == "months"
     assert explore.choose_columns(ranked, kinds)[0][0] == "months"
-    square = explore.associate_columns(customers.assign(spend=customers["months"] * 2.0), kinds, ranked)
-    assert sorted(square.index) == sorted(kinds) and list(square.index) == list(square.columns)
-    assert abs(list(square.index).index("months") - list(square.index).index("spend")) == 1
-    assert explore.list_pairs(square).iloc[0]["association"] == pytest.approx(1)
+    associations = explore.associate_columns(customers.assign(spend=customers["months"] * 2.0), kinds, ranked)
+    assert sorted(associations.index) == sorted(kinds) and list(associations.index) == list(associations.columns)
+    assert abs(list(associations.index).index("months") - list(associations.index).index("spend")) == 1
+    assert association.rank_pairs(associations).iloc[0]["association"] == pytest.approx(1)
 
 
-def test_columns_are_judged_by_chi_square_after_holm(customers: pd.DataFrame) -> None:
+def test_column_pvalues_are_chi_square_adjusted_by_holm(customers: pd.DataFrame) -> None:
     rates, _ = read_rates(customers)
-    tails = explore.judge_columns(rates)
+    pvalues = significance.column_pvalues(rates)
     raw = {}
     for name, part in rates.groupby("column"):
         table = np.array([part["positives"], part["rows"] - part["positives"]])
         raw[name] = stats.chi2_contingency(table, correction=False).pvalue
-    assert tails.idxmin() == min(raw, key=lambda name: raw[name]) == "months"
-    assert tails.min() == pytest.approx(4 * min(raw.values())) and tails.max() == pytest.approx(max(raw.values()))
-    alone = explore.judge_columns(rates.assign(positives=0))
-    assert (alone == 1).all() and explore.judge_columns(rates.iloc[:0]).empty
+    assert pvalues.idxmin() == min(raw, key=lambda name: raw[name]) == "months"
+    assert pvalues.min() == pytest.approx(4 * min(raw.values())) and pvalues.max() == pytest.approx(max(raw.values()))
+    alone = significance.column_pvalues(rates.assign(positives=0))
+    assert (alone == 1).all() and significance.column_pvalues(rates.iloc[:0]).empty
 
 
-def test_clusters_stand_side_by_side() -> None:
-    square = np.full((5, 5), 0.1)
+def test_clustered_columns_are_neighbours() -> None:
+    associations = np.full((5, 5), 0.1)
     for group in ([0, 3], [1, 2, 4]):
-        square[np.ix_(group, group)] = 0.9
-    order = explore.order_by_cluster(square)
+        associations[np.ix_(group, group)] = 0.9
+    order = association.order_by_cluster(associations)
     assert {frozenset(order[:2]), frozenset(order[2:])} == {frozenset([0, 3]), frozenset([1, 2, 4])} or (
         {frozenset(order[:3]), frozenset(order[3:])} == {frozenset([0, 3]), frozenset([1, 2, 4])}
     )
 
 
-def test_a_large_table_is_sampled_by_the_seed(customers: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_table_is_sampled_with_the_seed(customers: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     assert explore.sample_rows(customers, 1) is customers
     monkeypatch.setattr(explore, "SAMPLE", 100)
     sample = explore.sample_rows(customers, 1)
@@ -149,7 +150,7 @@ def make_interacting(rows: int = 6000) -> tuple[pd.DataFrame, Contract]:
     return frame, make_contract(**columns)
 
 
-def test_drawn_pairs_are_the_strongest_and_share_no_column() -> None:
+def test_the_strongest_pairs_are_drawn_without_sharing_columns() -> None:
     frame, contract = make_interacting()
     positive = (frame["left"] == "yes").to_numpy()
     ranked = pd.Series(0.1, index=list("dcba"))
@@ -157,54 +158,56 @@ def test_drawn_pairs_are_the_strongest_and_share_no_column() -> None:
     significant = [{pair.one, pair.other} for pair in found[found["p"] < 0.05].itertuples()]
     assert significant[:3] == [{"a", "b"}, {"b", "c"}, {"c", "d"}]
     assert list(drawn) == [("b", "a"), ("d", "c")]
-    cell = explore.find_cell(drawn["b", "a"])
+    cell = explore.find_strongest_cell(drawn["b", "a"])
     text = explore.describe_pairs(found, drawn, contract)
     assert text.startswith(f"**{len(significant)} of 6 pairs interact") and f"the {cell['rows']:,} rows" in text
     assert explore.search_pairs(frame, contract, ranked, positive, 0)[1] == {}
 
 
-def test_a_trend_is_that_of_cochran_and_armitage() -> None:
+def test_the_trend_equals_the_cochran_armitage_test() -> None:
     rows, hits = np.array([100, 150, 120, 90]), np.array([10, 30, 30, 28])
     rates = pd.DataFrame({"category": list("abcd"), "rows": rows, "positives": hits})
-    slope, p = explore.measure_trend(rates)
+    slope, p = significance.measure_trend(rates)
     place = np.repeat(np.arange(4), rows)
     came = np.concatenate([np.arange(size) < hit for size, hit in zip(rows, hits, strict=True)])
     assert slope == pytest.approx(LinearRegression().fit(place[:, None], came).coef_[0])
     assert p == pytest.approx(stats.chi2.sf(len(place) * np.corrcoef(place, came)[0, 1] ** 2, 1))
-    assert explore.measure_trend(rates.iloc[:1]) == (0.0, 1.0) == explore.measure_trend(rates.iloc[:0])
+    assert significance.measure_trend(rates.iloc[:1]) == (0.0, 1.0) == significance.measure_trend(rates.iloc[:0])
 
 
-def test_cohorts_of_what_the_contract_calls_a_duration(customers: pd.DataFrame) -> None:
+def test_cohorts_use_the_contracts_duration_columns(customers: pd.DataFrame) -> None:
     contract = make_contract()
-    cohorts = explore.rate_levels(explore.cut_cohorts(customers, contract), (customers["left"] == "yes").to_numpy())
+    cohorts = explore.rate_categories(explore.bin_cohorts(customers, contract), (customers["left"] == "yes").to_numpy())
     assert cohorts["column"].unique().tolist() == ["months"] and cohorts["category"][0] == "under 6"
     text = explore.describe_cohorts(cohorts, contract)
     assert "Along `months` the rate falls" in text and "`months` under 6 months" in text
     without = make_contract(months={"duration": False})
-    assert explore.cut_cohorts(customers, without) == {}
-    assert "no cohorts" in explore.describe_cohorts(explore.rate_levels({}, np.zeros(0, dtype=bool)), without)
+    assert explore.bin_cohorts(customers, without) == {}
+    assert "no cohorts" in explore.describe_cohorts(explore.rate_categories({}, np.zeros(0, dtype=bool)), without)
 
 
-def test_sentences_speak_of_the_tables_own_words(customers: pd.DataFrame) -> None:
+def test_sentences_use_the_tables_names(customers: pd.DataFrame) -> None:
     contract = make_contract()
     rates, positive = read_rates(customers)
-    text = explore.describe_levels_text(rates[rates["column"] == "plan"], contract, positive.mean())
+    text = explore.describe_categories(rates[rates["column"] == "plan"], contract, positive.mean())
     basic = (customers["left"] == "yes")[customers["plan"] == "basic"].mean()
-    assert text.startswith(f"**`left = yes` in {100 * basic:.1f}\u00a0% of rows with `plan = basic`**")
-    assert explore.describe_contrast(rates, "months", contract).count("`months`") == 2  # type: ignore[union-attr]
+    assert text.startswith(f"**`left = yes` occurs in {100 * basic:.1f}\u00a0% of rows with `plan = basic`**")
+    assert explore.describe_extremes(rates, "months", contract).count("`months`") == 2  # type: ignore[union-attr]
 
 
-def test_findings_without_any(customers: pd.DataFrame) -> None:
+def test_no_significant_findings(customers: pd.DataFrame) -> None:
     contract = make_contract()
     rates, _ = read_rates(customers)
-    idle = pd.Series({"plan": 0.0})
+    unrelated = pd.Series({"plan": 0.0})
     missing = explore.count_missing(customers[["plan"]], contract, np.zeros(300, dtype=bool))
-    pairs = explore.list_pairs(pd.DataFrame([[1.0]], index=["plan"], columns=["plan"]))
-    findings = explore.list_findings(rates, idle, idle + 1, pairs, {}, missing, rates.iloc[:0], contract)
-    assert findings == ["No column goes with the target beyond chance."]
+    pairs = association.rank_pairs(pd.DataFrame([[1.0]], index=["plan"], columns=["plan"]))
+    assert explore.list_pair_findings(pairs, {}, contract) == []
+    assert explore.list_row_findings(missing, rates.iloc[:0], contract) == []
+    findings = explore.list_column_findings(rates, unrelated, unrelated + 1, contract)
+    assert findings == ["No column is significantly associated with the target."]
 
 
-# The notebook as it stands, on tables of every shape
+# The notebook itself, on tables of every shape
 
 
 def make_odd(shape: str) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
@@ -244,7 +247,7 @@ def make_odd(shape: str) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
 
 @pytest.fixture
 def quiet_plots() -> Iterator[None]:
-    """Figures without a screen; closed, and the style put back, at the end."""
+    """Draw without a screen; close the figures and restore the style at the end."""
     before = plt.get_backend()
     plt.switch_backend("Agg")
     with plt.rc_context():
@@ -254,7 +257,7 @@ def quiet_plots() -> Iterator[None]:
 
 
 def run_notebook(root: Path, frame: pd.DataFrame, columns: dict[str, dict[str, Any]], checkout: Path) -> dict[str, Any]:
-    """Execute the notebook's code cells on a table; returns what they named."""
+    """Execute the notebook's code cells on a table; return their variables."""
     described = {name: {"description": f"{name}.", **column} for name, column in columns.items()}
     (root / paths.CONTRACT).write_text(json.dumps({"name": "odd", "description": "Odd.", "columns": described}))
     (root / "data/validated").mkdir()
@@ -272,13 +275,13 @@ def run_notebook(root: Path, frame: pd.DataFrame, columns: dict[str, dict[str, A
 
 @pytest.mark.parametrize("shape", ["numbers", "words", "time", "one class", "one row", "wide"])
 @pytest.mark.usefixtures("quiet_plots")
-def test_the_notebook_takes_any_table(project: Path, checkout: Path, shape: str) -> None:
+def test_the_notebook_runs_on_any_table(project: Path, checkout: Path, shape: str) -> None:
     frame, columns = make_odd(shape)
     names = run_notebook(project, frame, columns, checkout)
     findings = names["findings"]
     assert findings and all("nan" not in finding for finding in findings)
     if shape == "wide":
-        assert findings == ["No column goes with the target beyond chance."]
+        assert findings == ["No column is significantly associated with the target."]
     if shape == "time":
         assert any(finding.startswith("**Over time the rate rises**") for finding in findings)
         assert names["trend"]["category"].iloc[[0, -1]].tolist() == ["2023-01", "2024-06"]

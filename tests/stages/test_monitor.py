@@ -205,8 +205,7 @@ def test_the_log_of_a_running_server_is_read(tmp_path: Path) -> None:
     write_watched(tmp_path / paths.RELEASES / before[:12] / "bundle", before, 1.0, rows=100)
     home = tmp_path / paths.RELEASES / MODEL[:12] / "bundle"
     rewrite_plan(home, make_hole)
-    record = {"model": MODEL, "bundle": hash_file(home / MANIFEST), "prior": 0.25, "previous": before, "positive": "yes",
-              "family": "logistic", "metrics": {}, "verdict": {"blessed": True, "because": "it is good"}}  # fmt: skip
+    record = {"format": 2, "model": MODEL, "bundle": hash_file(home / MANIFEST), "prior": 0.25, "previous": before}
     make_champion(tmp_path, record, {"model": before})
     rows = [row for row in to_rows(draw_rows(80, 0)) if row["months"] < 50]
     with start_server(tmp_path, flush_seconds=0.02) as server:
@@ -235,10 +234,10 @@ def test_the_log_of_a_running_server_is_read(tmp_path: Path) -> None:
 
 
 def test_an_empty_log_is_refused(tmp_path: Path, bundle: Bundle, reference: Record) -> None:
-    with pytest.raises(ProjectError, match="holds no predictions: expected a prediction log"):
+    with pytest.raises(ProjectError, match="has no predictions: expected a prediction log"):
         traffic.list_windows(tmp_path, "month")
     write_segment(tmp_path, [{"kind": "feedback", "id": "x", "at": to_micros(NEW_YEAR), "label": "yes"}])
-    with pytest.raises(ProjectError, match="holds no predictions"):
+    with pytest.raises(ProjectError, match="has no predictions"):
         Watch(tmp_path, bundle, reference)
 
 

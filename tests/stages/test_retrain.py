@@ -150,7 +150,7 @@ def test_rows_of_every_model_count_with_their_first_label(tmp_path: Path, bundle
 
 @pytest.mark.filterwarnings("error")
 def test_a_log_without_labels_has_no_labelled_rows_and_an_empty_one_is_refused(tmp_path: Path, bundle: Bundle) -> None:
-    with pytest.raises(ProjectError, match="holds no predictions: expected a prediction log"):
+    with pytest.raises(ProjectError, match="has no predictions: expected a prediction log"):
         read_labelled(tmp_path, CONTRACT, NAMES)
     write_segment(tmp_path, make_records(bundle, draw_rows(20, 0), NEW_YEAR, wait=None))
     assert read_labelled(tmp_path, CONTRACT, NAMES).empty

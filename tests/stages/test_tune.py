@@ -11,6 +11,7 @@ from lifecycle.modeling.pipelines import split_folds
 from lifecycle.modeling.tracking import open_tracking
 from lifecycle.stages import tune
 from tests.support.contracts import make_contract, make_table
+from tests.support.mlflow_stores import copy_store
 
 FAMILIES = {
     "logistic": {"C": {"low": 0.01, "high": 10.0, "log": True}, "knots": [0, 4]},
@@ -140,9 +141,11 @@ def test_families_are_checked() -> None:
         tune.check_families({"magic": {}})
 
 
-def test_trials_are_nested_runs(prepared: tune.Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_are_nested_runs(
+    prepared: tune.Prepared, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    client, experiment = open_tracking(tmp_path, "shop")
+    client, experiment = open_tracking(copy_store(store, tmp_path), "shop")
     parent = tune.open_parent(client, experiment, "study")
     assert tune.open_parent(client, experiment, "study") == parent
     study = tune.open_study("logged", "", tmp_path, 4)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import pytest
 
 from lifecycle.core.contract import Contract
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.files import write_json
 from lifecycle.reporting import quality
 from lifecycle.stages import validate
 from lifecycle.validation.checks import (
@@ -49,8 +49,8 @@ def walk(
     survey = validate.survey_rows(path, contract, protection, folder)
     split = validate.split_rows(path, contract, protection, survey, reference, valid_path, quarantine_path)
     drift = validate.compare_reference(reference, split.profile)
-    separation = validate.separate_classes(split.sample, columns, contract, 0)
-    associations = validate.associate_columns(split.sample, columns, separation, 0)
+    aucs = validate.measure_univariate_aucs(split.sample, columns, contract, 0)
+    associations = validate.associate_columns(split.sample, columns, aucs, 0)
     checks = [
         *check_personal(contract, findings, policy),
         *check_rows(split.reasons, split.broken, columns),
@@ -61,15 +61,15 @@ def walk(
         *check_time(survey.course),
         *check_drift(drift, reference, 0.2),
         check_association(associations, contract.target, limit),
-        check_leakage(separation, limit),
+        check_leakage(aucs, limit),
     ]
     verdict = validate.judge_table(checks, contract, protection, split)
     valid, quarantine = (pd.read_parquet(validate.hide_file(name)) for name in (valid_path, quarantine_path))
     validate.release_tables(verdict, valid_path, quarantine_path)
-    assert valid_path.exists() == verdict["passed"]
+    assert valid_path.exists() == verdict.passed
     assert not list(folder.glob(".*"))
     valid_path.unlink(missing_ok=True)
-    return {**locals(), "checks": {check["name"]: check for check in verdict["checks"]}}
+    return {**locals(), "checks": {check.name: asdict(check) for check in verdict.checks}}
 
 
 def make_folder(parent: Path) -> Path:
@@ -115,9 +115,9 @@ def test_a_clean_table_passes_every_check(clean: pd.DataFrame, reference: dict[s
     made = walk(clean, make_everything(), tmp_path, reference=reference)
     assert list(made["checks"]) == list(CHECKS)
     assert {check["status"] for check in made["checks"].values()} == {"passed"}
-    assert made["verdict"]["passed"]
-    assert made["verdict"]["because"] == "None of 300 rows broke the contract, which tolerates 1.0%."
-    assert made["verdict"]["dropped"] == ["name"]
+    assert made["verdict"].passed
+    assert made["verdict"].because == "None of 300 rows broke the contract, which tolerates 1.0%."
+    assert made["verdict"].dropped == ("name",)
     assert "name" not in made["valid"]
     validate.require_passed(made["verdict"])
     assert validate.describe_quarantine(made["verdict"]) == "Every row satisfies the contract: the quarantine is empty."
@@ -161,7 +161,7 @@ def test_every_check_fails_where_it_should(
     assert check["count"] >= 1
     assert check["message"].endswith(".")
     assert len(made["valid"]) + len(made["quarantine"]) == len(made["raw"])
-    write_json(made["verdict"], tmp_path / "checks.json")
+    made["verdict"].write(tmp_path / "checks.json")
     assert json.loads((tmp_path / "checks.json").read_text())["checks"][0]["name"] == "declared"
 
 
@@ -170,7 +170,7 @@ def test_the_verdict_stops_past_the_tolerance(clean: pd.DataFrame, tmp_path: Pat
     assert walk(broken, make_everything(), tmp_path)["verdict"]["passed"]
     broken = change(change(clean, "months", dict.fromkeys(range(3), -1)), "plan", {9: "gold"})
     verdict = walk(broken, make_everything(), tmp_path)["verdict"]
-    assert (verdict["passed"], verdict["quarantined"], verdict["valid"]) == (False, 4, 296)
+    assert (verdict.passed, verdict.quarantined, verdict.valid) == (False, 4, 296)
     with pytest.raises(
         ProjectError, match=r"4 \(1\.3%\) of 300 rows.*tolerates 1\.0%: months: expected at least 0 \(3 rows\)"
     ):
@@ -181,12 +181,12 @@ def test_the_verdict_stops_past_the_tolerance(clean: pd.DataFrame, tmp_path: Pat
 
 def test_one_class_and_forbidden_personal_data_stop_it(clean: pd.DataFrame, tmp_path: Path) -> None:
     verdict = walk(clean.assign(left="no"), make_everything(), tmp_path)["verdict"]
-    assert not verdict["passed"]
-    assert "No valid row has left = 'yes'" in verdict["because"]
+    assert not verdict.passed
+    assert "No valid row has left = 'yes'" in verdict.because
     personal = clean.assign(note=[f"u{place}@x.org" for place in range(300)])
     assert walk(personal, make_everything(), tmp_path)["verdict"]["passed"]
     made = walk(personal, make_everything(), tmp_path, policy="stop")
-    assert not made["verdict"]["passed"]
+    assert not made["verdict"].passed
     assert made["checks"]["personal"]["severity"] == "error"
     assert "note" not in made["valid"]
 
@@ -201,7 +201,7 @@ def test_nothing_personal_is_written(clean: pd.DataFrame, tmp_path: Path, monkey
     written = f"{made['verdict']}{made['valid'].to_csv()}{made['quarantine'].to_csv()}{made['split']}"
     assert "@x.org" not in written
     assert "Ann" not in written
-    assert made["verdict"]["pseudonymised"] == ["note"]
+    assert made["verdict"].pseudonymised == ("note",)
     assert made["quarantine"]["plan"][0] == "[e-mail]"
     reference = validate.describe_reference(tmp_path / "raw.parquet", contract, make_folder(tmp_path))
     assert "x.org" not in json.dumps(reference)
@@ -253,7 +253,7 @@ def test_tables_of_one_kind_and_wide_ones(role: str, tmp_path: Path, monkeypatch
     columns["y"] = {"role": "target", "dtype": "int64", "values": [0, 1], "positive": 1, "description": "y"}
     contract = Contract.model_validate({"name": "wide", "description": "x", "columns": columns})
     made = walk(raw, contract, tmp_path)
-    assert made["verdict"]["passed"]
+    assert made["verdict"].passed
     assert len(made["associations"]) == (41 if role == "numeric" else validate.MOST + 1)
     draw_everything(made)
 
@@ -264,10 +264,10 @@ def draw_everything(made: dict[str, Any]) -> list[Any]:
         quality.draw_reasons(split.reasons),
         quality.draw_missing(split.missing),
         quality.draw_outliers(made["survey"].numbers, split.fences),
-        quality.draw_univariate_auc(made["separation"], 0.95),
+        quality.draw_univariate_auc(made["aucs"], 0.95),
         quality.draw_associations(made["associations"]),
         quality.draw_drift(made["drift"], 0.2),
-        quality.draw_course(split.sample[made["contract"].time], course.gaps, split.valid) if course else None,
+        quality.draw_rows_over_time(split.sample[made["contract"].time], course.gaps, split.valid) if course else None,
     ]
     for figure in figures:
         if figure is not None:
@@ -283,13 +283,15 @@ def test_pictures_and_pages(clean: pd.DataFrame, reference: dict[str, Any], tmp_
     broken = broken.assign(note=["<b>fine</b>", None] * 150)
     made = walk(broken, make_everything(), tmp_path, reference=reference)
     assert all(figure is not None for figure in draw_everything(made))
-    page = quality.render_verdict(made["verdict"])
+    page = quality.render_verdict(made["verdict"].to_json())
     assert page.index("✗ failed") < page.index("! warning") < page.index("✓ passed")
     assert "The table passed" in page
-    told = quality.render_findings(made["verdict"], "values", "outliers")
+    told = quality.render_findings(made["verdict"].to_json(), "values", "outliers")
     assert "expected one of &#39;basic&#39;" in told
     assert (
-        quality.render_findings(walk(clean, make_everything(), tmp_path)["verdict"], "drift", "categories").count("<p>")
+        quality.render_findings(
+            walk(clean, make_everything(), tmp_path)["verdict"].to_json(), "drift", "categories"
+        ).count("<p>")
         == 1
     )
 

@@ -14,6 +14,9 @@ from lifecycle.core.files import hash_file, read_json, write_json
 from lifecycle.serving.bundle import MANIFEST, PLAN, write_bundle
 
 ROW: dict[str, Any] = {"months": 12, "spend": 40.5, "plan": "basic", "senior": 0}
+VERDICT: dict[str, Any] = {
+    "blessed": True, "better": True, "model": "", "conditions": [], "because": "it is good"
+}  # fmt: skip
 WEIGHTS = {"basic": 0.8, "plus": 0.1, "pro": -0.6}
 COLUMNS: list[dict[str, Any]] = [
     {"name": "months", "dtype": "int64", "nullable": False, "values": None, "min": 0, "max": 100, "unit": "months",
@@ -40,8 +43,8 @@ def write_release(root: Path, intercept: float = 0.0) -> dict[str, Any]:
     model = sha256(f"model {intercept}".encode()).hexdigest()
     bundle = write_small_bundle(root / paths.RELEASES / model[:12] / "bundle", model, intercept)
     return {
-        "model": model, "bundle": bundle, "family": "logistic", "prior": 0.25, "positive": "yes",
-        "metrics": {"roc_auc": 0.8}, "verdict": {"blessed": True, "because": "it is good"}, "previous": None,
+        "format": 2, "model": model, "bundle": bundle, "family": "logistic", "prior": 0.25, "positive": "yes",
+        "metrics": {"roc_auc": 0.8}, "verdict": {**VERDICT, "model": model}, "previous": None,
     }  # fmt: skip
 
 
@@ -59,7 +62,7 @@ def write_small_bundle(folder: Path, model: str, intercept: float) -> str:
         "features": features,
         "numbers": {
             "names": ["months", "spend", "pace"], "low": nothing, "high": nothing, "fill": [12.0, 50.0, 50.0],
-            "mean": [0.0, 0.0, 0.0], "scale": [1.0, 1.0, 1.0], "marks": [],
+            "mean": [0.0, 0.0, 0.0], "scale": [1.0, 1.0, 1.0], "missing_indicators": [],
         },
         "categories": [
             {"name": "plan", "codes": {"basic": 0, "plus": 1, "pro": 2}, "missing": None, "other": None, "width": 3,

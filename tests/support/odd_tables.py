@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tests.support.sizes import size
+
 NAMES = ["index", "probability", "prediction", "count", "größe ☃", "a b", "it's", 'say "so"', "a.b", "a/b", "a:b", "#x",
          "- y", "{z}", "null", "yes", "1", "x,y", "{{j}}", "<b>&", "%d", "target", "fold", "row", "'", "*a", "&b", "!c"]  # fmt: skip
 
@@ -19,9 +21,10 @@ def draw_target(score: Any, rate: float, seed: int = 0) -> Any:
 
 
 def make_wide(rng: np.random.Generator) -> pd.DataFrame:
-    """Five hundred columns."""
-    frame = pd.DataFrame(rng.normal(size=(600, 400)).round(3), columns=[f"x{place}" for place in range(400)])
-    words = {f"w{place}": rng.choice(["a", "b", "c"], 600) for place in range(99)}
+    """Five hundred columns, or just so many that not all pairs are compared."""
+    numbers, words = size((120, 40), (400, 99))
+    frame = pd.DataFrame(rng.normal(size=(600, numbers)).round(3), columns=[f"x{place}" for place in range(numbers)])
+    words = {f"w{place}": rng.choice(["a", "b", "c"], 600) for place in range(words)}
     return pd.concat([frame, pd.DataFrame(words)], axis=1).assign(left=draw_target(frame["x0"] + frame["x1"], 0.4))
 
 
@@ -93,8 +96,8 @@ def make_classes(rng: np.random.Generator) -> pd.DataFrame:
 
 
 def make_long(rng: np.random.Generator) -> pd.DataFrame:
-    """A million rows."""
-    rows = 1_000_000
+    """A million rows, or just so many that the trials of `tune` take a sample."""
+    rows = size(30_000, 1_000_000)
     frame = pd.DataFrame({
         "number": np.arange(rows), "amount": rng.gamma(2, 50, rows).round(2), "age": rng.integers(18, 90, rows),
         "kind": rng.choice(["card", "cash", "wire"], rows), "zip": rng.integers(10000, 10060, rows).astype(str),

@@ -44,6 +44,6 @@ def bundle_model(project: Project, model: str, plan: str) -> str:
     """A bundle that names the model, in the candidate's place; its content hash."""
     path = project.write(f"{paths.BUNDLE}/plan.json")
     write_json({"C": plan}, path)
-    facts = {"model": model, "family": "logistic", "prior": 0.25, "positive": "yes"}
+    facts = {"format": 2, "model": model, "family": "logistic", "prior": 0.25, "positive": "yes"}
     write_json({**facts, "files": {"plan.json": hash_file(path)}}, path.with_name("manifest.json"))
     return hash_file(path.with_name("manifest.json"))

@@ -173,7 +173,7 @@ def test_pseudonyms(monkeypatch: pytest.MonkeyPatch) -> None:
                      phone=["+49 170 1234567"] * 4, plan=["pro"] * 4)  # fmt: skip
     findings = find_personal([raw], contract.columns, "pseudonymise")
     plan = plan_protection(contract.columns, findings)
-    assert (plan.dropped, plan.pseudonymised, plan.blotted) == (("name", "junk"), ("mail", "phone"), ())
+    assert (plan.dropped, plan.pseudonymised, plan.redacted) == (("name", "junk"), ("mail", "phone"), ())
     monkeypatch.delenv(_KEY_VARIABLE, raising=False)
     with pytest.raises(ProjectError, match=f"{_KEY_VARIABLE} is not set"):
         protect_table(raw, plan)
@@ -217,6 +217,6 @@ def test_masks_keep_nothing(text: str) -> None:
 def test_nothing_personal_is_left_of_a_cell(parts: list[str], between: str) -> None:
     kinds = ("e-mail", "SSN", "phone")
     text = between.join(parts) or "-"
-    clean = privacy._blot_out(pd.Series([text], dtype="str"), kinds)
+    clean = privacy._redact(pd.Series([text], dtype="str"), kinds)
     marks = {"ann@x.org": "[e-mail]", "+49 170 1234567": "[phone]", "123-45-6789": "[SSN]"}
     assert clean.tolist() == [between.join(marks.get(part, part) for part in parts) or "-"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from lifecycle.core.errors import ProjectError
 
 ROOT_VARIABLE = "LIFECYCLE_ROOT"
+FEATURE_STORE_VARIABLE = "LIFECYCLE_FEATURE_STORE"
 SCRATCH = ".lifecycle/scratch"
 STUDIES = ".lifecycle/studies"
 TRIAL = ".lifecycle/trial"

@@ -1,4 +1,4 @@
-"""How strongly columns go together, on one scale from 0 to 1, whatever their kinds."""
+"""Measures of association between columns of any kind, on one scale from 0 to 1."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ Kind = Literal["numeric", "categorical"]
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
-MAX_CELLS = 1_000_000  # cells of a contingency table up to which it is counted densely
+MAX_CELLS = 1_000_000  # a larger contingency table is counted sparsely
 
 
 def associate(frame: pd.DataFrame, kinds: Mapping[str, Kind], *, ranks: bool = True) -> pd.DataFrame:
-    """The association of each pair of columns: a square frame of float64, 0 (none) to 1, in the order of `kinds`.
+    """Measure the association of each pair of columns.
+
+    Returns a square frame of float64 from 0 (none) to 1 (complete), in the order of `kinds`; the diagonal is 1.
 
     Two numeric columns: |Spearman's rho|; two categorical ones: Cramer's V; one of each: the correlation ratio of the
-    ranks. V and the ratio are corrected for chance, so that many levels do not look strong. Without `ranks`,
-    |Pearson's r| and the ratio of the values themselves. A pair is judged on the rows that have both (a number's rank
-    is that among all rows that have it); a constant or empty column goes with nothing; the diagonal is 1. Booleans are
-    categorical. Raises ProjectError for a column that the frame has not, ValueError for an unknown kind.
+    ranks. V and the ratio are corrected for chance, so that a column with many categories does not look strong. Without
+    `ranks`, |Pearson's r| and the correlation ratio of the values themselves. A pair is measured on the rows that have
+    both values (a number's rank is among all rows that have one). The association of a constant or empty column is 0.
+    Booleans are categorical. Raises ProjectError for a column that is not in the frame, ValueError for an unknown kind.
     """
     check_kinds(frame, kinds)
     names = list(kinds)
@@ -34,37 +36,37 @@ def associate(frame: pd.DataFrame, kinds: Mapping[str, Kind], *, ranks: bool = T
     values = read_numbers(frame, numeric, ranks=ranks)
     codes = {name: read_codes(frame[name]) for name in categorical}
 
-    square = pd.DataFrame(np.eye(len(names)), index=names, columns=names)
-    correlations = np.abs(correlate(values))
+    associations = pd.DataFrame(np.eye(len(names)), index=names, columns=names)
+    correlations = np.abs(pearson_matrix(values))
     np.fill_diagonal(correlations, 1.0)
-    square.loc[numeric, numeric] = correlations
+    associations.loc[numeric, numeric] = correlations
     for position, one in enumerate(categorical):
-        ratios = [measure_ratio(codes[one], values[:, index]) for index in range(len(numeric))]
-        square.loc[one, numeric] = ratios
-        square.loc[numeric, one] = ratios
+        ratios = [correlation_ratio(codes[one], values[:, index]) for index in range(len(numeric))]
+        associations.loc[one, numeric] = ratios
+        associations.loc[numeric, one] = ratios
         for other in categorical[position + 1 :]:
-            square.loc[one, other] = square.loc[other, one] = measure_cramer(codes[one], codes[other])
-    return square.clip(0.0, 1.0)
+            associations.loc[one, other] = associations.loc[other, one] = cramer_v(codes[one], codes[other])
+    return associations.clip(0.0, 1.0)
 
 
 def associate_with(frame: pd.DataFrame, kinds: Mapping[str, Kind], target: pd.Series[Any]) -> pd.Series[float]:
-    """The association of each column with a categorical `target`, strongest first (ties in the order of `kinds`).
+    """Measure the association of each column with a categorical `target`, strongest first (ties in the order of `kinds`).
 
-    The measures of `associate` on ranks, without the square of all pairs: float64 from 0 to 1, indexed by column.
+    The measures are those of `associate` on ranks: float64 from 0 to 1, indexed by column.
     """
     check_kinds(frame, kinds)
     classes = read_codes(target)
     found = {
-        name: measure_ratio(classes, read_numbers(frame, [name], ranks=True)[:, 0])
+        name: correlation_ratio(classes, read_numbers(frame, [name], ranks=True)[:, 0])
         if kind == "numeric"
-        else measure_cramer(classes, read_codes(frame[name]))
+        else cramer_v(classes, read_codes(frame[name]))
         for name, kind in kinds.items()
     }
     return pd.Series(found, dtype="float64").sort_values(ascending=False, kind="stable")
 
 
 def check_kinds(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> None:
-    """Refuse a column that the frame has not (ProjectError) and an unknown kind (ValueError)."""
+    """Raise ProjectError for a column that is not in the frame, and ValueError for an unknown kind."""
     for name, kind in kinds.items():
         if name not in frame.columns:
             raise ProjectError(f"The table has no column {name!r}; it has {list(frame.columns)}.")
@@ -73,18 +75,18 @@ def check_kinds(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> None:
 
 
 def read_numbers(frame: pd.DataFrame, names: list[str], *, ranks: bool) -> Floats:
-    """The columns as float64 (rows, columns), absent and infinite values as NaN; with `ranks`, mean ranks from 1."""
+    """Return the columns as float64 (rows, columns), missing and infinite values as NaN; with `ranks`, mean ranks from 1."""
     values = frame[names].astype("float64").replace([np.inf, -np.inf], np.nan)
     return (values.rank() if ranks else values).to_numpy("float64")
 
 
 def read_codes(column: pd.Series[Any]) -> Codes:
-    """The levels as int64 codes from 0, in the order of their first appearance; absent is -1."""
+    """Return the categories as int64 codes from 0, in the order of their first appearance; -1 where missing."""
     return np.asarray(pd.factorize(column)[0], dtype=np.int64)
 
 
-def correlate(values: Floats) -> Floats:
-    """Pearson's r of each pair of columns (k, k) over the rows that have both; 0 where a column is constant there."""
+def pearson_matrix(values: Floats) -> Floats:
+    """Return Pearson's r of each pair of columns (k, k) over the rows that have both; 0 where a column is constant there."""
     present = np.isfinite(values)
     counts = np.maximum(present.sum(axis=0), 1)
     centre = np.where(present, values, 0.0).sum(axis=0) / counts
@@ -96,13 +98,13 @@ def correlate(values: Floats) -> Floats:
     sums, squares = filled.T @ mask, (filled**2).T @ mask
     covariance = filled.T @ filled - sums * sums.T / rows
     variance = np.maximum(squares - sums**2 / rows, 0.0)
-    variance[variance < 1e-9 * rows] = 0.0  # what rounding leaves of a constant
+    variance[variance < 1e-9 * rows] = 0.0  # the rounding error of a constant
     bottom = np.sqrt(variance * variance.T)
     return np.asarray(np.divide(covariance, bottom, out=np.zeros_like(bottom), where=bottom > 0))
 
 
-def measure_cramer(one: Codes, other: Codes) -> float:
-    """Cramer's V of two columns of codes (-1: absent), corrected for chance (Bergsma 2013, J. Korean Stat. Soc. 42)."""
+def cramer_v(one: Codes, other: Codes) -> float:
+    """Return Cramer's V of two columns of codes (-1: missing), corrected for chance (Bergsma 2013, J. Korean Stat. Soc. 42)."""
     both = (one >= 0) & (other >= 0)
     one, other = one[both], other[both]
     rows = len(one)
@@ -110,7 +112,7 @@ def measure_cramer(one: Codes, other: Codes) -> float:
     height, width = int((first > 0).sum()), int((second > 0).sum())
     if min(height, width) < 2:
         return 0.0
-    cells, counts = count_cells(one, other, len(second))
+    cells, counts = count_joint(one, other, len(second))
     expected = first[cells // len(second)] * (second[cells % len(second)] / rows)
     phi2 = float((counts**2 / expected).sum()) / rows - 1.0
     phi2 = max(0.0, phi2 - (height - 1) * (width - 1) / (rows - 1))
@@ -119,8 +121,8 @@ def measure_cramer(one: Codes, other: Codes) -> float:
     return float(np.sqrt(min(1.0, phi2 / least))) if least > 0 else 0.0
 
 
-def count_cells(one: Codes, other: Codes, width: int) -> tuple[Codes, Codes]:
-    """The cells (one x width + other) that occur, and their counts; never a table larger than the rows or MAX_CELLS."""
+def count_joint(one: Codes, other: Codes, width: int) -> tuple[Codes, Codes]:
+    """Return the cells (one x width + other) that occur, and their counts, in memory of at most the rows or MAX_CELLS."""
     joint = one * width + other
     if len(joint) and int(joint.max()) >= MAX_CELLS:
         cells, counts = np.unique(joint, return_counts=True)
@@ -130,18 +132,18 @@ def count_cells(one: Codes, other: Codes, width: int) -> tuple[Codes, Codes]:
     return cells, table[cells]
 
 
-def measure_ratio(codes: Codes, values: Floats) -> float:
-    """The correlation ratio of numbers by level, corrected for chance: the root of Kelley's epsilon squared.
+def correlation_ratio(codes: Codes, values: Floats) -> float:
+    """Return the correlation ratio of numbers by category, corrected for chance: the root of Kelley's epsilon squared.
 
-    Kelley 1935, PNAS 21. On ranks its square is (H - k + 1) / (n - k) of the Kruskal-Wallis H. Rows that lack a level
+    Kelley 1935, PNAS 21. On ranks its square is (H - k + 1) / (n - k) of the Kruskal-Wallis H. Rows that lack a category
     (-1) or a number do not count.
     """
     both = (codes >= 0) & np.isfinite(values)
     codes, values = codes[both], values[both]
     rows = len(codes)
     counts = np.bincount(codes)
-    levels = int((counts > 0).sum())
-    if levels < 2 or rows <= levels:
+    groups = int((counts > 0).sum())
+    if groups < 2 or rows <= groups:
         return 0.0
     centred = values - values.mean()
     total = float(centred @ centred)
@@ -149,5 +151,30 @@ def measure_ratio(codes: Codes, values: Floats) -> float:
         return 0.0
     sums = np.bincount(codes, weights=centred)
     between = float((sums**2 / np.maximum(counts, 1)).sum())
-    corrected = 1.0 - (1.0 - min(1.0, between / total)) * (rows - 1) / (rows - levels)
+    corrected = 1.0 - (1.0 - min(1.0, between / total)) * (rows - 1) / (rows - groups)
     return float(np.sqrt(max(0.0, corrected)))
+
+
+def order_by_cluster(associations: Floats) -> list[int]:
+    """Order columns so that associated ones are neighbours: the leaves of average linkage on 1 - association."""
+    from scipy.cluster.hierarchy import leaves_list, linkage
+
+    if len(associations) < 3:
+        return list(range(len(associations)))
+    distances = np.round(
+        1.0 - associations[np.triu_indices(len(associations), 1)], 9
+    )  # rounding errors must not swap branches
+    return [int(leaf) for leaf in leaves_list(linkage(distances, "average", optimal_ordering=True))]
+
+
+def rank_pairs(associations: pd.DataFrame) -> pd.DataFrame:
+    """List the pairs of columns, the strongest association first: one, other, association."""
+    first, second = np.triu_indices(len(associations), 1)
+    table = pd.DataFrame(
+        {
+            "one": associations.index[first],
+            "other": associations.index[second],
+            "association": associations.to_numpy()[first, second],
+        }
+    )
+    return table.sort_values("association", ascending=False, kind="stable", ignore_index=True)

@@ -1,4 +1,4 @@
-"""Columns as a few levels: categories, bands of numbers, cohorts of durations, periods of time."""
+"""Binning: a column as a few categories, bins of numbers, cohorts of durations or periods of time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
 
-# Steps that people count a duration in, for each unit that a contract may name.
+# Customary lengths of a cohort, for each unit that a contract may name.
 STEPS = {
     "second": (1, 5, 15, 30, 60, 300, 900, 3600),
     "minute": (1, 5, 15, 30, 60, 180, 360, 1440),
@@ -23,24 +23,25 @@ STEPS = {
     "week": (1, 2, 4, 13, 26, 52, 104),
     "month": (1, 2, 3, 6, 12, 24, 60, 120),
 }
+MISSING = "(missing)"  # the label of missing values
 PERIODS = ("h", "D", "W", "M", "Q", "Y")
 
 
 @dataclass(frozen=True)
-class Levels:
-    """A column as levels: `codes` int32 (rows,), -1 where absent, each pointing into `labels`, which stand in order."""
+class Binned:
+    """A binned column: `codes` int32 (rows,), -1 where missing, are positions in `labels`, which are in order."""
 
     codes: Codes
     labels: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        """Refuse labels that cannot be told apart (ValueError)."""
+        """Raise ValueError unless the labels are unique."""
         if len(set(self.labels)) < len(self.labels):
-            raise ValueError(f"labels must differ from one another: {self.labels}")
+            raise ValueError(f"labels must be unique: {self.labels}")
 
 
-def cut_categories(column: pd.Series[Any], most: int, order: Sequence[Any] | None = None) -> Levels:
-    """The `most` commonest values, the rest as one more level, `other`; in `order` if given, else commonest first."""
+def bin_categories(column: pd.Series[Any], most: int, order: Sequence[Any] | None = None) -> Binned:
+    """Keep the `most` frequent values and put the rest into `other`; in `order` if given, else the most frequent first."""
     codes, values = pd.factorize(column)
     counts = np.bincount(codes[codes >= 0], minlength=len(values))
     names = [label_value(value) for value in values]
@@ -51,49 +52,49 @@ def cut_categories(column: pd.Series[Any], most: int, order: Sequence[Any] | Non
         kept = sorted(kept, key=lambda code: places.get(names[code], len(places)))
     table = np.full(len(values) + 1, len(kept), dtype=np.int32)
     table[kept] = np.arange(len(kept), dtype=np.int32)
-    table[-1] = -1  # where the code -1 of an absent value points
-    other = [f"other ({len(rest):,} level{'s' if len(rest) > 1 else ''})"] if rest else []
+    table[-1] = -1  # the code -1 of a missing value reads this entry
+    other = [f"other ({len(rest):,} {'categories' if len(rest) > 1 else 'category'})"] if rest else []
     labels = [names[code] for code in kept] + other
-    return Levels(table[codes], make_unique(labels))
+    return Binned(table[codes], make_unique(labels))
 
 
-def cut_numbers(column: pd.Series[Any], most: int) -> Levels:
-    """Each value when there are at most `most`; else as many bands of about equal size, cut at round numbers.
+def bin_numbers(column: pd.Series[Any], most: int) -> Binned:
+    """Bin numbers: one bin for each value if there are at most `most`, else `most` bins of about equal size at round edges.
 
-    A value that fills more than a band by itself (a zero that means "none") becomes a band of its own.
+    A value that would fill more than one bin by itself (such as a frequent zero) becomes a bin of its own.
     """
     values = read_finite(column)
     present = values[np.isfinite(values)]
     if not len(present):
-        return leave_empty(len(values))
+        return bin_nothing(len(values))
     distinct = pd.unique(present)
     if len(distinct) <= most:
         edges = np.sort(distinct)[1:]
     else:
         edges = choose_edges(present, most)
-    return cut_at(values, edges, whole=bool((present == np.round(present)).all()))
+    return bin_at(values, edges, whole=bool((present == np.round(present)).all()))
 
 
-def cut_durations(column: pd.Series[Any], unit: str, most: int) -> Levels:
-    """Cohorts of equal width in steps that people count the unit in; the last is open, so that a long tail fits."""
+def bin_durations(column: pd.Series[Any], unit: str, most: int) -> Binned:
+    """Bin durations into cohorts of equal width, a customary length for the unit; the last cohort is open-ended."""
     values = read_finite(column)
     present = values[np.isfinite(values)]
     if not len(present):
-        return leave_empty(len(values))
+        return bin_nothing(len(values))
     low, high = float(present.min()), float(np.quantile(present, 0.99))
     step = choose_step((high - low) / most, unit)
     first = np.floor(low / step) * step
     edges = first + step * np.arange(1, max(2, round((high - first) / step)))
-    return cut_at(values, edges[edges <= present.max()], whole=bool((present == np.round(present)).all()))
+    return bin_at(values, edges[edges <= present.max()], whole=bool((present == np.round(present)).all()))
 
 
-def cut_periods(column: pd.Series[Any], most: int) -> Levels:
-    """The finest of hours, days, weeks, months, quarters and years (UTC) that cuts the time into at most `most`."""
+def bin_periods(column: pd.Series[Any], most: int) -> Binned:
+    """Bin times into at most `most` hours, days, weeks, months, quarters or years (UTC), the finest of these that fits."""
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         column = column.dt.tz_convert("UTC").dt.tz_localize(None)
     present = column.dropna()
     if present.empty:
-        return leave_empty(len(column))
+        return bin_nothing(len(column))
     for frequency in PERIODS:
         first, last = present.min().to_period(frequency), present.max().to_period(frequency)
         if last.ordinal - first.ordinal < most or frequency == PERIODS[-1]:
@@ -103,32 +104,32 @@ def cut_periods(column: pd.Series[Any], most: int) -> Levels:
     codes[column.notna().to_numpy()] = ordinals - first.ordinal
     periods = pd.period_range(first, last, freq=frequency)
     labels = periods.start_time.strftime("%Y-%m-%d") if frequency == "W" else periods.astype(str)
-    return Levels(codes, tuple(labels))
+    return Binned(codes, tuple(labels))
 
 
-def leave_empty(rows: int) -> Levels:
-    """The levels of a column without a value."""
-    return Levels(np.full(rows, -1, dtype=np.int32), ())
+def bin_nothing(rows: int) -> Binned:
+    """Return the bins of a column without a value."""
+    return Binned(np.full(rows, -1, dtype=np.int32), ())
 
 
 def read_finite(column: pd.Series[Any]) -> Floats:
-    """The column as float64, absent and infinite values as NaN."""
+    """Return the column as float64, missing and infinite values as NaN."""
     values = column.to_numpy(dtype="float64", na_value=np.nan)
     return np.where(np.isfinite(values), values, np.nan)
 
 
 def choose_edges(present: Floats, most: int) -> Floats:
-    """Inner edges of bands of about equal size, at numbers as round as the gaps between them allow."""
+    """Choose inner edges of bins of about equal size, at numbers as round as the gaps between them allow."""
     quantiles = np.quantile(present, np.linspace(0, 1, most + 1))
     points, repeats = np.unique(quantiles, return_counts=True)
     heavy = points[repeats > 1]
     ends = np.array([present[present > value].min(initial=np.inf) for value in heavy])
     gaps = np.diff(points)
     nearest = np.minimum(np.append(gaps, np.inf), np.append(np.inf, gaps))
-    crowded = (nearest <= 1e-12 * np.abs(points)) | (nearest < 1e-300)  # no shorter number stands between
+    crowded = (nearest <= 1e-12 * np.abs(points)) | (nearest < 1e-300)  # no rounder number fits between the neighbours
     exact = np.isin(points, heavy) | crowded | ~np.isfinite(nearest)
     rounded = np.where(exact, points, round_to(points, np.where(exact, 1.0, nearest)))
-    # The range's ends cut nothing, unless they are heavy.
+    # The range's ends are not inner edges, unless they are frequent values.
     inner = np.isin(points, heavy) | ((points > points[0]) & (points < points[-1]))
     edges = np.unique(np.concatenate([rounded[inner], ends]))
     edges = edges[(edges > present.min()) & (edges <= present.max())]
@@ -136,7 +137,7 @@ def choose_edges(present: Floats, most: int) -> Floats:
 
 
 def join_small(present: Floats, edges: Floats, *, fixed: NDArray[np.bool_], least: float) -> Floats:
-    """The edges without those, unless `fixed`, that would leave fewer than `least` values between neighbours."""
+    """Drop the edges, except `fixed` ones, that would leave fewer than `least` values in a bin."""
     counts = np.histogram(present, [-np.inf, *edges, np.inf])[0]
     kept: list[float] = []
     below = 0
@@ -150,7 +151,7 @@ def join_small(present: Floats, edges: Floats, *, fixed: NDArray[np.bool_], leas
 
 
 def round_to(values: Floats, gaps: Floats) -> Floats:
-    """Round each value to 1 or 5 times a power of ten, at most a quarter of its gap: neighbours stay apart."""
+    """Round each value to 1 or 5 times a power of ten, at most a quarter of its gap, so that neighbours stay distinct."""
     rounded = []
     for value, gap in zip(values.tolist(), gaps.tolist(), strict=True):
         power = math.floor(math.log10(gap / 4))
@@ -160,7 +161,7 @@ def round_to(values: Floats, gaps: Floats) -> Floats:
 
 
 def choose_step(least: float, unit: str) -> float:
-    """The smallest customary step of the unit that is at least `least`; 1, 2 or 5 times a power of ten beyond those."""
+    """Return the smallest customary step of the unit that is at least `least`; beyond those, 1, 2 or 5 times a power of ten."""
     word = unit.strip().lower().removesuffix("s")
     for step in STEPS.get(word, ()):
         if step >= least:
@@ -171,8 +172,8 @@ def choose_step(least: float, unit: str) -> float:
     return float(next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9)))
 
 
-def cut_at(values: Floats, edges: Floats, *, whole: bool) -> Levels:
-    """Bands between the edges (an edge belongs to the band above it), labelled by what they hold."""
+def bin_at(values: Floats, edges: Floats, *, whole: bool) -> Binned:
+    """Bin numbers at the edges (an edge belongs to the bin above it), with labels from the values in each bin."""
     codes = np.searchsorted(edges, values, side="right").astype(np.int32)
     codes[np.isnan(values)] = -1
     held = pd.Series(values).groupby(codes).agg(["min", "max"])
@@ -190,11 +191,11 @@ def cut_at(values: Floats, edges: Floats, *, whole: bool) -> Levels:
             labels.append(f"{label_value(edges[-1])} or more")
         else:
             labels.append(f"{label_value(edges[band - 1])} to {label_value(edges[band] - 1 if whole else edges[band])}")
-    return Levels(codes, make_unique(labels))
+    return Binned(codes, make_unique(labels))
 
 
 def make_unique(labels: Sequence[str]) -> tuple[str, ...]:
-    """The labels, those that came before with a number behind them: values may differ beyond the digits shown."""
+    """Make labels unique by appending a number to repeated ones: values may differ beyond the digits shown."""
     names: dict[str, None] = {}
     for label in labels:
         number, name = 1, label
@@ -206,7 +207,7 @@ def make_unique(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def label_value(value: Any) -> str:
-    """A value as a reader writes it: no trailing `.0`, at most six digits, a comma for thousands from 10,000 on."""
+    """Format a value for a reader: no trailing `.0`, at most six digits, a comma for thousands from 10,000 on."""
     if isinstance(value, (bool, np.bool_, str)):
         return str(value)
     if isinstance(value, (int, float, np.integer, np.floating)):

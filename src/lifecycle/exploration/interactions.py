@@ -1,4 +1,4 @@
-"""Pairs of columns that together tell more than the sum of what each tells alone."""
+"""Interactions: pairs of columns whose joint effect on the target differs from the sum of their separate effects."""
 
 from __future__ import annotations
 
@@ -9,41 +9,44 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lifecycle.exploration.binning import Levels
+from lifecycle.exploration.binning import Binned
+from lifecycle.exploration.significance import holm_pvalues
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-ROUNDS = 1000  # of the proportional fitting; a pair of columns that say almost the same needs hundreds
+MAX_ITERATIONS = 1000  # of the proportional fitting; two nearly redundant columns need hundreds
 TOLERANCE = 1e-7  # of the fitted counts, as a share of all rows
 
 
-def find_interactions(levels: Mapping[str, Levels], positive: Bools) -> pd.DataFrame:
-    """Every pair of columns, the strongest interaction first: one, other, strength, statistic, freedom, p.
+def find_interactions(binned: Mapping[str, Binned], positive: Bools) -> pd.DataFrame:
+    """Measure the interaction of every pair of columns.
 
-    For a pair the model of no interaction is additive on the logit: logit P(positive) = a[level of one] + b[level of
-    other]. `strength` is what that leaves unexplained: the root mean square, over rows, of a cell's rate minus its
-    fitted rate, less what chance would leave (a rate, 0..1). `statistic` is the likelihood ratio G2 against the
+    Returns the columns one, other, strength, statistic, freedom and p, the strongest interaction first.
+
+    For a pair the model of no interaction is additive on the logit: logit P(positive) = a[category of one] +
+    b[category of other]. `strength` is what that leaves unexplained: the root mean square, over rows, of a cell's rate
+    minus its fitted rate, less the part expected by chance (a rate, 0..1). `statistic` is the likelihood ratio G2 against the
     additive model, `freedom` its degrees of freedom, and `p` its chi-square tail, corrected for the number of pairs
     (Holm 1979, Scand. J. Stat. 6). The fit is iterative proportional fitting of the no-three-way-interaction model
     (Bishop, Fienberg and Holland 1975, Discrete Multivariate Analysis, ch. 3), of all pairs at once. `positive` is bool
     (rows,). Rows that lack either value do not count.
     """
-    pairs = list(combinations([name for name in levels if len(levels[name].labels) > 1], 2))
+    pairs = list(combinations([name for name in binned if len(binned[name].labels) > 1], 2))
     columns = ["one", "other", "strength", "statistic", "freedom", "p"]
     if not pairs:
         return pd.DataFrame({name: pd.Series(dtype="str" if name in columns[:2] else "float64") for name in columns})
-    widest = max(len(level.labels) for level in levels.values())
-    observed = np.stack([count_pair(levels[one], levels[other], positive, widest) for one, other in pairs])
+    widest = max(len(category.labels) for category in binned.values())
+    observed = np.stack([count_pair(binned[one], binned[other], positive, widest) for one, other in pairs])
     fitted = fit_additive(observed)
-    strength, statistic, freedom = judge_fit(observed, fitted)
+    strength, statistic, freedom = measure_fit(observed, fitted)
     table = pd.DataFrame(pairs, columns=columns[:2])
-    table = table.assign(strength=strength, statistic=statistic, freedom=freedom, p=correct_tails(statistic, freedom))
+    table = table.assign(strength=strength, statistic=statistic, freedom=freedom, p=holm_pvalues(statistic, freedom))
     return table.sort_values("strength", ascending=False, kind="stable", ignore_index=True)
 
 
-def tabulate_pair(one: Levels, other: Levels, positive: Bools) -> pd.DataFrame:
-    """The pair's cells that hold rows: one, other (labels, ordered categories), rows, positives, rate, expected.
+def tabulate_pair(one: Binned, other: Binned, positive: Bools) -> pd.DataFrame:
+    """Tabulate the cells of a pair that have rows: one, other (labels, ordered categories), rows, positives, rate, expected.
 
     `expected` is the additive model's rate.
     """
@@ -63,20 +66,20 @@ def tabulate_pair(one: Levels, other: Levels, positive: Bools) -> pd.DataFrame:
     )
 
 
-def count_pair(one: Levels, other: Levels, positive: Bools, width: int) -> Floats:
-    """Counts of each cell by class, (width, width, 2), of the rows that have both; 0 beyond the labels."""
+def count_pair(one: Binned, other: Binned, positive: Bools, width: int) -> Floats:
+    """Count the rows of each cell by class, (width, width, 2), of the rows that have both values; 0 beyond the labels."""
     both = (one.codes >= 0) & (other.codes >= 0)
     joint = (one.codes[both].astype(np.int64) * width + other.codes[both]) * 2 + positive[both]
     return np.bincount(joint, minlength=width * width * 2).reshape(width, width, 2).astype(np.float64)
 
 
 def fit_additive(observed: Floats) -> Floats:
-    """The counts (pairs, width, width, 2) that the additive logit model expects, by iterative proportional fitting."""
+    """Return the counts (pairs, width, width, 2) that the additive logit model expects, by iterative proportional fitting."""
     cells = observed.sum(axis=3, keepdims=True)
     total = np.maximum(cells.sum(axis=(1, 2, 3)), 1.0)
     fitted = np.repeat(cells / 2, 2, axis=3)
     margins = {axis: observed.sum(axis=axis, keepdims=True) for axis in (2, 1)}
-    for _ in range(ROUNDS):
+    for _ in range(MAX_ITERATIONS):
         before = fitted
         for axis, margin in margins.items():
             fitted = scale_to(fitted, margin, axis)
@@ -87,13 +90,13 @@ def fit_additive(observed: Floats) -> Floats:
 
 
 def scale_to(fitted: Floats, margin: Floats, axis: int) -> Floats:
-    """Scale the counts so that their sums over `axis` are the margin's."""
+    """Scale the counts so that their sums over `axis` equal the margin."""
     sums = fitted.sum(axis=axis, keepdims=True)
     return np.asarray(fitted * np.divide(margin, sums, out=np.zeros_like(margin), where=sums > 0))
 
 
-def judge_fit(observed: Floats, fitted: Floats) -> tuple[Floats, Floats, Floats]:
-    """Strength, G2 and degrees of freedom of each pair (pairs,); see find_interactions."""
+def measure_fit(observed: Floats, fitted: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return strength, G2 and degrees of freedom of each pair (pairs,); see find_interactions."""
     rows = observed.sum(axis=3)
     filled = rows > 0
     safe = np.where(filled, rows, 1.0)
@@ -110,20 +113,8 @@ def judge_fit(observed: Floats, fitted: Floats) -> tuple[Floats, Floats, Floats]
 
 
 def count_effects(filled: Bools) -> NDArray[np.int64]:
-    """How many effects the additive model can tell apart, given which cells hold rows: the rank of its design."""
+    """Count the effects that the additive model can identify from the cells with rows: the rank of its design matrix."""
     width = filled.shape[1]
     one, other = np.divmod(np.arange(width * width), width)
     design = np.concatenate([np.eye(width)[one], np.eye(width)[other]], axis=1)
     return np.asarray(np.linalg.matrix_rank(filled.reshape(len(filled), -1, 1) * design), dtype=np.int64)
-
-
-def correct_tails(statistic: Floats, freedom: Floats) -> Floats:
-    """Chi-square tail probabilities (1 without a degree of freedom), stepped down for their number after Holm."""
-    from scipy.special import gammaincc
-
-    tails = np.where(freedom > 0, gammaincc(np.maximum(freedom, 1) / 2, statistic / 2), 1.0)
-    order = np.argsort(tails, kind="stable")
-    stepped = np.maximum.accumulate(np.minimum(tails[order] * np.arange(len(tails), 0, -1), 1.0))
-    corrected = np.empty_like(tails)
-    corrected[order] = stepped
-    return corrected

@@ -1,4 +1,4 @@
-"""How well a single column tells the classes apart."""
+"""Univariate ROC AUC: how well a single column separates the classes."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lifecycle.exploration.association import Kind
 Series: TypeAlias = "pd.Series[Any]"
 Array = np.ndarray[Any, Any]
 
-FOLDS = 5  # for the rates of levels
-PRIOR = 10.0  # rows at the overall rate that each level's rate is smoothed with
+FOLDS = 5  # for the target rates of categories
+PRIOR = 10.0  # rows at the overall rate that smooth each category's rate
 
 
 def measure_univariate_auc(frame: pd.DataFrame, kinds: Mapping[str, Kind], target: Array, seed: int) -> pd.DataFrame:
-    """How well each column alone separates the classes (`target`: booleans, shape (rows,)), the best first.
+    """Measure how well each column alone separates the classes (`target`: booleans, shape (rows,)), the best first.
 
-    Columns: column, roc_auc (0.5 to 1), by. A number is judged by its order, in either direction, a category by its
-    rate of positives in the other folds, either also by whether it is there at all: `by` says which told more, value or
-    presence. Empty where one class alone is there.
+    Columns: column, roc_auc (0.5 to 1), by. A number ranks the rows in either direction; a category ranks
+    them by its rate of positives in the other folds. Both are also ranked by whether the value is present: `by` says
+    which of the two, value or presence, separates better. Empty if only one class occurs.
     """
     rows = []
     if 0 < target.sum() < len(target):
@@ -33,7 +33,9 @@ def measure_univariate_auc(frame: pd.DataFrame, kinds: Mapping[str, Kind], targe
                 score = frame[name].to_numpy(dtype="float64", na_value=np.nan)
                 by_value = fold_auc(measure_auc(score[present], target[present]))
             else:
-                by_value = max(0.5, measure_auc(rate_levels(frame[name], target, folds)[present], target[present]))
+                by_value = max(
+                    0.5, measure_auc(encode_target_rates(frame[name], target, folds)[present], target[present])
+                )
             by_presence = fold_auc(measure_auc(present.astype(float), target))
             rows.append((name, max(by_value, by_presence), "presence" if by_presence > by_value else "value"))
     table = pd.DataFrame(rows, columns=["column", "roc_auc", "by"])
@@ -41,15 +43,15 @@ def measure_univariate_auc(frame: pd.DataFrame, kinds: Mapping[str, Kind], targe
 
 
 def fold_auc(area: float) -> float:
-    """The area in whichever direction separates."""
+    """Return the area in the direction that separates, at least 0.5."""
     return max(area, 1 - area)
 
 
-def rate_levels(column: Series, target: Array, folds: Array) -> Array:
-    """The smoothed rate of positives of each row's level, from the rows of the other folds alone: float64 (rows,).
+def encode_target_rates(column: Series, target: Array, folds: Array) -> Array:
+    """Return the smoothed rate of positives of each row's category, from the rows of the other folds: float64 (rows,).
 
-    Micci-Barreca (2001, SIGKDD Explorations 3): a level seen in one row says nothing of it, so that many levels do not
-    pass for knowledge of the answer.
+    Micci-Barreca (2001, SIGKDD Explorations 3): a row's own target does not enter its rate, so that a column
+    with many categories is not mistaken for a leak.
     """
     codes = pd.factorize(column, use_na_sentinel=False)[0]
     cells = codes * FOLDS + folds
@@ -61,7 +63,7 @@ def rate_levels(column: Series, target: Array, folds: Array) -> Array:
 
 
 def measure_auc(score: Array, target: Array) -> float:
-    """The area under the ROC curve, ties half (Hanley & McNeil 1982, Radiology 143); 0.5 where a class is absent."""
+    """Return the area under the ROC curve, ties counted half (Hanley & McNeil 1982, Radiology 143); 0.5 without both classes."""
     positives = int(target.sum())
     negatives = len(target) - positives
     if not positives or not negatives:

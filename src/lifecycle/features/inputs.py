@@ -47,6 +47,11 @@ class Inputs:
         return lambda frame: predict(self.complete(frame))
 
 
+def select_raw_rows(valid: pd.DataFrame, split: pd.DataFrame, *, held_out: bool) -> pd.DataFrame:
+    """Return the validated rows of one part of the split: the requests that a client would send for that part."""
+    return valid[(split["held_out"] == held_out).to_numpy()].reset_index(drop=True)
+
+
 def find_inputs(table: pd.DataFrame, features: list[FeatureRecord], used: list[str]) -> Inputs:
     """What the features `used` by a model are computed from, in a feature table.
 

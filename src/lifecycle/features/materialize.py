@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +20,7 @@ from lifecycle.core import paths
 from lifecycle.core.contract import Contract, Role, load_contract
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.expressions import parse_expression
-from lifecycle.core.files import read_json, replace_file
+from lifecycle.core.files import lock_file, read_json, replace_file
 from lifecycle.core.paths import Project
 from lifecycle.core.tables import read_batches
 from lifecycle.features.cache import cut, open_cache
@@ -37,7 +36,6 @@ from lifecycle.features.store import (
     write_rows,
 )
 
-URL_VARIABLE = "LIFECYCLE_FEATURE_STORE"
 PATIENCE = 10.0  # seconds that the cache may take for a batch
 ROLES = (Role.NUMERIC, Role.CATEGORICAL, Role.BOOLEAN, Role.TIME, Role.TEXT)  # of columns that features may read
 TYPES = {
@@ -120,7 +118,7 @@ def find_time(contract: Contract, present: Sequence[str]) -> str | None:
 
 def find_url(environment: Mapping[str, str]) -> str:
     """The store's address: that of the environment, else the embedded one."""
-    return environment.get(URL_VARIABLE) or paths.FEATURE_STORE
+    return environment.get(paths.FEATURE_STORE_VARIABLE) or paths.FEATURE_STORE
 
 
 def open_store(
@@ -170,10 +168,10 @@ def materialize(project: Project, since: datetime | None = None, tell: Tell = la
 @contextmanager
 def lock(target: Path) -> Iterator[None]:
     """Let no other process materialise meanwhile: of two that began with the same rows one would be lost."""
-    with target.with_name(".lock").open("w") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system frees it, however the process ends
-        except OSError:
+            stack.enter_context(lock_file(target.with_name(".lock"), mode="w", blocking=False))
+        except BlockingIOError:
             raise ProjectError(f"{target} is being written by another `lifecycle materialize`.") from None
         yield
 

@@ -61,12 +61,16 @@ def save_model(classifier: Any, metadata: dict[str, Any], folder: Path) -> str:
     return hash_model(folder)
 
 
-def load_model(folder: Path) -> Model:
+def load_model(folder: Path, *, sha256: str | None = None) -> Model:
     """Read a model that `save_model` wrote.
 
-    Raises ProjectError when a file is missing. joblib files run code when loaded: load only what this project made.
+    A joblib file runs code when it is loaded, so the content hash is compared with `sha256` before that. Raises
+    ProjectError when a file is missing or the hash differs.
     """
     for name in (MODEL_FILE, METADATA_FILE):
         if not (folder / name).is_file():
             raise ProjectError(f"{folder} is not a model: {name} is missing.")
-    return Model(joblib.load(folder / MODEL_FILE), read_json(folder / METADATA_FILE), hash_model(folder))
+    found = hash_model(folder)
+    if sha256 is not None and found != sha256:
+        raise ProjectError(f"{folder} holds model {found[:12]}, expected {sha256[:12]}: it was not loaded.")
+    return Model(joblib.load(folder / MODEL_FILE), read_json(folder / METADATA_FILE), found)

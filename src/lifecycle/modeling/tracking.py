@@ -8,7 +8,8 @@ import os
 import subprocess
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 from lifecycle.modeling.model import Model
 
 TAG = "lifecycle."  # the prefix of our tags
+_VARIABLE = "MLFLOW_TRACKING_URI"
 
 
 def open_tracking(output: Path, name: str) -> tuple[MlflowClient, str]:
@@ -29,14 +31,31 @@ def open_tracking(output: Path, name: str) -> tuple[MlflowClient, str]:
     import mlflow
 
     output.mkdir(parents=True, exist_ok=True)
-    address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{output / 'mlflow.db'}"
-    mlflow.set_tracking_uri(address)
-    client = mlflow.MlflowClient()
+    address = os.environ.get(_VARIABLE) or f"sqlite:///{output / 'mlflow.db'}"
+    with _keep_variable():
+        mlflow.set_tracking_uri(address)
+    client = mlflow.MlflowClient(tracking_uri=address)
     experiment = client.get_experiment_by_name(name)
     if experiment is not None:
         return client, experiment.experiment_id
     place = (output / "mlartifacts").as_uri() if address.startswith("sqlite:") else None
     return client, client.create_experiment(name, artifact_location=place)
+
+
+@contextmanager
+def _keep_variable() -> Iterator[None]:
+    """Restore $MLFLOW_TRACKING_URI after the block.
+
+    MLflow sets it for its child processes; left there, it would make a second project of this process use the first one's store.
+    """
+    before = os.environ.get(_VARIABLE)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_VARIABLE, None)
+        else:
+            os.environ[_VARIABLE] = before
 
 
 def find_run(client: MlflowClient, experiment: str, tags: Mapping[str, str], *, unfinished: bool = False) -> str | None:

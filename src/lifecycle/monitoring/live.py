@@ -12,7 +12,7 @@ from lifecycle.core.files import replace_file
 from lifecycle.core.paths import Project
 from lifecycle.pipeline.forkserver import run_stage
 from lifecycle.pipeline.workspaces import create_workspace, enter_workspace, link_path
-from lifecycle.promotion.releases import find_release, read_champion, read_release
+from lifecycle.promotion.releases import find_release_folder, read_champion, read_release
 from lifecycle.serving.monitor_report import MonitorReport
 
 WORKSPACE = ".lifecycle/live"
@@ -42,15 +42,15 @@ def monitor_live(project: Project, log: Path) -> MonitorReport:
 def _open_workspace(project: Project, log: Path) -> Path:
     """Create a workspace in which the champion is the candidate, with the previous champion next to it."""
     champion = read_champion(project.output)
-    if champion["model"] is None:
+    if champion.model is None:
         raise ProjectError(f"{paths.CHAMPION} names no model: `make repro` makes one.")
-    read_release(project.output, champion["model"])
+    read_release(project.output, champion.model)
     where = {"log": str(log.resolve())}
     root = create_workspace(project, WORKSPACE, {"monitor": {**where, "backtests": ""}, "retrain": where})
-    link_path(find_release(project.output, champion["model"]), root / paths.CANDIDATE)
-    previous = champion.get("previous")
-    if previous and find_release(project.output, previous).is_dir():
-        link_path(find_release(project.output, previous), root / paths.PREVIOUS)
+    link_path(find_release_folder(project.output, champion.model), root / paths.CANDIDATE)
+    previous = champion.previous
+    if previous and find_release_folder(project.output, previous).is_dir():
+        link_path(find_release_folder(project.output, previous), root / paths.PREVIOUS)
     if (project.root / paths.VALIDATED_TABLE).is_file():
         link_path(project.root / paths.VALIDATED_TABLE, root / paths.VALIDATED_TABLE)
     return root

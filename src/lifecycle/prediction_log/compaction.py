@@ -1,13 +1,12 @@
-"""Compaction of the prediction log: sealed segments become Parquet, and old partitions are removed."""
+"""Compaction of the prediction log: sealed segments become Parquet files, and old partitions are removed."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.files import sync_folder
+from lifecycle.core.files import lock_file, replace_file, sync_folder
 from lifecycle.prediction_log.reader import (
     FEATURES,
     KINDS,
@@ -25,15 +24,15 @@ from lifecycle.prediction_log.reader import (
     fold_features,
     split_lines,
 )
-from lifecycle.prediction_log.writer import SEGMENTS, Record
+from lifecycle.prediction_log.writer import SEGMENTS, Record, mark_format
 
-DAMAGED = "damaged"
-DAMAGED_SUFFIX = ".lines"
+_DAMAGED = "damaged"
+_DAMAGED_SUFFIX = ".lines"
 
 
 @dataclass(frozen=True)
 class Compaction:
-    """How many segments became Parquet, with how many records; how many lines were damaged."""
+    """How many segments became Parquet files, and their numbers of records and of damaged lines."""
 
     segments: int
     records: int
@@ -41,20 +40,20 @@ class Compaction:
 
 
 def compact_segments(folder: Path) -> Compaction:
-    """Turn each segment whose writer is gone into FOLDER/KIND/date=YYYY-MM-DD/SEGMENT.parquet, then remove it.
+    """Turn each segment whose writer has ended into FOLDER/KIND/date=YYYY-MM-DD/SEGMENT.parquet, then remove it.
 
-    Damaged lines are kept in FOLDER/damaged. A crash loses and doubles nothing: the next run writes the same files again.
-    Raises OSError when the disk refuses.
+    Damaged lines are kept in FOLDER/damaged. A crash loses and duplicates no record, because the next run writes the same
+    files again. Raises OSError when a file cannot be written.
     """
     done: Counter[str] = Counter()
     for path in find_segments(folder):
-        with hold_segment(path) as file:
+        with _hold_segment(path) as file:
             if file is None:
                 continue
             records, damaged = split_lines(file.read())
             write_partitions(folder, path.stem, records)
             if damaged:
-                put_file(folder, DAMAGED, f"{path.stem}{DAMAGED_SUFFIX}", partial(write_lines, damaged))
+                _put_file(folder, _DAMAGED, f"{path.stem}{_DAMAGED_SUFFIX}", partial(_write_lines, damaged))
             path.unlink()
             done.update(segments=1, records=len(records), damaged=len(damaged))
     if done["segments"]:
@@ -63,7 +62,7 @@ def compact_segments(folder: Path) -> Compaction:
 
 
 def prune_log(folder: Path, days: int) -> int:
-    """Remove the partitions of days that ended `days` days ago or earlier, and damaged lines as old; how many went.
+    """Remove the partitions and damaged lines of days that ended `days` days ago or earlier; return their number.
 
     Segments that are not compacted yet stay. Raises ProjectError for less than one day.
     """
@@ -73,23 +72,18 @@ def prune_log(folder: Path, days: int) -> int:
     old = [path for kind in KINDS for path, day in find_partitions(folder / kind) if day < first]
     for path in old:
         shutil.rmtree(path)
-    lines = [path for path in (folder / DAMAGED).glob(f"*{DAMAGED_SUFFIX}") if path.name[:8] < f"{first:%Y%m%d}"]
+    lines = [path for path in (folder / _DAMAGED).glob(f"*{_DAMAGED_SUFFIX}") if path.name[:8] < f"{first:%Y%m%d}"]
     for path in lines:
         path.unlink()
     return len(old) + len(lines)
 
 
 @contextmanager
-def hold_segment(path: Path) -> Iterator[IO[bytes] | None]:
-    """Open a segment for this process alone; None where its writer lives, or somebody else has compacted it."""
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        yield None
-        return
-    with file:
+def _hold_segment(path: Path) -> Iterator[IO[bytes] | None]:
+    """Lock a segment and yield its file; yield None while its writer lives, and when it was compacted already."""
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file = stack.enter_context(lock_file(path, mode="rb", blocking=False))
             held = os.path.samestat(os.fstat(file.fileno()), path.stat())
         except (BlockingIOError, FileNotFoundError):
             held = False
@@ -97,9 +91,11 @@ def hold_segment(path: Path) -> Iterator[IO[bytes] | None]:
 
 
 def write_partitions(folder: Path, name: str, records: list[Record]) -> None:
-    """Write a segment's records, a file a kind and day."""
+    """Write records as one Parquet file called `name` for each kind and day."""
     import pyarrow.parquet as pq
 
+    folder.mkdir(parents=True, exist_ok=True)
+    mark_format(folder)
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         at = datetime.fromtimestamp(record["at"] // 1_000_000, UTC)
@@ -108,30 +104,24 @@ def write_partitions(folder: Path, name: str, records: list[Record]) -> None:
         table = fold_features(build_table(group, kind), kind)
         if kind == "prediction" and not table.schema.field(FEATURES).type.num_fields:
             table = table.drop_columns(FEATURES)  # Parquet has no empty struct
-        put_file(folder, f"{kind}/{partition}", f"{name}.parquet", partial(pq.write_table, table, compression="zstd"))
+        _put_file(folder, f"{kind}/{partition}", f"{name}.parquet", partial(pq.write_table, table, compression="zstd"))
 
 
-def write_lines(lines: list[bytes], file: IO[bytes]) -> None:
-    """Write lines as they are."""
+def _write_lines(lines: list[bytes], file: IO[bytes]) -> None:
+    """Write lines unchanged."""
     file.writelines(lines)
 
 
-def put_file(root: Path, folder: str, name: str, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write ROOT/FOLDER/NAME aside, for its owner alone, and rename it when the disk has it."""
+def _put_file(root: Path, folder: str, name: str, write: Callable[[IO[bytes]], Any]) -> None:
+    """Write ROOT/FOLDER/NAME atomically and durably; only its owner may read it."""
     target = root
     for part in Path(folder).parts:
         (target / part).mkdir(mode=0o700, exist_ok=True)
         sync_folder(target)
         target /= part
-    aside = target / f".{name}.aside"  # always the same: what a crash leaves is written over
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(target / name)
-        sync_folder(target)
-    finally:
-        with suppress(OSError):
-            aside.unlink()
+    fixed = target / f".{name}.aside"  # readers ignore it, and the next attempt overwrites what a crash leaves
+    with (
+        replace_file(target / name, mode=0o600, durable=True, temporary=fixed) as temporary,
+        temporary.open("wb") as file,
+    ):
+        write(file)

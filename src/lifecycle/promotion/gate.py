@@ -1,6 +1,7 @@
-"""The gate: the named conditions that a candidate must meet to be blessed, judged on what was measured of it.
+"""The quality gate: the conditions that a candidate must meet before it may become the champion.
 
-The numbers come from the evaluation's record (reports/evaluate.json), the limits from params.yaml's `evaluate.gate`.
+The numbers come from the evaluation (reports/evaluate.json), the limits from `evaluate.gate` in params.yaml. A candidate
+that meets every condition is called blessed, a word of TensorFlow Extended.
 """
 
 from __future__ import annotations
@@ -9,220 +10,255 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lifecycle.core.paths import CONTRACT
+from lifecycle.promotion.records import Condition
 
 Record = dict[str, Any]
 Estimate = Mapping[str, float]
 
 
-def judge_candidate(evaluation: Record, gate: Mapping[str, float]) -> list[Record]:
-    """Every condition of the gate, judged on what was measured: name, title, limit, value, passed and message.
+def judge_candidate(evaluation: Record, gate: Mapping[str, float]) -> list[Condition]:
+    """Return every condition of the gate, judged by the measurements in `evaluation` and the limits in `gate`.
 
-    What cannot be told apart from chance does not fail, with one exception: the least ROC AUC must be shown, so its
-    lower bound counts.
+    A shortfall that may be due to chance fails no condition, with one exception: the minimum ROC AUC must be
+    demonstrated, so its lower bound counts. A condition without anything to measure is neither met nor failed.
     """
     level = gate["significance"]
     compared = {record["name"]: record for record in evaluation["baselines"]}
     return [
-        judge_auc(evaluation["metrics"]["roc_auc"], gate["min_roc_auc"]),
-        judge_calibration(evaluation["metrics"]["ece"]["value"], evaluation["chance"], gate["max_ece"]),
-        judge_overfitting(evaluation["cv"], gate["max_cv_gap"]),
-        judge_holdout(evaluation["cv"]),
-        judge_slices(evaluation["slices"], gate["min_slice_roc_auc"]),
-        judge_fairness(evaluation["fairness"], gate["max_fairness_gap"]),
-        judge_prior(compared["prior"], level),
-        judge_baseline("logistic", "the logistic regression", compared.get("logistic"), level),
-        judge_baseline("tutorial", "the tutorials' random forest", compared.get("tutorial"), level),
-        judge_champion(evaluation["champion"], compared.get("champion"), level),
-        judge_protected(evaluation["protected"], level),
+        _judge_auc(evaluation["metrics"]["roc_auc"], gate["min_roc_auc"]),
+        _judge_calibration(evaluation["metrics"]["ece"]["value"], evaluation["chance"], gate["max_ece"]),
+        _judge_overfitting(evaluation["cv"], gate["max_cv_gap"]),
+        _judge_holdout(evaluation["cv"]),
+        _judge_slices(evaluation["slices"], gate["min_slice_roc_auc"]),
+        _judge_fairness(evaluation["fairness"], gate["max_fairness_gap"]),
+        _judge_prior(compared["prior"], level),
+        _judge_baseline("logistic", "the logistic regression", compared.get("logistic"), level),
+        _judge_baseline("tutorial", "the tutorials' random forest", compared.get("tutorial"), level),
+        _judge_champion(evaluation["champion"], compared.get("champion"), level),
+        _judge_protected(evaluation["protected"], level),
     ]
 
 
-def make_condition(
-    name: str, title: str, *, passed: bool, message: str, limit: float | None = None, value: float | None = None
-) -> Record:
-    """One condition of the gate."""
-    return {
-        "name": name, "title": title, "limit": limit, "value": value, "passed": bool(passed), "message": message
-    }  # fmt: skip
-
-
-def judge_auc(measured: Estimate, limit: float) -> Record:
-    """The lower 95% bound of the hold-out's ROC AUC reaches the limit."""
+def _judge_auc(measured: Estimate, limit: float) -> Condition:
+    """Require the lower 95% bound of the hold-out's ROC AUC to reach the limit."""
     low = measured["low"]
     message = (
         f"ROC AUC is {measured['value']:.3f} (95% interval {low:.3f} to {measured['high']:.3f}); the interval must "
-        f"begin at {limit:.3f} or above."
+        f"start at {limit:.3f} or above."
     )
-    return make_condition(
-        "min_roc_auc", "Ranks well", passed=low >= limit, limit=limit, value=low, message=message
+    return Condition(
+        name="min_roc_auc", title="Ranks well", limit=limit, value=low, passed=low >= limit, message=message
     )  # fmt: skip
 
 
-def judge_calibration(error: float, chance: Estimate, limit: float) -> Record:
-    """The calibration error is within the limit, or no more than chance alone gives on so few rows."""
+def _judge_calibration(error: float, chance: Estimate, limit: float) -> Condition:
+    """Require a calibration error within the limit, or one that chance explains on so few rows."""
     message = (
-        f"Probabilities are off by {error:.3f} on average; the limit is {limit:.3f}. On so many rows chance alone "
-        f"gives {chance['value']:.3f}, and up to {chance['high']:.3f}."
+        f"Predicted probabilities differ from observed rates by {error:.3f} on average; the limit is {limit:.3f}. On this "
+        f"many rows chance alone causes {chance['value']:.3f}, and up to {chance['high']:.3f}."
     )
     passed = error <= max(limit, chance["high"])
-    return make_condition(
-        "max_ece", "Probabilities mean what they say", passed=passed, limit=limit, value=error, message=message
+    return Condition(
+        name="max_ece", title="Probabilities are calibrated", limit=limit, value=error, passed=passed, message=message
     )
 
 
-def judge_overfitting(cv: Record, limit: float) -> Record:
-    """In cross-validation, training rows are not ranked much better than held-back ones."""
+def _judge_overfitting(cv: Record, limit: float) -> Condition:
+    """Require that cross-validation ranks training rows not much better than validation rows."""
     message = (
-        f"In cross-validation ROC AUC is {cv['train_mean']:.3f} on rows learned from and {cv['test_mean']:.3f} on "
-        f"others: {cv['gap']:.3f} apart; the limit is {limit:.3f}."
+        f"In cross-validation ROC AUC is {cv['train_mean']:.3f} on training rows and {cv['test_mean']:.3f} on validation "
+        f"rows: a gap of {cv['gap']:.3f}; the limit is {limit:.3f}."
     )
     passed = cv["gap"] <= limit
-    return make_condition(
-        "max_cv_gap", "Has not learned by heart", passed=passed, limit=limit, value=cv["gap"], message=message
+    return Condition(
+        name="max_cv_gap", title="Does not overfit", limit=limit, value=cv["gap"], passed=passed, message=message
     )
 
 
-def judge_holdout(cv: Record) -> Record:
-    """The hold-out is not ranked worse than cross-validation led to expect."""
+def _judge_holdout(cv: Record) -> Condition:
+    """Require that the hold-out is not ranked worse than cross-validation predicts."""
     message = (
-        f"ROC AUC is {cv['holdout']:.3f} on the hold-out; after {cv['test_mean']:.3f} in cross-validation at least "
-        f"{cv['least']:.3f} was to be expected."
+        f"ROC AUC is {cv['holdout']:.3f} on the hold-out; cross-validation ({cv['test_mean']:.3f}) predicts at least "
+        f"{cv['least']:.3f}."
     )
     passed = cv["holdout"] >= cv["least"]
-    return make_condition(
-        "holdout_as_expected", "Keeps what cross-validation promised", passed=passed, limit=cv["least"],
-        value=cv["holdout"], message=message,
+    return Condition(
+        name="holdout_as_expected", title="Confirms cross-validation", limit=cv["least"], value=cv["holdout"],
+        passed=passed, message=message,
     )  # fmt: skip
 
 
-def judge_slices(slices: Sequence[Record], limit: float) -> Record:
-    """No judged slice is shown to be ranked worse than the limit: its whole interval below it."""
+def _judge_slices(slices: Sequence[Record], limit: float) -> Condition:
+    """Require that no group with enough rows is shown to be ranked below the limit: its whole interval below it."""
     judged = [record for record in slices if record["judged"]]
     name, title = "min_slice_roc_auc", "Ranks well in every group"
     if not judged:
-        return make_condition(name, title, passed=True, limit=limit, message="No group has rows enough to be judged.")
+        return Condition(name=name, title=title, limit=limit, passed=None, message="No group has enough rows.")
     weakest = min(judged, key=lambda record: record["roc_auc"]["value"])
     failed = [record for record in judged if record["roc_auc"]["high"] < limit]
     below = sum(record["roc_auc"]["value"] < limit for record in judged)
     shown = min(failed, key=lambda record: record["roc_auc"]["high"]) if failed else weakest
     area = shown["roc_auc"]
     message = (
-        f"Of {len(judged)} groups judged, {shown['column']} = {shown['category']} is "
+        f"Of {len(judged)} groups with enough rows, {shown['column']} = {shown['category']} is "
         f"{'shown to be below the limit' if failed else 'ranked worst'}: ROC AUC {area['value']:.3f} "
-        f"({area['low']:.3f} to {area['high']:.3f}, {shown['rows']:,} rows); the limit is {limit:.3f}, and the whole "
-        "interval must be below it to fail."
+        f"({area['low']:.3f} to {area['high']:.3f}, {shown['rows']:,} rows); the limit is {limit:.3f}, and a group fails "
+        "when its whole interval is below it."
     )
     if below and not failed:
-        message += f" {below} of them {'is' if below == 1 else 'are'} below it by what may be chance."
-    return make_condition(name, title, passed=not failed, limit=limit, value=area["value"], message=message)
+        message += f" {below} {'group is' if below == 1 else 'groups are'} below it, possibly by chance."
+    return Condition(
+        name=name, title=title, limit=limit, value=area["value"], passed=not failed, message=message
+    )  # fmt: skip
 
 
-def judge_fairness(fairness: Sequence[Record], limit: float) -> Record:
-    """No gap between the true positive rates of a fairness column's groups is shown to exceed the limit."""
-    name, title = "max_fairness_gap", "Catches groups alike"
+def _judge_fairness(fairness: Sequence[Record], limit: float) -> Condition:
+    """Require that no gap between the true positive rates of a fairness column's groups is shown to exceed the limit."""
+    name, title = "max_fairness_gap", "Finds positives alike in every group"
     gaps = [record for record in fairness if record["metric"] == "recall"]
     if not gaps:
-        return make_condition(
-            name, title, passed=True, limit=limit, message=f"{CONTRACT} names no column for fairness."
-        )
+        message = f"{CONTRACT} names no column for fairness."
+        return Condition(name=name, title=title, limit=limit, passed=None, message=message)
     if absent := [record["column"] for record in gaps if not record["groups"]]:
         message = (
-            f"{CONTRACT} names {', '.join(absent)} for fairness, which the feature table does not have: nobody can "
-            "tell. Fairness needs a column with role categorical, boolean or numeric."
+            f"{CONTRACT} names {', '.join(absent)} for fairness, but the feature table does not have this column, so the "
+            "gap cannot be measured. Fairness needs a column with role categorical, boolean or numeric."
         )
-        return make_condition(name, title, passed=False, limit=limit, message=message)
+        return Condition(name=name, title=title, limit=limit, passed=False, message=message)
     judged = [record for record in gaps if record["gap"]]
     if not judged:
-        return make_condition(
-            name, title, passed=True, limit=limit, message="No two groups have rows enough to be compared."
-        )
+        message = "No two groups have enough rows to be compared."
+        return Condition(name=name, title=title, limit=limit, passed=None, message=message)
     failed = [record for record in judged if record["gap"]["low"] > limit]
     shown = max(failed or judged, key=lambda record: record["gap"]["low" if failed else "value"])
     gap = shown["gap"]
     message = (
-        f"The widest gap is that of {shown['column']}: the share of positives caught differs by {gap['value']:.3f} "
-        f"({gap['low']:.3f} to {gap['high']:.3f}) between {gap['most']} (more) and {gap['least']}; the limit is "
-        f"{limit:.3f}, and the whole interval must be above it to fail."
+        f"The widest gap is that of {shown['column']}: the share of positives found (recall) differs by "
+        f"{gap['value']:.3f} ({gap['low']:.3f} to {gap['high']:.3f}) between {gap['most']} (more) and {gap['least']}; the "
+        f"limit is {limit:.3f}, and the condition fails when the whole interval is above it."
     )
-    return make_condition(name, title, passed=not failed, limit=limit, value=gap["value"], message=message)
+    return Condition(
+        name=name, title=title, limit=limit, value=gap["value"], passed=not failed, message=message
+    )  # fmt: skip
 
 
-def judge_prior(prior: Record, significance: float) -> Record:
-    """The log loss is shown to be less than that of the prior rate for everybody."""
+def _judge_prior(prior: Record, significance: float) -> Condition:
+    """Require that the log loss is shown to be lower than that of predicting the prior rate for every row."""
     found = prior["differences"]["log_loss"]
     message = (
-        f"Log loss differs by {found['value']:+.3f} from giving everybody the prior rate ({format_p(found['p'])}); "
-        "less is better."
+        f"Log loss differs by {found['value']:+.3f} from predicting the prior rate for every row "
+        f"({format_p(found['p'])}); lower is better."
     )
     passed = found["value"] < 0 and found["p"] < significance
-    return make_condition(
-        "beats_prior", "Beats the prior rate", passed=passed, limit=0.0, value=found["value"], message=message
+    return Condition(
+        name="beats_prior",
+        title="Beats the prior rate",
+        limit=0.0,
+        value=found["value"],
+        passed=passed,
+        message=message,
     )
 
 
-def judge_baseline(name: str, title: str, record: Record | None, significance: float) -> Record:
-    """The ROC AUC is not shown to be lower than the baseline's."""
+def _judge_baseline(name: str, title: str, record: Record | None, significance: float) -> Condition:
+    """Require that the ROC AUC is not shown to be lower than the baseline's."""
     key, heading = f"not_worse_than_{name}", f"Not worse than {title}"
     if record is None:
-        return make_condition(key, heading, passed=True, message="Left out: no columns are named for it.")
+        message = "This baseline was left out: `evaluate.tutorial_columns` names no columns."
+        return Condition(name=key, title=heading, passed=None, message=message)
     found = record["differences"]["roc_auc"]
     message = (
         f"ROC AUC differs by {found['value']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f}, {format_p(found['p'])}) "
         f"from {title}."
     )
     passed = not is_worse(found, significance)
-    return make_condition(key, heading, passed=passed, limit=0.0, value=found["value"], message=message)
+    return Condition(name=key, title=heading, limit=0.0, value=found["value"], passed=passed, message=message)
 
 
-def judge_champion(champion: Record, record: Record | None, significance: float) -> Record:
-    """The ROC AUC is not shown to be lower than the champion's; holds without one, fails when nobody can tell."""
+def _judge_champion(champion: Record, record: Record | None, significance: float) -> Condition:
+    """Require that the ROC AUC is not shown to be lower than the champion's.
+
+    Without a champion there is nothing to measure; a champion that cannot be compared fails the condition.
+    """
     key, heading = "not_worse_than_champion", "Not worse than the champion"
     if champion["relation"] != "comparable" or record is None:
-        return make_condition(
-            key, heading, passed=champion["relation"] in ("none", "same"), message=champion["message"]
-        )
-    condition = judge_baseline("champion", "the champion", record, significance)
-    return {**condition, "message": f"{condition['message']} {champion['message']}"}
+        passed = {"none": None, "same": True}.get(champion["relation"], False)
+        return Condition(name=key, title=heading, passed=passed, message=champion["message"])
+    condition = _judge_baseline("champion", "the champion", record, significance)
+    return condition.model_copy(update={"message": f"{condition.message} {champion['message']}"})
 
 
-def judge_protected(protected: Sequence[Record], significance: float) -> Record:
-    """No group of a fairness column is shown to have a higher Brier score than with the champion.
+def _judge_protected(protected: Sequence[Record], significance: float) -> Condition:
+    """Require that no group of a fairness column is shown to have a higher Brier score than with the champion.
 
-    The level is shared out over the groups (Bonferroni).
+    The significance level is divided by the number of groups (Bonferroni).
     """
     name, title = "not_worse_for_protected", "Not worse for any protected group"
     if not protected:
-        return make_condition(name, title, passed=True, message="There is no group to compare with a champion.")
+        message = "There is no group, or no champion, to compare with."
+        return Condition(name=name, title=title, passed=None, message=message)
     worst = max(protected, key=lambda record: record["brier"]["value"])
     limit = significance / len(protected)
     failed = [record for record in protected if record["brier"]["value"] > 0 and record["brier"]["p"] < limit]
     shown = max(failed, key=lambda record: record["brier"]["value"]) if failed else worst
     message = (
-        f"Of {len(protected)} groups, {shown['column']} = {shown['category']} is {'shown to lose' if failed else 'served worst'}: its "
+        f"Of {len(protected)} groups, {shown['column']} = {shown['category']} "
+        f"{'is shown to lose accuracy' if failed else 'has the least favourable difference'}: its "
         f"Brier score differs by {shown['brier']['value']:+.4f} from the champion's ({format_p(shown['brier']['p'])}, "
-        f"{shown['rows']:,} rows); less is better."
+        f"{shown['rows']:,} rows); lower is better."
     )
-    return make_condition(name, title, passed=not failed, limit=0.0, value=shown["brier"]["value"], message=message)
+    return Condition(
+        name=name, title=title, limit=0.0, value=shown["brier"]["value"], passed=not failed, message=message
+    )
 
 
 def is_worse(difference: Mapping[str, float], significance: float) -> bool:
-    """Whether a paired difference is below zero by more than chance."""
+    """Return whether a paired difference is significantly below zero."""
     return difference["value"] < 0 and difference["p"] < significance
 
 
 def is_better(champion: Record, record: Record | None, significance: float) -> bool:
-    """Whether the candidate is shown to be better than the champion; so it is when there is none.
+    """Return whether the candidate is shown to be better than the champion, or there is no champion.
 
-    Better is a higher ROC AUC, or a lower cost without a ROC AUC shown to be lower; each by more than chance.
+    Better means a significantly higher ROC AUC, or a significantly lower cost without a significantly lower ROC AUC.
     """
     if champion["relation"] != "comparable" or record is None:
         return bool(champion["relation"] == "none")
     area, cost = record["differences"]["roc_auc"], record["differences"]["cost"]
-    ranks_better = area["value"] > 0 and area["p"] < significance
-    costs_less = cost["value"] < 0 and cost["p"] < significance
-    return ranks_better or (costs_less and not is_worse(area, significance))
+    return _ranks_better(area, significance) or (_costs_less(cost, significance) and not is_worse(area, significance))
+
+
+def describe_comparison(champion: Record, record: Record | None, significance: float) -> str:
+    """Say by which measure, and by how much, the candidate is better than the champion, or that this is not shown.
+
+    Empty when there is no champion to compare with.
+    """
+    if champion["relation"] != "comparable" or record is None:
+        return ""
+    area, cost = record["differences"]["roc_auc"], record["differences"]["cost"]
+    if _ranks_better(area, significance):
+        return f"It is better than the champion: its ROC AUC is {area['value']:.3f} higher ({format_p(area['p'])})."
+    if is_better(champion, record, significance):
+        return (
+            f"It is better than the champion: its cost per row is {-cost['value']:.3f} lower ({format_p(cost['p'])}), and "
+            f"its ROC AUC, which differs by {area['value']:+.3f}, is not shown to be lower ({format_p(area['p'])})."
+        )
+    return (
+        f"It is not shown to be better than the champion: its ROC AUC differs by {area['value']:+.3f} "
+        f"({format_p(area['p'])}), its cost per row by {cost['value']:+.3f} ({format_p(cost['p'])})."
+    )
+
+
+def _ranks_better(area: Mapping[str, float], significance: float) -> bool:
+    """Return whether the ROC AUC is significantly higher."""
+    return area["value"] > 0 and area["p"] < significance
+
+
+def _costs_less(cost: Mapping[str, float], significance: float) -> bool:
+    """Return whether the cost is significantly lower."""
+    return cost["value"] < 0 and cost["p"] < significance
 
 
 def format_p(p: float) -> str:
-    """A p-value as a reader wants it."""
+    """Return a p-value as text."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -1,4 +1,4 @@
-"""Pictures of an exploration, drawn from counts and rates; a picture of nothing is None."""
+"""Figures of the stage `explore`, drawn from counts and rates; each function returns None if there is nothing to draw."""
 
 from __future__ import annotations
 
@@ -15,32 +15,27 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter
 
-from lifecycle.reporting.plots import ACCENT, NEGATIVE, NEUTRAL, POSITIVE, new_grid
+from lifecycle.reporting.plots import ACCENT, NEGATIVE, NEUTRAL, POSITIVE, new_grid, wrap_label
 from lifecycle.reporting.wording import format_number, format_percent
 
 SHADES = LinearSegmentedColormap.from_list("association", ["#ffffff", "#c9d6e8", NEGATIVE, "#22304f"])
 SIDES = LinearSegmentedColormap.from_list("rate", [NEGATIVE, "#f7f7f5", POSITIVE])
-SMALL = 7.5  # points of the labels inside pictures
-
-
-def shorten(text: object, length: int = 26) -> str:
-    """A name as a label: not too long, and a dollar in it is not mathematics."""
-    words = " ".join(str(text).split())
-    return (words if len(words) <= length else words[: length - 1].rstrip() + "…").replace("$", r"\$")
+SMALL = 7.5  # points of the labels inside figures
+LINE = 48  # characters of a label on one line of an axis
 
 
 def label_percent(axis: Axis) -> None:
-    """Write an axis of shares as percentages."""
+    """Format an axis of shares as percentages."""
     axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g}\u00a0%"))
 
 
 def plot_balance(classes: pd.DataFrame, target: str) -> Figure:
-    """The target's classes as parts of one bar, with the interval of the first class's share."""
+    """Draw the target's classes as parts of one bar, with the interval of the first class's share."""
     figure, (axes,) = new_grid(1, height=1.25)
     left = 0.0
     for row, color in zip(classes.to_dict("records"), (POSITIVE, NEGATIVE), strict=True):
         axes.barh(0, row["share"], left=left, color=color, height=0.6)
-        text = f"{shorten(row['class'])}: {format_percent(row['share'])}\n{row['rows']:,} rows"
+        text = f"{wrap_label(row['class'], 40)}: {format_percent(row['share'])}\n{row['rows']:,} rows"
         if row["share"] >= 0.12:
             axes.text(left + row["share"] / 2, 0, text, ha="center", va="center", color="white", weight="bold")
         else:
@@ -51,7 +46,10 @@ def plot_balance(classes: pd.DataFrame, target: str) -> Figure:
     span = [[first["share"] - first["low"]], [first["high"] - first["share"]]]
     axes.errorbar([first["share"]], [0], xerr=span, color="#1f2933", capsize=5, linewidth=1.5)
     axes.set(
-        xlim=(0, 1), ylim=(-0.4, 0.75), yticks=[], xlabel=f"share of rows by {shorten(target)}, with the 95 % interval"
+        xlim=(0, 1),
+        ylim=(-0.4, 0.75),
+        yticks=[],
+        xlabel=f"share of rows by {wrap_label(target, 60)}, with the 95 % interval",
     )
     axes.spines["left"].set_visible(False)
     label_percent(axes.xaxis)
@@ -59,7 +57,7 @@ def plot_balance(classes: pd.DataFrame, target: str) -> Figure:
 
 
 def plot_missing(missing: pd.DataFrame, event: str, most: int = 20) -> Figure | None:
-    """The share of absent values of each column, in rows where the event came and in the others."""
+    """Draw the share of missing values of each column, in rows with the event and in the others."""
     if missing.empty:
         return None
     table = missing.head(most).iloc[::-1]
@@ -67,9 +65,9 @@ def plot_missing(missing: pd.DataFrame, event: str, most: int = 20) -> Figure | 
     places = np.arange(len(table))
     axes.hlines(places, table["negative_share"], table["positive_share"], color="#d9dee4", linewidth=3)
     axes.scatter(table["negative_share"], places, color=NEGATIVE, zorder=3, label="the other rows")
-    axes.scatter(table["positive_share"], places, color=POSITIVE, zorder=3, label=shorten(event, 40))
-    axes.set_yticks(places, [shorten(name) for name in table["column"]])
-    axes.set(xlabel="share of the class's rows that lack the value", ylim=(-0.6, len(table) - 0.4))
+    axes.scatter(table["positive_share"], places, color=POSITIVE, zorder=3, label=wrap_label(event, 60))
+    axes.set_yticks(places, [wrap_label(name, LINE) for name in table["column"]])
+    axes.set(xlabel="share of the class's rows with a missing value", ylim=(-0.6, len(table) - 0.4))
     axes.set_xlim(0, max(0.001, table[["negative_share", "positive_share"]].to_numpy().max() * 1.12))
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     label_percent(axes.xaxis)
@@ -80,7 +78,7 @@ def plot_numbers(
     bins: pd.DataFrame, numbers: pd.DataFrame, rates: pd.DataFrame, names: Sequence[str], units: Mapping[str, str],
     event: str, overall: float,
 ) -> Figure | None:  # fmt: skip
-    """For each numeric column its distribution by class (left), and the event's rate by band (right)."""
+    """Draw for each numeric column its distribution by class (left), and the event's rate by bin (right)."""
     names = [name for name in names if name in set(numbers["column"])]
     if not names:
         return None
@@ -89,21 +87,21 @@ def plot_numbers(
     for position, name in enumerate(names):
         left, right = grid[2 * position : 2 * position + 2]
         draw_classes(left, bins[bins["column"] == name], medians[medians.index == name].iloc[0], units[name], event)
-        left.set_title(shorten(name, 40))
-        draw_bands(right, rates[rates["column"] == name], overall)
-        right.set_xlabel(shorten(label_unit(name, units[name]), 44))
+        left.set_title(wrap_label(name, 50, lines=2))
+        draw_bins(right, rates[rates["column"] == name], overall)
+        right.set_xlabel(wrap_label(label_unit(name, units[name]), 56, lines=2))
     grid[0].legend(fontsize=SMALL, loc="best")
-    grid[1].set_title(f"rate of {shorten(event, 30)}", weight="normal")
+    grid[1].set_title(f"rate of {wrap_label(event, 50, lines=2)}", weight="normal")
     return figure
 
 
 def label_unit(name: str, unit: str) -> str:
-    """A name with its unit, if it has one."""
+    """Return a name with its unit, if it has one."""
     return f"{name} ({unit})" if unit else name
 
 
 def draw_classes(axes: Axes, bins: pd.DataFrame, medians: pd.Series[Any], unit: str, event: str) -> None:
-    """The two classes' distributions over shared bins, as shares of their class, and their medians as dashed lines."""
+    """Draw the classes' distributions over shared bins, as shares of their class, and their medians as dashed lines."""
     edges = np.append(bins["left"].to_numpy(), bins["right"].to_numpy()[-1])
     if is_geometric(edges):
         axes.set_xscale("log")
@@ -114,29 +112,29 @@ def draw_classes(axes: Axes, bins: pd.DataFrame, medians: pd.Series[Any], unit: 
     for counts, median, color, label, height in sides:
         share = bins[counts].to_numpy() / max(int(bins[counts].sum()), 1)
         axes.stairs(share, edges, fill=True, color=color, alpha=0.28)
-        axes.stairs(share, edges, color=color, linewidth=1.3, label=shorten(label, 24))
+        axes.stairs(share, edges, color=color, linewidth=1.3, label=wrap_label(label, 28, lines=2))
         value = float(medians[median])
         if edges[0] <= value <= edges[-1]:
             axes.axvline(value, color=color, linestyle="--", linewidth=1.2)
-            # One below the other: the medians may be close.
+            # One label below the other, as the medians may be close.
             axes.text(value, height, f" {format_number(value)}", color=color, fontsize=SMALL, va="top",
                       transform=axes.get_xaxis_transform())  # fmt: skip
-    axes.set(ylabel="share of class", xlabel=shorten(unit, 40), xlim=(edges[0], edges[-1]))
+    axes.set(ylabel="share of class", xlabel=wrap_label(unit, 56), xlim=(edges[0], edges[-1]))
     axes.set_ylim(0, axes.get_ylim()[1] * 1.08)
     label_percent(axes.yaxis)
 
 
 def is_geometric(edges: Any) -> bool:
-    """Whether bins have equal ratios rather than equal widths."""
+    """Return whether bins have equal ratios rather than equal widths."""
     return len(edges) > 2 and bool(edges[0] > 0) and not np.allclose(np.diff(edges), edges[1] - edges[0])
 
 
-def draw_bands(axes: Axes, rates: pd.DataFrame, overall: float) -> None:
-    """Rates by ordered level with their intervals, and the overall rate as a line."""
+def draw_bins(axes: Axes, rates: pd.DataFrame, overall: float) -> None:
+    """Draw rates by ordered bin with their intervals, and the overall rate as a line."""
     places = np.arange(len(rates))
     draw_intervals(axes, places, rates, overall)
     axes.axhline(overall, color=NEUTRAL, linewidth=1, linestyle=":")
-    axes.set_xticks(places, [shorten(label, 16) for label in rates["category"]], rotation=40, ha="right", fontsize=SMALL,
+    axes.set_xticks(places, [wrap_label(label, 22, lines=2) for label in rates["category"]], rotation=40, ha="right", fontsize=SMALL,
                     rotation_mode="anchor")  # fmt: skip
     axes.set_ylim(0, None)
     axes.grid(axis="x", visible=False)
@@ -144,14 +142,14 @@ def draw_bands(axes: Axes, rates: pd.DataFrame, overall: float) -> None:
 
 
 def draw_intervals(axes: Axes, places: Any, rates: pd.DataFrame, overall: float, *, lying: bool = False) -> None:
-    """Rates as points with intervals: red where the interval is above the overall rate, blue below, grey around it."""
+    """Draw rates as points with intervals: red if the interval is above the overall rate, blue if below, grey if it includes it."""
     for color, chosen in (
         (POSITIVE, rates["low"] > overall),
         (NEGATIVE, rates["high"] < overall),
         (NEUTRAL, (rates["low"] <= overall) & (rates["high"] >= overall)),
     ):
         part, where = rates[chosen], places[chosen.to_numpy()]
-        # Rounding may leave a bound a hair inside its rate.
+        # Rounding may put a bound slightly inside its rate.
         span = np.maximum([part["rate"] - part["low"], part["high"] - part["rate"]], 0.0)
         if lying:
             axes.errorbar(part["rate"], where, xerr=span, fmt="o", color=color, markersize=4, linewidth=1.6)
@@ -159,13 +157,13 @@ def draw_intervals(axes: Axes, places: Any, rates: pd.DataFrame, overall: float,
             axes.errorbar(where, part["rate"], yerr=span, fmt="o", color=color, markersize=4, linewidth=1.6)
 
 
-def plot_levels(rates: pd.DataFrame, names: Sequence[str], event: str, overall: float) -> Figure | None:
-    """For each categorical column the event's rate by level, the highest on top, with intervals and numbers of rows."""
+def plot_categories(rates: pd.DataFrame, names: Sequence[str], event: str, overall: float) -> Figure | None:
+    """Draw for each categorical column the event's rate by category, the highest on top, with intervals and numbers of rows."""
     panels = [rates[rates["column"] == name].sort_values("rate", ascending=False, kind="stable") for name in names]
     panels = [panel for panel in panels if len(panel)]
     if not panels:
         return None
-    # Two pictures side by side, each a list of columns: one axes for each column would take ten times as long to draw.
+    # Two lists of columns side by side: one axes for each column would take ten times as long to draw.
     ends = np.cumsum([len(panel) + 2 for panel in panels])
     cut = int(np.searchsorted(ends, ends[-1] / 2)) + 1
     halves = [half for half in (panels[:cut], panels[cut:]) if half]
@@ -173,32 +171,35 @@ def plot_levels(rates: pd.DataFrame, names: Sequence[str], event: str, overall: 
     figure, grid = new_grid(len(halves), columns=2, height=0.6 + 0.165 * lines)
     top = min(1.0, 1.04 * max(float(panel["high"].max()) for panel in panels))
     for axes, half in zip(grid, halves, strict=True):
-        list_levels(axes, half, overall)
-        axes.set(xlim=(0, top), ylim=(lines - 0.5, -1), xlabel=f"rate of {shorten(event, 40)}")
+        draw_category_list(axes, half, overall)
+        axes.set(xlim=(0, top), ylim=(lines - 0.5, -1), xlabel=f"rate of {wrap_label(event, 50, lines=2)}")
         axes.grid(axis="y", visible=False)
         label_percent(axes.xaxis)
     return figure
 
 
-def list_levels(axes: Axes, panels: Sequence[pd.DataFrame], overall: float) -> None:
-    """Columns one below the other, each a heading and its levels' rates with intervals; the y axis counts lines."""
+def draw_category_list(axes: Axes, panels: Sequence[pd.DataFrame], overall: float) -> None:
+    """Draw columns one below the other, each with a heading and its categories' rates; the y axis counts lines."""
     axes.axvline(overall, color=NEUTRAL, linewidth=1, linestyle=":")
     places: list[float] = []
     texts: list[str] = []
     line = 0
     for panel in panels:
-        axes.text(0.01, line, shorten(panel["column"].iloc[0], 40), weight="bold", fontsize=8.5, va="center",
+        axes.text(0.01, line, wrap_label(panel["column"].iloc[0], 50), weight="bold", fontsize=8.5, va="center",
                   transform=axes.get_yaxis_transform())  # fmt: skip
         places += range(line + 1, line + 1 + len(panel))
-        texts += [f"{shorten(level)}  ({rows:,})" for level, rows in zip(panel["category"], panel["rows"], strict=True)]
+        texts += [
+            f"{wrap_label(category, 40)}  ({rows:,})"
+            for category, rows in zip(panel["category"], panel["rows"], strict=True)
+        ]
         line += len(panel) + 2
     draw_intervals(axes, np.array(places), pd.concat(panels), overall, lying=True)
     axes.set_yticks(places, texts, fontsize=SMALL)
     axes.tick_params(axis="y", length=0)
 
 
-def plot_courses(rates: pd.DataFrame, units: Mapping[str, str], event: str, overall: float) -> Figure | None:
-    """For each column of ordered levels (cohorts, periods) the event's rate with its interval, over numbers of rows."""
+def plot_trends(rates: pd.DataFrame, units: Mapping[str, str], event: str, overall: float) -> Figure | None:
+    """Draw for each column of ordered bins (cohorts, periods) the event's rate with its interval, over numbers of rows."""
     panels = [(str(name), part) for name, part in rates.groupby("column", sort=False)]
     if not panels:
         return None
@@ -218,28 +219,30 @@ def plot_courses(rates: pd.DataFrame, units: Mapping[str, str], event: str, over
         axes.axhline(overall, color=NEUTRAL, linewidth=1, linestyle=":")
         every = -(-len(part) // 14)
         axes.set_xticks(
-            places[::every], [shorten(label, 16) for label in part["category"].iloc[::every]], fontsize=SMALL
+            places[::every],
+            [wrap_label(label, 22, lines=2) for label in part["category"].iloc[::every]],
+            fontsize=SMALL,
         )
         if len(part) > 7:
             axes.tick_params(axis="x", rotation=30)
-        axes.set(ylabel=f"rate of {shorten(event, 22)}", ylim=(0, min(1.0, part["high"].max() * 1.1)))
-        axes.set_xlabel(shorten(label_unit(name, units.get(name, "")), 60))
+        axes.set(ylabel=f"rate of\n{wrap_label(event, 32, lines=2)}", ylim=(0, min(1.0, part["high"].max() * 1.1)))
+        axes.set_xlabel(wrap_label(label_unit(name, units.get(name, "")), 100))
         label_percent(axes.yaxis)
     return figure
 
 
 def plot_ranking(ranked: pd.Series[float], kinds: Mapping[str, str], target: str, most: int = 30) -> Figure | None:
-    """Each column's association with the target, the strongest on top, coloured by kind."""
+    """Draw each column's association with the target, the strongest on top, coloured by kind."""
     if ranked.empty:
         return None
     table = ranked.head(most).iloc[::-1]
     figure, (axes,) = new_grid(1, height=0.7 + 0.2 * len(table))
     colors = [ACCENT if kinds[str(name)] == "numeric" else NEGATIVE for name in table.index]
-    bars = axes.barh([shorten(name) for name in table.index], table.to_numpy(), color=colors, height=0.7)
+    bars = axes.barh([wrap_label(name, LINE) for name in table.index], table.to_numpy(), color=colors, height=0.7)
     axes.bar_label(bars, [f"{value:.2f}" for value in table], padding=3, fontsize=SMALL)
     axes.set(
         xlim=(0, min(1.1, max(0.1, table.max() * 1.12))),
-        xlabel=f"association with {shorten(target)} (0 none, 1 complete)",
+        xlabel=f"association with {wrap_label(target, 60)} (0 none, 1 complete)",
     )
     axes.tick_params(axis="y", labelsize=8)
     axes.grid(axis="y", visible=False)
@@ -250,36 +253,38 @@ def plot_ranking(ranked: pd.Series[float], kinds: Mapping[str, str], target: str
 
 
 def draw_heat(axes: Axes, values: pd.DataFrame, **options: Any) -> None:
-    """A heat map with labels and, if `annot` says so, a text in each cell; options are seaborn's."""
-    import seaborn as sns  # most of a second, and of no use to who draws no heat map
+    """Draw a heat map with labels and, with `annot`, a text in each cell; the options are seaborn's."""
+    import seaborn as sns  # the import takes most of a second, and only heat maps need it
 
     figure = axes.get_figure(root=True)
     assert figure is not None
-    figure.set_visible(False)  # seaborn draws the figure to see whether labels overlap; the caller turns them anyway
+    figure.set_visible(
+        False
+    )  # seaborn would draw the figure to see whether labels overlap; the caller rotates them anyway
     sns.heatmap(values, ax=axes, linewidths=1.0, annot_kws={"fontsize": 6.5}, **options)
     figure.set_visible(True)
     for text in axes.texts:
-        text.set_in_layout(False)  # inside its cell: there is nothing to make room for
+        text.set_in_layout(False)  # the texts are inside their cells and need no extra room
     axes.tick_params(length=0, labelsize=SMALL)
     axes.set(xlabel="", ylabel="")
     axes.grid(visible=False)
 
 
 def turn_labels(axes: Axes, degrees: float) -> None:
-    """Turn the x axis's labels, their ends below their places."""
+    """Rotate the x axis's labels, with their ends below their ticks."""
     plt.setp(axes.get_xticklabels(), rotation=degrees, ha="right" if degrees else "center", rotation_mode="anchor")
 
 
-def plot_square(square: pd.DataFrame) -> Figure | None:
-    """The associations of all pairs as a heat map, columns that go together side by side."""
-    if len(square) < 2:
+def plot_associations(associations: pd.DataFrame) -> Figure | None:
+    """Draw the associations of all pairs as a heat map, with associated columns side by side."""
+    if len(associations) < 2:
         return None
-    figure, (axes,) = new_grid(1, height=max(2.6, 1.4 + 0.29 * len(square)))
-    labels = [shorten(name, 22) for name in square.index]
-    hidden = ~np.tri(len(square) - 1, dtype=bool)  # each pair once, none with itself
+    figure, (axes,) = new_grid(1, height=max(2.6, 1.4 + 0.29 * len(associations)))
+    labels = [wrap_label(name, 36) for name in associations.index]
+    hidden = ~np.tri(len(associations) - 1, dtype=bool)  # show each pair once, and no column with itself
     draw_heat(
-        axes, square.iloc[1:, :-1], mask=hidden, cmap=SHADES, vmin=0, vmax=1,
-        annot=len(square) <= 22, fmt=".2f", xticklabels=labels[:-1], yticklabels=labels[1:],
+        axes, associations.iloc[1:, :-1], mask=hidden, cmap=SHADES, vmin=0, vmax=1,
+        annot=len(associations) <= 22, fmt=".2f", xticklabels=labels[:-1], yticklabels=labels[1:],
         cbar_kws={"shrink": 0.5, "pad": 0.01, "label": "association"},
     )  # fmt: skip
     axes.tick_params(axis="y", rotation=0)
@@ -288,11 +293,11 @@ def plot_square(square: pd.DataFrame) -> Figure | None:
 
 
 def plot_pairs(
-    drawn: Mapping[tuple[str, str], pd.DataFrame], framed: Sequence[Mapping[str, Any]], event: str, overall: float
+    drawn: Mapping[tuple[str, str], pd.DataFrame], highlighted: Sequence[Mapping[str, Any]], event: str, overall: float
 ) -> Figure | None:
-    """For each pair the event's rate in each cell and its rows, blue below the overall rate and red above it.
+    """Draw for each pair the event's rate and rows in each cell, blue below the overall rate and red above it.
 
-    The cell of `framed` has a frame. Rows of the picture are the levels of the pair's first column.
+    The cells of `highlighted` have a frame. The rows of a panel are the bins of the pair's first column.
     """
     if not drawn:
         return None
@@ -300,25 +305,25 @@ def plot_pairs(
     figure, grid = new_grid(len(drawn), columns=2, height=1.0 + 0.4 * tallest)
     highest = max(float(cells["rate"].max()) for cells in drawn.values())
     norm = TwoSlopeNorm(min(max(overall, 1e-6), 1 - 1e-6), 0.0, max(highest, overall + 1e-5))
-    for axes, ((one, other), cells), cell in zip(grid, drawn.items(), framed, strict=True):
+    for axes, ((one, other), cells), cell in zip(grid, drawn.items(), highlighted, strict=True):
         rates = spread_cells(cells, "rate")
         texts = spread_cells(cells.assign(text=[f"{format_percent(rate)}\n{rows:,}" for rate, rows in
                                                 zip(cells["rate"], cells["rows"], strict=True)]), "text")  # fmt: skip
         draw_heat(
             axes, rates, cmap=SIDES, norm=norm, annot=texts.fillna("").to_numpy(), fmt="", cbar=False,
-            xticklabels=[shorten(level, 20) for level in rates.columns],
-            yticklabels=[shorten(level, 22) for level in rates.index],
+            xticklabels=[wrap_label(category, 22, lines=2) for category in rates.columns],
+            yticklabels=[wrap_label(category, 26, lines=2) for category in rates.index],
         )  # fmt: skip
         place = list(rates.columns).index(cell["other"]), list(rates.index).index(cell["one"])
         axes.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor="#1f2933", linewidth=1.8, clip_on=False))
-        axes.set_title(shorten(f"{one} (rows) × {other}", 52), fontsize=9)
+        axes.set_title(wrap_label(f"{one} (rows) × {other}", 52, lines=2), fontsize=9)
         axes.tick_params(axis="y", rotation=0)
-        turn_labels(axes, 25 if max(len(str(level)) for level in rates.columns) > 6 else 0)
-    figure.suptitle(f"rate of {shorten(event, 40)}, and number of rows", fontsize=9, x=0.01, ha="left")
+        turn_labels(axes, 25 if max(len(str(category)) for category in rates.columns) > 6 else 0)
+    figure.suptitle(f"rate of {wrap_label(event, 80)}, and number of rows", fontsize=9, x=0.01, ha="left")
     return figure
 
 
 def spread_cells(cells: pd.DataFrame, value: str) -> pd.DataFrame:
-    """A pair's cells as a grid, both columns' levels in their order; a cell without rows is NaN."""
+    """Return a pair's cells as a grid, the bins of both columns in order; NaN for a cell without rows."""
     grid = cells.pivot(index="one", columns="other", values=value)
     return grid.sort_index().sort_index(axis=1)

@@ -1,4 +1,4 @@
-"""Pages that open with the network off: a stage's notebook, and any page made of a body of HTML."""
+"""HTML pages that need no network: a stage's notebook, or any page with a given body."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ TEMPLATES = Path(str(files("lifecycle.reporting") / "templates"))
 
 @cache
 def load_templates() -> jinja2.Environment:
-    """The environment of the package's templates; what is put into them is escaped."""
+    """Return the environment of the package's templates, which escapes values."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
 
 
 def render_part(template: str, **values: Any) -> str:
-    """One of our templates as HTML: a part of a page, or what a notebook shows; the values are escaped."""
+    """Render one of the templates as HTML, for a part of a page or an output of a notebook; the values are escaped."""
     return load_templates().get_template(template).render(**values)
 
 
 def render_table(table: pd.DataFrame, text: Collection[str] = ()) -> str:
-    """A frame of ready texts with its index as a table; the columns named in `text` are prose, set to the left."""
+    """Render a frame of formatted texts with its index as a table; the columns named in `text` are aligned left."""
     return render_part("table.html.j2", table=table, text=text)
 
 
@@ -45,7 +45,7 @@ def fold_table(title: str, table: pd.DataFrame) -> str:
 def render_page(
     title: str, body: str, *, project: str, links: list[tuple[str, str]], current: str = "", toggle: bool = False
 ) -> str:
-    """One self-contained page around `body` (HTML that the caller has escaped), with links to its sisters."""
+    """One self-contained page around `body` (HTML that the caller has escaped), with links to the other pages."""
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
     if toggle:
         from pygments.formatters import HtmlFormatter
@@ -67,11 +67,11 @@ def render_page(
 
 
 def render_notebook(notebook: NotebookNode, *, project: str, links: list[tuple[str, str]], current: str) -> str:
-    """A notebook as a page: prose and outputs in the open, code behind a toggle.
+    """Render a notebook as a page: prose and outputs are visible, code is behind a toggle.
 
     The title is the notebook's first heading. nbconvert's stock templates link scripts from a CDN; this one links none.
     """
-    from nbconvert.exporters.html import HTMLExporter  # slow to import, and not needed to draw a part
+    from nbconvert.exporters.html import HTMLExporter  # slow to import, and not needed for parts of pages
 
     exporter = HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)])
     body, _ = exporter.from_notebook_node(notebook)

@@ -1,9 +1,10 @@
-"""What was measured of the running server: reports/serving.html, which DVC does not track, for it is another each time."""
+"""The page about the running server (reports/serving.html); DVC does not track it, because measured times vary."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import matplotlib as mpl
 import numpy as np
@@ -18,8 +19,18 @@ from lifecycle.reporting.plots import ACCENT, NEGATIVE, POSITIVE, STYLE
 Record = dict[str, Any]
 
 
+class _Blessing(Protocol):
+    """What the page shows of the verdict on a serving bundle (`promotion.records.Blessing`)."""
+
+    @property
+    def bundle(self) -> str: ...
+
+    @property
+    def conditions(self) -> Sequence[object]: ...
+
+
 def draw_latency(seconds: np.ndarray[Any, Any], limit: float) -> str:
-    """Times of single requests in milliseconds, on a logarithmic axis, with percentiles and the budget; a data address."""
+    """Draw a histogram of request times in milliseconds, with percentiles and the budget; return it as a data address."""
     times = np.asarray(seconds) * 1e3
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.0, 3.0))
@@ -39,42 +50,42 @@ def draw_latency(seconds: np.ndarray[Any, Any], limit: float) -> str:
         axes.text(limit * 0.98, top * 0.6, f"p99 budget {limit:g} ms", color=POSITIVE, fontsize=8, ha="right")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set(xlabel="milliseconds from request to answer", ylabel="requests", xlim=(low, high))
-        axes.set_title("How long one row takes")
+        axes.set_title("Time to answer one row")
         return encode_picture(figure)
 
 
-def write_serving(path: Path, project: str, blessing: Record, measured: Record, picture: str) -> None:
-    """Write the page: the verdict on the server, what was measured, and how long requests took."""
+def write_serving(path: Path, project: str, blessing: _Blessing, measured: Record, picture: str) -> None:
+    """Write the page: the verdict on the server, the measurements and a picture of the request times."""
     parts = {
         "verdict": render_part("verdict.html.j2", verdict=blessing),
-        "cards": render_part("cards.html.j2", cards=list_cards(measured)),
-        "conditions": render_part("conditions.html.j2", conditions=blessing["conditions"]),
+        "cards": render_part("cards.html.j2", cards=_list_cards(measured)),
+        "conditions": render_part("conditions.html.j2", conditions=blessing.conditions),
     }
     body = render_part(
         "serving.html.j2",
-        blessing=blessing,
+        bundle=blessing.bundle,
         picture=picture,
         **{name: Markup(part) for name, part in parts.items()},  # noqa: S704 - escaped by their templates
     )
-    with replace_file(path) as aside:
-        text = render_page("Serving: what was measured", body, project=project, links=[], current=path.name)
-        aside.write_text(text, encoding="utf-8")
+    with replace_file(path) as temporary:
+        text = render_page("Serving: measurements", body, project=project, links=[], current=path.name)
+        temporary.write_text(text, encoding="utf-8")
 
 
-def list_cards(measured: Record) -> list[dict[str, str]]:
-    """The few numbers at the top of the page."""
+def _list_cards(measured: Record) -> list[dict[str, str]]:
+    """Return the headline numbers at the top of the page."""
     return [
-        {"label": "Median", "value": f"{measured['serve_p50_ms']:.2f} ms", "note": "of one row, one after the other"},
-        {"label": "99 of 100 within", "value": f"{measured['serve_p99_ms']:.2f} ms", "note": "of one row"},
+        {"label": "Median", "value": f"{measured['serve_p50_ms']:.2f} ms", "note": "for one row, requests in sequence"},
+        {"label": "99th percentile", "value": f"{measured['serve_p99_ms']:.2f} ms", "note": "for one row"},
         {
-            "label": "One client gets",
+            "label": "Throughput",
             "value": f"{measured['serve_requests_per_second']:,.0f}",
-            "note": "answers a second",
+            "note": "answers per second to one client",
         },
         {
             "label": "Start to ready",
             "value": f"{measured['serve_start_seconds']:.2f} s",
-            "note": "with Python's own start",
+            "note": "including the start of Python",
         },
         {"label": "Memory", "value": f"{measured['serve_memory_mb']:.0f} MB", "note": "resident, of one worker"},
     ]

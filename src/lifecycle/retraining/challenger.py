@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
 from lifecycle.core import paths
 from lifecycle.core.contract import load_contract
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.files import read_json, write_json
+from lifecycle.core.files import lock_file, write_json
 from lifecycle.core.params import load_params, read_yaml
 from lifecycle.core.paths import Project
 from lifecycle.monitoring.live import WORKSPACE as LIVE_WORKSPACE
 from lifecycle.monitoring.live import describe_alerts, monitor_live
 from lifecycle.pipeline.forkserver import run_stage
 from lifecycle.pipeline.workspaces import create_workspace, enter_workspace, link_path, write_yaml
+from lifecycle.promotion.records import Blessing, Verdict
 from lifecycle.retraining.records import Retraining, RetrainingDecision
 from lifecycle.retraining.rules import NOT_TRIGGERED, list_triggers
 from lifecycle.retraining.steps import NOTHING_TO_DO, STEPS
@@ -54,10 +54,9 @@ def _run_step(project: Project, log: Path, name: str) -> bool:
 @contextmanager
 def _hold_lock(project: Project) -> Iterator[None]:
     """Keep other processes from retraining this project; raise ProjectError where one already does."""
-    path = project.write(_LOCK)
-    with path.open("a") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system releases it, however the process ends
+            stack.enter_context(lock_file(project.write(_LOCK), blocking=False))
         except BlockingIOError:
             raise ProjectError(
                 "Another `lifecycle retrain` is running in this project: wait until it has ended."
@@ -147,13 +146,12 @@ def _run_stages(project: Project, stages: tuple[str, ...]) -> None:
 def _evaluate(project: Project, log: Path) -> bool:
     """Return whether the challenger has passed the gates and is better than the champion."""
     root = _open_challenger(project)
-    verdict, blessing = read_json(root / paths.VERDICT), read_json(root / paths.BLESSING)
-    for judged in (verdict, blessing):
-        if not judged["blessed"]:
-            return _keep_champion(project, root, judged["because"])
-    if not verdict["better"]:
-        because = "The challenger passed the quality gate, but was not shown to be better than the champion."
-        return _keep_champion(project, root, because)
+    verdict, blessing = Verdict.read(root / paths.VERDICT), Blessing.read(root / paths.BLESSING)
+    for blessed, because in ((verdict.blessed, verdict.because), (blessing.blessed, blessing.because)):
+        if not blessed:
+            return _keep_champion(project, root, because)
+    if not verdict.better:
+        return _keep_champion(project, root, f"The challenger passed the quality gate. {verdict.because}")
     return True
 
 

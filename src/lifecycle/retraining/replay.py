@@ -23,7 +23,7 @@ from lifecycle.monitoring import scenarios
 from lifecycle.pipeline.runner import list_links
 from lifecycle.pipeline.workspaces import create_workspace, enter_workspace
 from lifecycle.prediction_log.compaction import write_partitions
-from lifecycle.promotion.releases import find_release, read_champion
+from lifecycle.promotion.releases import find_release_folder, read_champion
 from lifecycle.reporting.monitoring import draw_replay
 from lifecycle.reporting.pages import render_page, render_part
 from lifecycle.retraining.challenger import read_retrainings, retrain
@@ -64,14 +64,14 @@ def replay_year(project: Project, name: str | None = None) -> Path:
 
 def _create_workspace(project: Project, valid: pd.DataFrame) -> Project:
     """Create the workspace: the project's champion and parameters, no old rows, and an MLflow store of its own."""
-    if read_champion(project.output)["model"] is None:
+    if read_champion(project.output).model is None:
         raise ProjectError(f"{paths.CHAMPION} names no model: `make repro` makes one.")
     root = create_workspace(project, _WORKSPACE, {})
     (root / paths.VALIDATED_TABLE).parent.mkdir(parents=True)
     write_table(valid.iloc[:0], root / paths.VALIDATED_TABLE)
     shutil.copytree(project.read(paths.RELEASES), root / paths.RELEASES)
-    champion = {**read_champion(project.output), "previous": None}
-    write_json(champion, root / paths.CHAMPION)
+    champion = read_champion(project.output).model_copy(update={"previous": None})
+    champion.write(root / paths.CHAMPION)
     (root / paths.PREDICTIONS).mkdir(parents=True)
     return Project(root, root)
 
@@ -107,7 +107,7 @@ def _replay_months(
 
 def _load_champion(workspace: Project) -> tuple[Bundle, dict[str, float]]:
     """Load the champion's bundle in the workspace, and what its errors cost."""
-    folder = find_release(workspace.output, read_champion(workspace.output)["model"])
+    folder = find_release_folder(workspace.output, str(read_champion(workspace.output).model))
     return load_bundle(folder / "bundle"), read_json(folder / "model.json")["cost"]
 
 

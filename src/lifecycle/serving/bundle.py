@@ -1,6 +1,6 @@
-"""A serving bundle: a compiled model, the schema of its requests and golden answers, in one folder without a pickle.
+"""Serving bundles: a folder with a compiled model, the schema of its requests and golden answers, without a pickle.
 
-`manifest.json` holds the hash of every other file, so its own hash names the bundle.
+`manifest.json` holds the hash of every other file, so the hash of the manifest identifies the bundle.
 """
 
 from __future__ import annotations
@@ -13,36 +13,36 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.expressions import Array
 from lifecycle.core.files import hash_file, read_json, write_json
+from lifecycle.core.records import Frozen
 from lifecycle.serving.schema import Schema
 from lifecycle.serving.scorer import Scorer
 
 Record = dict[str, Any]
-FORMAT = 1
+FORMAT: Literal[2] = 2
 MANIFEST, PLAN, SCHEMA, GOLDEN, BACKGROUND, REFERENCE, TREES = (
     "manifest.json", "plan.json", "schema.json", "golden.json", "background.json", "reference.json", "trees.bin"
 )  # fmt: skip
-TOLERANCE = 1e-9  # between a golden answer and what the bundle gives
+TOLERANCE = 1e-9  # between a golden answer and the bundle's probability
 
 
-class Manifest(BaseModel):
-    """What stands in a bundle's manifest; a key more or less is refused."""
+class Manifest(Frozen):
+    """The manifest of a bundle."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    format: Literal[1]
+    format: Literal[2]
     model: str  # the content hash of the fitted model that was compiled
     family: str
     target: str
     positive: bool | int | float | str
     negative: bool | int | float | str
     threshold: float
-    prior: float  # the share of positives in training: what is answered when no model can
-    hashes: dict[str, str]  # of what the model was made: training table, features, contract, raw table
+    prior: float  # the share of positives in training: the answer when no model can answer
+    hashes: dict[str, str]  # of the training table, the features, the contract and the raw table
     versions: dict[str, str]
     files: dict[str, str]
 
@@ -63,32 +63,32 @@ class Bundle:
 
     @property
     def name(self) -> str:
-        """The short name of the model in answers, logs and metrics: its hash's first twelve digits."""
+        """The first twelve digits of the model's hash, its name in answers, logs and metrics."""
         return self.manifest.model[:12]
 
     def score(self, rows: list[Record]) -> Array:
-        """The probability of the positive class, float64 of shape (rows,)."""
+        """Return the probabilities of the positive class, float64 of shape (rows,)."""
         return self.scorer.score(rows)
 
     def score_one(self, row: Record) -> float:
-        """The probability of one row."""
+        """Return the probability of one row."""
         return self.scorer.score_one(row)
 
     def check_golden(self) -> None:
-        """Answer the golden requests; raises ProjectError for the first answer that is another than it was."""
+        """Score the golden requests; raise ProjectError for the first probability that has changed."""
         rows = [self.schema.parse_one(encode_row(record["request"])) for record in self.golden]
         together = self.score(rows)
         for number, (record, row) in enumerate(zip(self.golden, rows, strict=True)):
             probability = self.score_one(row)
-            if not all(abs(given - record["probability"]) <= TOLERANCE for given in (probability, together[number])):
+            if not all(abs(found - record["probability"]) <= TOLERANCE for found in (probability, together[number])):
                 raise ProjectError(
-                    f"bundle {self.sha256[:12]}: golden request {number} gives {probability!r}, "
+                    f"bundle {self.sha256[:12]}: golden request {number} has the probability {probability!r}, "
                     f"expected {record['probability']!r}."
                 )
 
 
 def encode_row(row: Record) -> bytes:
-    """A row as a request's body."""
+    """Return a row as the body of a request."""
     import orjson
 
     return orjson.dumps(row)
@@ -98,10 +98,10 @@ def write_bundle(
     folder: Path, plan: Record, trees: bytes | None, columns: list[Record], golden: list[Record],
     background: list[Record], facts: Record, reference: Record | None = None,
 ) -> str:  # fmt: skip
-    """Write a bundle into `folder`, whole or not at all, and give its hash; the same content gives the same bytes.
+    """Write a bundle into `folder`, completely or not at all, and return its hash; the same content has the same bytes.
 
     facts: the manifest's entries model, family, target, positive, negative, threshold, prior and hashes. reference: what
-    monitoring holds later rows against, which the server does not look at.
+    monitoring compares later rows with; the server does not read it.
     """
     aside = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(aside, ignore_errors=True)
@@ -114,66 +114,87 @@ def write_bundle(
         (aside / TREES).write_bytes(trees)
     files = {path.name: hash_file(path) for path in sorted(aside.iterdir())}
     versions = {"treelite": version("treelite")} if trees is not None else {}
-    write_json({"format": FORMAT, **facts, "versions": versions, "files": files}, aside / MANIFEST)
+    manifest = Manifest(format=FORMAT, **facts, versions=versions, files=files)
+    manifest.write(aside / MANIFEST)
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
     return hash_bundle(folder)
 
 
 def hash_bundle(folder: Path) -> str:
-    """A bundle's content hash: SHA-256 of its manifest, hexadecimal."""
+    """Return a bundle's content hash: the SHA-256 of its manifest in hexadecimal."""
     return hash_file(folder / MANIFEST)
 
 
 def load_bundle(folder: Path, rows: int = 1000) -> Bundle:
-    """Load a bundle whose requests may hold `rows` rows; nothing in it is run.
+    """Load a bundle whose requests may have `rows` rows; no code in it is run.
 
-    Raises ProjectError in a sentence: a file that is missing, changed or unknown, a format or a treelite that is not known.
+    Raises ProjectError for a missing, changed or unknown file, an unknown format, and another major version of treelite.
     """
     manifest = read_manifest(folder)
     for name, sha256 in manifest.files.items():
         if name not in (PLAN, SCHEMA, GOLDEN, BACKGROUND, REFERENCE, TREES):
-            raise ProjectError(f"{folder}/{MANIFEST} names the file {name!r}, which no bundle has.")
+            raise ProjectError(f"{folder}/{MANIFEST} names the file {name!r}, which is not part of a bundle.")
         if not (folder / name).is_file():
-            raise ProjectError(f"{folder} is not whole: {name} is missing.")
+            raise ProjectError(f"{folder} is incomplete: {name} is missing.")
         if hash_file(folder / name) != sha256:
-            raise ProjectError(f"{folder}/{name} is not the file that {MANIFEST} describes: its hash is another.")
-    check_versions(manifest.versions, folder)
+            raise ProjectError(f"{folder}/{name} is not the file that {MANIFEST} describes: its hash differs.")
+    _check_versions(manifest.versions, folder)
     plan, columns, golden, background = (read_json(folder / name) for name in (PLAN, SCHEMA, GOLDEN, BACKGROUND))
     trees = (folder / TREES).read_bytes() if TREES in manifest.files else None
     try:
         scorer = Scorer(plan, {column["name"]: column["dtype"] for column in columns}, trees)
         schema = Schema(columns, rows)
-        check_requests(schema, golden)
+        _check_requests(schema, golden)
         compared = [schema.parse(encode_row(row))[0][0] for row in background]
         return Bundle(hash_bundle(folder), manifest, schema, scorer, golden, compared)
     except ProjectError as error:
         raise ProjectError(f"{folder}: {error}") from error
-    except Exception as error:  # another program may have written it: what is wrong in it may show in any way
+    except Exception as error:  # another program may have written it, so any error is possible
         said = str(error).rstrip(".")
         raise ProjectError(f"{folder} cannot be loaded: {type(error).__name__}: {said}.") from error
 
 
-def check_requests(schema: Schema, golden: list[Record]) -> None:
-    """Refuse (by whatever error) golden records that are none, or hold no request of the schema."""
+def find_bundle_folder(root: Path, model: str) -> Path:
+    """Return the folder of the serving bundle in a model's release."""
+    return root / paths.RELEASES / model[:12] / "bundle"
+
+
+def load_release_bundle(root: Path, model: str, sha256: str | None, rows: int = 1000) -> Bundle:
+    """Load the bundle of a model's release and score its golden requests; the release's pickle is not read.
+
+    Raises ProjectError when the bundle is damaged, is not the one with the hash `sha256`, or belongs to another model.
+    """
+    folder = find_bundle_folder(root, model)
+    if sha256 is not None and (folder / MANIFEST).is_file() and (found := hash_bundle(folder)) != sha256:
+        raise ProjectError(f"{folder} is bundle {found[:12]}, but {paths.CHAMPION} names {sha256[:12]}.")
+    bundle = load_bundle(folder, rows)
+    if bundle.manifest.model != model:
+        raise ProjectError(f"{folder} is of model {bundle.name}, not {model[:12]}.")
+    bundle.check_golden()
+    return bundle
+
+
+def _check_requests(schema: Schema, golden: list[Record]) -> None:
+    """Raise an error when there are no golden records, or one is not a request of the schema."""
     if not golden:
-        raise ValueError(f"{GOLDEN} holds no request")
+        raise ValueError(f"{GOLDEN} has no requests")
     for record in golden:
         schema.parse(encode_row(record["request"]))
         float(record["probability"])
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """A bundle's manifest; raises ProjectError where it is missing, or is not of this format."""
+    """Read a bundle's manifest; raise ProjectError when it is missing or has another format."""
     path = folder / MANIFEST
     if not path.is_file():
         raise ProjectError(f"{folder} is not a serving bundle: {MANIFEST} is missing.")
     record = read_json(path)
     found = record.get("format") if isinstance(record, dict) else None
     if found != FORMAT:
-        raise ProjectError(f"{path} is of format {found!r}; this program knows {FORMAT}.")
+        raise ProjectError(f"{path} has the format {found!r}, expected {FORMAT}: run `lifecycle upgrade`.")
     try:
-        manifest = Manifest.model_validate(record)
+        manifest = Manifest.model_validate(record)  # strict: a number in quotes is not a number
     except ValidationError as error:
         first = error.errors()[0]
         raise ProjectError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
@@ -182,8 +203,8 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def check_versions(versions: dict[str, str], folder: Path) -> None:
-    """Refuse (ProjectError) a bundle whose trees another major version of treelite wrote."""
+def _check_versions(versions: dict[str, str], folder: Path) -> None:
+    """Raise ProjectError when another major version of treelite wrote the trees."""
     for package, wanted in versions.items():
         try:
             found = version(package)
@@ -194,18 +215,18 @@ def check_versions(versions: dict[str, str], folder: Path) -> None:
 
 
 def to_requests(table: Any, names: Sequence[str]) -> list[Record]:
-    """The columns `names` of a frame's rows as JSON holds them."""
+    """Return the columns `names` of a frame as requests, a record of JSON values for each row."""
     rows = table[list(names)].itertuples(index=False, name=None)
     return [to_request(dict(zip(names, values, strict=True))) for values in rows]
 
 
 def to_request(values: dict[str, Any]) -> Record:
-    """A table's row as JSON holds it: plain numbers and strings, moments as ISO 8601, absent values as null."""
-    return {name: to_plain(value) for name, value in values.items()}
+    """Return a table's row as JSON values: numbers, strings, times as ISO 8601, None for missing values."""
+    return {name: _to_plain(value) for name, value in values.items()}
 
 
-def to_plain(value: Any) -> Any:
-    """A table's value as JSON holds it."""
+def _to_plain(value: Any) -> Any:
+    """Return a table's value as a JSON value."""
     if isinstance(value, np.generic):
         value = value.item()
     try:

@@ -1,4 +1,4 @@
-"""Compile a fitted scikit-learn model into what a server needs: numbers and words in JSON, trees for treelite, no pickle."""
+"""Compile a fitted scikit-learn model into a plan for the server: numbers and names in JSON, trees for treelite, no pickle."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ import numpy as np
 from lifecycle.core.errors import ProjectError
 
 Record = dict[str, Any]
-MARK = "marks"  # the key of the missing indicators
+_INDICATORS = "missing_indicators"
 
 
 def compile_model(classifier: Any, features: list[Record]) -> tuple[Record, bytes | None]:
-    """A model's plan, plain values that JSON holds without loss, and its trees as treelite's bytes (None without trees).
+    """Return a model's plan (plain values that JSON holds without loss) and its trees as treelite's bytes, or None.
 
     classifier: a fitted CalibratedClassifier over a pipeline of `prepare` and `model`. features: the records of its
-    features, in its order. Raises ProjectError naming a step that cannot be compiled.
+    features, in the model's order. Raises ProjectError naming a step that cannot be compiled.
     """
     pipeline = classifier.classifier
-    numbers, levels, order = compile_preparation(pipeline.named_steps["prepare"])
+    numbers, categories, order = _compile_preparation(pipeline.named_steps["prepare"])
     step = pipeline.named_steps["model"]
-    model, trees = find_compiler(step, MODELS)(step)
+    model, trees = _find_compiler(step, _MODELS)(step)
     kept = ("name", "kind", "expression", "columns", "values")
     plan = {
         "features": [{key: feature[key] for key in kept} for feature in features],
         "numbers": numbers,
-        "categories": levels,
+        "categories": categories,
         "order": order,
         "model": model,
-        "calibration": compile_calibration(classifier.calibrator),
+        "calibration": _compile_calibration(classifier.calibrator),
     }
     return plan, trees
 
 
-def find_compiler(step: Any, compilers: dict[str, Callable[[Any], Any]]) -> Callable[[Any], Any]:
-    """The compiler of a fitted step; raises ProjectError for a kind that is not known."""
+def _find_compiler(step: Any, compilers: dict[str, Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    """Return the compiler of a fitted step; raise ProjectError for an unknown class."""
     name = type(step).__name__
     if name not in compilers:
-        raise ProjectError(f"{name} cannot be compiled for serving; there are {', '.join(compilers)}.")
+        raise ProjectError(f"{name} cannot be compiled for serving; supported are {', '.join(compilers)}.")
     return compilers[name]
 
 
-def compile_preparation(prepare: Any) -> tuple[Record, list[Record], list[int]]:
-    """A fitted column transformer as two blocks, numbers and levels, and where each block's columns go.
+def _compile_preparation(prepare: Any) -> tuple[Record, list[Record], list[int]]:
+    """Return a fitted column transformer as numeric columns, categorical columns and the order of the model's matrix.
 
-    Numbers are clipped, filled and scaled as vectors; `marks` are indicators of what was missing. Each level column has
-    the position of each level, of a missing one and of any other (None: all zeros). `order` says which of the
-    blocks' columns, numbers, marks, then levels, stands at each place of the model's matrix.
+    Numeric columns are clipped, imputed and scaled as vectors, and may have missing indicators. Each categorical column
+    has the position of each category, of a missing value and of any other category (None: all zeros). `order` holds, for
+    each column of the model's matrix, its place among numeric columns, missing indicators and categories, in this order.
     """
-    numbers: Record = {key: [] for key in ("names", "low", "high", "fill", "mean", "scale", MARK)}
-    levels: list[Record] = []
+    numbers: Record = {key: [] for key in ("names", "low", "high", "fill", "mean", "scale", _INDICATORS)}
+    categories: list[Record] = []
     places: list[tuple[str, int]] = []
     width = 0
     for _, branch, names in prepare.transformers_:
@@ -67,47 +67,48 @@ def compile_preparation(prepare: Any) -> tuple[Record, list[Record], list[int]]:
         }:
             raise ProjectError(f"{kind} cannot be compiled for serving.")
         if "OneHotEncoder" in steps:
-            for record in compile_levels(steps["OneHotEncoder"], steps.get("SimpleImputer"), list(names)):
-                levels.append({**record, "start": width})
+            for record in _compile_categories(steps["OneHotEncoder"], steps.get("SimpleImputer"), list(names)):
+                categories.append({**record, "start": width})
                 places += [("category", width + place) for place in range(record["width"])]
                 width += record["width"]
         else:
-            places += compile_numbers(steps, list(names), numbers)
-    sizes = {"number": 0, "mark": len(numbers["names"]), "category": len(numbers["names"]) + len(numbers[MARK])}
-    return numbers, levels, [sizes[block] + place for block, place in places]
+            places += _compile_numbers(steps, list(names), numbers)
+    count, indicators = len(numbers["names"]), len(numbers[_INDICATORS])
+    starts = {"number": 0, "indicator": count, "category": count + indicators}
+    return numbers, categories, [starts[block] + place for block, place in places]
 
 
-def compile_numbers(steps: dict[str, Any], names: list[str], numbers: Record) -> list[tuple[str, int]]:
-    """Add a numeric branch's columns and marks to the block `numbers`; the places of its output come back."""
-    count, first, first_mark = len(names), len(numbers["names"]), len(numbers[MARK])
+def _compile_numbers(steps: dict[str, Any], names: list[str], numbers: Record) -> list[tuple[str, int]]:
+    """Add a numeric branch's columns and missing indicators to `numbers`; return the block and place of each output."""
+    count, first, first_indicator = len(names), len(numbers["names"]), len(numbers[_INDICATORS])
     clipper, imputer, scaler = (steps.get(name) for name in ("FenceClipper", "SimpleImputer", "StandardScaler"))
-    marked = list(imputer.indicator_.features_) if imputer is not None and imputer.indicator_ is not None else []
-    mean = scaler.mean_ if scaler is not None else np.zeros(count + len(marked))
-    scale = scaler.scale_ if scaler is not None else np.ones(count + len(marked))
+    indicated = list(imputer.indicator_.features_) if imputer is not None and imputer.indicator_ is not None else []
+    mean = scaler.mean_ if scaler is not None else np.zeros(count + len(indicated))
+    scale = scaler.scale_ if scaler is not None else np.ones(count + len(indicated))
     numbers["names"] += names
-    numbers["low"] += to_plain(clipper.low_) if clipper is not None else [None] * count
-    numbers["high"] += to_plain(clipper.high_) if clipper is not None else [None] * count
-    numbers["fill"] += to_plain(imputer.statistics_) if imputer is not None else [None] * count
-    numbers["mean"] += to_plain(mean[:count])
-    numbers["scale"] += to_plain(scale[:count])
-    numbers[MARK] += [
+    numbers["low"] += _to_plain(clipper.low_) if clipper is not None else [None] * count
+    numbers["high"] += _to_plain(clipper.high_) if clipper is not None else [None] * count
+    numbers["fill"] += _to_plain(imputer.statistics_) if imputer is not None else [None] * count
+    numbers["mean"] += _to_plain(mean[:count])
+    numbers["scale"] += _to_plain(scale[:count])
+    numbers[_INDICATORS] += [
         {"column": first + int(column), "mean": float(mean[count + place]), "scale": float(scale[count + place])}
-        for place, column in enumerate(marked)
+        for place, column in enumerate(indicated)
     ]
     places = [("number", first + place) for place in range(count)]
-    return places + [("mark", first_mark + place) for place in range(len(marked))]
+    return places + [("indicator", first_indicator + place) for place in range(len(indicated))]
 
 
-def compile_levels(encoder: Any, imputer: Any | None, names: list[str]) -> list[Record]:
-    """Each column of a fitted one-hot encoder: the place of each level, of a missing one (`missing`) and of any other."""
+def _compile_categories(encoder: Any, imputer: Any | None, names: list[str]) -> list[Record]:
+    """Return, for each column of a one-hot encoder, the place of each category, of a missing value and of any other."""
     records = []
     infrequent = getattr(encoder, "infrequent_categories_", [None] * len(names))
     for column, name in enumerate(names):
         rare = [] if infrequent[column] is None else list(infrequent[column])
-        frequent = [level for level in encoder.categories_[column] if not contains(rare, level)]
-        codes = {level: place for place, level in enumerate(frequent) if not is_nan(level)}
+        frequent = [value for value in encoder.categories_[column] if not _contains(rare, value)]
+        codes = {value: place for place, value in enumerate(frequent) if not _is_nan(value)}
         other = len(frequent) if rare else None
-        missing = next((place for place, level in enumerate(frequent) if is_nan(level)), other)
+        missing = next((place for place, value in enumerate(frequent) if _is_nan(value)), other)
         if imputer is not None:
             missing = codes.get(imputer.statistics_[column], other)
         records.append({
@@ -116,22 +117,23 @@ def compile_levels(encoder: Any, imputer: Any | None, names: list[str]) -> list[
     return records
 
 
-def compile_linear(model: Any) -> tuple[Record, None]:
-    """A logistic regression: its coefficients and intercept."""
-    return {"kind": "linear", "coefficients": to_plain(model.coef_[0]), "intercept": float(model.intercept_[0])}, None
+def _compile_linear(model: Any) -> tuple[Record, None]:
+    """Return a logistic regression as its coefficients and intercept."""
+    return {"kind": "linear", "coefficients": _to_plain(model.coef_[0]), "intercept": float(model.intercept_[0])}, None
 
 
-def compile_curves(pipeline: Any) -> tuple[Record, None]:
-    """A logistic regression over columns and their splines: each column's splines become one piecewise cubic.
+def _compile_curves(pipeline: Any) -> tuple[Record, None]:
+    """Return a logistic regression over columns and their splines; each column's splines become one piecewise cubic.
 
-    de Boor, A Practical Guide to Splines (1978): a spline is a polynomial between two knots. Pieces are highest power first.
+    A spline is a polynomial between two knots (de Boor, A Practical Guide to Splines, 1978). The coefficients of a piece
+    are ordered from the highest power to the lowest.
     """
     from scipy.interpolate import BSpline, PPoly
 
     kinds = [type(step).__name__ for _, step in pipeline.steps]
     if kinds != ["SplineAppender", "LogisticRegression"]:
         raise ProjectError(
-            f"A pipeline of {', '.join(kinds)} cannot be compiled for serving; there is SplineAppender, LogisticRegression."
+            f"A pipeline of {', '.join(kinds)} cannot be compiled for serving; supported is SplineAppender, LogisticRegression."
         )
     appender, model = (step for _, step in pipeline.steps)
     coefficients = model.coef_[0]
@@ -139,63 +141,63 @@ def compile_curves(pipeline: Any) -> tuple[Record, None]:
     curves = []
     for column, basis in zip(appender.columns_, appender.bases_, strict=True):
         spline = basis.bsplines_[0]
-        width = spline.c.shape[1] - 1  # the last one is left out: the basis sums to one
+        width = spline.c.shape[1] - 1  # the last one is dropped, because the basis sums to one
         weights = np.append(coefficients[place : place + width], 0.0)
         place += width
         inner = slice(spline.k, len(spline.t) - spline.k)
         whole = PPoly.from_spline(BSpline(spline.t, spline.c @ weights, spline.k))
         breaks, pieces = spline.t[inner], whole.c[:, spline.k : len(spline.t) - 1 - spline.k]
-        curves.append({"column": column, "breaks": to_plain(breaks), "pieces": [to_plain(row) for row in pieces]})
-    plain = to_plain(coefficients[: appender.n_features_in_])
+        curves.append({"column": column, "breaks": _to_plain(breaks), "pieces": [_to_plain(row) for row in pieces]})
+    plain = _to_plain(coefficients[: appender.n_features_in_])
     return {"kind": "linear", "coefficients": plain, "intercept": float(model.intercept_[0]), "curves": curves}, None
 
 
-def compile_forest(model: Any) -> tuple[Record, bytes]:
-    """A random forest: scikit-learn compares in float32, and averages the leaves' shares."""
-    return {"kind": "trees", "inputs": "float32", "gives": "shares"}, import_trees(model)
+def _compile_forest(model: Any) -> tuple[Record, bytes]:
+    """Return a random forest: scikit-learn compares in float32 and averages the class shares of the leaves."""
+    return {"kind": "trees", "inputs": "float32", "output": "shares"}, _import_trees(model)
 
 
-def compile_boosting(model: Any) -> tuple[Record, bytes]:
-    """Gradient boosted trees: the sum of the leaves is in log-odds."""
-    return {"kind": "trees", "inputs": "float64", "gives": "log-odds"}, import_trees(model)
+def _compile_boosting(model: Any) -> tuple[Record, bytes]:
+    """Return gradient boosted trees, whose leaves add up to log-odds."""
+    return {"kind": "trees", "inputs": "float64", "output": "log-odds"}, _import_trees(model)
 
 
-def import_trees(model: Any) -> bytes:
-    """The trees of a scikit-learn model in treelite's serialisation; the same model gives the same bytes."""
+def _import_trees(model: Any) -> bytes:
+    """Return the trees of a scikit-learn model in treelite's format; the same model has the same bytes."""
     import treelite
 
     serialised: bytes = treelite.sklearn.import_model(model).serialize_bytes()
     return serialised
 
 
-def compile_calibration(calibrator: Any) -> Record:
-    """A fitted calibrator's numbers."""
+def _compile_calibration(calibrator: Any) -> Record:
+    """Return the parameters of a fitted calibrator."""
     record: Record = {"kind": calibrator.method}
     if calibrator.method == "sigmoid":
         record |= {"slope": calibrator.slope_, "intercept": calibrator.intercept_}
     elif calibrator.method == "isotonic":
-        record |= {"knots": to_plain(calibrator.knots_), "categories": to_plain(calibrator.levels_)}
+        record |= {"knots": _to_plain(calibrator.knots_), "values": _to_plain(calibrator.levels_)}
     return record
 
 
-def to_plain(values: Any) -> list[float | None]:
-    """An array as a list that JSON holds without loss; NaN becomes None."""
+def _to_plain(values: Any) -> list[float | None]:
+    """Return an array as a list that JSON holds without loss; NaN becomes None."""
     return [None if np.isnan(value) else float(value) for value in np.asarray(values, dtype="float64")]
 
 
-def is_nan(level: Any) -> bool:
-    """Whether a level stands for a missing value."""
-    return level is None or (isinstance(level, float) and np.isnan(level))
+def _is_nan(value: Any) -> bool:
+    """Return whether a category stands for a missing value."""
+    return value is None or (isinstance(value, float) and np.isnan(value))
 
 
-def contains(levels: list[Any], level: Any) -> bool:
-    """Whether a level is among others, where NaN is NaN."""
-    return any(level == other or (is_nan(level) and is_nan(other)) for other in levels)
+def _contains(values: list[Any], value: Any) -> bool:
+    """Return whether a category is in a list; NaN equals NaN."""
+    return any(value == other or (_is_nan(value) and _is_nan(other)) for other in values)
 
 
-MODELS: dict[str, Callable[[Any], tuple[Record, bytes | None]]] = {
-    "LogisticRegression": compile_linear,
-    "Pipeline": compile_curves,
-    "RandomForestClassifier": compile_forest,
-    "HistGradientBoostingClassifier": compile_boosting,
+_MODELS: dict[str, Callable[[Any], tuple[Record, bytes | None]]] = {
+    "LogisticRegression": _compile_linear,
+    "Pipeline": _compile_curves,
+    "RandomForestClassifier": _compile_forest,
+    "HistGradientBoostingClassifier": _compile_boosting,
 }

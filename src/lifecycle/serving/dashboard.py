@@ -1,11 +1,12 @@
-"""The live page: what /metrics and /monitor tell, drawn in the browser, with no other service."""
+"""The files of the dashboard, which the browser draws from /metrics, /monitor and the traffic of the last minutes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-FILES = Path(__file__).parent / "pages"
-PAGES = {  # where each file is, and what it is
+_FILES = Path(__file__).parent / "pages"
+HISTORY = "/dashboard/traffic"
+PAGES = {  # path: file and media type
     "/dashboard": ("page.html", b"text/html"),
     "/dashboard/style.css": ("style.css", b"text/css"),
     "/dashboard/script.js": ("script.js", b"text/javascript"),
@@ -17,6 +18,6 @@ POLICY = (
 
 
 def read_page(path: str) -> tuple[bytes, bytes]:
-    """Content type and bytes of one of PAGES."""
+    """Return the content type and the bytes of one of PAGES."""
     name, kind = PAGES[path]
-    return kind + b"; charset=utf-8", (FILES / name).read_bytes()
+    return kind + b"; charset=utf-8", (_FILES / name).read_bytes()

@@ -1,4 +1,4 @@
-"""Requests that name an entity: its columns come from the feature store, and the row goes the way of any other."""
+"""Requests that name an entity: the feature store supplies its columns, and the row is validated like any other."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from lifecycle.serving.schema import RequestError, Row, Schema, format_value
 from lifecycle.serving.settings import Settings
 
 FIELD = "entity_id"
-MARK = b'"entity_id"'  # in a body that may name entities: to look for it takes nothing beside reading the body
+_QUOTED_FIELD = b'"entity_id"'  # a cheap test for bodies that may name entities
 Record = dict[str, Any]
 
 
 def open_features(root: Path, settings: Settings, registry: CollectorRegistry) -> FeatureStore | None:
-    """The store that the settings name; None where they name none. Raises ProjectError for what is no address."""
-    url = settings.store.get_secret_value()
+    """Return the store that the settings name, None when they name none; raise ProjectError for an invalid address."""
+    url = settings.feature_store.get_secret_value()
     if not url:
         return None
     cache = open_cache(url, root, settings.store_timeout)
@@ -31,55 +31,55 @@ def open_features(root: Path, settings: Settings, registry: CollectorRegistry) -
 
 
 def read_entities(body: bytes, schema: Schema) -> tuple[list[Row], bool] | None:
-    """The rows of a body of which some name an entity, and whether it is a list; None for any other body.
+    """Return the rows of a body in which some name an entity, and whether it is a list; None for any other body.
 
-    A column of the model that has the field's name keeps it: then no row names an entity.
+    When a column of the model is called `entity_id`, no row names an entity.
     """
-    if MARK not in body or FIELD in schema.columns:
+    if _QUOTED_FIELD not in body or FIELD in schema.columns:
         return None
     try:
         value = orjson.loads(body)
     except ValueError:
         return None
     rows = value if isinstance(value, list) else [value]
-    if len(rows) > schema.rows or not any(map(names_entity, rows)):
+    if len(rows) > schema.rows or not any(map(_names_entity, rows)):
         return None
     return rows, isinstance(value, list)
 
 
-def names_entity(row: Any) -> bool:
-    """Whether a row, or what stands in a row's place, names an entity."""
+def _names_entity(row: Any) -> bool:
+    """Return whether a row (which may be any JSON value) names an entity."""
     return isinstance(row, dict) and FIELD in row
 
 
 def complete_rows(rows: list[Row], listed: bool, schema: Schema, store: FeatureStore) -> tuple[list[Row], list[Record]]:
-    """Rows with the columns of the entities that they name, checked as any others, and what the answer to each says of it.
+    """Return validated rows with the columns of the entities that they name, and what each answer says about its entity.
 
-    What stands beside an entity in a row goes before what the store has. Raises RequestError: 404 for entities that there are
-    not, 422 for what no id can be and for what breaks the schema, 503 where the store has no rows of such columns.
+    Columns in the request take precedence over those of the store. Raises RequestError: 404 for an unknown entity, 422 for
+    an invalid id or an invalid row, 503 when the store lacks the columns.
     """
-    places = [place for place, row in enumerate(rows) if names_entity(row)]
-    entities = [read_entity(rows[place][FIELD], place if listed else None) for place in places]
-    given = set.intersection(*(set(rows[place]) for place in places))
-    names = [name for name in schema.names if name not in given]
+    places = [place for place, row in enumerate(rows) if _names_entity(row)]
+    entities = [_read_entity(rows[place][FIELD], place if listed else None) for place in places]
+    supplied = set.intersection(*(set(rows[place]) for place in places))
+    names = [name for name in schema.names if name not in supplied]
     try:
         found = store.get_many(entities, names)
     except UnknownEntityError as error:
         raise RequestError(404, f"{error}.") from None
     except ProjectError as error:
         raise RequestError(503, str(error)) from None
-    completed, told = list(rows), [Record() for _ in rows]
+    completed, described = list(rows), [Record() for _ in rows]
     for place, features in zip(places, found, strict=True):
         row = dict(rows[place])
-        told[place] = {FIELD: row.pop(FIELD), "features": features.origin}
+        described[place] = {FIELD: row.pop(FIELD), "features": features.origin}
         completed[place] = {**to_request(features), **row}
     checked, _ = schema.parse(orjson.dumps(completed if listed else completed[0]))
-    return checked, told
+    return checked, described
 
 
-def read_entity(value: Any, place: int | None) -> Entity:
-    """The id that a row names; raises RequestError (422) for what no id can be. place: the row's, in a list."""
-    if isinstance(value, float) and value.is_integer():  # 3.0 is a whole number in JSON
+def _read_entity(value: Any, place: int | None) -> Entity:
+    """Return the id that a row names; raise RequestError (422) for an invalid id. place: the row's index in a list."""
+    if isinstance(value, float) and value.is_integer():  # 3.0 is an integer in JSON
         value = int(value)
     if isinstance(value, int | str) and not isinstance(value, bool):
         return value

@@ -1,4 +1,4 @@
-"""What moved one prediction, column by column: Shapley values against a background, in probability."""
+"""Explanations of single predictions: Shapley values of the columns against background rows, in probability."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from lifecycle.serving.bundle import Bundle
 
 Record = dict[str, Any]
 SHOWN = 5  # contributions of a row, the strongest first
-SEED = 0  # the same request has the same explanation
+_SEED = 0  # the same request has the same explanation
 
 
 def explain_row(bundle: Bundle, row: Record) -> Record:
-    """The background's mean probability (`base`) and the strongest contributions to a row's, in probability.
+    """Return the background's mean probability (`base`) and the strongest contributions to the row's probability.
 
     Each background row becomes the explained row column by column, in a random order and in its reverse; a column's
     contribution is its mean step (Štrumbelj and Kononenko 2014; antithetic orders: Mitchell et al. 2022). Over all columns,
     `others` included, contributions and base add up to the row's probability.
     """
     names, background = bundle.schema.names, bundle.background
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(_SEED)
     count = len(names)
     orders = []
     for _ in background:
@@ -38,7 +38,7 @@ def explain_row(bundle: Bundle, row: Record) -> Record:
     steps = np.diff(probability, axis=1)
     shares = np.zeros(count)
     for order, step in zip(orders, steps, strict=True):
-        shares[order] += step  # a step of the path is the column that changed then
+        shares[order] += step  # a step belongs to the column that changed
     shares /= len(orders)
     strongest = np.argsort(-np.abs(shares), kind="stable")[:SHOWN]
     return {

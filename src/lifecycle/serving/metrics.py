@@ -1,4 +1,4 @@
-"""What Prometheus is told; with several workers the numbers are theirs together."""
+"""The metrics for Prometheus; those of several workers are added up."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from lifecycle.serving.monitor_file import LoadedReport
 from lifecycle.serving.monitor_report import SEVERITIES, Interval
+from lifecycle.serving.settings import METRICS_FOLDER_VARIABLE
 
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus-client's own: where workers share their numbers
 TYPE = b"text/plain; version=0.0.4; charset=utf-8"
-BUCKETS = (
+_BUCKETS = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
 State = dict[str, Any]
 
 
 class Metrics:
-    """A worker's counters. `describe` tells the state of its lineup when Prometheus asks, and what the monitor found."""
+    """A worker's metrics.
+
+    describe: returns the state of its models and the monitoring report, for the gauges that are computed at each scrape.
+    """
 
     def __init__(self, describe: Callable[[], State]) -> None:
         self.registry = CollectorRegistry()
@@ -32,111 +35,149 @@ class Metrics:
         self.predictions = Counter("model_predictions", "Predictions answered.", ["model", "class"], registry=registry)
         self.latency = Histogram(
             "prediction_latency_seconds",
-            "From the first byte to the answer of POST /predict.",
-            buckets=BUCKETS,
+            "From a complete request head to the response of POST /predict.",
+            buckets=_BUCKETS,
             registry=registry,
         )
         self.errors = Counter(
             "http_errors", "Requests that were refused or failed.", ["path", "status"], registry=registry
         )
         self.in_flight = Gauge(
-            "requests_in_flight", "Requests being answered.", multiprocess_mode="livesum", registry=registry
+            "requests_in_flight", "Requests that are being answered.", multiprocess_mode="livesum", registry=registry
         )
         self.rejected = Counter(
-            "model_inputs_rejected", "Values that broke the contract.", ["column"], registry=registry
+            "model_inputs_rejected", "Values that violated the contract.", ["column"], registry=registry
         )
-        self.missing = Counter("model_inputs_missing", "Values that were absent.", ["column"], registry=registry)
+        self.missing = Counter("model_inputs_missing", "Missing values.", ["column"], registry=registry)
         self.failures = Counter(
             "model_failures", "Times a bundle could not answer.", ["model", "kind"], registry=registry
         )
-        self.degraded = Counter("model_degraded_predictions", "Predictions by a stand-in.", ["by"], registry=registry)
-        self.feedback = Counter("model_feedback", "Truths that came later.", ["model", "correct"], registry=registry)
+        self.degraded = Counter(
+            "model_degraded_predictions",
+            "Predictions by a fallback instead of the champion.",
+            ["by"],
+            registry=registry,
+        )
+        self.feedback = Counter(
+            "model_feedback", "Labels that arrived for earlier predictions.", ["model", "correct"], registry=registry
+        )
         self.logged = Counter(
             "prediction_log_records", "Records for the prediction log.", ["result"], registry=registry
         )
         self.log_healthy = Gauge(
             "prediction_log_healthy",
-            "1: the last write went well.",
+            "1: the last write succeeded.",
             multiprocess_mode="livemin",
             registry=registry,
         )
         self.shadowed = Counter(
-            "shadow_predictions", "Requests for the shadow.", ["model", "result"], registry=registry
+            "shadow_predictions", "Rows offered to the model in the shadow.", ["model", "result"], registry=registry
         )
-        self.swaps = Counter("model_swaps", "Times a worker took up another lineup.", ["result"], registry=registry)
+        self.swaps = Counter("model_swaps", "Times a worker loaded other models.", ["result"], registry=registry)
         self.children: dict[tuple[str, str], Any] = {}
 
     def count_predictions(self, model: str, label: str, count: int) -> None:
-        """Count answered predictions; the child of a pair of labels is looked up once."""
+        """Count predictions; the child metric of a pair of labels is looked up only once."""
         child = self.children.get((model, label))
         if child is None:
             child = self.children[model, label] = self.predictions.labels(model, label)
         child.inc(count)
 
+    def count_shadow(self, model: str, result: str, rows: int) -> None:
+        """Count rows that the model in the shadow scored, failed on, or was too slow for."""
+        self.shadowed.labels(model, result).inc(rows)
+
+    def count_traffic(self) -> State:
+        """Return this worker's totals: predictions, failed and refused requests, and the latency's cumulative buckets.
+
+        asked: all requests to /predict. failed: 5xx of any path. refused: 4xx of /predict.
+        """
+        latency = [sample for family in self.latency.collect() for sample in family.samples]
+        buckets = {sample.labels["le"]: sample.value for sample in latency if sample.name.endswith("_bucket")}
+        errors = [
+            (sample.labels, sample.value)
+            for family in self.errors.collect()
+            for sample in family.samples
+            if sample.name.endswith("_total")
+        ]
+        answered = sum(sample.value for sample in latency if sample.name.endswith("_count"))
+        on_predict = [(labels, value) for labels, value in errors if labels["path"] == "/predict"]
+        return {
+            "answered": answered,
+            "asked": answered + sum(value for _, value in on_predict),
+            "failed": sum(value for labels, value in errors if labels["status"].startswith("5")),
+            "refused": sum(value for labels, value in on_predict if labels["status"].startswith("4")),
+            "buckets": buckets,
+        }
+
     def render(self) -> bytes:
-        """The exposition format (Prometheus text 0.0.4): the counters of all workers, and this one's state."""
+        """Return the metrics of all workers and the state of this one in Prometheus' text format 0.0.4."""
         shared = CollectorRegistry()
-        if os.environ.get(FOLDER):
+        if os.environ.get(METRICS_FOLDER_VARIABLE):
             MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
         else:
             shared.register(self.registry)
-        shared.register(StateCollector(self.describe(), shared))
+        shared.register(_StateCollector(self.describe(), shared))
         return generate_latest(shared)
 
 
-class StateCollector:
-    """Gauges that are computed when asked for: the lineup's, and the live accuracy from the counted feedback."""
+class _StateCollector:
+    """Gauges that are computed at each scrape: the state of the models, and the live accuracy from the counted labels."""
 
     def __init__(self, state: State, counted: CollectorRegistry) -> None:
         self.state = state
         self.feedback = [family for family in counted.collect() if family.name == "model_feedback"]
 
     def collect(self) -> Iterable[Metric]:
-        """The gauges."""
+        """Yield the gauges."""
         state = self.state
         info = GaugeMetricFamily("model_info", "The model that is live.", labels=["model", "bundle", "family"])
         info.add_metric([state["model"], state["bundle"], state["family"]], 1)
         yield info
         yield GaugeMetricFamily(
-            "model_ready", "1: the champion is loaded and answers its golden requests.", state["ready"]
+            "model_ready", "1: the champion is loaded and reproduces its golden answers.", state["ready"]
         )
         yield GaugeMetricFamily("model_prior", "The share of positives in training.", state["prior"])
         if state["since"] is not None:
             yield GaugeMetricFamily(
-                "model_age_seconds", "Since the model became champion.", max(0.0, time.time() - state["since"])
+                "model_age_seconds", "Time since the model became champion.", max(0.0, time.time() - state["since"])
             )
         accuracy = GaugeMetricFamily(
-            "model_accuracy", "Share of right predictions among truths told.", labels=["model"]
+            "model_accuracy", "Share of correct predictions among those with a label.", labels=["model"]
         )
-        for model, (right, told) in self.count_truths().items():
-            accuracy.add_metric([model], right / told)
+        for model, (correct, labelled) in self.count_labels().items():
+            accuracy.add_metric([model], correct / labelled)
         yield accuracy
         if state["store"] is not None:
-            yield from collect_store(state["store"])
+            yield from _collect_store(state["store"])
         if state["monitor"] is not None:
             yield from _collect_drift(state["monitor"])
             yield from _collect_performance(state["monitor"])
 
-    def count_truths(self) -> dict[str, tuple[float, float]]:
-        """How many were right, and how many were told, by model."""
+    def count_labels(self) -> dict[str, tuple[float, float]]:
+        """Return the correct and the labelled predictions by model."""
         counts: dict[str, tuple[float, float]] = {}
         for family in self.feedback:
             for sample in family.samples:
                 if sample.name == "model_feedback_total" and sample.value:
-                    right, told = counts.get(sample.labels["model"], (0.0, 0.0))
-                    hit = sample.value if sample.labels["correct"] == "true" else 0.0
-                    counts[sample.labels["model"]] = (right + hit, told + sample.value)
+                    correct, labelled = counts.get(sample.labels["model"], (0.0, 0.0))
+                    hits = sample.value if sample.labels["correct"] == "true" else 0.0
+                    counts[sample.labels["model"]] = (correct + hits, labelled + sample.value)
         return counts
 
 
-def collect_store(store: State) -> Iterable[Metric]:
-    """Gauges of how fresh the feature store's rows are."""
-    yield GaugeMetricFamily("feature_store_entities", "Entities that the feature store has rows of.", store["rows"])
+def _collect_store(store: State) -> Iterable[Metric]:
+    """Yield gauges of the size and the age of the feature store."""
+    yield GaugeMetricFamily("feature_store_entities", "Entities in the feature store.", store["rows"])
     yield GaugeMetricFamily(
-        "feature_store_materialized_timestamp_seconds", "When the rows were last materialised.", store["materialized"]
+        "feature_store_materialized_timestamp_seconds",
+        "When the features were last materialised.",
+        store["materialized"],
     )
     if store["newest"] is not None:
-        yield GaugeMetricFamily("feature_store_newest_timestamp_seconds", "The newest row's moment.", store["newest"])
+        yield GaugeMetricFamily(
+            "feature_store_newest_timestamp_seconds", "The time of the newest row.", store["newest"]
+        )
 
 
 def _collect_drift(loaded: LoadedReport) -> Iterable[Metric]:

@@ -1,4 +1,4 @@
-"""The service described: an OpenAPI 3.1 document with the contract's columns and examples, and the page that shows it."""
+"""The OpenAPI 3.1 description of the service, with the contract's columns and examples, and its page."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lifecycle.serving.entities import FIELD
 from lifecycle.serving.settings import Settings
 
 Record = dict[str, Any]
-TITLE = "Lifecycle"
-PREDICTIONS, SERVICE = "predictions", "service"  # under which the page shows the paths
+_TITLE = "Lifecycle"
+_PREDICTIONS, _SERVICE = "predictions", "service"  # tags
 POLICY = b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
 PAGE = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{TITLE}: the service</title>
+<html lang="en"><head><meta charset="utf-8"><title>{_TITLE}: the service</title>
 <link rel="stylesheet" href="/docs/swagger-ui.css"></head>
 <body><div id="page"></div>
 <script src="/docs/swagger-ui-bundle.js"></script><script src="/docs/start.js"></script></body></html>
@@ -25,116 +25,118 @@ START = """window.onload = () => SwaggerUIBundle({
 });
 """
 PAGES = ("/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js")
-PREDICTION: Record = {
-    "prediction": {"description": "The class at the threshold; null when nothing that knows one was loaded."},
+_PREDICTION: Record = {
+    "prediction": {"description": "The class at the threshold; null when no bundle is loaded."},
     "probability": {"type": "number", "description": "Of the positive class."},
     "confidence": {"type": "number", "description": "The probability of the class that was predicted."},
-    "request_id": {"type": "string", "description": "What POST /feedback takes."},
+    "request_id": {"type": "string", "description": "The id for POST /feedback."},
     "explanation": {
         "type": ["object", "null"],
-        "description": "With ?explain=true: Shapley values in probability; base, contributions and others add up to it.",
+        "description": "With ?explain=true: Shapley values in probability; base, contributions and others add up to the probability.",
     },
 }
-SHARED: Record = {
+_SHARED: Record = {
     "threshold": {"type": ["number", "null"]},
     "model": {"type": "string", "description": "The first twelve digits of the model's content hash, or `prior`."},
-    "degraded": {"type": "boolean", "description": "The champion could not answer; a stand-in did."},
+    "degraded": {"type": "boolean", "description": "The champion could not answer, and a fallback did."},
 }
 
 
 def read_page(path: str) -> tuple[bytes, bytes]:
-    """Content type and bytes of one of PAGES. Swagger UI's files are those that a package brings: nothing is fetched."""
+    """Return the content type and the bytes of one of PAGES. Swagger UI's files come from an installed package."""
     if path == "/docs":
         return b"text/html; charset=utf-8", PAGE.encode()
     if path == "/docs/start.js":
         return b"text/javascript; charset=utf-8", START.encode()
-    spec = find_spec("fastapi_swagger")  # only its files are wanted: importing it would import FastAPI
+    spec = find_spec("fastapi_swagger")  # importing it would import FastAPI
     assert spec is not None and spec.origin is not None
     kind = b"text/css" if path.endswith(".css") else b"text/javascript"
     return kind + b"; charset=utf-8", (Path(spec.origin).parent / "resources" / Path(path).name).read_bytes()
 
 
-NAMED: Record = {  # what is told where a row named an entity
-    "entity_id": {"type": ["integer", "string"], "description": "As it was asked for."},
+_NAMED: Record = {  # properties of a prediction for a named entity
+    "entity_id": {"type": ["integer", "string"], "description": "As in the request."},
     "features": {
         "enum": ["cached", "computed", "direct"],
-        "description": "Where they come from: the cache, the entity's row, or its row because the cache does not answer.",
+        "description": "Their origin: the cache, the entity's row, or its row because the cache did not answer.",
     },
 }
 
 
 def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
-    """The OpenAPI document; without a bundle rows are any objects."""
+    """Return the OpenAPI document; without a bundle a row is any object."""
     row: Record = bundle.schema.to_json_schema() if bundle else {"type": "object", "example": {}}
     example = row.pop("example", {})
     labels = [bundle.manifest.negative, bundle.manifest.positive] if bundle else None
     prediction = {
-        **PREDICTION,
-        "prediction": {**PREDICTION["prediction"], **({"enum": [*labels, None]} if labels else {})},
+        **_PREDICTION,
+        "prediction": {**_PREDICTION["prediction"], **({"enum": [*labels, None]} if labels else {})},
     }
-    named = bundle is not None and bool(settings.store.get_secret_value()) and FIELD not in bundle.schema.columns
-    kinds = [refer("Row"), *([refer("Entity")] if named else [])]
+    named = (
+        bundle is not None and bool(settings.feature_store.get_secret_value()) and FIELD not in bundle.schema.columns
+    )
+    kinds = [_refer("Row"), *([_refer("Entity")] if named else [])]
     items = {"oneOf": kinds} if named else kinds[0]
     rows: Record = {"type": "array", "items": items, "minItems": 1, "maxItems": settings.max_rows}
     if named:
-        prediction |= NAMED
-    optional = ("explanation", *(NAMED if named else ()))
-    truth = {"request_id": {"type": "string"}, "label": {"enum": labels} if labels else {}}
+        prediction |= _NAMED
+    optional = ("explanation", *(_NAMED if named else ()))
+    feedback_label = {"request_id": {"type": "string"}, "label": {"enum": labels} if labels else {}}
     schemas: Record = {
         "Row": row,
-        "Prediction": describe_object({**prediction, **SHARED}, optional=optional),
-        "Predictions": describe_object({
-            "predictions": {"type": "array", "items": describe_object(prediction, optional=optional)}, **SHARED,
+        "Prediction": _describe_object({**prediction, **_SHARED}, optional=optional),
+        "Predictions": _describe_object({
+            "predictions": {"type": "array", "items": _describe_object(prediction, optional=optional)}, **_SHARED,
         }),
-        "Truth": {**describe_object(truth), "additionalProperties": False},
-        "Problem": describe_object(
+        "Feedback": {**_describe_object(feedback_label), "additionalProperties": False},
+        "Problem": _describe_object(
             {"type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"},
              "detail": {"type": "string"}, "errors": {"type": "array", "items": {"type": "object"}}}, optional=("errors",),
         ),
     }  # fmt: skip
     if named:
-        schemas["Entity"] = describe_entity(row)
+        schemas["Entity"] = _describe_entity(row)
     examples = {
         "one": {"summary": "One row", "value": example},
         "list": {"summary": "A list", "value": [example, example]},
         **(
-            {"entity": {"summary": "An entity, whose columns the feature store has", "value": {FIELD: 1}}}
+            {"entity": {"summary": "An entity; the feature store supplies its columns", "value": {FIELD: 1}}}
             if named
             else {}
         ),
     }
-    told = golden_example(bundle)
+    answer = _golden_example(bundle)
     predict = {
         "operationId": "predict",
-        "tags": [PREDICTIONS],
+        "tags": [_PREDICTIONS],
         "summary": "Predict one row or a list",
         "parameters": [
             {"name": "explain", "in": "query", "schema": {"type": "boolean", "default": False},
-             "description": f"Add what moved each prediction; at most {settings.max_explained} rows."}
+             "description": f"Add an explanation to each prediction; at most {settings.max_explained} rows."}
         ],
         "requestBody": {"required": True, "content": {"application/json": {
             "schema": {"oneOf": [*kinds, rows]}, "examples": examples,
         }}},
         "responses": {
-            "200": describe_answer("The predictions", {"oneOf": [refer("Prediction"), refer("Predictions")]}, told),
-            **list_refusals("400", "401", *(["404"] if named else []), "408", "413", "415", "422", "429"),
-            **(list_refusals("503") if named else {}),
+            "200": _describe_answer("The predictions", {"oneOf": [_refer("Prediction"), _refer("Predictions")]}, answer),
+            **_list_refusals("400", "401", *(["404"] if named else []), "408", "413", "415", "422", "429"),
+            **(_list_refusals("503") if named else {}),
         },
     }  # fmt: skip
     feedback = {
         "operationId": "feedback",
-        "tags": [PREDICTIONS],
-        "summary": "Tell what became of a prediction",
+        "tags": [_PREDICTIONS],
+        "summary": "Report the label of a prediction",
         "requestBody": {"required": True, "content": {"application/json": {
-            "schema": {"oneOf": [refer("Truth"), {"type": "array", "items": refer("Truth"), "minItems": 1,
+            "schema": {"oneOf": [_refer("Feedback"), {"type": "array", "items": _refer("Feedback"), "minItems": 1,
                                                   "maxItems": settings.max_rows}]},
         }}},
         "responses": {
-            "200": describe_answer("Whether the prediction was right"),
-            **list_refusals("400", "401", "408", "413", "415", "422", "429"),
+            "200": _describe_answer("Whether the prediction was right"),
+            **_list_refusals("400", "401", "408", "413", "415", "422", "429"),
         },
     }  # fmt: skip
-    unready = {"503": describe_answer("Not ready, and why"), **list_refusals("422")}
+    unready = {"503": _describe_answer("Not ready, with the reasons"), **_list_refusals("422")}
     allow: Record = {"name": "allow", "in": "query", "schema": {"enum": ["degraded"]}, "required": False}
     keys: Record = {
         "bearer": {"type": "http", "scheme": "bearer"},
@@ -143,32 +145,32 @@ def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
     locked: Record = {"security": [{"bearer": []}, {"key": []}]} if settings.api_keys else {}
     model = {
         "operationId": "model",
-        "tags": [SERVICE],
-        "responses": {"200": describe_answer("The model"), **list_refusals("401", "429")},
+        "tags": [_SERVICE],
+        "responses": {"200": _describe_answer("The model"), **_list_refusals("401", "429")},
     }
     purpose = f"The probability that {bundle.manifest.target} is {bundle.manifest.positive}." if bundle else ""
     return {
         "openapi": "3.1.0",
-        "info": {"title": TITLE, "version": bundle.name if bundle else "prior", **({"description": purpose} if purpose else {})},
+        "info": {"title": _TITLE, "version": bundle.name if bundle else "prior", **({"description": purpose} if purpose else {})},
         "paths": {
             "/predict": {"post": {**predict, **locked}},
             "/feedback": {"post": {**feedback, **locked}},
-            "/model": {"get": {"summary": "Which model is live, since when and why", **model, **locked}},
-            "/health": {"get": describe_probe("health", "The process answers")},
+            "/model": {"get": {"summary": "The live model, since when and why", **model, **locked}},
+            "/health": {"get": _describe_probe("health", "Whether the process answers")},
             "/ready": {
-                "get": describe_probe("ready", "The champion gives its golden answers", unready) | {"parameters": [allow]}
+                "get": _describe_probe("ready", "Whether the champion reproduces its golden answers", unready) | {"parameters": [allow]}
             },
             "/metrics": {
-                "get": {"operationId": "metrics", "tags": [SERVICE], "summary": "Prometheus' text", "responses": {
+                "get": {"operationId": "metrics", "tags": [_SERVICE], "summary": "Metrics in Prometheus' text format", "responses": {
                     "200": {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}
                 }}
             },
             "/monitor": {
-                "get": {"operationId": "monitor", "tags": [SERVICE], "summary": "The last monitoring report on drift and performance degradation",
-                        "responses": {"200": describe_answer("The findings", {"type": "object"}), **list_refusals("404")}}
+                "get": {"operationId": "monitor", "tags": [_SERVICE], "summary": "The last monitoring report: drift and performance",
+                        "responses": {"200": _describe_answer("The report", {"type": "object"}), **_list_refusals("404")}}
             },
             "/dashboard": {
-                "get": {"operationId": "dashboard", "tags": [SERVICE], "summary": "All of it live, as a page", "responses": {
+                "get": {"operationId": "dashboard", "tags": [_SERVICE], "summary": "The live dashboard", "responses": {
                     "200": {"description": "The page", "content": {"text/html": {"schema": {"type": "string"}}}}
                 }}
             },
@@ -177,8 +179,8 @@ def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
     }  # fmt: skip
 
 
-def describe_entity(row: Record) -> Record:
-    """The schema of a row that names an entity: any column may stand beside it, and goes before what the store has."""
+def _describe_entity(row: Record) -> Record:
+    """Return the schema of a row that names an entity; columns in the row take precedence over the store's."""
     return {
         "type": "object",
         "properties": {
@@ -190,8 +192,8 @@ def describe_entity(row: Record) -> Record:
     }
 
 
-def golden_example(bundle: Bundle | None) -> Record | None:
-    """What the schema's example is answered with."""
+def _golden_example(bundle: Bundle | None) -> Record | None:
+    """Return the response to the schema's example."""
     if bundle is None:
         return None
     probability = bundle.score_one(bundle.schema.parse_one(encode_row(bundle.schema.example)))
@@ -207,13 +209,13 @@ def golden_example(bundle: Bundle | None) -> Record | None:
     }
 
 
-def refer(name: str) -> Record:
-    """A reference to a schema."""
+def _refer(name: str) -> Record:
+    """Return a reference to a schema."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def describe_object(properties: Record, optional: tuple[str, ...] = ()) -> Record:
-    """An object's schema; what is not optional is required."""
+def _describe_object(properties: Record, optional: tuple[str, ...] = ()) -> Record:
+    """Return an object's schema; properties that are not optional are required."""
     return {
         "type": "object",
         "properties": properties,
@@ -221,8 +223,8 @@ def describe_object(properties: Record, optional: tuple[str, ...] = ()) -> Recor
     }
 
 
-def describe_answer(description: str, schema: Record | None = None, example: Record | None = None) -> Record:
-    """An answer in JSON."""
+def _describe_answer(description: str, schema: Record | None = None, example: Record | None = None) -> Record:
+    """Return the description of a JSON response."""
     content: Record = {"schema": schema or {"type": ["object", "array"]}}
     return {
         "description": description,
@@ -230,13 +232,13 @@ def describe_answer(description: str, schema: Record | None = None, example: Rec
     }
 
 
-def describe_probe(name: str, summary: str, more: Record | None = None) -> Record:
-    """A probe that has no input."""
-    responses = {"200": describe_answer(summary), **(more or {})}
-    return {"operationId": name, "tags": [SERVICE], "summary": summary, "responses": responses}
+def _describe_probe(name: str, summary: str, more: Record | None = None) -> Record:
+    """Return the description of a probe without input."""
+    responses = {"200": _describe_answer(summary), **(more or {})}
+    return {"operationId": name, "tags": [_SERVICE], "summary": summary, "responses": responses}
 
 
-def list_refusals(*statuses: str) -> Record:
-    """Problems (RFC 9457) that a request may meet."""
-    content = {"application/problem+json": {"schema": refer("Problem")}}
-    return {status: {"description": "A problem, in a sentence", "content": content} for status in statuses}
+def _list_refusals(*statuses: str) -> Record:
+    """Return the descriptions of the problems (RFC 9457) with these statuses."""
+    content = {"application/problem+json": {"schema": _refer("Problem")}}
+    return {status: {"description": "A problem, described in a sentence", "content": content} for status in statuses}

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as uvicorn and httptools speak it, with bounds on what a client may send and how slowly, closed with care."""
+"""uvicorn's HTTP/1.1 protocol with limits on the size and the duration of requests, and connections closed carefully."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lifecycle.serving.guards import CLOSE, PROBLEM
 
-LINGER = 2.0  # seconds in which a client that was refused may end its request
-MOST_IGNORED = 32 * 1024 * 1024  # bytes of it
-LARGEST_HEAD = 64 * 1024  # bytes
-MOST_PIPELINED = 100  # requests of a connection that wait for the one before them
+_LINGER_SECONDS = 2.0  # in which a refused client may finish its request
+_MAX_IGNORED_BYTES = 32 * 1024 * 1024  # of such a request
+_MAX_HEAD_BYTES = 64 * 1024
+_MAX_PIPELINED = 100  # requests of a connection that wait for an earlier one
 
 
-class Together:
-    """A transport that writes a response's head with its body: one system call, and one time that the client wakes.
+class _JoiningTransport:
+    """A transport that writes the head of a response together with its body, in one system call.
 
-    close: what uvicorn's `close` does, once all is written. left: the last answer was given; what else is written is lost.
+    close: called by uvicorn's `close` after everything is written. left: the last response was written; later data is
+    discarded.
     """
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
@@ -34,7 +35,7 @@ class Together:
         return getattr(self.transport, name)
 
     def write(self, data: bytes) -> None:
-        """Keep a head (an interim 1xx has no body to wait for); write anything else, after the head that was kept."""
+        """Hold back the head of a response (not an interim 1xx); write anything else, preceded by a held head."""
         if self.left:
             return
         if not self.head and data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1"):
@@ -44,83 +45,86 @@ class Together:
         self.head = b""
 
     def flush(self) -> None:
-        """Write what was kept: the head of an answer without a body."""
+        """Write a held head: that of a response without a body."""
         if self.head:
             self.write(b"")
 
     def is_closing(self) -> bool:
-        """Whether nothing else is written."""
+        """Return whether later data is discarded."""
         return self.left or self.transport.is_closing()
 
     def close(self) -> None:
-        """Write what was kept, and close."""
+        """Write a held head and close."""
         self.flush()
         self.finish()
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 that bounds how long a request's arrival and how large its head may be, and closes with care.
+    """uvicorn's HTTP/1.1 protocol with limits on a request's duration and head, and with careful closing.
 
-    uvicorn waits for ever, reads heads and trailers of any size, loses the body of a request that asks for another protocol,
-    and closes while a client still sends, who then may not read why.
+    uvicorn itself waits forever, reads heads and trailers of any size, loses the body of a request that asks for an
+    upgrade to another protocol, and closes while a client still sends, so that the client may not read the response.
+    Three of the overridden methods are private to uvicorn (`_unsupported_upgrade_warning`) or to its httptools
+    implementation (`send_400_response`, `shutdown`); requirements.txt pins the version, and tests/serving/test_app.py
+    covers each of them.
     """
 
-    patience = 10.0  # seconds from a connection's, or a request's, beginning to the request's last byte
-    farewell = 0.0  # seconds that a connection without a request has to send one, when the server stops
+    arrival_seconds = 10.0  # from the start of a connection, or of a request, to the request's last byte
+    last_request_seconds = 0.0  # in which an idle connection may still send a request when the server stops
     timer: TimerHandle | None = None
     inside = False  # between a request's first byte and its last
-    chunk = b""  # what came last
-    beside = 0  # bytes of a request that are not its body, beyond those that came with its first
-    owed: tuple[int, str] | None = None  # a refusal that waits for the answers before it
-    leaving = False  # the last answer was given
-    ignored = 0  # bytes that came since
+    chunk = b""  # the bytes that arrived last
+    head_bytes = 0  # of a request, outside its body, after the chunk of its first byte
+    postponed: tuple[int, str] | None = None  # a refusal that waits for earlier responses
+    leaving = False  # the last response was written
+    ignored = 0  # bytes that arrived since
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Expect a request."""
+        """Start the timer of the first request."""
         self.inner = transport
-        super().connection_made(Together(transport, self.leave))  # type: ignore[arg-type]
-        self.timer = self.loop.call_later(self.patience, self.give_up)
+        super().connection_made(_JoiningTransport(transport, self.leave))  # type: ignore[arg-type]
+        self.timer = self.loop.call_later(self.arrival_seconds, self.give_up)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; wait for the rest of a request that came in part. One that came whole needs no clock."""
-        if self.leaving or self.owed is not None:
+        """Parse bytes; start a timer for the rest of an incomplete request."""
+        if self.leaving or self.postponed is not None:
             self.ignored += len(data)
-            if self.ignored > MOST_IGNORED:
+            if self.ignored > _MAX_IGNORED_BYTES:
                 self.inner.abort()
             return
         self.chunk = data
         super().data_received(data)
-        self.beside += len(data)
+        self.head_bytes += len(data)
         if not self.inside:
             return
         if self.timer is None:
-            self.timer = self.loop.call_later(self.patience, self.give_up)
-        if self.beside > LARGEST_HEAD:
-            self.refuse(431, f"A request may have at most {LARGEST_HEAD} bytes beside its body.")
+            self.timer = self.loop.call_later(self.arrival_seconds, self.give_up)
+        if self.head_bytes > _MAX_HEAD_BYTES:
+            self.refuse(431, f"A request may have at most {_MAX_HEAD_BYTES} bytes outside its body.")
 
     def on_message_begin(self) -> None:
-        """A request's first byte."""
-        self.inside, self.beside = True, -len(self.chunk)
+        """Handle the first byte of a request."""
+        self.inside, self.head_bytes = True, -len(self.chunk)
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """The end of a request's head."""
-        if len(self.pipeline) >= MOST_PIPELINED:
-            raise ValueError("too many requests at once")  # the parser stops, as where it reads no HTTP
+        """Handle the end of a request's head."""
+        if len(self.pipeline) >= _MAX_PIPELINED:
+            raise ValueError("too many requests at once")  # the parser stops, as it does for invalid HTTP
         if not self.wants_upgrade():
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A part of a request's body."""
-        self.beside -= len(body)
+        """Handle a part of a request's body."""
+        self.head_bytes -= len(body)
         super().on_body(body)
 
     def wants_upgrade(self) -> bool:
-        """Whether a request asks for another protocol, in which case the parser skips its body."""
+        """Return whether a request asks for another protocol, in which case the parser skips its body."""
         return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Read such a request again without its wish: nobody is obliged to grant it (RFC 9110, 7.8)."""
+        """Parse a request for an upgrade again without it: a server may ignore the header (RFC 9110, section 7.8)."""
         error = sys.exc_info()[1]
         assert isinstance(error, HttpParserUpgrade)
         rest = self.chunk[error.args[0] :]
@@ -131,7 +135,7 @@ class Protocol(HttpToolsProtocol):
         self.data_received(head + rest)
 
     def on_message_complete(self) -> None:
-        """A request's last byte."""
+        """Handle the last byte of a request."""
         if self.wants_upgrade():
             return
         self.inside = False
@@ -141,35 +145,35 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """An answer was given; that to HEAD is a head alone."""
+        """Write a held head (a response to HEAD has no body) and a postponed refusal."""
         self.transport.flush()  # type: ignore[attr-defined]
         super().on_response_complete()
-        if self.owed is not None and self.cycle.response_complete:
-            self.refuse(*self.owed)
+        if self.postponed is not None and self.cycle.response_complete:
+            self.refuse(*self.postponed)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Cancel the timer."""
         if self.timer is not None:
             self.timer.cancel()
         super().connection_lost(exc)
 
     def give_up(self) -> None:
         """Refuse a request that is too slow."""
-        self.refuse(408, f"The request did not arrive within {self.patience:g} s.")
+        self.refuse(408, f"The request did not arrive within {self.arrival_seconds:g} s.")
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP."""
-        self.inside = True  # what else comes is not read
+        """Refuse invalid HTTP."""
+        self.inside = True  # the rest is not read
         self.refuse(400, "The request is not HTTP/1.1, or it is one of too many that were sent at once.")
 
     def refuse(self, status: int, detail: str) -> None:
-        """Answer with RFC 9457's problem, and close. What was answered already is not answered twice."""
+        """Respond with a problem (RFC 9457) and close; a request that has a response gets no second one."""
         if self.transport.is_closing():
             return
         cycle = self.cycle
-        earlier = cycle is not None and cycle.scope is not self.scope  # that of a request which came whole
+        earlier = cycle is not None and cycle.scope is not self.scope  # of a request that is complete
         if earlier and not cycle.response_complete:
-            self.owed = status, detail
+            self.postponed = status, detail
             return
         if earlier or cycle is None or not cycle.response_started:
             phrase = HTTPStatus(status).phrase
@@ -181,9 +185,9 @@ class Protocol(HttpToolsProtocol):
         self.leave()
 
     def leave(self) -> None:
-        """Close. A client that is still sending is heard out for a while: closed at once, it could not read the answer.
+        """Close; read on for a while when the client is still sending, so that it can read the response.
 
-        The kernel resets a connection that is closed with bytes unread (RFC 9112, 9.6).
+        The kernel resets a connection that is closed with unread bytes (RFC 9112, section 9.6).
         """
         self.transport.left = True  # type: ignore[attr-defined]
         if not self.inside:
@@ -195,11 +199,11 @@ class Protocol(HttpToolsProtocol):
                 self.timer.cancel()
             if self.inner.can_write_eof():
                 self.inner.write_eof()
-            self.timer = self.loop.call_later(LINGER, self.inner.close)
+            self.timer = self.loop.call_later(_LINGER_SECONDS, self.inner.close)
 
     def shutdown(self) -> None:
-        """The server stops: a connection without a request has a little time, for one may be on its way."""
+        """Close when the server stops; an idle connection stays open for a moment, because a request may be under way."""
         if self.cycle is None or self.cycle.response_complete:
-            self.loop.call_later(self.farewell, super().shutdown)
+            self.loop.call_later(self.last_request_seconds, super().shutdown)
         else:
             super().shutdown()

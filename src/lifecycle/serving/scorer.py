@@ -1,4 +1,4 @@
-"""From the columns of a request to a probability, with numpy alone: the plan that was compiled from a fitted model."""
+"""Score requests with numpy alone, by the plan that was compiled from a fitted model."""
 
 from __future__ import annotations
 
@@ -14,58 +14,60 @@ import numpy as np
 from lifecycle.core.expressions import Array, Expression, parse_expression, to_array, to_value
 
 Record = dict[str, Any]
-Row = Mapping[str, Any]  # the values of its columns; absent or None where missing
-LIMIT = 1e-6  # probabilities are kept this far from 0 and 1 before log-odds are taken, as the calibration was learned
-LARGEST_EXPONENT = 700.0  # of exp in float64, rounded down
+Row = Mapping[str, Any]  # column to value; a missing value is absent or None
+LIMIT = 1e-6  # probabilities are clipped to this distance from 0 and 1 before log-odds, as in fitting the calibration
+_LARGEST_EXPONENT = 700.0  # of exp in float64, rounded down
 
 
 class Scorer:
     """A compiled model.
 
-    plan: what `compile_model` gave. dtypes: the contract's dtype of each column. trees: treelite's bytes, or None.
+    plan: the result of `compile_model`. dtypes: the contract's dtype of each column. trees: treelite's bytes, or None.
     """
 
     def __init__(self, plan: Record, dtypes: Mapping[str, str], trees: bytes | None) -> None:
         inputs, model = Inputs(plan, dtypes), plan["model"]
         self.model = LinearModel(inputs, model) if trees is None else TreeModel(inputs, model, trees)
-        self.calibrate, self.calibrate_one = build_calibration(plan["calibration"])
+        self.calibrate, self.calibrate_one = _build_calibration(plan["calibration"])
 
     def score(self, rows: Sequence[Row]) -> Array:
-        """The probability of the positive class, float64 of shape (rows,)."""
+        """Return the probabilities of the positive class, float64 of shape (rows,)."""
         with np.errstate(all="ignore"):
             return np.asarray(self.calibrate(self.model.predict(rows)))
 
     def score_one(self, row: Row) -> float:
-        """The probability of one row: what `score` gives but for the last digits, and several times faster."""
+        """Return the probability of one row: several times faster than `score`, and equal to it but for the last digits."""
         return self.calibrate_one(self.model.predict_one(row))
 
 
 class Inputs:
-    """How a row's values become a model's numbers: what is derived, bounds, what fills a gap, marks of gaps, levels."""
+    """How a row's values become the model's matrix: derived features, bounds, imputation, missing indicators, categories."""
 
     def __init__(self, plan: Record, dtypes: Mapping[str, str]) -> None:
         by_name = {feature["name"]: feature for feature in plan["features"]}
-        numbers, marks = plan["numbers"], plan["numbers"]["marks"]
+        numbers, indicators = plan["numbers"], plan["numbers"]["missing_indicators"]
         self.dtypes = dtypes
-        self.numbers = [(name, find_codes(by_name[name])) for name in numbers["names"]]
+        self.numbers = [(name, _find_codes(by_name[name])) for name in numbers["names"]]
         self.derived: dict[int, Expression] = {
             place: parse_expression(by_name[name]["expression"], name)
             for place, name in enumerate(numbers["names"])
             if by_name[name]["expression"] is not None
         }
         self.read = tuple(dict.fromkeys(name for derived in self.derived.values() for name in derived.columns))
-        self.low, self.high = to_bounds(numbers["low"], -np.inf), to_bounds(numbers["high"], np.inf)
+        self.low, self.high = _to_bounds(numbers["low"], -np.inf), _to_bounds(numbers["high"], np.inf)
         self.clips = bool(np.isfinite(self.low).any() or np.isfinite(self.high).any())
-        self.fill = to_bounds(numbers["fill"], np.nan)
-        self.marked = [mark["column"] for mark in marks]
-        self.mean = np.array(numbers["mean"] + [mark["mean"] for mark in marks])
-        self.scale = np.array(numbers["scale"] + [mark["scale"] for mark in marks])
-        self.levels = [find_places(level, len(self.mean)) for level in plan["categories"]]
-        self.words = all(dtypes[name] == "string" for name, *_ in self.levels)  # levels need no conversion then
-        self.order = np.array(plan["order"], dtype="int64")  # of the model's columns among numbers, marks and levels
+        self.fill = _to_bounds(numbers["fill"], np.nan)
+        self.indicated = [indicator["column"] for indicator in indicators]
+        self.mean = np.array(numbers["mean"] + [indicator["mean"] for indicator in indicators])
+        self.scale = np.array(numbers["scale"] + [indicator["scale"] for indicator in indicators])
+        self.categories = [_find_places(column, len(self.mean)) for column in plan["categories"]]
+        self.strings = all(
+            dtypes[name] == "string" for name, *_ in self.categories
+        )  # categories need no conversion then
+        self.order = np.array(plan["order"], dtype="int64")  # place of each model column
 
     def read_numbers(self, rows: Sequence[Row]) -> Array:
-        """The numeric features, derived ones too, float64 of shape (rows, numbers); not finite where missing or undefined."""
+        """Return the numeric features, including derived ones, float64 of shape (rows, numbers); not finite where missing."""
         X = np.empty((len(rows), len(self.numbers)))
         for place, (name, codes) in enumerate(self.numbers):
             if place not in self.derived:
@@ -77,21 +79,21 @@ class Inputs:
         return X
 
     def fill_gaps(self, X: Array) -> Array:
-        """Numbers within their bounds and without gaps, then the marks of gaps, shape (rows, numbers + marks)."""
+        """Clip and impute numbers and append the missing indicators, shape (rows, numbers + indicators)."""
         present = np.isfinite(X)
         X = np.where(present, np.clip(X, self.low, self.high) if self.clips else X, self.fill)
-        return np.concatenate([X, ~present[:, self.marked]], axis=1) if self.marked else X
+        return np.concatenate([X, ~present[:, self.indicated]], axis=1) if self.indicated else X
 
     def build_matrix(self, rows: Sequence[Row]) -> Array:
-        """The model's matrix, float64 of shape (rows, columns): filled, scaled and encoded as in training."""
+        """Return the model's matrix, float64 of shape (rows, columns): imputed, scaled and encoded as in training."""
         wide = len(self.mean)
         whole = np.zeros((len(rows), len(self.order)))
         whole[:, :wide] = (self.fill_gaps(self.read_numbers(rows)) - self.mean) / self.scale
         found = []
         for number, row in enumerate(rows):
-            for name, places, other in self.levels:
+            for name, places, other in self.categories:
                 value = row.get(name)
-                place = places.get(value if self.words else to_level(value), other)
+                place = places.get(value if self.strings else _to_category(value), other)
                 if place is not None:
                     found.append(number * len(self.order) + place)
         whole.reshape(-1)[found] = 1.0
@@ -99,7 +101,7 @@ class Inputs:
 
 
 class LinearModel:
-    """A logistic regression: a weight for each number, a curve for some, and a weight for each level."""
+    """A logistic regression: a weight for each number, a curve for some of them, and a weight for each category."""
 
     def __init__(self, inputs: Inputs, record: Record) -> None:
         self.inputs = inputs
@@ -107,18 +109,22 @@ class LinearModel:
         weights[inputs.order] = record["coefficients"]
         count, wide = len(inputs.numbers), len(inputs.mean)
         self.slopes = weights[:wide] / inputs.scale
-        self.slopes_whole = self.slopes[:count]  # of rows without a gap: no marks
+        self.slopes_whole = self.slopes[:count]  # for rows without a missing value
         self.intercept = record["intercept"] - float(self.slopes @ inputs.mean)
-        self.levels = [
-            (name, {value: weigh(weights, place) for value, place in places.items()}, weigh(weights, other))
-            for name, places, other in inputs.levels
+        self.categories = [
+            (
+                name,
+                {value: _read_weight(weights, place) for value, place in places.items()},
+                _read_weight(weights, other),
+            )
+            for name, places, other in inputs.categories
         ]
         self.curves = [
             (int(inputs.order[curve["column"]]), np.array(curve["breaks"]), np.array(curve["pieces"]))
             for curve in record.get("curves", [])
         ]
-        self.gaps = (self.slopes_whole * inputs.fill).tolist()  # what a gap adds
-        for place, column in enumerate(inputs.marked):
+        self.gaps = (self.slopes_whole * inputs.fill).tolist()  # what a missing value adds
+        for place, column in enumerate(inputs.indicated):
             self.gaps[column] += float(self.slopes[count + place])
         most = np.finfo("float64").max
         self.steps = [
@@ -131,24 +137,24 @@ class LinearModel:
         ]  # fmt: skip
 
     def predict(self, rows: Sequence[Row]) -> Array:
-        """Probabilities, shape (rows,)."""
+        """Return probabilities, shape (rows,)."""
         inputs = self.inputs
         X = inputs.read_numbers(rows)
-        log_odds = np.einsum("ij,j->i", X, self.slopes_whole)  # `@` gives the same row other last bits at other places
-        if inputs.clips or not isfinite(log_odds.sum()):  # a gap shows in the sum: where there is none, none is sought
+        log_odds = np.einsum("ij,j->i", X, self.slopes_whole)  # with `@` the last bits of a row depend on its position
+        if inputs.clips or not isfinite(log_odds.sum()):  # a missing value shows in the sum
             X = inputs.fill_gaps(X)
             log_odds = np.einsum("ij,j->i", X, self.slopes)
-        log_odds += [self.add_levels(row) for row in rows]
+        log_odds += [self.add_categories(row) for row in rows]
         for column, breaks, pieces in self.curves:
-            log_odds += evaluate_curve((X[:, column] - inputs.mean[column]) / inputs.scale[column], breaks, pieces)
+            log_odds += _evaluate_curve((X[:, column] - inputs.mean[column]) / inputs.scale[column], breaks, pieces)
         return np.asarray(1 / (1 + np.exp(-log_odds)))
 
     def predict_one(self, row: Row) -> float:
-        """The probability of one row, in plain numbers: a call of numpy takes as long as this does for ten columns."""
+        """Return the probability of one row in plain Python: one call of numpy takes as long as ten columns do here."""
         if self.curves:
             with np.errstate(all="ignore"):
                 return float(self.predict([row])[0])
-        log_odds = self.add_levels(row)
+        log_odds = self.add_categories(row)
         values = {name: to_value(row.get(name), self.inputs.dtypes[name]) for name in self.inputs.read}
         for name, codes, compute, slope, gap, low, high in self.steps:
             if compute is not None:
@@ -161,29 +167,29 @@ class LinearModel:
                 log_odds += gap
             else:
                 log_odds += slope * (low if value < low else high)
-        return to_probability(log_odds)
+        return _to_probability(log_odds)
 
-    def add_levels(self, row: Row) -> float:
-        """The intercept and the weights of a row's levels."""
+    def add_categories(self, row: Row) -> float:
+        """Return the sum of the intercept and the weights of a row's categories."""
         total: float = self.intercept
-        words = self.inputs.words
-        for name, weights, other in self.levels:
+        strings = self.inputs.strings
+        for name, weights, other in self.categories:
             value = row.get(name)
-            total += weights.get(value if words else to_level(value), other)
+            total += weights.get(value if strings else _to_category(value), other)
         return total
 
 
 class TreeModel:
-    """treelite's trees, on one thread."""
+    """Trees that treelite evaluates on one thread."""
 
     def __init__(self, inputs: Inputs, record: Record, trees: bytes) -> None:
         self.inputs = inputs
         self.treelite = import_treelite()
         self.forest = self.treelite.Model.deserialize_bytes(trees)
-        self.single, self.margin = record["inputs"] == "float32", record["gives"] == "log-odds"
+        self.single, self.margin = record["inputs"] == "float32", record["output"] == "log-odds"
 
     def predict(self, rows: Sequence[Row]) -> Array:
-        """Probabilities, shape (rows,)."""
+        """Return probabilities, shape (rows,)."""
         X = self.inputs.build_matrix(rows)
         X = np.ascontiguousarray(X.astype(np.float32).astype(np.float64) if self.single else X)
         answer = self.treelite.gtil.predict(self.forest, X, nthread=1, pred_margin=self.margin).reshape(len(X), -1)
@@ -192,44 +198,50 @@ class TreeModel:
         return np.asarray(answer[:, -1], dtype="float64")
 
     def predict_one(self, row: Row) -> float:
-        """The probability of one row."""
+        """Return the probability of one row."""
         with np.errstate(all="ignore"):
             return float(self.predict([row])[0])
 
 
-def find_places(level: Record, first: int) -> tuple[str, dict[str | None, int | None], int | None]:
-    """A level column's name, and where each level, a missing one too, and any other has its one; None: nowhere."""
+def _find_places(column: Record, first: int) -> tuple[str, dict[str | None, int | None], int | None]:
+    """Return a categorical column's name, the place of each category and of None, and the place of any other category.
+
+    A place is a column of the matrix; None stands for a row of zeros.
+    """
 
     def shift(place: int | None) -> int | None:
-        return None if place is None else first + level["start"] + place
+        return None if place is None else first + column["start"] + place
 
-    codes: dict[str | None, int | None] = {**level["codes"], None: level["missing"]}
-    return level["name"], {value: shift(place) for value, place in codes.items()}, shift(level["other"])
+    codes: dict[str | None, int | None] = {**column["codes"], None: column["missing"]}
+    return column["name"], {value: shift(place) for value, place in codes.items()}, shift(column["other"])
 
 
-def weigh(weights: Array, place: int | None) -> float:
-    """A level's weight."""
+def _read_weight(weights: Array, place: int | None) -> float:
+    """Return the weight of a category."""
     return 0.0 if place is None else float(weights[place])
 
 
-def find_codes(feature: Record) -> dict[Any, float] | None:
-    """What stands for each value of a number: the position of a truth value among its two words, else itself (None)."""
+def _find_codes(feature: Record) -> dict[Any, float] | None:
+    """Return the number for each value of a boolean feature with two named values; None when values are numbers."""
     values = feature["values"] if feature["kind"] == "boolean" else None
     return {value: float(place) for place, value in enumerate(values)} if values and values != [0, 1] else None
 
 
-def to_level(value: Any) -> str | None:
-    """A level as the encoder knows it: a string, or None where absent."""
+def _to_category(value: Any) -> str | None:
+    """Return a category as the encoder knows it: a string, or None when it is missing."""
     return value if value is None or type(value) is str else str(value)
 
 
-def to_bounds(values: list[float | None], absent: float) -> Array:
-    """A vector of floats, with `absent` where there is none."""
+def _to_bounds(values: list[float | None], absent: float) -> Array:
+    """Return a vector of floats with `absent` in place of None."""
     return np.array([absent if value is None else value for value in values], dtype="float64")
 
 
-def evaluate_curve(x: Array, breaks: Array, pieces: Array) -> Array:
-    """A piecewise polynomial, constant beyond its outer breaks; pieces: (degree + 1, len(breaks) - 1), highest power first."""
+def _evaluate_curve(x: Array, breaks: Array, pieces: Array) -> Array:
+    """Evaluate a piecewise polynomial that is constant beyond its outer breaks.
+
+    pieces: shape (degree + 1, len(breaks) - 1), highest power first.
+    """
     inside = np.clip(x, breaks[0], breaks[-1])
     piece = np.clip(np.searchsorted(breaks, inside, side="right") - 1, 0, len(breaks) - 2)
     distance = inside - breaks[piece]
@@ -240,7 +252,7 @@ def evaluate_curve(x: Array, breaks: Array, pieces: Array) -> Array:
 
 
 def import_treelite() -> Any:
-    """Import treelite, where need be without scipy: it asks scipy only for the type of a sparse matrix, which we have not."""
+    """Import treelite; where scipy is not installed, with a stand-in for the sparse matrix type that treelite checks for."""
     if find_spec("scipy") is None and "scipy" not in sys.modules:
         scipy, sparse = ModuleType("scipy"), ModuleType("scipy.sparse")
         sparse.csr_matrix = type("csr_matrix", (), {})  # type: ignore[attr-defined]
@@ -251,10 +263,10 @@ def import_treelite() -> Any:
     return treelite
 
 
-def build_calibration(record: Record) -> tuple[Callable[[Array], Array], Callable[[float], float]]:
-    """The map from the model's probabilities to calibrated ones, of an array and of one (`modeling.calibration` learned it).
+def _build_calibration(record: Record) -> tuple[Callable[[Array], Array], Callable[[float], float]]:
+    """Return the map from the model's probabilities to calibrated ones, for an array and for one value.
 
-    Raises ValueError for a kind that is not known.
+    Raises ValueError for an unknown kind.
     """
     if record["kind"] == "none":
         return lambda probability: probability, lambda probability: probability
@@ -267,21 +279,21 @@ def build_calibration(record: Record) -> tuple[Callable[[Array], Array], Callabl
 
         def apply_sigmoid_one(probability: float) -> float:
             inside = min(max(probability, LIMIT), 1 - LIMIT)
-            return to_probability(slope * log(inside / (1 - inside)) + intercept)
+            return _to_probability(slope * log(inside / (1 - inside)) + intercept)
 
         return apply_sigmoid, apply_sigmoid_one
     if record["kind"] == "isotonic":
-        knots, levels = np.array(record["knots"]), np.array(record["categories"])
+        knots, values = np.array(record["knots"]), np.array(record["values"])
 
         def apply_isotonic(probability: Array) -> Array:
-            return np.asarray(np.clip(np.interp(probability, knots, levels), LIMIT, 1 - LIMIT))
+            return np.asarray(np.clip(np.interp(probability, knots, values), LIMIT, 1 - LIMIT))
 
         return apply_isotonic, lambda probability: float(
-            min(max(np.interp(probability, knots, levels), LIMIT), 1 - LIMIT)
+            min(max(np.interp(probability, knots, values), LIMIT), 1 - LIMIT)
         )
-    raise ValueError(f"the calibration {record['kind']!r} is not known")
+    raise ValueError(f"unknown calibration {record['kind']!r}")
 
 
-def to_probability(log_odds: float) -> float:
-    """1 / (1 + exp(-log-odds)), where exp does not overflow."""
-    return 0.0 if log_odds <= -LARGEST_EXPONENT else 1 / (1 + exp(-log_odds))
+def _to_probability(log_odds: float) -> float:
+    """Return 1 / (1 + exp(-log-odds)) without an overflow."""
+    return 0.0 if log_odds <= -_LARGEST_EXPONENT else 1 / (1 + exp(-log_odds))

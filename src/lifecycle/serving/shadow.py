@@ -1,4 +1,4 @@
-"""A challenger scores the same requests off the path; its answers are logged beside the champion's and never returned."""
+"""The shadow: a challenger scores the same requests in a thread; its probabilities are logged and never returned."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from lifecycle.serving.bundle import Bundle
 from lifecycle.serving.fallback import score_rows
 
 Record = dict[str, Any]
-PENDING = 1000  # requests that wait; more are left out and counted
+_PENDING = 1000  # requests that may wait; further ones are dropped and counted
 
 
 class Shadow:
-    """A thread that scores what it is offered and gives a record for each row to `log`; `count` is told model and result."""
+    """A thread that scores requests and passes a record for each row to `log`.
+
+    count: called with the model, the result and the number of rows of each request.
+    """
 
     def __init__(self, log: Callable[[Record], bool], count: Callable[[str, str, int], None]) -> None:
         self.log, self.count = log, count
-        self.waiting: queue.Queue[tuple[Bundle, list[str], list[Record], int] | None] = queue.Queue(PENDING)
+        self.waiting: queue.Queue[tuple[Bundle, list[str], list[Record], int] | None] = queue.Queue(_PENDING)
         self.thread: threading.Thread | None = None
 
     def offer(self, bundle: Bundle, ids: list[str], rows: list[Record], at: int) -> None:
-        """Leave a request to be scored; never waits."""
+        """Queue a request without waiting."""
         if self.thread is None:
             self.thread = threading.Thread(target=self.run, name="shadow", daemon=True)
             self.thread.start()
@@ -33,14 +36,14 @@ class Shadow:
             self.count(bundle.name, "dropped", len(rows))
 
     def run(self) -> None:
-        """Score until told to stop; what a challenger raises is counted and harms nobody."""
+        """Score requests until the queue holds None; errors of the challenger are only counted."""
         while (offered := self.waiting.get()) is not None:
             bundle, ids, rows, at = offered
             self.count(bundle.name, self.score(bundle, ids, rows, at), len(rows))
 
     def score(self, bundle: Bundle, ids: list[str], rows: list[Record], at: int) -> str:
-        """Score one request and log the answers; how it went."""
-        if not bundle.schema.takes(rows):
+        """Score one request and log the probabilities; return the result for the metrics."""
+        if not bundle.schema.accepts(rows):
             return "other columns"
         try:
             probabilities = score_rows(bundle, rows)
@@ -51,7 +54,7 @@ class Shadow:
         return "scored"
 
     def close(self, seconds: float = 5) -> None:
-        """Score what waits, then end."""
+        """Score the requests that wait, then end the thread."""
         if self.thread is not None:
             self.waiting.put(None)
             self.thread.join(seconds)

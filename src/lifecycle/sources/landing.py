@@ -12,7 +12,6 @@ partition for null; without the option `time` all files are in FOLDER itself.
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.files import hash_file, read_json, sync_folder
+from lifecycle.core.files import hash_file, lock_handle, read_json, replace_file, sync_folder
 from lifecycle.core.tables import GROUP, Stream, TableWriter, read_batches
 from lifecycle.sources.typing import widen_type
 
@@ -198,7 +197,7 @@ def open_landing(folder: Path, source: str) -> Iterator[Landing]:
     )  # the folder is its own lock, which the system frees however the process ends
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_handle(handle, blocking=False)
         except BlockingIOError:
             raise ProjectError(
                 f"Another `lifecycle ingest` is landing rows in {folder}: wait until it has ended."
@@ -308,12 +307,8 @@ def _write_durably(folder: Path, name: str) -> Iterator[IO[bytes]]:
         path.parent.mkdir()
         sync_folder(folder)
     aside = path.with_name(f".{path.name}{_TEMPORARY}")
-    with aside.open("wb") as file:
+    with replace_file(path, durable=True, temporary=aside) as temporary, temporary.open("wb") as file:
         yield file
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-    sync_folder(path.parent)
 
 
 def _format_rejected(record: Rejected) -> bytes:

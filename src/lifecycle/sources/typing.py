@@ -36,7 +36,10 @@ def infer_type(values: Sequence[Any]) -> pa.DataType:
         return pa.timestamp("us", "UTC" if zoned else None)
     if kind is Decimal:
         exponent = next(value for value in values if type(value) is Decimal).as_tuple().exponent
-        return pa.decimal128(38, max(0, -exponent)) if isinstance(exponent, int) else pa.float64()
+        places = max(0, -exponent) if isinstance(exponent, int) else None  # None: it is NaN or infinite
+        return (
+            pa.float64() if places is None or places > 38 else pa.decimal128(38, places)
+        )  # Arrow cannot read more back
     return TYPES.get(kind, pa.string())
 
 

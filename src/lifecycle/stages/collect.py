@@ -17,6 +17,7 @@ from lifecycle.core.progress import show_progress
 from lifecycle.core.tables import read_batches, write_batches
 from lifecycle.sources.addresses import find_local, hide_secrets
 from lifecycle.sources.dispatch import is_growing, open_source
+from lifecycle.sources.manifest import RawManifest
 
 DISTINCT = 10_000  # distinct values of a column that are counted; beyond, the report says "more than"
 
@@ -38,9 +39,7 @@ def check_columns(schema: pa.Schema, contract: Contract, source: str) -> None:
         raise ProjectError(f"{source} has no column {contract.target!r}, the contract's target; it has {schema.names}.")
 
 
-def collect_table(
-    source: str, root: Path, options: Mapping[str, Any], contract: Contract, path: Path
-) -> dict[str, Any]:
+def collect_table(source: str, root: Path, options: Mapping[str, Any], contract: Contract, path: Path) -> RawManifest:
     """Stream a source to a Parquet file; return the manifest: source, version, content hash, rows, columns and dtypes.
 
     A few batches are in memory at a time. Raises ProjectError when the source cannot be read, or lacks the target.
@@ -49,13 +48,13 @@ def collect_table(
     with open_source(source, root, options) as stream:
         check_columns(stream.schema, contract, name)
         sha256 = write_batches(show_progress(stream, f"collect: {name}"), stream.schema, path)
-        return {
-            "source": name,
-            "version": stream.version,
-            "sha256": sha256,
-            "rows": pq.read_metadata(path).num_rows,
-            "columns": {field.name: str(field.type) for field in stream.schema},
-        }
+        return RawManifest(
+            source=name,
+            version=stream.version,
+            sha256=sha256,
+            rows=pq.read_metadata(path).num_rows,
+            columns={field.name: str(field.type) for field in stream.schema},
+        )
 
 
 def read_head(path: Path, rows: int = 5) -> pd.DataFrame:

@@ -17,7 +17,8 @@ from sklearn.dummy import DummyClassifier
 from lifecycle.core.contract import Contract
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import replace_file
-from lifecycle.core.paths import CANDIDATE, CHAMPION, PARAMS, RELEASES, TEST_TABLE, TRAIN_METRICS
+from lifecycle.core.paths import CANDIDATE, CHAMPION, PARAMS, TEST_TABLE, TRAIN_METRICS
+from lifecycle.features.inputs import select_raw_rows
 from lifecycle.modeling.metrics import (
     LEVEL,
     TITLES,
@@ -33,10 +34,12 @@ from lifecycle.modeling.metrics import (
     lose_rows,
     measure_slices,
 )
-from lifecycle.modeling.model import Model, load_model
+from lifecycle.modeling.model import Model
 from lifecycle.modeling.pipelines import FeatureRecord, build_pipeline
 from lifecycle.promotion.gate import format_p
+from lifecycle.promotion.records import Champion, Verdict
 from lifecycle.reporting.wording import format_estimate
+from lifecycle.serving.bundle import Bundle, load_release_bundle, to_requests
 
 Record = dict[str, Any]
 PAIRED = ("brier", "log_loss", "cost")  # compared row by row
@@ -119,44 +122,43 @@ def title_models(tutorial_columns: Sequence[str]) -> dict[str, str]:
     }
 
 
-def read_champion(record: Record, root: Path) -> Model | None:
-    """The champion that models/champion.json names, None while there is none.
+def read_champion(root: Path) -> Bundle | None:
+    """Load the serving bundle of the champion that models/champion.json names, None while there is none.
 
-    Raises ProjectError when its release in models/releases is missing, or not the model that it names.
+    The release's pickle is not read. Raises ProjectError when the bundle is missing or damaged, or is not the one that
+    champion.json names.
     """
-    if record["model"] is None:
-        return None
-    folder = f"{RELEASES}/{record['model'][:12]}"
-    champion = load_model(root / folder)
-    if champion.sha256 != record["model"]:
-        raise ProjectError(
-            f"{CHAMPION} names model {record['model'][:12]}, but the files in {folder} are "
-            f"{champion.sha256[:12]}: check both out of the same commit."
-        )
-    return champion
+    champion = Champion.read(root / CHAMPION)
+    return None if champion.model is None else load_release_bundle(root, champion.model, champion.bundle)
 
 
-def relate_champion(champion: Model | None, candidate: Model, test: pd.DataFrame) -> tuple[str, str]:
-    """How the champion stands to the candidate: none, same, comparable or incomparable; and a sentence on it.
+def relate_champion(champion: Bundle | None, candidate: Model, valid: pd.DataFrame) -> tuple[str, str]:
+    """Return how the champion relates to the candidate (none, same, comparable or incomparable) and a sentence about it.
 
-    Incomparable is one that needs columns which the table has not, or that predicts something else.
+    A champion is incomparable when it needs columns that the validated table lacks, or predicts something else.
     """
     if champion is None:
         return "none", "There is no champion yet."
-    if champion.sha256 == candidate.sha256:
+    if champion.manifest.model == candidate.sha256:
         return "same", "This model is the champion already."
-    absent = [name for name in champion.metadata["features"] if name not in test.columns]
+    absent = [name for name in champion.schema.names if name not in valid.columns]
     if absent:
         return "incomparable", (
-            f"The champion needs the columns {', '.join(absent)}, which the table no longer has: nobody can tell "
-            f'whether this model is worse. Write {{"model": null}} to {CHAMPION} to start without one.'
+            f"The champion needs the columns {', '.join(absent)}, which the table no longer has, so it cannot be measured "
+            f'whether this model is worse. Write {{"model": null}} to {CHAMPION} to start without a champion.'
         )
-    mine, its = ((model.metadata["target"], model.metadata["positive"]) for model in (candidate, champion))
+    mine = candidate.metadata["target"], candidate.metadata["positive"]
+    its = champion.manifest.target, champion.manifest.positive
     if mine != its:
         return "incomparable", f"The champion predicts {its[0]} = {its[1]}, this model {mine[0]} = {mine[1]}."
-    if champion.metadata.get("train_sha256") != candidate.metadata.get("train_sha256"):
+    if champion.manifest.hashes.get("train") != candidate.metadata.get("train_sha256"):
         return "comparable", "The champion learned from another training part, which may hold rows of this hold-out."
     return "comparable", "Both learned from the same rows."
+
+
+def score_champion(champion: Bundle, valid: pd.DataFrame, split: pd.DataFrame) -> Array:
+    """Return the champion's probabilities of the hold-out's rows, computed by its bundle from the validated columns."""
+    return champion.score(to_requests(select_raw_rows(valid, split, held_out=True), champion.schema.names))
 
 
 # Measuring.
@@ -401,7 +403,7 @@ def compare_rates(hits: pd.Series, rows: pd.Series, min_class: int) -> Record:
 # What is written and shown.
 
 
-def list_metrics(evaluation: Record, verdict: Record) -> Record:
+def list_metrics(evaluation: Record, verdict: Verdict) -> Record:
     """The few numbers that tell one experiment from another: what `dvc metrics` and `dvc exp show` print.
 
     cv_roc_auc is the mean over the folds, which settings may be chosen by; the others are the hold-out's, and the
@@ -412,15 +414,15 @@ def list_metrics(evaluation: Record, verdict: Record) -> Record:
         "cv_roc_auc": evaluation["cv"]["test_mean"],
         **{name: evaluation["metrics"][name]["value"] for name in chosen},
         "threshold": evaluation["threshold"],
-        "blessed": verdict["blessed"],
+        "blessed": verdict.blessed,
     }
 
 
-def announce_verdict(verdict: Record) -> None:
+def announce_verdict(verdict: Verdict) -> None:
     """Say a refusal where nobody misses it: in the notebook, and on the terminal that runs it."""
-    if not verdict["blessed"]:
+    if not verdict.blessed:
         for stream in (sys.stdout, sys.stderr):
-            print(f"NOT BLESSED: model {verdict['model'][:12]}, because {verdict['because']}", file=stream)
+            print(f"NOT BLESSED: model {verdict.model[:12]}, because {verdict.because}", file=stream)
 
 
 def plain(value: Any) -> Any:

@@ -16,8 +16,9 @@ from lifecycle.core.paths import Project
 from lifecycle.features.catalog import describe_features
 from lifecycle.modeling.model import METADATA_FILE
 from lifecycle.pipeline.runner import STAGES, list_links, list_reports
-from lifecycle.promotion.releases import find_release, read_champion
-from lifecycle.promotion.verdict import describe_consequence, list_cards
+from lifecycle.promotion.records import Verdict
+from lifecycle.promotion.releases import find_release_folder, read_champion
+from lifecycle.promotion.verdict import count_conditions, describe_consequence, list_cards
 from lifecycle.reporting.feature_catalog import render_catalog
 from lifecycle.reporting.front_page import draw_drivers, draw_gain
 from lifecycle.reporting.pages import render_page, render_part
@@ -105,12 +106,12 @@ def list_models(root: Path, read: dict[str, Record]) -> list[Record]:
     """The champion and the candidate, which may be one: content hash, roles, family, bundle and the features that each reads."""
     candidate = {**read["model"], "model": read["verdict"]["model"], "bundle": read["blessing"]["bundle"]}
     champion = read_champion(root)
-    if champion["model"] == candidate["model"]:
+    if champion.model == candidate["model"]:
         return [describe_model(candidate, "champion", "candidate")]
     models = [describe_model(candidate, "candidate")]
-    if champion["model"] is not None:
-        metadata = read_json(find_release(root, champion["model"]) / METADATA_FILE)
-        models = [describe_model({**metadata, **champion}, "champion"), *models]
+    if champion.model is not None:
+        metadata = read_json(find_release_folder(root, champion.model) / METADATA_FILE)
+        models = [describe_model({**metadata, **champion.to_json()}, "champion"), *models]
     return models
 
 
@@ -122,7 +123,7 @@ def describe_model(model: Record, *roles: str) -> Record:
 def describe_decisions(contract: Contract, read: dict[str, Record]) -> list[str]:
     """What was decided and why, a sentence each."""
     evaluation, verdict, model = read["evaluation"], read["verdict"], read["model"]
-    held = sum(condition["passed"] for condition in verdict["conditions"])
+    gate = Verdict.parse(verdict, paths.VERDICT)
     cost = {record["name"]: record["metrics"]["cost"]["value"] for record in evaluation["baselines"]}
     mine = evaluation["metrics"]["cost"]
     ranks = format_estimate(evaluation["metrics"]["roc_auc"])
@@ -131,8 +132,8 @@ def describe_decisions(contract: Contract, read: dict[str, Record]) -> list[str]
         " ".join(parts)
         for parts in (
             (
-                f"{held} of the gate's {len(verdict['conditions'])} conditions hold.",
-                describe_consequence(verdict, evaluation["champion"]).replace("`", ""),
+                count_conditions(gate.conditions),
+                describe_consequence(gate, evaluation["champion"]).replace("`", ""),
             ),
             (
                 f"It gives each row the probability that {contract.target} is {contract.positive}.",

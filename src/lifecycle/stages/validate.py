@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from lifecycle.validation.checks import (
     format_share,
 )
 from lifecycle.validation.conversion import list_wordless, read_frames, read_raw
+from lifecycle.validation.outcome import Validation
 from lifecycle.validation.passes import Split, Survey, read_safe, survey_table
 from lifecycle.validation.passes import split_table as split_parts
 from lifecycle.validation.pii import Finding, Policy, Protection, find_personal, narrow_columns, plan_protection
@@ -75,10 +75,10 @@ def hide_file(path: Path) -> Path:
     return path.with_name(f".{path.name}")
 
 
-def release_tables(verdict: dict[str, Any], valid: Path, quarantine: Path) -> None:
+def release_tables(verdict: Validation, valid: Path, quarantine: Path) -> None:
     """Publish the quarantine, and the valid rows when the table passed; otherwise the former valid rows stay."""
     hide_file(quarantine).replace(quarantine)
-    if verdict["passed"]:
+    if verdict.passed:
         hide_file(valid).replace(valid)
     else:
         hide_file(valid).unlink()
@@ -106,7 +106,7 @@ def sample_rows(valid: pd.DataFrame, pairs: int, seed: int) -> pd.DataFrame:
 
 
 def associate_columns(
-    valid: pd.DataFrame, columns: Mapping[str, Column], separation: pd.DataFrame, seed: int
+    valid: pd.DataFrame, columns: Mapping[str, Column], aucs: pd.DataFrame, seed: int
 ) -> pd.DataFrame:
     """Measure the association of each pair of features, the target last: a square frame from 0 to 1.
 
@@ -114,13 +114,15 @@ def associate_columns(
     """
     kinds = list_kinds(columns)
     if len(kinds) > MOST and "categorical" in kinds.values():
-        kept = set(separation["column"].head(MOST))
+        kept = set(aucs["column"].head(MOST))
         kinds = {name: kind for name, kind in kinds.items() if name in kept}
     kinds |= {name: "categorical" for name, column in columns.items() if column.role is Role.TARGET}
     return associate(sample_rows(valid, len(kinds) ** 2 // 2, seed), kinds)
 
 
-def separate_classes(valid: pd.DataFrame, columns: Mapping[str, Column], contract: Contract, seed: int) -> pd.DataFrame:
+def measure_univariate_aucs(
+    valid: pd.DataFrame, columns: Mapping[str, Column], contract: Contract, seed: int
+) -> pd.DataFrame:
     """Measure the univariate ROC AUC of each feature (see `univariate.measure_univariate_auc`)."""
     kinds = list_kinds(columns)
     sample = sample_rows(valid, len(kinds), seed)
@@ -128,8 +130,8 @@ def separate_classes(valid: pd.DataFrame, columns: Mapping[str, Column], contrac
     return measure_univariate_auc(sample, kinds, target, seed)
 
 
-def judge_table(checks: list[Check], contract: Contract, protection: Protection, split: Split) -> dict[str, Any]:
-    """Return the verdict with all checks in the order of `CHECKS`, the content of checks.json.
+def judge_table(checks: list[Check], contract: Contract, protection: Protection, split: Split) -> Validation:
+    """Return the verdict with all checks in the order of `CHECKS`, as in checks.json.
 
     The table passes when the contract tolerates the share of quarantined rows and no check of the whole table failed.
     """
@@ -137,53 +139,53 @@ def judge_table(checks: list[Check], contract: Contract, protection: Protection,
     rows, limit = valid + quarantined, contract.tolerance.quarantined
     share = quarantined / max(rows, 1)
     broke = f"{quarantined:,} ({format_share(share)})" if quarantined else "None"
-    told = f"{broke} of {count_things(rows, 'row')} broke the contract, which tolerates {format_share(limit)}"
+    summary = f"{broke} of {count_things(rows, 'row')} broke the contract, which tolerates {format_share(limit)}"
     failed = [check for check in checks if check.status == "failed" and check.severity == "error"]
     wrong = [check.message for check in failed if check.name in TABLE_ERRORS]
     if share > limit:
         worst = zip(reasons["reason"].head(3), reasons["rows"].head(3), strict=True)
         named = "; ".join(f"{reason} ({count_things(count, 'row')})" for reason, count in worst)
-        wrong.insert(0, f"{told}: {named}.")
+        wrong.insert(0, f"{summary}: {named}.")
     order = list(CHECKS)
-    return {
-        "passed": not wrong,
-        "because": " ".join(wrong) or (f"{told}: they are quarantined." if quarantined else f"{told}."),
-        "rows": rows,
-        "valid": valid,
-        "quarantined": quarantined,
-        "tolerance": limit,
-        "dropped": list(protection.dropped),
-        "pseudonymised": list(protection.pseudonymised),
-        "blotted": {name: list(kinds) for name, kinds in protection.blotted},
-        "checks": [asdict(check) for check in sorted(checks, key=lambda check: order.index(check.name))],
-    }
+    return Validation(
+        passed=not wrong,
+        because=" ".join(wrong) or (f"{summary}: they are quarantined." if quarantined else f"{summary}."),
+        rows=rows,
+        valid=valid,
+        quarantined=quarantined,
+        tolerance=limit,
+        dropped=protection.dropped,
+        pseudonymised=protection.pseudonymised,
+        redacted=dict(protection.redacted),
+        checks=tuple(sorted(checks, key=lambda check: order.index(check.name))),
+    )
 
 
-def describe_quarantine(verdict: dict[str, Any]) -> str:
+def describe_quarantine(verdict: Validation) -> str:
     """Describe which rows are quarantined, in a sentence of Markdown."""
-    if not verdict["quarantined"]:
+    if not verdict.quarantined:
         return "Every row satisfies the contract: the quarantine is empty."
-    share = format_percent(verdict["quarantined"] / verdict["rows"])
-    rows = count_things(verdict["quarantined"], "row")
+    share = format_percent(verdict.quarantined / verdict.rows)
+    rows = count_things(verdict.quarantined, "row")
     return f"**{rows} ({share})** are in `{QUARANTINE_TABLE}`, unchanged and with every reason."
 
 
-def describe_outcome_text(verdict: dict[str, Any]) -> str:
+def describe_outcome_text(verdict: Validation) -> str:
     """Describe what the next stage gets, in a paragraph of Markdown."""
-    left = [*map(quote, verdict["dropped"])]
+    left = [*map(quote, verdict.dropped)]
     without = f" without {join_words(left)}" if left else ""
-    kept = f"**{count_things(verdict['valid'], 'valid row')}**{without}"
-    told = f"every check is in `{VALIDATION}`."
-    if verdict["passed"]:
-        return f"{kept} went to `{VALIDATED_TABLE}`, {verdict['quarantined']:,} to `{QUARANTINE_TABLE}`; {told}"
-    return f"The pipeline stops here, and the next stage does not run. {describe_quarantine(verdict)} And {told}"
+    kept = f"**{count_things(verdict.valid, 'valid row')}**{without}"
+    record = f"every check is in `{VALIDATION}`."
+    if verdict.passed:
+        return f"{kept} went to `{VALIDATED_TABLE}`, {verdict.quarantined:,} to `{QUARANTINE_TABLE}`; {record}"
+    return f"The pipeline stops here, and the next stage does not run. {describe_quarantine(verdict)} And {record}"
 
 
-def require_passed(verdict: dict[str, Any]) -> None:
+def require_passed(verdict: Validation) -> None:
     """Raise ProjectError, naming the main reasons, when the table did not pass."""
-    if not verdict["passed"]:
+    if not verdict.passed:
         raise ProjectError(
-            f"The table did not pass: {verdict['because']} See {VALIDATION} and the quarantine in the same folder."
+            f"The table did not pass: {verdict.because} See {VALIDATION} and the quarantine in the same folder."
         )
 
 
@@ -193,7 +195,7 @@ def describe_reference(path: Path, contract: Contract, folder: Path) -> dict[str
     It holds no personal data: pseudonymised columns are left out. `folder` holds temporary tables.
     """
     plan = plan_protection(contract.columns, search_personal(path, contract, "drop"))
-    protection = Protection((*plan.dropped, *plan.pseudonymised), (), plan.blotted)
+    protection = Protection((*plan.dropped, *plan.pseudonymised), (), plan.redacted)
     survey = survey_rows(path, contract, protection, folder)
     valid, quarantine = folder / "valid.parquet", folder / "quarantine.parquet"
     split_rows(path, contract, protection, survey, None, valid, quarantine)

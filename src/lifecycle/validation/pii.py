@@ -77,7 +77,7 @@ class Protection:
 
     dropped: tuple[str, ...] = ()
     pseudonymised: tuple[str, ...] = ()
-    blotted: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    redacted: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 def find_personal(
@@ -280,12 +280,12 @@ def plan_protection(columns: Mapping[str, Column], findings: list[Finding]) -> P
         elif "pseudonymise" in decisions:
             pseudonymised.append(name)
     whole = {*dropped, *pseudonymised}
-    blotted = [
+    redacted = [
         (name, tuple(finding.kind for finding in findings if finding.column == name))
         for name in columns
         if name not in whole and any(finding.column == name for finding in findings)
     ]
-    return Protection(tuple(name for name in columns if name in dropped), tuple(pseudonymised), tuple(blotted))
+    return Protection(tuple(name for name in columns if name in dropped), tuple(pseudonymised), tuple(redacted))
 
 
 def _read_key() -> bytes:
@@ -306,7 +306,7 @@ def protect_table(raw: pd.DataFrame, protection: Protection) -> pd.DataFrame:
     Raises ProjectError when a column is to be pseudonymised and the key is not in the environment.
     """
     safe = raw.drop(columns=[name for name in protection.dropped if name in raw])
-    changed = {name: _blot_out(safe[name], kinds) for name, kinds in protection.blotted if is_words(safe[name])}
+    changed = {name: _redact(safe[name], kinds) for name, kinds in protection.redacted if is_words(safe[name])}
     if protection.pseudonymised:
         key = _read_key()
         changed |= {name: _pseudonymise(safe[name], key) for name in protection.pseudonymised}
@@ -323,7 +323,7 @@ def _pseudonymise(column: Series, key: bytes) -> Series:
     return map_distinct(column, sign)
 
 
-def _blot_out(column: Series, kinds: tuple[str, ...]) -> Series:
+def _redact(column: Series, kinds: tuple[str, ...]) -> Series:
     """Replace each match of the kinds by its kind in brackets: `write to [e-mail]`."""
 
     def blot(values: Series) -> Series:

@@ -1,14 +1,15 @@
 "use strict";
-// What is shown comes from /metrics, /ready and /monitor of the server that gave this page. Data becomes text, never markup.
+// The page shows /metrics, /ready and /monitor of its own server, and the traffic of the minutes before it was opened.
+// Data becomes text, never markup.
 
-const POLL = 2000; // milliseconds between two looks at /metrics
-const AGAIN = 60000; // and at /monitor, when nothing says that it changed
-const PATIENCE = 5000; // that an answer may take
-const KEPT = 300; // seconds of numbers that are drawn
-const RECENT = 60; // seconds that shares and quantiles are of
-const SMOOTH = 10; // seconds that rates are of
-const WINDOWS = 24; // of the heat map and the charts, the newest
-const COLUMNS = 40; // of the heat map, those of most weight
+const POLL = 2000; // milliseconds between two requests for /metrics
+const AGAIN = 60000; // and for /monitor, when /metrics does not say that it changed
+const PATIENCE = 5000; // milliseconds that an answer may take
+const KEPT = 300; // seconds that the lines show
+const RECENT = 60; // seconds that shares and quantiles are computed over
+const SMOOTH = 10; // seconds that rates are computed over
+const WINDOWS = 24; // the newest windows, in the heat map and the charts
+const COLUMNS = 40; // the columns of most weight, in the heat map
 const SEVERITIES = ["ok", "info", "warning", "critical"];
 const METRICS = {
   roc_auc: ["ROC AUC", 1], pr_auc: ["Average precision", 1], accuracy: ["Accuracy", 1], precision: ["Precision", 1],
@@ -76,6 +77,10 @@ function sum(families, name, wanted = () => true) {
   return (families.get(name) || []).filter((sample) => wanted(sample.labels)).reduce((total, { value }) => total + value, 0);
 }
 
+const readBuckets = (pairs) => pairs
+  .map(([bound, count]) => [Number(bound.replace("+Inf", "Infinity")), count])
+  .sort(([one], [other]) => one - other);
+
 function takeSample(families) {
   const ours = (labels) => labels.path === "/predict";
   const answered = sum(families, "prediction_latency_seconds_count");
@@ -86,21 +91,28 @@ function takeSample(families) {
     asked: answered + sum(families, errors, ours),
     failed: sum(families, errors, (labels) => labels.status.startsWith("5")),
     refused: sum(families, errors, (labels) => ours(labels) && labels.status.startsWith("4")),
-    buckets: (families.get("prediction_latency_seconds_bucket") || [])
-      .map(({ labels, value }) => [Number(labels.le.replace("+Inf", "Infinity")), value])
-      .sort(([one], [other]) => one - other),
+    buckets: readBuckets((families.get("prediction_latency_seconds_bucket") || []).map(({ labels, value }) => [labels.le, value])),
   };
 }
 
+async function readHistory() {
+  // the server's totals of the last minutes, oldest first, so that the page need not wait a minute for "the last minute"
+  const answer = await ask("/dashboard/traffic");
+  if (!answer.ok) return [];
+  const now = performance.now() / 1000;
+  return (await answer.json()).map(({ age, buckets, ...totals }) => ({ at: now - age, ...totals, buckets: readBuckets(Object.entries(buckets)) }));
+}
+
 function pastSample(samples, seconds) {
-  // the newest that is at least so old, else the oldest
+  // the newest sample that is at least this old, else the oldest
   const last = samples[samples.length - 1];
   return samples.findLast((sample) => last.at - sample.at >= seconds) || samples[0];
 }
 
 function estimateQuantile(share, before, after) {
   // as Prometheus' histogram_quantile does: linear within a bucket; before: null counts from the start
-  const counts = after.buckets.map(([bound, count], place) => [bound, count - (before ? before.buckets[place][1] : 0)]);
+  const earlier = new Map(before ? before.buckets : []);
+  const counts = after.buckets.map(([bound, count]) => [bound, count - (earlier.get(bound) || 0)]);
   const total = counts.length ? counts[counts.length - 1][1] : 0;
   if (!total) return null;
   let low = 0, below = 0;
@@ -116,15 +128,18 @@ function estimateQuantile(share, before, after) {
 const samples = [];
 const history = { requests: [], errors: [], latency: [], accuracy: [] };
 
-function showCard(name, value, note, point, bad = false) {
+function showCard(name, value, note, bad = false) {
   const card = find(`#${name}`);
   find(".value", card).textContent = value;
   find(".value", card).classList.toggle("bad", bad);
   find(".note", card).textContent = note;
+  drawSpark(find(".spark", card), history[name]);
+}
+
+function addPoint(name, at, value) {
   const points = history[name];
-  points.push([performance.now() / 1000, point]);
-  while (points[0][0] < points[points.length - 1][0] - KEPT) points.shift();
-  drawSpark(find(".spark", card), points);
+  points.push([at, value]);
+  while (points[0][0] < at - KEPT) points.shift();
 }
 
 function drawSpark(svg, points) {
@@ -141,33 +156,45 @@ function drawSpark(svg, points) {
   svg.replaceChildren(draw("path", { class: "area", d: area }), draw("path", { d: line }));
 }
 
-function showTraffic(families) {
-  const sample = takeSample(families), last = samples[samples.length - 1];
-  if (last && (sample.asked < last.asked || sample.failed < last.failed)) samples.length = 0; // the server began anew
+function addSample(sample) {
+  const last = samples[samples.length - 1];
+  if (last && (sample.asked < last.asked || sample.failed < last.failed)) samples.length = 0; // the server was restarted
   samples.push(sample);
   while (samples[0].at < sample.at - KEPT) samples.shift();
-  const alone = samples.length === 1;
-  const near = pastSample(samples, SMOOTH), recent = pastSample(samples, RECENT);
+  const traffic = measureTraffic();
+  addPoint("requests", sample.at, traffic.rate);
+  addPoint("errors", sample.at, traffic.share);
+  addPoint("latency", sample.at, traffic.slow);
+  return traffic;
+}
 
-  const rate = alone ? null : (sample.asked - near.asked) / (sample.at - near.at);
-  showCard("requests", alone ? "…" : sayRate(rate), `${sayCount(sample.asked, "request")} for predictions since the start`, rate);
+function measureTraffic() {
+  // the rate of requests, and the failures and latencies of the last minute; before the first minute is over, since the start
+  const sample = samples[samples.length - 1];
+  const near = pastSample(samples, SMOOTH), recent = samples.length > 1 ? pastSample(samples, RECENT) : null;
+  const [failed, refused, asked] = ["failed", "refused", "asked"].map((name) => sample[name] - (recent ? recent[name] : 0));
+  const [median, slow] = [0.5, 0.99].map((part) => estimateQuantile(part, recent, sample));
+  const rate = recent ? (sample.asked - near.asked) / (sample.at - near.at) : null;
+  return { sample, failed, refused, rate, median, slow, share: failed / Math.max(asked, failed, 1), recent: recent !== null };
+}
 
-  const [failed, refused, asked] = ["failed", "refused", "asked"].map((name) => sample[name] - (alone ? 0 : recent[name]));
-  const share = failed / Math.max(asked, failed, 1);
-  const when = alone ? "since the start" : "in the last minute";
-  showCard("errors", sayShare(share), `${round(failed, 0)} failed (5xx), ${round(refused, 0)} refused (4xx) ${when}`, share, share > 0.01);
+function showTraffic(families) {
+  const { sample, failed, refused, rate, median, slow, share, recent } = addSample(takeSample(families));
+  const when = recent ? "in the last minute" : "since the start";
+  showCard("requests", rate === null ? "…" : sayRate(rate), `${sayCount(sample.asked, "request")} for predictions since the start`);
+  showCard("errors", sayShare(share), `${round(failed, 0)} failed (5xx), ${round(refused, 0)} refused (4xx) ${when}`, share > 0.01);
+  const note = slow !== null ? `of the predictions ${when}` : recent ? "No requests in the last minute." : "No requests yet.";
+  showCard("latency", slow === null ? "–" : saySeconds(median, slow), note);
+  showAccuracy(families, sample.at);
+}
 
-  const quiet = !alone && sample.answered === recent.answered;
-  const [median, slow] = [0.5, 0.99].map((part) => estimateQuantile(part, alone || quiet ? null : recent, sample));
-  const said = slow === null ? "no predictions yet" : alone ? "since the start" : quiet ? "nothing was asked in the last minute; since the start" : "of the predictions in the last minute";
-  showCard("latency", slow === null ? "–" : saySeconds(median, slow), said, quiet ? null : slow);
-
+function showAccuracy(families, at) {
   const model = ((families.get("model_info") || [])[0] || { labels: {} }).labels.model;
-  const told = sum(families, "model_feedback_total", (labels) => labels.model === model);
-  const right = sum(families, "model_feedback_total", (labels) => labels.model === model && labels.correct === "true");
-  const accuracy = told ? right / told : null;
-  const note = told ? `of ${sayCount(told, "label")} that came back for the live model` : "no truth has come back for the live model yet";
-  showCard("accuracy", told ? `${round((100 * right) / told, 1)} %` : "–", note, accuracy);
+  const labelled = sum(families, "model_feedback_total", (labels) => labels.model === model);
+  const correct = sum(families, "model_feedback_total", (labels) => labels.model === model && labels.correct === "true");
+  addPoint("accuracy", at, labelled ? correct / labelled : null);
+  const note = labelled ? `of ${sayCount(labelled, "prediction")} of the live model with a label` : "No labels for the live model yet.";
+  showCard("accuracy", labelled ? `${round((100 * correct) / labelled, 1)} %` : "–", note);
 }
 
 // --- the model
@@ -185,7 +212,7 @@ async function showState(families) {
   const line = [info.family, since, `bundle ${info.bundle}`].filter(Boolean).join(" · ");
   if (sum(families, "model_ready") === 1) return showVerdict("#state", "good", `Model ${info.model} is live and ready`, line);
   const ready = await (await ask("/ready")).json();
-  const title = ready.status === "draining" ? "The server is stopping" : `Model ${info.model} does not answer as it should`;
+  const title = ready.status === "draining" ? "The server is stopping" : `Model ${info.model} does not work properly`;
   showVerdict("#state", ready.status === "ready" ? "good" : "bad", title, line, ...ready.problems);
 }
 
@@ -353,12 +380,12 @@ function makeChart(metric, windows, rows) {
   return make("figure", {}, make("figcaption", {}, title, make("span", {}, better)), svg);
 }
 
-// --- asking
+// --- polling
 
 const ask = (path) => fetch(path, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
-let gone = null; // since when there is no answer
+let gone = null; // since when the server does not answer
 
-async function look() {
+async function poll() {
   const pulse = find("#pulse");
   try {
     const answer = await ask("/metrics");
@@ -377,9 +404,18 @@ async function look() {
     document.body.classList.add("stale");
     pulse.className = "bad";
     pulse.textContent = `no answer since ${sayTime(gone)}`;
-    showVerdict("#state", "bad", "The server does not answer", `${error.message}; since ${sayTime(gone)}, asked again every ${POLL / 1000} s.`);
+    showVerdict("#state", "bad", "The server does not answer", `${error.message}. No answer since ${sayTime(gone)}; the page asks again every ${POLL / 1000} s.`);
   }
-  setTimeout(look, POLL);
+  setTimeout(poll, POLL);
 }
 
-look();
+async function start() {
+  try {
+    (await readHistory()).forEach(addSample);
+  } catch {
+    samples.length = 0; // the page then counts from when it was opened
+  }
+  poll();
+}
+
+start();
