@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test test-all prove lint format lab ui serve deliver container airflow lock clean
+.PHONY: help env repro test test-all prove lint format lab ui serve docs picture deliver container airflow lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,13 @@ ui: $(STAMP) ## MLflow on 127.0.0.1: runs, trials, versions
 serve: $(STAMP) ## answer requests with the champion, on 127.0.0.1:8000
 	@lifecycle serve
 
+docs: $(STAMP) ## build the documentation in docs/_build; a warning is an error
+	@python -m sphinx --fail-on-warning --keep-going --quiet --jobs auto docs docs/_build
+	@echo "docs: open docs/_build/index.html"
+
+picture: $(STAMP) ## take the README's picture of reports/index.html (needs Chromium)
+	@python docs/take_picture.py reports/index.html docs/images/front_page.png
+
 deliver: $(STAMP) ## test, rebuild, gate, build the image, try it, promote: what the delivery workflow does, here
 	@ops/deliver.sh
 
@@ -97,4 +104,4 @@ clean: ## remove what can be rebuilt; the champion, its history, what `adopt --u
 	rm -rf data/simulated data/retraining reports/*.html reports/notebooks reports/plots reports/live reports/explain.json
 	rm -rf reports/monitor.json reports/replay.json
 	test ! -d .lifecycle || find .lifecycle -mindepth 1 -maxdepth 1 ! -name adopted -exec rm -rf {} +
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* dvc_plots
+	rm -rf docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* dvc_plots

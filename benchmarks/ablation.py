@@ -44,7 +44,7 @@ def predict_held_back(
     total, X = np.zeros(len(table)), table[[feature["name"] for feature in features]]
     for seed in range(options.shuffles):
         for fit, held_back in StratifiedKFold(options.folds, shuffle=True, random_state=seed).split(X, target):
-            pipeline = build_pipeline(best["family"], best["settings"], features, seed=0, threads=2)
+            pipeline = build_pipeline(best["family"], best["hyperparameters"], features, seed=0, threads=2)
             total[held_back] += pipeline.fit(X.iloc[fit], target[fit]).predict_proba(X.iloc[held_back])[:, 1]
     return total / options.shuffles
 

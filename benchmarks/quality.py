@@ -46,7 +46,7 @@ def measure(options: argparse.Namespace) -> list[Figure]:
     declaration, best = (read_json(project.read(name)) for name in (paths.FEATURES, paths.TUNED))
     table = read_table(project, declaration)
     every, plain = declaration["features"], [f for f in declaration["features"] if f["source"] == "column"]
-    candidates = {"ours": (best["family"], best["settings"], every), PEER: ("logistic", {}, plain)}
+    candidates = {"ours": (best["family"], best["hyperparameters"], every), PEER: ("logistic", {}, plain)}
     y = table[declaration["target"]].to_numpy()
     areas: dict[str, list[float]] = {name: [] for name in candidates}
     progress = Progress(options.folds, "folds")
@@ -58,7 +58,7 @@ def measure(options: argparse.Namespace) -> list[Figure]:
         progress.advance()
     ours, peer = (float(np.mean(values)) for values in areas.values())
     print(
-        f"ours: {best['family']} {best['settings']}; standard deviation of the folds {np.std(areas['ours'], ddof=1):.4f}"
+        f"ours: {best['family']} {best['hyperparameters']}; standard deviation of the folds {np.std(areas['ours'], ddof=1):.4f}"
     )
     limit = at_least(ours, LEAST_AUC, "ours") if load_contract(project.read(paths.CONTRACT)).name == EXAMPLE else None
     return [

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from lifecycle.adoption import adopt
+from lifecycle.adoption import adopt, backup
 from lifecycle.adoption.inference import infer_columns, to_columns
 from lifecycle.cli.main import main
 from lifecycle.core import paths
@@ -50,14 +50,14 @@ def make_frame(rows: int = ROWS, seed: int = 0, **columns: Any) -> pd.DataFrame:
 def adopt_frame(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[Contract, str]]:
-    """Write a frame as a CSV outside the project, adopt it, and give the contract and what the terminal said."""
+    """Write a frame as a CSV outside the project, adopt it, and return the contract and the terminal output."""
 
     def run(frame: pd.DataFrame, *words: str, target: str = "left") -> tuple[Contract, str]:
         frame.to_csv(tmp_path / "table.csv", index=False)
         status = main(["adopt", str(tmp_path / "table.csv"), "--target", target, *words])
-        said = capsys.readouterr()
-        assert status == 0, said.err
-        return load_contract(project / paths.CONTRACT), said.out
+        output = capsys.readouterr()
+        assert status == 0, output.err
+        return load_contract(project / paths.CONTRACT), output.out
 
     return run
 
@@ -109,7 +109,7 @@ DAYS = pd.date_range("2024-01-15", periods=ROWS, freq="D")
         (DAYS.strftime("%Y-%m-%d 10:00:00+02:00"), "text", "datetime", {"format": ""}),
     ],
 )  # fmt: skip
-def test_a_column_is_taken_for_what_it_is(
+def test_columns_are_inferred(
     adopt_frame: Callable[..., tuple[Contract, str]], project: Path, values: Any, role: str, dtype: str, rules: Change
 ) -> None:
     """By its values alone; and each row that it was guessed from converts to what was guessed."""
@@ -137,7 +137,7 @@ def test_a_column_is_taken_for_what_it_is(
         ("timestamp", (DAYS - pd.Timestamp(0)) // pd.Timedelta("1ms"), "epoch milliseconds"),
     ],
 )
-def test_a_moment_of_its_name_is_the_time_and_is_read_as_it_is_written(
+def test_a_column_named_as_time_is_the_time_column(
     adopt_frame: Callable[..., tuple[Contract, str]], project: Path, name: str, values: Any, form: str
 ) -> None:
     contract, _ = adopt_frame(make_frame(**{name: values}))
@@ -162,19 +162,19 @@ def test_a_moment_of_its_name_is_the_time_and_is_read_as_it_is_written(
         ("", lambda rng, rows: np.arange(rows), "id"),
     ],
 )
-def test_a_name_counts_where_the_values_leave_it_open(
+def test_names_decide_when_values_are_ambiguous(
     adopt_frame: Callable[..., tuple[Contract, str]], name: str, values: Any, role: str
 ) -> None:
     contract, _ = adopt_frame(make_frame(**{name: values}))
     assert contract.columns[name].role.value == role
 
 
-def test_what_is_asked_for_wins(adopt_frame: Callable[..., tuple[Contract, str]]) -> None:
+def test_options_override_inference(adopt_frame: Callable[..., tuple[Contract, str]]) -> None:
     frame = make_frame(
         who=lambda rng, rows: rng.integers(0, 60, rows), seen=DAYS.strftime("%Y-%m-%d"), born=DAYS[::-1].strftime("%Y-%m-%d"),
         row_id=np.arange(ROWS),
     )  # fmt: skip
-    contract, said = adopt_frame(frame, "--id", "who", "--time", "born", "--positive", "no", "--name", "my shop")
+    contract, output = adopt_frame(frame, "--id", "who", "--time", "born", "--positive", "no", "--name", "my shop")
     assert (contract.names(Role.ID), contract.time, contract.positive, contract.name) == (
         ["who"],
         "born",
@@ -182,7 +182,7 @@ def test_what_is_asked_for_wins(adopt_frame: Callable[..., tuple[Contract, str]]
         "my shop",
     )
     assert contract.columns["row_id"].role is Role.IGNORED
-    assert "'my shop': 200 rows" in said
+    assert "'my shop': 200 rows" in output
 
 
 @pytest.mark.parametrize(
@@ -197,16 +197,16 @@ def test_what_is_asked_for_wins(adopt_frame: Callable[..., tuple[Contract, str]]
         ((1, 2), 2, "int64"),
     ],
 )
-def test_the_positive_class_says_yes_or_is_the_rarer_one(
+def test_the_positive_class_means_yes_or_is_rarer(
     adopt_frame: Callable[..., tuple[Contract, str]], project: Path, classes: Any, positive: Any, dtype: str
 ) -> None:
     rare = np.random.default_rng(0).random(ROWS) < 0.2
-    contract, said = adopt_frame(make_frame(**{"class": np.where(rare, classes[1], classes[0])}), target="class")
+    contract, output = adopt_frame(make_frame(**{"class": np.where(rare, classes[1], classes[0])}), target="class")
     assert (contract.target, contract.positive, contract.columns["class"].dtype) == ("class", positive, dtype)
-    assert f"look: class: {positive!r} is what is predicted" in said
+    assert f"check: class: {positive!r} is the class that is predicted" in output
     comment = (project / paths.CONTRACT).read_text().split("\n  class:")[0].splitlines()[-1]
     assert comment.startswith(
-        "  # the class that says yes; " if classes not in (("good", "bad"), (1, 2)) else "  # the rarer class; "
+        "  # the class that means yes; " if classes not in (("good", "bad"), (1, 2)) else "  # the rarer class; "
     )
 
 
@@ -218,14 +218,14 @@ def test_the_positive_class_says_yes_or_is_the_rarer_one(
         ([1.0, 2.0, np.nan, 3.0], "2", ("not 2.0", "2.0")),
     ],
 )
-def test_one_class_of_several_is_held_against_the_rest(
+def test_one_class_of_several_is_predicted_against_the_rest(
     adopt_frame: Callable[..., tuple[Contract, str]],
     project: Path,
     classes: list[Any],
     asked: str,
     values: tuple[str, str],
 ) -> None:
-    """From the raw table on: what validation passes on has two classes, and a second look changes nothing."""
+    """Validation of the raw table passes on two classes, and running it again changes nothing."""
     frame = make_frame(kind=lambda rng, rows: np.resize(classes, rows))
     contract, _ = adopt_frame(frame, "--positive", asked, target="kind")
     target = contract.columns["kind"]
@@ -245,33 +245,36 @@ def test_one_class_of_several_is_held_against_the_rest(
     [
         (lambda frame: frame["left"], True),
         (lambda frame: frame["left"].map({"yes": 7, "no": 3}), True),
-        (lambda frame: frame["left"].eq("yes") + np.linspace(0, 0.5, ROWS), True),  # a number that knows
-        (lambda frame: np.where(frame["left"] == "yes", 2.0, np.nan), True),  # known only where it happened
+        (
+            lambda frame: frame["left"].eq("yes") + np.linspace(0, 0.5, ROWS),
+            True,
+        ),  # a number that determines the target
+        (lambda frame: np.where(frame["left"] == "yes", 2.0, np.nan), True),  # present only in positive rows
         (lambda frame: frame["left"].eq("yes") * 1.0 + np.random.default_rng(1).normal(0, 0.4, ROWS), False),
     ],
 )
-def test_a_column_that_knows_the_answer_is_named_and_kept_away(
+def test_likely_leaks_are_reported_and_ignored(
     adopt_frame: Callable[..., tuple[Contract, str]], leak: Callable[[pd.DataFrame], Any], ignored: bool
 ) -> None:
     frame = make_frame()
-    contract, said = adopt_frame(frame.assign(leak=leak(frame)))
+    contract, output = adopt_frame(frame.assign(leak=leak(frame)))
     assert (contract.columns["leak"].role is Role.IGNORED) == ignored
-    assert f"look: leak: {'seems to know' if ignored else 'may know'} the answer (ROC AUC" in said
+    assert f"check: leak: {'ignored as a likely' if ignored else 'possible'} leak of the target (ROC AUC" in output
 
 
-def test_a_day_that_may_be_a_month_is_said(adopt_frame: Callable[..., tuple[Contract, str]], project: Path) -> None:
-    contract, said = adopt_frame(make_frame(when=lambda rng, rows: rng.choice(["01/02/2024", "03/04/2024"], rows)))
+def test_an_ambiguous_date_format_is_reported(adopt_frame: Callable[..., tuple[Contract, str]], project: Path) -> None:
+    contract, output = adopt_frame(make_frame(when=lambda rng, rows: rng.choice(["01/02/2024", "03/04/2024"], rows)))
     assert contract.columns["when"].format == "%d/%m/%Y"
-    assert "look: when: day or month first? taken as %d/%m/%Y" in said
-    assert "`format` may have to be '%m/%d/%Y'" in (project / paths.CONTRACT).read_text()
+    assert "check: when: is the day or the month first? It is read as %d/%m/%Y" in output
+    assert "the `format` could also be '%m/%d/%Y'" in (project / paths.CONTRACT).read_text()
 
 
 NAMES = ["class", "index", "probability", "prediction", "count", "größe ☃", "a b", "it's", 'say "so"', "a.b", "a/b", "a:b", "#x",
          "- y", "{z}", "null", "yes", "1", "x,y", "{{j}}", "<b>&", "%d", "target", "fold", "row", "'", "*a", "&b", "!c"]  # fmt: skip
 
 
-def test_names_of_every_kind_come_through(adopt_frame: Callable[..., tuple[Contract, str]], project: Path) -> None:
-    """As they are, with quotes, dots and words that YAML or Python means something by."""
+def test_unusual_names_are_kept(adopt_frame: Callable[..., tuple[Contract, str]], project: Path) -> None:
+    """Names may contain quotes, dots and words with a meaning in YAML or Python."""
     rng = np.random.default_rng(0)
     contract, _ = adopt_frame(make_frame(**{name: rng.normal(size=ROWS) for name in NAMES}))
     assert list(contract.columns) == ["spend", "plan", "left", *NAMES]
@@ -279,7 +282,7 @@ def test_names_of_every_kind_come_through(adopt_frame: Callable[..., tuple[Contr
     assert len(load_params(project / paths.PARAMS).simulate.scenarios) == 9
 
 
-def test_categories_of_every_kind_come_through(adopt_frame: Callable[..., tuple[Contract, str]]) -> None:
+def test_unusual_categories_are_kept(adopt_frame: Callable[..., tuple[Contract, str]]) -> None:
     words = [
         "Yes",
         "no",
@@ -312,7 +315,7 @@ def test_categories_of_every_kind_come_through(adopt_frame: Callable[..., tuple[
     ],
     ids=["wide", "categorical", "numeric"],
 )  # fmt: skip
-def test_parameters_are_written_for_the_tables_own_columns(
+def test_parameters_use_the_tables_columns(
     adopt_frame: Callable[..., tuple[Contract, str]], project: Path, columns: Change, features: int
 ) -> None:
     frame = make_frame(**columns)
@@ -330,7 +333,7 @@ def test_parameters_are_written_for_the_tables_own_columns(
     assert params.tune.folds <= frame["left"].value_counts().min()
 
 
-def test_a_rare_class_gets_fewer_folds_and_a_dearer_miss(
+def test_a_rare_class_has_fewer_folds_and_a_higher_miss_cost(
     adopt_frame: Callable[..., tuple[Contract, str]], project: Path
 ) -> None:
     left = np.where(np.arange(2400) % 200 == 7, "yes", "no")
@@ -340,7 +343,7 @@ def test_a_rare_class_gets_fewer_folds_and_a_dearer_miss(
     assert params.train.cost.false_negative == 200
 
 
-def test_time_splits_the_table_only_where_every_stretch_has_both_classes(
+def test_the_split_is_by_time_if_every_fold_has_both_classes(
     adopt_frame: Callable[..., tuple[Contract, str]], project: Path
 ) -> None:
     adopt_frame(make_frame(date=DAYS.strftime("%Y-%m-%d")))
@@ -350,9 +353,7 @@ def test_time_splits_the_table_only_where_every_stretch_has_both_classes(
     assert load_params(project / paths.PARAMS).features.split == "stratified"
 
 
-def test_everything_else_in_the_parameters_stays_as_it_was(
-    adopt_frame: Callable[..., tuple[Contract, str]], project: Path
-) -> None:
+def test_other_parameters_are_unchanged(adopt_frame: Callable[..., tuple[Contract, str]], project: Path) -> None:
     before = (project / paths.PARAMS).read_text()
     adopt_frame(make_frame())
     after = (project / paths.PARAMS).read_text()
@@ -362,7 +363,7 @@ def test_everything_else_in_the_parameters_stays_as_it_was(
     assert len(kept) > 3 and all(line in after.splitlines() for line in kept)
     assert after.count("#") >= before.count("#") - 12  # those of the example's own columns
     unchanged = ("base", "validate", "explore", "deploy")
-    old, new = read_yaml(project / adopt.BACKUP / paths.PARAMS), read_yaml(project / paths.PARAMS)
+    old, new = read_yaml(project / backup.BACKUP / paths.PARAMS), read_yaml(project / paths.PARAMS)
     assert {name: new[name] for name in unchanged} == {name: old[name] for name in unchanged}
     assert list(new) == list(old) and [list(new[name]) for name in new] == [list(old[name]) for name in old]
 
@@ -371,21 +372,21 @@ def test_everything_else_in_the_parameters_stays_as_it_was(
     ("frame", "words", "sentence"),
     [
         (make_frame(), ["--target", "gone"], "--target: the table has no column 'gone'; it has 'spend', 'plan', 'left'."),
-        (make_frame(), ["--target", "spend"], "two classes are supported. Make a column of two in the source, such as whether it is above"),
-        (make_frame(), ["--target", "plan"], "'plan' holds 3 different values ('plus', 'pro', 'basic'): two classes are supported. `--positive"),
+        (make_frame(), ["--target", "spend"], "two classes are supported. Add a column with two classes to the source, such as whether the value is above"),
+        (make_frame(), ["--target", "plan"], "'plan' contains 3 different values ('plus', 'pro', 'basic'): two classes are supported. `--positive"),
         (make_frame(), ["--target", "plan", "--positive", "max"], "none of which is 'max': two classes are supported."),
-        (make_frame(left="yes"), ["--target", "left"], "'left' holds only 'yes': two classes are needed."),
-        (make_frame(left=None), ["--target", "left"], "'left' holds nothing: two classes are needed."),
+        (make_frame(left="yes"), ["--target", "left"], "'left' contains only 'yes': two classes are needed."),
+        (make_frame(left=None), ["--target", "left"], "'left' contains no value: two classes are needed."),
         (make_frame(40), ["--target", "left"], "The table has 40 rows: at least 50"),
         (make_frame(left=["yes"] * 3 + ["no"] * (ROWS - 3)), ["--target", "left"], "'left' is 'yes' in 3 rows: at least 10"),
         (make_frame(), ["--target", "left", "--positive", "maybe"], "--positive: column 'left' has no class 'maybe'"),
-        (make_frame(), ["--target", "left", "--time", "plan"], "--time: column 'plan' holds 'plus', 'pro', 'basic': expected moments"),
+        (make_frame(), ["--target", "left", "--time", "plan"], "--time: column 'plan' contains 'plus', 'pro', 'basic': expected times"),
         (make_frame(), ["--target", "left", "--id", "left"], "name the same column"),
         (make_frame(), [], "expected FILE_OR_ADDRESS and --target COLUMN"),
         (make_frame()[["left"]], ["--target", "left"], "no column is left to learn from"),
     ],
 )  # fmt: skip
-def test_what_is_not_supported_is_refused_in_a_sentence_and_changes_nothing(
+def test_unsupported_tables_are_rejected_without_changes(
     project: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -395,34 +396,34 @@ def test_what_is_not_supported_is_refused_in_a_sentence_and_changes_nothing(
 ) -> None:
     before = read_state(project)
     assert sentence in refuse(frame, tmp_path, capsys, *words)
-    assert read_state(project) == before and not (project / adopt.BACKUP).exists()
+    assert read_state(project) == before and not (project / backup.BACKUP).exists()
 
 
-def test_rows_that_cannot_keep_the_contract_are_counted_said_and_tolerated(
+def test_rows_that_break_the_contract_are_counted_and_tolerated(
     adopt_frame: Callable[..., tuple[Contract, str]],
 ) -> None:
     frame = make_frame()
-    contract, said = adopt_frame(frame.assign(left=frame["left"].where(np.arange(ROWS) % 20 > 0)))
-    assert "look: 5.00% of the rows do not keep the guessed contract" in said
+    contract, output = adopt_frame(frame.assign(left=frame["left"].where(np.arange(ROWS) % 20 > 0)))
+    assert "check: 5.00% of the rows do not satisfy the inferred contract" in output
     assert 0.05 < contract.tolerance.quarantined < 0.1
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["http://user:hidden@127.0.0.1/t.csv"], "The address holds a password"),
+        (["http://user:hidden@127.0.0.1/t.csv"], "The address contains a password"),
         (["t.csv", "--option", "delimiter"], "--option delimiter: expected KEY=VALUE."),
-        (["gone.csv"], "gone.csv is not there"),
+        (["gone.csv"], "gone.csv does not exist"),
     ],
 )
-def test_a_source_that_cannot_be_is_refused(
+def test_invalid_sources_are_rejected(
     project: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
 ) -> None:
     before = read_state(project)
     assert main(["adopt", *words, "--target", "left"]) == 1
-    said = capsys.readouterr().err
-    assert sentence in said and "hidden" not in said
-    assert read_state(project) == before and not (project / adopt.BACKUP).exists()
+    output = capsys.readouterr().err
+    assert sentence in output and "hidden" not in output
+    assert read_state(project) == before and not (project / backup.BACKUP).exists()
 
 
 def test_the_readmes_example_is_adopted_and_undone(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -439,7 +440,7 @@ def test_the_readmes_example_is_adopted_and_undone(project: Path, capsys: pytest
     assert read_state(project) == before
 
 
-def test_a_source_that_grows_is_landed_and_watched(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_growing_source_is_landed_and_watched(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with closing(sqlite3.connect(project / "shop.db")) as connection:
         make_frame().assign(number=range(ROWS)).to_sql("visits", connection, index=False)
     words = ["sqlite:///shop.db", "--target", "left", "--option", "table=visits", "--option", "watermark=number"]
@@ -450,13 +451,13 @@ def test_a_source_that_grows_is_landed_and_watched(project: Path, capsys: pytest
     assert read_source(collect.source, project, collect.options)[0].num_rows == ROWS
 
 
-def test_a_secret_is_named_by_its_variable(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_secret_is_written_as_its_variable(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["postgresql://me:${LIFECYCLE_NO_SUCH}@127.0.0.1:1/shop", "--target", "left", "--option", "table=visits"]
     assert main(["adopt", *words]) == 1
     assert "no variable LIFECYCLE_NO_SUCH" in capsys.readouterr().err
 
 
-def test_undo_brings_every_byte_back_however_often_was_adopted(
+def test_undo_restores_every_byte_after_several_adoptions(
     adopt_frame: Callable[..., tuple[Contract, str]], project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_champion(project, write_release(project))
@@ -473,12 +474,12 @@ def test_undo_brings_every_byte_back_however_often_was_adopted(
     assert not (project / paths.HISTORY).exists()
     assert main(["adopt", "--undo"]) == 0
     assert read_state(project) == before
-    assert load_contract(project / adopt.UNDONE / paths.CONTRACT).columns.keys() >= {"more"}
+    assert load_contract(project / backup._UNDONE / paths.CONTRACT).columns.keys() >= {"more"}
     assert main(["adopt", "--undo"]) == 1
-    assert "Nothing was adopted here" in capsys.readouterr().err
+    assert "No table was adopted here" in capsys.readouterr().err
 
 
-def test_an_edited_contract_is_written_over_by_force_alone(
+def test_an_edited_contract_is_overwritten_only_with_force(
     adopt_frame: Callable[..., tuple[Contract, str]], project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     adopt_frame(make_frame())
@@ -496,7 +497,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("undoing", [False, True], ids=["adopting", "undoing"])
-def test_killed_between_any_two_steps_undo_still_brings_every_byte_back(
+def test_undo_restores_every_byte_after_a_kill_at_any_step(
     project: Path, tmp_path: Path, adopt_frame: Callable[..., tuple[Contract, str]], monkeypatch: pytest.MonkeyPatch,
     undoing: bool,
 ) -> None:  # fmt: skip
@@ -517,7 +518,7 @@ def test_killed_between_any_two_steps_undo_still_brings_every_byte_back(
                 ended = main(["adopt", "--undo"] if undoing else words) == 0
             except Killed:
                 ended = False
-        if (project / adopt.BACKUP).exists():
+        if (project / backup.BACKUP).exists():
             assert main(["adopt", "--undo"]) == 0
         assert read_state(project) == before
         if ended:
@@ -539,7 +540,7 @@ def count_down(left: list[int], function: Callable[..., None]) -> Callable[..., 
     return act
 
 
-def test_a_file_of_the_project_is_named_by_its_path_there(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_in_the_project_has_a_relative_path(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever folder one stands in; and DVC watches what is read."""
     (project / "data/mine").mkdir()
     make_frame().to_parquet(project / "data/mine/t.parquet")
@@ -569,12 +570,12 @@ COLUMNS = st.one_of(
 
 @given(column=COLUMNS, name=st.text(max_size=8).filter(lambda name: name != "left"))
 @settings(max_examples=60, deadline=None)
-def test_whatever_a_column_holds_the_guess_is_a_contract_that_its_cells_keep(column: pa.Array, name: str) -> None:
+def test_cells_satisfy_the_contract_inferred_from_them(column: pa.Array, name: str) -> None:
     """Nothing is guessed that more than a few of the cells contradict; what the contract's file says is what was guessed."""
     table = pa.table({"left": ["yes", "no"] * 30, name: column})
     guesses = infer_columns(table, target="left")
     columns = to_columns(guesses)
-    text = adopt.write_contract("any", "Any table.", 0.01, guesses)
+    text = adopt._write_contract("any", "Any table.", 0.01, guesses)
     if any(column.role not in (Role.TARGET, Role.ID, Role.PII, Role.IGNORED) for column in columns.values()):
         assert Contract.model_validate(YAML(typ="safe", pure=True).load(text)).columns == columns
     if is_dropped(columns[name]):

@@ -96,7 +96,7 @@ def test_constant_and_empty_columns_have_no_association() -> None:
 def test_sparse_counting_equals_dense_counting(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = draw()
     expected = associate(frame, KINDS)
-    monkeypatch.setattr(association, "MAX_CELLS", 1)
+    monkeypatch.setattr(association, "_MAX_CELLS", 1)
     pd.testing.assert_frame_equal(associate(frame, KINDS), expected)
 
 

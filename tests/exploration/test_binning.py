@@ -90,7 +90,7 @@ def test_periods_are_as_fine_as_fits(start: str, end: str, first: str, last: str
 
 def test_close_values_have_unique_labels() -> None:
     assert bin_numbers(pd.Series([1.00000001, 1.00000002]), 5).labels == ("1", "1 (2)")
-    with pytest.raises(ValueError, match="labels must differ"):
+    with pytest.raises(ValueError, match="labels must be unique"):
         Binned(np.zeros(1, dtype=np.int32), ("a", "a"))
 
 

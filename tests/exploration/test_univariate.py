@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from lifecycle.exploration.univariate import measure_auc, measure_univariate_auc
+from lifecycle.exploration.univariate import _measure_auc, measure_univariate_auc
 
 
 @settings(deadline=None, max_examples=50)
@@ -13,9 +13,9 @@ from lifecycle.exploration.univariate import measure_auc, measure_univariate_auc
 def test_auc_equals_scikit_learn(rows: list[tuple[int, bool]]) -> None:
     score, target = np.array([row[0] for row in rows], float), np.array([row[1] for row in rows])
     if 0 < target.sum() < len(target):
-        assert measure_auc(score, target) == pytest.approx(roc_auc_score(target, score))
+        assert _measure_auc(score, target) == pytest.approx(roc_auc_score(target, score))
     else:
-        assert measure_auc(score, target) == 0.5
+        assert _measure_auc(score, target) == 0.5
 
 
 def test_leaking_columns_have_a_high_auc() -> None:

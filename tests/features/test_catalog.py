@@ -1,4 +1,4 @@
-"""The registry of features: definitions, owners, statistics and use, as JSON and as a page."""
+"""The catalog of features: definitions, owners, statistics and use, as JSON and as a page."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_statistics_are_those_of_the_table(customers: pd.DataFrame, table: Path)
     assert senior["mean"] == pytest.approx(customers["senior"].mean(), rel=1e-5)
 
 
-def test_a_column_of_nothing_has_no_mean(customers: pd.DataFrame, table: Path, tmp_path: Path) -> None:
+def test_an_empty_column_has_no_mean(customers: pd.DataFrame, table: Path, tmp_path: Path) -> None:
     pd.read_parquet(table).assign(spend=np.nan, plan=None).to_parquet(tmp_path / "empty.parquet")
     found = describe(customers, make_contract(), tmp_path / "empty.parquet")
     assert found["spend"]["statistics"] == {"rows": 300, "missing": 300, "distinct": 0}
@@ -91,14 +91,14 @@ def test_a_changed_definition_is_another_version_and_no_other_feature_changes(
     )
 
 
-def test_the_page_says_what_the_registry_says(customers: pd.DataFrame, table: Path) -> None:
+def test_the_page_shows_the_catalog(customers: pd.DataFrame, table: Path) -> None:
     contract = own(make_contract(plan={"description": "A <b>plan</b>."}), "data & co")
     features = [
         {**feature, "importance": 0.125 if name == "spend" else None, "used_by": [MODEL["model"]] if name in MODEL["features"] else []}
         for name, feature in describe(customers, contract, table).items()
     ]  # fmt: skip
-    registry = {"project": "shop", "models": [{**MODEL, "roles": ["champion", "candidate"]}], "features": features}
-    page = render_catalog(registry, [("Model card", "model_card.html")], "feature_catalog.html")
+    catalog = {"project": "shop", "models": [{**MODEL, "roles": ["champion", "candidate"]}], "features": features}
+    page = render_catalog(catalog, [("Model card", "model_card.html")], "feature_catalog.html")
     assert (
         "A &lt;b&gt;plan&lt;/b&gt;." in page and "data &amp; co" in page and "<code>spend / (1 + months)</code>" in page
     )
@@ -106,7 +106,7 @@ def test_the_page_says_what_the_registry_says(customers: pd.DataFrame, table: Pa
     share = customers["plan"].value_counts(normalize=True)["basic"]
     assert f"basic {share:.0%}" in page and features[0]["version"][:8] in page
     assert "built-in" not in page and "None" not in page and "nan" not in page
-    none = render_catalog({**registry, "models": []}, [], "feature_catalog.html")
+    none = render_catalog({**catalog, "models": []}, [], "feature_catalog.html")
     assert "there is none" in none
 
 
@@ -114,15 +114,15 @@ def test_models_are_named_with_what_they_read(tmp_path: Path) -> None:
     read = {
         "model": {"family": "forest", "features": ["plan"]}, "verdict": {"model": "c" * 64}, "blessing": {"bundle": "d" * 64},
     }  # fmt: skip
-    assert [model["roles"] for model in report.list_models(tmp_path, read)] == [("candidate",)]
+    assert [model["roles"] for model in report._list_models(tmp_path, read)] == [("candidate",)]
     release = tmp_path / paths.RELEASES / MODEL["model"][:12]
     release.mkdir(parents=True)
     write_json({"format": 2, "model": MODEL["model"], "bundle": MODEL["bundle"]}, tmp_path / paths.CHAMPION)
     write_json({"family": "logistic", "features": MODEL["features"]}, release / "model.json")
-    champion, candidate = report.list_models(tmp_path, read)
+    champion, candidate = report._list_models(tmp_path, read)
     assert champion == {**MODEL, "roles": ("champion",)} and candidate["features"] == ["plan"]
     write_json({"format": 2, "model": "c" * 64, "bundle": "d" * 64}, tmp_path / paths.CHAMPION)
-    (both,) = report.list_models(tmp_path, read)
+    (both,) = report._list_models(tmp_path, read)
     assert both["roles"] == ("champion", "candidate")
 
 
@@ -138,8 +138,8 @@ def test_the_same_files_give_the_same_bytes(customers: pd.DataFrame, table: Path
     }  # fmt: skip
     written = []
     for _ in range(2):
-        report.write_registry(Project(tmp_path, tmp_path), contract, read)
+        report._write_catalog(Project(tmp_path, tmp_path), contract, read)
         written.append([(tmp_path / name).read_bytes() for name in (paths.FEATURE_CATALOG, paths.FEATURE_PAGE)])
     assert written[0] == written[1]
-    registry = json.loads(written[0][0])
-    assert [f["used_by"] for f in registry["features"] if f["name"] in ("plan", "pace")] == [["c" * 64], []]
+    catalog = json.loads(written[0][0])
+    assert [f["used_by"] for f in catalog["features"] if f["name"] in ("plan", "pace")] == [["c" * 64], []]

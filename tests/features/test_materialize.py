@@ -243,21 +243,21 @@ def test_two_at_once_are_refused(root: Path, customers: pd.DataFrame, capsys: py
 @pytest.mark.parametrize(
     ("change", "words", "told"),
     [
-        ({"id": {"role": "ignored"}}, [], "no column has role id: expected one, to know entities by"),
+        ({"id": {"role": "ignored"}}, [], "no column has role id: entities need one"),
         (
             {"id": {"role": "id", "dtype": "float64"}},
             [],
-            "'id' is float64; the store knows entities by int64 or string",
+            "'id' is float64; the id of an entity must be int64 or string",
         ),
-        ({"plan": {"dtype": "int64", "values": None}}, [], "column 'plan' is no int64"),
+        ({"plan": {"dtype": "int64", "values": None}}, [], "column 'plan' is not int64"),
         ({}, ["--since", "2026-01-01"], "--since needs a column with role time"),
         (TIMED, ["--since", "yesterday"], "--since takes a moment such as 2026-01-31"),
-        ({}, ["--sample", "3"], "--sample goes with --check"),
+        ({}, ["--sample", "3"], "--sample needs --check"),
         ({}, ["--check", "--sample", "0"], "--check takes --sample with a number of at least 1"),
-        ({}, ["--check"], "rows.db is not there: `lifecycle materialize` makes it"),
+        ({}, ["--check"], "rows.db is missing: run `lifecycle materialize`"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_a_sentence(
+def test_errors_are_one_sentence(
     root: Path, customers: pd.DataFrame, capsys: pytest.CaptureFixture[str], change: Any, words: list[str], told: str
 ) -> None:
     write_offline(root, put_time(customers, 0) if change is TIMED else customers, **change)

@@ -52,7 +52,7 @@ def test_a_correction_counts_from_when_it_was_known() -> None:
     assert found["stock"].tolist() == [10, 12], "of two known at once the last"
 
 
-def test_a_row_that_is_too_old_is_none() -> None:
+def test_a_row_that_is_too_old_does_not_match() -> None:
     history = make_history(("a", 1, 1, 10))
     found = join_as_of(
         ask(("a", 3), ("a", 3.001)), history, **KEYS, known="known", max_age=pd.Timedelta(days=2)
@@ -106,10 +106,10 @@ def test_a_side_may_be_empty(empty: str) -> None:
         ({"known": "nowhere"}, "the history have no column 'nowhere'."),
         ({"event": "stock"}, "the column 'stock' is int64, expected moments"),
         ({"columns": ["nowhere"]}, "the history has no column 'nowhere'."),
-        ({"columns": ["shop"]}, "'shop' is a column of entities and history both"),
+        ({"columns": ["shop"]}, "'shop' is a column of both the entities and the history"),
     ],
 )
-def test_what_cannot_be_joined_is_told(change: dict[str, Any], told: str) -> None:
+def test_columns_that_cannot_be_joined_are_reported(change: dict[str, Any], told: str) -> None:
     with pytest.raises(ProjectError) as error:
         join_as_of(ask(("a", 1)), make_history(("a", 1, 1, 10)), **{**KEYS, **change})
     assert told in str(error.value)

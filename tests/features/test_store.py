@@ -23,7 +23,7 @@ from prometheus_client import CollectorRegistry
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.features.cache import RedisCache, SQLiteCache, hide_password, open_cache
-from lifecycle.features.store import FeatureStore, StoreMetrics, UnknownEntityError, hash_feature, pack, unpack
+from lifecycle.features.store import FeatureStore, StoreMetrics, UnknownEntityError, _unpack, hash_feature, pack
 from tests.support.servers import find_port, start_redis
 from tests.support.stores import DTYPES, ROWS, declare, declare_all, write_small_rows
 
@@ -135,18 +135,18 @@ def test_ids_may_be_any_strings(tmp_path: Path, url: str, entity: str) -> None:
             store.get_features(unknown)
 
 
-def test_what_the_store_lacks_is_told(tmp_path: Path) -> None:
+def test_missing_rows_and_features_are_reported(tmp_path: Path) -> None:
     store = open_small(tmp_path)
-    with pytest.raises(ProjectError, match="is not there: `lifecycle materialize` makes it"):
+    with pytest.raises(ProjectError, match="is missing: run `lifecycle materialize`"):
         store.get_features(1)
     path = write_small_rows(tmp_path)
     with pytest.raises(ProjectError, match="has no 'speed'; it has months, spend, plan, senior, pace, late"):
         store.get_features(1, ["pace", "speed"])
     features = [*declare_all(), declare("far", "distance * 2", "distance")]
-    with pytest.raises(ProjectError, match=r"'far' reads \['distance'\], which the rows lack"):
+    with pytest.raises(ProjectError, match=r"'far' reads \['distance'\], which the rows do not have"):
         open_small(tmp_path, features=features).get_features(1)
     path.write_bytes(b"no database, but long enough to look like one" * 100)
-    with pytest.raises(ProjectError, match="is no file of rows"):
+    with pytest.raises(ProjectError, match="is not a file of rows"):
         store.get_features(1)
 
 
@@ -161,21 +161,21 @@ VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.ch
 @given(st.lists(VALUES, max_size=8))
 def test_values_come_back_as_they_were(values: list[Any]) -> None:
     blob = pack(values)
-    found = unpack(blob, len(values))
+    found = _unpack(blob, len(values))
     assert found is not None
     assert [(type(value), repr(value)) for value in found] == [(type(value), repr(value)) for value in values]
-    assert unpack(blob, len(values) + 1) is None
+    assert _unpack(blob, len(values) + 1) is None
 
 
 @pytest.mark.parametrize("value", [np.float64(1), b"x", [1], object()])
-def test_what_has_no_exact_form_is_refused(value: Any) -> None:
+def test_values_without_an_exact_form_are_rejected(value: Any) -> None:
     with pytest.raises(TypeError):
         pack([value])
 
 
 @pytest.mark.parametrize("blob", [b"", b"x", b"1", b"{}", b'{"values":[1],"special":[[5,"f","nan"]]}', b'{"values":[1],"special":[[0,"q",""]]}'])  # fmt: skip
-def test_foreign_bytes_are_no_values(tmp_path: Path, blob: bytes) -> None:
-    assert unpack(blob, 1) is None
+def test_foreign_bytes_are_not_values(tmp_path: Path, blob: bytes) -> None:
+    assert _unpack(blob, 1) is None
     write_small_rows(tmp_path)
     store = open_small(tmp_path)
     key, width = store.look().make_key(1), store.look().width
@@ -202,7 +202,7 @@ def test_another_language_is_another_definition(monkeypatch: pytest.MonkeyPatch)
     feature = declare_all()[-1]
     assert hash_feature(feature) == hash_feature({**feature, "description": "said otherwise", "unit": "s"})
     hashes = {hash_feature(feature), hash_feature({**feature, "expression": 'plan == "basic"'}), hash_feature({**feature, "values": [0]})}  # fmt: skip
-    monkeypatch.setattr("lifecycle.features.store.hash_language", lambda: "another")
+    monkeypatch.setattr("lifecycle.features.store._hash_language", lambda: "another")
     assert len({*hashes, hash_feature(feature)}) == 4
 
 
@@ -378,7 +378,7 @@ def test_a_redis_that_is_full_is_still_read(tmp_path: Path) -> None:
         assert registry.get_sample_value("feature_store_unkept_total") == 2
 
 
-def test_an_embedded_cache_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+def test_an_embedded_cache_that_cannot_be_written_is_not_used(tmp_path: Path) -> None:
     write_small_rows(tmp_path)
     (tmp_path / "cache.db").write_bytes(b"this is no database, whatever its name says" * 200)
     assert [open_small(tmp_path).get_features(1).origin for _ in range(2)] == ["direct", "direct"]
@@ -397,7 +397,7 @@ def test_an_embedded_cache_that_cannot_be_written_is_done_without(tmp_path: Path
 # --- addresses
 
 
-def test_a_password_is_used_and_told_to_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_password_is_used_but_never_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_small_rows(tmp_path)
     with start_redis(tmp_path / "redis") as url:
         RedisCache(url, 5).client.config_set("requirepass", "s3cret")
@@ -418,13 +418,13 @@ def test_a_password_is_used_and_told_to_nobody(tmp_path: Path, caplog: pytest.Lo
         ("sqlite:///.lifecycle/features.db", "sqlite:///.lifecycle/features.db"),
     ],
 )
-def test_an_address_is_told_without_its_secrets(url: str, told: str) -> None:
+def test_an_address_is_shown_without_its_secrets(url: str, told: str) -> None:
     assert hide_password(url) == told
 
 
 @pytest.mark.parametrize("url", ["", "redis", "postgresql://:s3cret@h/d", "sqlite://", "sqlite:///", "redis://:s3/cret@h:1", "redis://h:port"])  # fmt: skip
-def test_what_is_no_address_is_refused_without_its_secrets(url: str, tmp_path: Path) -> None:
-    with pytest.raises(ProjectError, match="is no address") as error:
+def test_an_invalid_address_is_rejected_without_its_secrets(url: str, tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match="is not an address") as error:
         open_cache(url, tmp_path)
     assert "s3" not in str(error.value)
 

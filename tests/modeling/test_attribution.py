@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from lifecycle.core.ranking import measure_roc_auc
 from lifecycle.features import inputs
 from lifecycle.modeling import attribution
 from lifecycle.modeling.model import Model
@@ -76,7 +77,7 @@ def test_shapley_values_of_a_sum_are_exact() -> None:
     np.testing.assert_allclose(found.shapley, expected, atol=1e-14)
 
 
-def test_a_column_that_is_never_read_gets_nothing() -> None:
+def test_an_unused_column_has_no_attribution() -> None:
     frame = make_frame()
     found = attribution.attribute_rows(predict, frame.head(20), frame.tail(10), seed=0)
     assert not found.shapley[:, found.names.index("noise")].any()
@@ -84,30 +85,30 @@ def test_a_column_that_is_never_read_gets_nothing() -> None:
     assert permuted.set_index("column").loc["noise"].tolist() == [0.0, 0.0]
 
 
-def test_the_batch_changes_nothing_and_the_seed_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_batch_size_does_not_change_results_but_the_seed_does(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = make_frame()
     whole = attribution.attribute_rows(predict, frame.head(9), frame.tail(7), seed=0)
     assert not np.array_equal(
         whole.shapley, attribution.attribute_rows(predict, frame.head(9), frame.tail(7), 1).shapley
     )
-    monkeypatch.setattr(attribution, "BATCH", 11)
+    monkeypatch.setattr(attribution, "_BATCH", 11)
     pieces = attribution.attribute_rows(predict, frame.head(9), frame.tail(7), seed=0)
     np.testing.assert_array_equal(whole.shapley, pieces.shapley)
 
 
-def test_one_column_gets_all() -> None:
+def test_a_single_column_has_the_whole_attribution() -> None:
     frame = make_frame()[["signal"]]
     found = attribution.attribute_rows(lambda table: table["signal"].to_numpy(), frame.head(3), frame.tail(1), seed=0)
     np.testing.assert_allclose(found.shapley[:, 0], frame["signal"][:3] - frame["signal"].iloc[-1])
     assert not found.error.any()
 
 
-def test_columns_come_with_their_own_kind() -> None:
+def test_mixed_rows_keep_the_columns_dtypes() -> None:
     """A mixed row has the dtypes of the table, missing values as they were."""
     table = make_frame(6).assign(when=pd.date_range("2026-01-01", periods=6))
     table.loc[0, "colour of it"] = None
     seen = []
-    attribution.predict_mixed(
+    attribution._predict_mixed(
         lambda frame: seen.append(frame) or np.zeros(len(frame)), table, np.array([[0, 1, 2, 3, 4], [5, 0, 1, 2, 3]])
     )
     assert seen[0].dtypes.tolist() == table.dtypes.tolist() and list(seen[0].columns) == list(table.columns)
@@ -164,7 +165,7 @@ def test_areas_are_those_of_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     target, scores = rng.integers(0, 2, 50), np.round(rng.random((3, 50)), 1)
     expected = [roc_auc_score(target, score) for score in scores]
-    np.testing.assert_allclose(attribution.measure_area(scores, target), expected)
+    np.testing.assert_allclose(measure_roc_auc(scores, target), expected)
 
 
 def test_the_background_has_the_tables_mean_prediction() -> None:
@@ -203,7 +204,7 @@ def test_effects_of_categories_keep_their_kind() -> None:
 
 def test_grids() -> None:
     assert attribution.choose_grid(pd.Series([3.0, 1.0, np.nan, 3.0])) == [1.0, 3.0]
-    assert attribution.choose_grid(pd.Series(["b", "a", None, "b", "c"]), levels=2) == ["b", "a"]
+    assert attribution.choose_grid(pd.Series(["b", "a", None, "b", "c"]), categories=2) == ["b", "a"]
     long = attribution.choose_grid(pd.Series(np.append(np.arange(1000.0), 1e9)), points=5)
     assert long == sorted(long) and len(long) == 5 and long[-1] < 1000
     assert attribution.choose_grid(pd.Series([np.nan, np.nan])) == []
@@ -232,7 +233,7 @@ def test_redundancy_is_the_r_squared_of_a_regression_on_the_others() -> None:
     assert attribution.measure_redundancy(pd.DataFrame({"a": [1.0] * 9, "b": [2.0] * 9})) == {}
 
 
-def test_the_budget_bounds_the_rows() -> None:
+def test_the_budget_limits_the_rows() -> None:
     assert attribution.fit_budget(100, 1000) == 100
     assert attribution.fit_budget(10_000, 4000) == 100
     assert attribution.fit_budget(100, 10**9) == 20

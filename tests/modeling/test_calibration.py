@@ -2,19 +2,19 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator, compare_calibrations, to_log_odds
+from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator, _to_log_odds, compare_calibrations
 
 
 @pytest.fixture
 def overconfident() -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     truth = rng.random(5000)
-    logit = 2.5 * to_log_odds(truth) + 0.7
+    logit = 2.5 * _to_log_odds(truth) + 0.7
     return 1 / (1 + np.exp(-logit)), (rng.random(5000) < truth).astype(int)
 
 
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
-def test_overconfidence_is_mended(overconfident: tuple[np.ndarray, np.ndarray], method: str) -> None:
+def test_overconfidence_is_corrected(overconfident: tuple[np.ndarray, np.ndarray], method: str) -> None:
     probability, target = overconfident
     mended = Calibrator(method).fit(probability, target).predict(probability)
     assert log_loss(target, mended) < log_loss(target, np.clip(probability, 1e-6, 1 - 1e-6)) - 0.05
@@ -36,7 +36,7 @@ def test_none_changes_nothing(overconfident: tuple[np.ndarray, np.ndarray]) -> N
     np.testing.assert_array_equal(Calibrator("none").fit(probability, target).predict(probability), probability)
 
 
-def test_comparison_prefers_what_is_needed(overconfident: tuple[np.ndarray, np.ndarray]) -> None:
+def test_the_comparison_prefers_the_calibration_that_is_needed(overconfident: tuple[np.ndarray, np.ndarray]) -> None:
     probability, target = overconfident
     losses = compare_calibrations(probability, target, np.arange(5000) % 5)
     assert losses["sigmoid"] < losses["isotonic"] < losses["none"]

@@ -108,7 +108,7 @@ def test_the_bootstrap_is_seeded_and_indifferent_to_the_chunks(monkeypatch: pyte
     arguments = {"threshold": 0.3, "cost": COST, "replicates": 150}
     first = metrics.bootstrap_metrics(target, probability, seed=1, **arguments)
     assert first != metrics.bootstrap_metrics(target, probability, seed=2, **arguments)
-    monkeypatch.setattr(metrics, "CHUNK", 1000)
+    monkeypatch.setattr(metrics, "_CHUNK", 1000)
     again = metrics.bootstrap_metrics(target, probability, seed=1, **arguments)
     for name, estimate in first.items():
         assert again[name] == pytest.approx(estimate, abs=1e-12)
@@ -117,7 +117,7 @@ def test_the_bootstrap_is_seeded_and_indifferent_to_the_chunks(monkeypatch: pyte
 def test_joining_scores_hardly_moves_an_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     target, probability = draw(3000, digits=12)
     exact = metrics.bootstrap_metrics(target, probability, threshold=0.3, cost=COST, replicates=400, seed=1)
-    monkeypatch.setattr(metrics, "CELLS", 500)
+    monkeypatch.setattr(metrics, "_CELLS", 500)
     monkeypatch.setattr(metrics.join_scores, "__defaults__", (500,))
     joined = metrics.bootstrap_metrics(target, probability, threshold=0.3, cost=COST, replicates=400, seed=1)
     for name in ("roc_auc", "brier", "log_loss", "recall"):
@@ -163,7 +163,7 @@ def delong_by_hand(target: Array, scores: Array) -> tuple[Array, Array]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_delong_is_that_of_all_pairs(seed: int) -> None:
+def test_delong_equals_the_computation_over_all_pairs(seed: int) -> None:
     target, first = draw(120, seed=seed)
     other = np.round(np.clip(first + np.random.default_rng(seed).normal(0, 0.2, 120), 0, 1), 1)
     areas, covariance = metrics.estimate_delong(target, np.stack([first, other]))

@@ -17,7 +17,9 @@ def fit(family: str, table: pd.DataFrame, declaration: dict, rows: slice = slice
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("missing", ["impute", "category", "keep"])
-def test_families_learn_and_take_what_serving_brings(customers: pd.DataFrame, family: str, missing: str) -> None:
+def test_families_learn_and_accept_unseen_and_missing_values(
+    customers: pd.DataFrame, family: str, missing: str
+) -> None:
     contract = make_contract(
         spend={"missing": missing, "outliers": "clip"}, plan={"missing": missing, "nullable": True}
     )
@@ -49,7 +51,7 @@ def test_a_model_predicts_the_same_each_time_whatever_its_threads(customers: pd.
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_is_fitted_is_fitted_on_the_training_part_alone(customers: pd.DataFrame, family: str) -> None:
+def test_everything_is_fitted_on_the_training_part_only(customers: pd.DataFrame, family: str) -> None:
     """Whatever the other rows hold, a pipeline fitted on the first 200 predicts the same."""
     contract = make_contract(spend={"outliers": "clip"})
     spoiled = customers.copy()
@@ -120,7 +122,7 @@ def test_folds_follow_the_split(customers: pd.DataFrame, strategy: str) -> None:
             assert not set(frame["id"].iloc[fit_rows]) & set(frame["id"].iloc[judge])
 
 
-def test_more_folds_than_positives_is_one_sentence(customers: pd.DataFrame) -> None:
+def test_more_folds_than_positives_raises_one_sentence(customers: pd.DataFrame) -> None:
     frame = customers.assign(left=np.where(customers.index < 2, "yes", "no"))
     table, declaration = make_table(frame, make_contract())
     with pytest.raises(ProjectError, match="fewer than 5 training rows of one class"):

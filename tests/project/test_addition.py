@@ -12,7 +12,7 @@ from lifecycle.cli.readiness import load_rubric
 from lifecycle.core import paths
 from lifecycle.core.contract import load_contract
 from lifecycle.core.params import load_params
-from lifecycle.modeling.pipelines import split_folds
+from lifecycle.modeling.pipelines import Recipe, split_folds
 from lifecycle.serving.bundle import to_requests
 from lifecycle.serving.compiler import compile_model
 from lifecycle.serving.scorer import Scorer
@@ -36,9 +36,9 @@ def test_a_feature_is_a_line_away_from_a_served_answer(checkout: Path, project: 
     table = features.assemble_table(frame, features.compute_features(frame, declared), contract)
     declaration = {"target": contract.target, "features": declared, "split": {"strategy": "stratified"}}
     folds = split_folds(table, declaration, 2, seed=0)
-    chosen = {"family": "logistic", "settings": {"C": 1.0}, "seed": 0, "threads": 1}
-    _, predictions = train.cross_validate(table, declaration, folds, threshold=0.5, **chosen)
-    classifier = train.fit_model(table, declaration, predictions, calibration="none", **chosen)
+    recipe = Recipe("logistic", {"C": 1.0}, seed=0, threads=1)
+    _, predictions = train.cross_validate(table, declaration, folds, recipe, 0.5)
+    classifier = train.fit_model(table, declaration, predictions, recipe, "none")
     plan, trees = compile_model(classifier, declared)
     scorer = Scorer(plan, {name: column.dtype for name, column in contract.columns.items()}, trees)
     (row,) = to_requests(frame.head(1), [name for name in frame if name != contract.target])

@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 from lifecycle.cli.readiness import load_rubric
 from lifecycle.core import paths
-from lifecycle.modeling.attribution import measure_area
+from lifecycle.core.ranking import measure_roc_auc
 from lifecycle.modeling.metrics import lose_rows
 from tests.support.champion import load_champion, read_settings, read_table, to_requests
 
@@ -36,7 +36,7 @@ def test_models_that_rank_better_cost_less(checkout: Path) -> None:
     measured = np.arange(len(target)) % 2 == 0
     areas, costs = [], []
     for probability in spoil_models():
-        areas.append(measure_area(probability[None, measured], target[measured])[0])
+        areas.append(measure_roc_auc(probability[measured], target[measured]))
         costs.append(lose_rows(target[~measured], probability[~measured], threshold, cost)["cost"].mean())
     assert areas[0] - areas[-1] > 0.2, "good models and bad ones are compared"
     bound = load_rubric(checkout / paths.RUBRIC).find_row("M2").bounds["rank_correlation"]

@@ -62,7 +62,7 @@ def test_there_is_nothing_else_of_the_kind(checkout: Path) -> None:
     assert {path.stem for path in (checkout / "notebooks").glob("*.ipynb")} == set(map(name_notebook, STAGES))
     assert {path.stem for path in (checkout / SOURCE / "stages").glob("*.py")} - {"__init__"} == {*STAGES, "report"}
     assert set(read_yaml(checkout / "dvc.yaml")["stages"]) == {*STAGES, "report"}
-    assert {field.alias or key for key, field in Params.model_fields.items()} == {"base", *STAGES}
+    assert {field.alias or key for key, field in Params.model_fields.items()} == {"format", "base", *STAGES}
 
 
 @pytest.mark.parametrize("stage", [*STAGES, "report"])

@@ -81,7 +81,9 @@ def write_quiet_log(root: Path, model: str) -> None:
     simulate.write_log(root / paths.PREDICTIONS, records, begin_month("2027-01", 7))
 
 
-def test_the_airflow_dag_retrains_a_real_project(live: Path, tmp_path: Path, airflow: Airflow) -> None:
+def test_the_airflow_dag_retrains_a_real_project(
+    live: Path, tmp_path: Path, airflow: Airflow, warm_parent: dict[str, str]
+) -> None:
     """All tasks in turn, each the project's own command; then nothing is to be done, and the later tasks are skipped."""
     root = tmp_path / "a project"
     shutil.copytree(live, root, symlinks=True)
@@ -89,7 +91,7 @@ def test_the_airflow_dag_retrains_a_real_project(live: Path, tmp_path: Path, air
     (root / ".venv/bin").mkdir(parents=True)
     (root / ".venv/bin/lifecycle").symlink_to(Path(sys.executable).parent / "lifecycle")
     first = read_champion(root)
-    done = airflow.run_dag(root, tmp_path / "home")
+    done = airflow.run_dag(root, tmp_path / "home", **warm_parent)
     assert done.state == "success" and set(done.tasks.values()) == {"success"}, done.log[-3000:]
     assert read_champion(root) != first
     assert "reports/06_train.html" in done.log

@@ -204,7 +204,7 @@ def test_a_column_of_the_model_that_has_the_name_keeps_it() -> None:
 @pytest.mark.parametrize("url", ["redis://:s3cret@h:port", "postgresql://:s3cret@h/d"])
 def test_an_address_that_is_none_stops_the_server_without_its_password(tmp_path: Path, url: str) -> None:
     with (
-        pytest.raises(ProjectError, match="is no address") as error,
+        pytest.raises(ProjectError, match="is not an address") as error,
         start_server(make_root(tmp_path), feature_store=url),
     ):
         pass

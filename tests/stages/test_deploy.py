@@ -9,12 +9,13 @@ import pytest
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.modeling.model import Model, load_model, save_model
-from lifecycle.modeling.pipelines import split_folds
+from lifecycle.modeling.pipelines import Recipe, split_folds
 from lifecycle.serving.acceptance import count_crashes, prepare_workspace, put_under_load, start_server
 from lifecycle.serving.bundle import Bundle, load_bundle, write_bundle
 from lifecycle.serving.compiler import compile_model
 from lifecycle.stages import deploy, train
 from tests.support.contracts import make_contract, make_table
+from tests.support.tuning import make_result
 
 CONTRACT = make_contract(plan={"nullable": True, "values": None}, spend={"missing": "category"})
 DERIVED = {"pace": "spend / (1 + months)", "basic": '(plan == "basic") * months'}
@@ -33,12 +34,16 @@ def build(customers: pd.DataFrame, family: str, calibration: str, folder: Path) 
     declaration["features"] = declared
     table = train_table(frame, declared, table)
     folds = split_folds(table, declaration, 3, seed=0)
-    settings = SETTINGS[family]
-    _, predictions = train.cross_validate(table, declaration, folds, family, settings, 0.5, seed=0, threads=1)
-    classifier = train.fit_model(table, declaration, predictions, family, settings, calibration, seed=0, threads=1)
+    recipe = Recipe(family, SETTINGS[family], seed=0, threads=1)
+    _, predictions = train.cross_validate(table, declaration, folds, recipe, 0.5)
+    classifier = train.fit_model(table, declaration, predictions, recipe, calibration)
     cost = {"false_positive": 1.0, "false_negative": 1.0}
     metadata = train.describe_model(
-        declaration, {"family": family, "settings": settings}, calibration=calibration, cost=cost, files={}
+        declaration,
+        make_result(family, recipe.hyperparameters),
+        calibration=calibration,
+        cost=cost,
+        files={},
     )
     save_model(classifier, metadata, folder / "model")
     model = load_model(folder / "model")
@@ -91,7 +96,10 @@ def test_the_same_model_gives_the_same_bytes(customers: pd.DataFrame, tmp_path: 
     [
         (lambda folder: (folder / "plan.json").write_text("{}"), "plan.json is not the file"),
         (lambda folder: (folder / "golden.json").unlink(), "golden.json is missing"),
-        (lambda folder: (folder / "manifest.json").write_text('{"format": 1}'), "has the format 1, expected 2: run `lifecycle upgrade`"),
+        (
+            lambda folder: (folder / "manifest.json").write_text('{"format": 1}'),
+            "has the format 1, expected 2: run `lifecycle upgrade`",
+        ),
         (lambda folder: (folder / "manifest.json").unlink(), "manifest.json is missing"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "is not JSON"),
     ],

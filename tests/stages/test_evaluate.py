@@ -16,6 +16,7 @@ from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
 from lifecycle.modeling.metrics import count_decisions, trace_gain, trace_roc
 from lifecycle.modeling.model import Model
 from lifecycle.modeling.pipelines import build_pipeline
+from lifecycle.modeling.task import BinaryTask
 from lifecycle.promotion.gate import judge_candidate
 from lifecycle.promotion.records import Champion, Verdict
 from lifecycle.promotion.verdict import list_cards, reach_verdict
@@ -48,7 +49,7 @@ def make_model(train: pd.DataFrame, declaration: dict, sha256: str = "c" * 64, *
 # Baselines and the champion.
 
 
-def test_baselines_are_fitted_on_the_training_part_alone(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
+def test_baselines_are_fitted_on_the_training_part_only(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
     train, test, declaration = parts
     found = evaluate.predict_baselines(train, test, declaration, ["months", "plan"], seed=0, threads=1)
     assert list(found) == ["prior", "logistic", "tutorial"]
@@ -70,7 +71,7 @@ def test_the_tutorials_forest_can_be_left_out_and_is_refused_by_name(
         evaluate.predict_baselines(train, test, declaration, ["tenure", "months"], 0, 1)
 
 
-def test_baselines_look_at_no_derived_feature(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
+def test_baselines_do_not_use_derived_features(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
     train, test, declaration = parts
     extra = {**declaration["features"][0], "name": "answer", "source": "derived"}
     told = {**declaration, "features": [*declaration["features"], extra]}
@@ -81,7 +82,7 @@ def test_baselines_look_at_no_derived_feature(parts: tuple[pd.DataFrame, pd.Data
     np.testing.assert_array_equal(leaky["logistic"], honest["logistic"])
 
 
-def test_the_positive_class_is_read_where_it_stands() -> None:
+def test_the_positive_class_is_found_in_any_column() -> None:
     """A classifier trained on 1 before 0 has its columns the other way around; a director would call the wrong rows."""
     frame, target = pd.DataFrame({"x": np.arange(50.0)}), np.arange(50) >= 25
     classifier = LogisticRegression().fit(frame, target.astype(int))
@@ -89,7 +90,7 @@ def test_the_positive_class_is_read_where_it_stands() -> None:
     turned.classes_ = classifier.classes_[::-1]
     turned.predict_proba = lambda table: classifier.predict_proba(table)[:, ::-1]
     np.testing.assert_array_equal(
-        evaluate.predict_positive(turned, frame), evaluate.predict_positive(classifier, frame)
+        BinaryTask("left").predict(turned, frame), BinaryTask("left").predict(classifier, frame)
     )
 
 
@@ -201,7 +202,7 @@ def test_differences_are_those_of_the_metrics() -> None:
         assert difference["p"] < 0.05
 
 
-def test_cross_validation_says_what_to_expect() -> None:
+def test_the_least_to_expect_follows_from_cross_validation() -> None:
     target = np.arange(200) % 2
     probability = (target + np.random.default_rng(0).normal(0, 0.8, 200)).clip(-2, 3) / 5 + 0.4
     cv = {"roc_auc": {"train_mean": 0.9, "test_mean": 0.85, "test_sd": 0.0, "train_sd": 0.0}}
@@ -213,24 +214,28 @@ def test_cross_validation_says_what_to_expect() -> None:
     assert alone == found
 
 
-def test_levels_have_the_contracts_names() -> None:
+def test_categories_have_the_contracts_names() -> None:
     boolean = {"kind": "boolean", "values": ["no", "yes"]}
-    assert evaluate.name_levels(pd.Series([0.0, 1.0, np.nan]), boolean).tolist() == ["no", "yes", "(missing)"]
-    assert evaluate.name_levels(pd.Series(["ü", None]), {"kind": "categorical"}).tolist() == ["ü", "(missing)"]
-    numbers = evaluate.name_levels(pd.Series([10.0, 2.0, np.nan]), {"kind": "numeric"})
-    assert numbers.tolist() == ["10", "2", "(missing)"] and evaluate.sorted_levels(numbers) == ["2", "10", "(missing)"]
-    close = evaluate.name_levels(pd.Series([1.0, 1.00000001]), {"kind": "numeric"})
+    assert evaluate._name_categories(pd.Series([0.0, 1.0, np.nan]), boolean).tolist() == ["no", "yes", "(missing)"]
+    assert evaluate._name_categories(pd.Series(["ü", None]), {"kind": "categorical"}).tolist() == ["ü", "(missing)"]
+    numbers = evaluate._name_categories(pd.Series([10.0, 2.0, np.nan]), {"kind": "numeric"})
+    assert numbers.tolist() == ["10", "2", "(missing)"] and evaluate._sort_categories(numbers) == [
+        "2",
+        "10",
+        "(missing)",
+    ]
+    close = evaluate._name_categories(pd.Series([1.0, 1.00000001]), {"kind": "numeric"})
     assert close.nunique() == 2
 
 
 def test_numbers_come_in_bands_of_the_training_quartiles() -> None:
     train = pd.Series(np.arange(101.0))
-    bands = evaluate.band_numbers(pd.Series([0.0, 25.0, 26.0, 99.0, np.nan]), train)
+    bands = evaluate._band_numbers(pd.Series([0.0, 25.0, 26.0, 99.0, np.nan]), train)
     assert bands.tolist() == ["up to 25", "up to 25", "25 to 50", "above 75", "(missing)"]
-    assert evaluate.band_numbers(pd.Series([1.0, np.nan]), pd.Series([np.nan])).tolist() == ["any", "(missing)"]
+    assert evaluate._band_numbers(pd.Series([1.0, np.nan]), pd.Series([np.nan])).tolist() == ["any", "(missing)"]
 
 
-def test_every_column_of_few_levels_is_sliced(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
+def test_every_column_with_few_categories_is_sliced(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
     _, test, declaration = parts
     assert list(evaluate.choose_slices(test, declaration, 10)) == ["plan", "senior"]
     assert list(evaluate.choose_slices(test, declaration, 2)) == ["senior"]
@@ -289,13 +294,14 @@ def test_a_protected_group_is_compared_on_the_same_rows() -> None:
     group = pd.Series(np.repeat(["a", "b"], 200))
     right, wrong = np.where(truth == 1, 0.9, 0.1), np.where(truth == 1, 0.4, 0.6)
     candidate, champion = np.where(group == "a", right, wrong), np.where(group == "a", wrong, right)
-    records = evaluate.compare_protected(truth, candidate, champion, {"g": group, "gone": None}, 10, 200, 0)
+    both = {"candidate": candidate, "champion": champion}
+    records = evaluate.compare_protected(truth, both, {"g": group, "gone": None}, 10, 200, 0)
     assert [(record["category"], record["rows"], record["brier"]["value"] < 0) for record in records] == [
         ("a", 200, True), ("b", 200, False)
     ]  # fmt: skip
     assert records[1]["brier"]["p"] < 0.05
-    assert evaluate.compare_protected(truth, candidate, None, {"g": group}, 10, 200, 0) == []
-    assert evaluate.compare_protected(truth, candidate, champion, {"g": group}, 101, 200, 0) == []
+    assert evaluate.compare_protected(truth, {"candidate": candidate}, {"g": group}, 10, 200, 0) == []
+    assert evaluate.compare_protected(truth, both, {"g": group}, 101, 200, 0) == []
 
 
 # The gate.
@@ -491,7 +497,7 @@ def evaluate_all(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> dict[str, An
         "champion": {"relation": "none", "message": "There is no champion yet."},
         "baselines": compared[1:], "slices": evaluate.list_slices(measured),
         "fairness": evaluate.compare_groups(target, probabilities["candidate"], groups, 0.25, 5),
-        "protected": evaluate.compare_protected(target, probabilities["candidate"], None, groups, 5, 200, 0),
+        "protected": evaluate.compare_protected(target, probabilities, groups, 5, 200, 0),
     })  # fmt: skip
 
 

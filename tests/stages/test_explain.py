@@ -42,7 +42,7 @@ def make_model(train: pd.DataFrame, declaration: dict) -> Model:
         train[names], train["left"]
     )
     metadata = {
-        "family": "logistic", "settings": {"C": 1 / 3}, "features": names, "target": "left", "positive": "yes",
+        "family": "logistic", "hyperparameters": {"C": 1 / 3}, "features": names, "target": "left", "positive": "yes",
         "threshold": 0.25, "calibration": "none", "cost": COST, "train_sha256": "b" * 64, "versions": {"numpy": "2"},
     }  # fmt: skip
     return Model(pipeline, metadata, "c" * 64)
@@ -92,50 +92,50 @@ def test_the_steps_of_a_row_add_up_to_its_probability(parts: tuple[pd.DataFrame,
         assert f"id {test['id'].iloc[case['position']]}" in case["title"]
 
 
-def test_more_columns_than_a_picture_holds_are_summed_up(
+def test_columns_beyond_the_limit_are_added_up(
     parts: tuple[pd.DataFrame, pd.DataFrame, dict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(explain, "STEPS", 2)
+    monkeypatch.setattr(explain, "_STEPS", 2)
     for case in explain_all(parts)["cases"]:
         assert [name for name, _ in case["steps"]][2:] == ["3 other columns"]
 
 
-def test_the_cases_are_a_sure_call_a_sure_all_clear_and_a_close_call() -> None:
+def test_the_cases_are_two_confident_predictions_and_a_close_decision() -> None:
     target = np.array([1, 0, 1, 0, 1, 0])
     probability = np.array([0.9, 0.95, 0.3, 0.01, 0.02, 0.27])
     found = explain.choose_cases(target, probability, 0.25)
-    assert found == {"A sure call": 0, "A sure all-clear": 3, "A close call": 5}
+    assert found == {"A confident positive": 0, "A confident negative": 3, "A close decision": 5}
     two = explain.choose_cases(np.array([0, 1]), np.array([0.2, 0.3]), 0.25)
-    assert two["A sure call"] == 1 and two["A sure all-clear"] == 0
+    assert two["A confident positive"] == 1 and two["A confident negative"] == 0
 
 
 @pytest.mark.parametrize(
     ("values", "mean", "words"),
     [
-        ([1.0, 2.0, 3.0], [-0.1, 0.0, 0.1], "the higher, the likelier"),
-        ([1.0, 2.0, 3.0], [0.1, 0.0, -0.1], "the higher, the less likely"),
-        ([0.0, 10.0, 100.0], [0.2, 0.0, -0.2], "the higher, the less likely, most of it below 20"),
-        ([1.0, 2.0, 3.0], [-0.1, 0.2, -0.1], "likeliest around 2"),
-        ([1.0, 2.0, 3.0], [0.1, -0.2, 0.1], "least likely around 2"),
-        ([1.0, 2.0, 3.0, 4.0], [0.0, 0.2, -0.2, 0.0], "goes up and down"),
-        ([1.0, 2.0, 3.0], [0.001, 0.0, -0.001], "hardly matters by itself"),
-        (["a", "b", "c"], [0.0, 0.3, -0.3], "likeliest with b, least with c"),
+        ([1.0, 2.0, 3.0], [-0.1, 0.0, 0.1], "rises with the value"),
+        ([1.0, 2.0, 3.0], [0.1, 0.0, -0.1], "falls with the value"),
+        ([0.0, 10.0, 100.0], [0.2, 0.0, -0.2], "falls with the value, mostly below 20"),
+        ([1.0, 2.0, 3.0], [-0.1, 0.2, -0.1], "highest around 2"),
+        ([1.0, 2.0, 3.0], [0.1, -0.2, 0.1], "lowest around 2"),
+        ([1.0, 2.0, 3.0, 4.0], [0.0, 0.2, -0.2, 0.0], "rises and falls"),
+        ([1.0, 2.0, 3.0], [0.001, 0.0, -0.001], "has hardly any effect by itself"),
+        (["a", "b", "c"], [0.0, 0.3, -0.3], "highest with b, lowest with c"),
     ],
 )
 def test_effects_in_words(values: list, mean: list[float], words: str) -> None:
     effect = pd.DataFrame({"value": pd.Series(values, dtype=object), "mean": mean})
-    found, reach = explain.describe_effect(effect)
+    found, reach = explain._describe_effect(effect)
     assert found == words and reach == pytest.approx(max(mean) - min(mean))
 
 
-def test_values_as_a_reader_wants_them() -> None:
-    assert explain.format_value("months", 7.0, {"kind": "numeric", "unit": "months"}) == "months = 7 months"
-    assert explain.format_value("senior", 1.0, {"kind": "boolean", "values": ["young", "old"]}) == "senior = old"
-    assert explain.format_value("plan", None, {"kind": "categorical"}) == "plan missing"
-    assert explain.format_value("plan", "ü", None) == "plan = ü"
+def test_values_are_formatted_for_readers() -> None:
+    assert explain._format_value("months", 7.0, {"kind": "numeric", "unit": "months"}) == "months = 7 months"
+    assert explain._format_value("senior", 1.0, {"kind": "boolean", "values": ["young", "old"]}) == "senior = old"
+    assert explain._format_value("plan", None, {"kind": "categorical"}) == "plan missing"
+    assert explain._format_value("plan", "ü", None) == "plan = ü"
 
 
-def test_a_column_that_the_others_give_away_is_warned_of() -> None:
+def test_a_column_that_the_others_determine_is_warned_about() -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.normal(size=500), "b": rng.normal(size=500), "c": rng.choice(["x", "y"], 500)})
     frame["sum"] = frame["a"] + frame["b"]
@@ -181,8 +181,9 @@ def make_card(parts: tuple[pd.DataFrame, pd.DataFrame, dict], **changes: Any) ->
         when={"role": "time", "dtype": "datetime"}, email={"role": "pii", "dtype": "string"}
     ).model_copy(update={"fairness": ("senior",)})
     return explain.describe_card(
-        contract, found["model"], declaration, evaluation, verdict, MANIFEST, found["importance"], found["effects"],
-        intended_use="Call <first>.", out_of_scope="Not for credit.",
+        contract, found["model"],
+        explain.CardSources(declaration, evaluation, verdict, MANIFEST, "Call <first>.", "Not for credit."),
+        found["importance"], found["effects"],
     )  # fmt: skip
 
 
@@ -199,10 +200,11 @@ def test_the_card_has_every_section_and_every_number(
         assert f"<h2>{section}</h2>" in page, section
     for text in (
         "Did not pass the quality gate", "It ranks badly.", "Call &lt;first&gt;.", "Alike &lt;enough&gt;.", "Not for credit.", "c" * 64,
-        "b" * 64, "shop.csv", "senior = 1", "the newest part of the table", "kept from it: email",
+        "b" * 64, "shop.csv", "senior = 1", "the newest part of the table", "does not read these columns: email",
         card["metrics"][0][1],
     ):  # fmt: skip
         assert text in page, text
+    assert "<td>–</td>" not in page, "each group has all of its rates"
     assert "http" not in page.replace("http-equiv", "")
     explain.write_card(make_card(parts), tmp_path / "again.html")
     assert (tmp_path / "again.html").read_bytes() == (tmp_path / "card.html").read_bytes()
@@ -211,10 +213,10 @@ def test_the_card_has_every_section_and_every_number(
 def test_a_card_without_groups(parts: tuple[pd.DataFrame, pd.DataFrame, dict], tmp_path: Path) -> None:
     card = make_card(parts, slices=[], fairness=[])
     explain.write_card(card, tmp_path / "card.html")
-    assert "Groups that it ranks worst" not in (tmp_path / "card.html").read_text()
+    assert "Groups with the lowest ROC AUC" not in (tmp_path / "card.html").read_text()
 
 
-def test_pictures_can_be_drawn_of_it(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
+def test_the_explanation_can_be_drawn(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
     found, evaluation = explain_all(parts), evaluate_all(parts)
     names = found["importance"]["column"].tolist()
     with mpl.rc_context(plots.STYLE):
@@ -227,7 +229,7 @@ def test_pictures_can_be_drawn_of_it(parts: tuple[pd.DataFrame, pd.DataFrame, di
         plt.close("all")
     assert [label.get_text() for label in shown.axes[0].get_yticklabels()] == names[2::-1]
     assert [axes.get_title(loc="left") for axes in effects.axes] == list(found["effects"])
-    assert [axes.get_title(loc="left") for axes in fair.axes][:2] == ["Truly positive", "Positives caught"]
+    assert [axes.get_title(loc="left") for axes in fair.axes][:2] == ["Actually positive", "Positives found"]
     for axes, case in zip(falls.axes, found["cases"], strict=True):
         last = axes.patches[-1]
         ends = (last.get_x(), last.get_x() + last.get_width())

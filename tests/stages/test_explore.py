@@ -92,7 +92,7 @@ def test_medians_and_histograms_by_class(customers: pd.DataFrame) -> None:
     ],
 )
 def test_histogram_bins_suit_the_values(values: np.ndarray, edges: list) -> None:
-    np.testing.assert_allclose(distributions.choose_bins(values), edges, rtol=0.02, atol=1e-3)
+    np.testing.assert_allclose(distributions._choose_bins(values), edges, rtol=0.02, atol=1e-3)
 
 
 def test_columns_are_ranked_by_association(customers: pd.DataFrame) -> None:
@@ -132,7 +132,7 @@ def test_clustered_columns_are_neighbours() -> None:
 
 def test_a_large_table_is_sampled_with_the_seed(customers: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     assert explore.sample_rows(customers, 1) is customers
-    monkeypatch.setattr(explore, "SAMPLE", 100)
+    monkeypatch.setattr(explore, "_SAMPLE", 100)
     sample = explore.sample_rows(customers, 1)
     assert len(sample) == 100 and sample.index.is_unique
     pd.testing.assert_frame_equal(sample, explore.sample_rows(customers, 1))
@@ -192,7 +192,7 @@ def test_sentences_use_the_tables_names(customers: pd.DataFrame) -> None:
     text = explore.describe_categories(rates[rates["column"] == "plan"], contract, positive.mean())
     basic = (customers["left"] == "yes")[customers["plan"] == "basic"].mean()
     assert text.startswith(f"**`left = yes` occurs in {100 * basic:.1f}\u00a0% of rows with `plan = basic`**")
-    assert explore.describe_extremes(rates, "months", contract).count("`months`") == 2  # type: ignore[union-attr]
+    assert explore._describe_extremes(rates, "months", contract).count("`months`") == 2  # type: ignore[union-attr]
 
 
 def test_no_significant_findings(customers: pd.DataFrame) -> None:

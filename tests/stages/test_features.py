@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.tables import write_table
+from lifecycle.modeling import task
 from lifecycle.stages import features
 from lifecycle.validation import conversion
 from tests.support.contracts import make_contract
@@ -27,7 +28,7 @@ def test_features_follow_the_contract(customers: pd.DataFrame) -> None:
     assert declared[-1]["columns"] == ["spend", "months"]
 
 
-def test_a_column_that_validation_dropped_is_no_feature(customers: pd.DataFrame) -> None:
+def test_a_column_that_validation_dropped_is_not_a_feature(customers: pd.DataFrame) -> None:
     columns = [name for name in customers.columns if name != "spend"]
     assert "spend" not in [f["name"] for f in features.list_features(make_contract(), columns, {})]
 
@@ -124,7 +125,7 @@ def test_a_split_without_its_column_is_named(customers: pd.DataFrame) -> None:
     assert features.choose_split("stratified", make_contract(), customers) == "stratified"
 
 
-def test_one_class_alone_cannot_be_split(customers: pd.DataFrame) -> None:
+def test_a_single_class_cannot_be_split(customers: pd.DataFrame) -> None:
     with pytest.raises(ProjectError, match="'left' needs at least two rows of each class"):
         features.split_rows(customers.assign(left="no"), make_contract(), "stratified", 0.2, seed=1)
 
@@ -134,7 +135,7 @@ def write_valid(frame: pd.DataFrame, folder: Path) -> Path:
     return folder / "valid.parquet"
 
 
-def test_both_sides_of_the_division_are_written_and_summed_up(customers: pd.DataFrame, tmp_path: Path) -> None:
+def test_both_sides_of_the_split_are_written_and_summarised(customers: pd.DataFrame, tmp_path: Path) -> None:
     contract = make_contract()
     path = write_valid(customers, tmp_path)
     declared = features.list_features(contract, features.list_columns(path), {"rate": "spend / months"})
@@ -162,7 +163,9 @@ def test_both_sides_of_the_division_are_written_and_summed_up(customers: pd.Data
     assert summary.loc["spend", "distinct"] == customers["spend"].nunique()
 
 
-def test_parts_change_nothing(customers: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_in_parts_does_not_change_the_features(
+    customers: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     contract = make_contract(plan={"nullable": True}, at=TIME)
     frame = customers.assign(
         plan=customers["plan"].where(customers["id"] > 100), at=pd.date_range("2024-01-01", periods=300, freq="7h")
@@ -180,10 +183,11 @@ def test_parts_change_nothing(customers: pd.DataFrame, tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("strategy", ["stratified", "group"])
-def test_a_long_table_is_divided_by_hashes(
+def test_a_long_table_is_split_by_hashes(
     strategy: str, customers: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features, "ROWS", 100)
+    for module in (features, task):
+        monkeypatch.setattr(module, "ROWS", 100)
     many = pd.concat([customers] * 20, ignore_index=True)
     many = many.assign(id=["k" + str(row // 4) for row in range(len(many))])
     contract = make_contract(id={"dtype": "string"})

@@ -470,8 +470,8 @@ def test_an_earlier_table_is_removed(tmp_path: Path) -> None:
 
 
 def test_the_study_begins_with_the_champions_hyperparameters() -> None:
-    metadata = {"family": "logistic", "settings": {"C": 1.5, "knots": 4}, "threshold": 0.3}
+    metadata = {"family": "logistic", "hyperparameters": {"C": 1.5, "knots": 4}, "threshold": 0.3}
     started = retrain.choose_first(metadata)
     assert started == {"logistic": {"C": 1.5, "knots": 4}}
     started["logistic"]["C"] = 2.0
-    assert metadata["settings"]["C"] == 1.5
+    assert metadata["hyperparameters"]["C"] == 1.5

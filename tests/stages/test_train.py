@@ -7,11 +7,14 @@ from sklearn.model_selection import cross_validate
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.modeling.model import hash_model, load_model, save_model
-from lifecycle.modeling.pipelines import build_pipeline, split_folds
+from lifecycle.modeling.pipelines import Recipe, build_pipeline, split_folds
+from lifecycle.modeling.task import BinaryTask
 from lifecycle.stages import train
 from tests.support.contracts import make_contract, make_table
+from tests.support.tuning import make_result
 
 COST = {"false_positive": 1.0, "false_negative": 3.0}
+RECIPE = Recipe("logistic", {"C": 1.0}, seed=0, threads=1)
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def made(customers: pd.DataFrame) -> tuple[pd.DataFrame, dict]:
 def validate(made: tuple[pd.DataFrame, dict]) -> tuple[pd.DataFrame, pd.DataFrame]:
     table, declaration = made
     folds = split_folds(table, declaration, 4, seed=0)
-    return train.cross_validate(table, declaration, folds, "logistic", {"C": 1.0}, 0.5, seed=0, threads=1)
+    return train.cross_validate(table, declaration, folds, RECIPE, 0.5)
 
 
 def test_scores_agree_with_scikit_learn(made: tuple[pd.DataFrame, dict]) -> None:
@@ -51,7 +54,7 @@ def test_threshold_is_the_cheapest() -> None:
     probability = rng.random(200_000)
     target = (rng.random(200_000) < probability).astype(int)
     costs = train.trace_costs(target, probability, COST)
-    assert train.set_threshold(COST) == 0.25
+    assert BinaryTask("left").set_threshold(COST) == 0.25
     assert costs.loc[costs["cost"].idxmin(), "threshold"] == pytest.approx(0.25, abs=0.03)
 
 
@@ -60,7 +63,7 @@ def test_costs_are_counted() -> None:
     assert costs["cost"].tolist() == [(1 * 3.0 + 1 * 1.0) / 4]
 
 
-def test_calibration_is_chosen_or_obeyed() -> None:
+def test_calibration_is_chosen_by_loss_or_as_requested() -> None:
     losses = {"none": 0.4, "sigmoid": 0.3, "isotonic": 0.3}
     assert train.choose_calibration("auto", losses) == "sigmoid"
     assert train.choose_calibration("none", losses) == "none"
@@ -69,8 +72,8 @@ def test_calibration_is_chosen_or_obeyed() -> None:
 def save(made: tuple[pd.DataFrame, dict], folder: Path) -> str:
     table, declaration = made
     _, predictions = validate(made)
-    model = train.fit_model(table, declaration, predictions, "logistic", {"C": 1.0}, "sigmoid", seed=0, threads=1)
-    best = {"family": "logistic", "settings": {"C": 1.0}}
+    model = train.fit_model(table, declaration, predictions, RECIPE, "sigmoid")
+    best = make_result("logistic", {"C": 1.0})
     source = folder.with_suffix(".source")
     source.write_text("rows")
     metadata = train.describe_model(declaration, best, calibration="sigmoid", cost=COST, files={"train": source})
@@ -98,7 +101,7 @@ def test_training_twice_gives_the_same_bytes(customers: pd.DataFrame, tmp_path: 
     assert first == second
 
 
-def test_what_is_wrong_with_a_model_is_named(made: tuple[pd.DataFrame, dict], folder: Path) -> None:
+def test_a_damaged_model_is_reported(made: tuple[pd.DataFrame, dict], folder: Path) -> None:
     model = load_model(folder)
     with pytest.raises(ProjectError, match=r"needs the columns \['spend'\]"):
         model.predict(made[0].drop(columns="spend"))

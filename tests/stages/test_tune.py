@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from lifecycle.core.errors import ProjectError
+from lifecycle.core.params import Tune
 from lifecycle.modeling.pipelines import split_folds
+from lifecycle.modeling.task import BinaryTask
 from lifecycle.modeling.tracking import open_tracking
 from lifecycle.stages import tune
 from tests.support.contracts import make_contract, make_table
@@ -18,6 +20,14 @@ FAMILIES = {
     "forest": {"n_estimators": {"low": 5, "high": 9, "log": False}},
 }
 
+TASK = BinaryTask("left")
+
+
+def make_section(trials: int) -> Tune:
+    return Tune(
+        trials=trials, folds=3, startup_trials=4, max_rows=1000, storage="", families=FAMILIES, first={}
+    )  # fmt: skip
+
 
 @pytest.fixture
 def prepared(customers: pd.DataFrame) -> tune.Prepared:
@@ -26,14 +36,14 @@ def prepared(customers: pd.DataFrame) -> tune.Prepared:
 
 
 def run(study: optuna.Study, prepared: tune.Prepared, trials: int, *, stop_after: int | None = None) -> pd.DataFrame:
-    running = tune.run_trials(study, prepared, families=FAMILIES, trials=trials, startup_trials=4, seed=7, threads=1)
+    running = tune.run_trials(study, prepared, make_section(trials), TASK, seed=7, threads=1)
     for number, _ in enumerate(running, start=1):
         if number == stop_after:
             break
     return tune.tabulate_trials(tune.finished_trials(study))
 
 
-def test_a_long_table_is_judged_on_a_sample_that_keeps_the_classes_shares(customers: pd.DataFrame) -> None:
+def test_trials_on_a_long_table_use_a_sample_with_the_classes_shares(customers: pd.DataFrame) -> None:
     table, declaration = make_table(customers, make_contract())
     sample = tune.sample_rows(table, declaration, 100, seed=0)
     assert len(sample) == 100
@@ -91,6 +101,8 @@ def test_folds_are_prepared_on_their_own_training_rows(customers: pd.DataFrame) 
 
 def test_a_hopeless_trial_is_pruned(prepared: tune.Prepared) -> None:
     class Coin:
+        classes_ = (0, 1)
+
         def get_params(self, deep: bool = True) -> dict:
             return {}
 
@@ -103,7 +115,7 @@ def test_a_hopeless_trial_is_pruned(prepared: tune.Prepared) -> None:
     study = optuna.create_study(direction="maximize", pruner=optuna.pruners.MedianPruner(1, 1))
     study.add_trial(optuna.create_trial(value=0.9, intermediate_values={0: 0.9, 1: 0.9, 2: 0.9}))
     with pytest.raises(optuna.TrialPruned):
-        tune.score_trial(study.ask(), Coin(), prepared["forest"])
+        tune._score_trial(study.ask(), Coin(), prepared["forest"], TASK)
 
 
 def test_the_best_is_the_best_complete_one() -> None:
@@ -115,12 +127,12 @@ def test_the_best_is_the_best_complete_one() -> None:
         "settings": [json.dumps({"x": number}) for number in range(4)],
     })  # fmt: skip
     best = tune.choose_best(trials)
-    assert (best["family"], best["settings"], best["pruned"]) == ("b", {"x": 2}, 1)
-    assert best["families"] == {"b": 0.8, "a": 0.7}
-    assert tune.describe_families(best) == "Best of each family: b 0.8000, a 0.7000."
+    assert (best.family, best.hyperparameters, best.pruned) == ("b", {"x": 2}, 1)
+    assert best.families == {"b": 0.8, "a": 0.7}
+    assert tune.describe_families(best) == "Best mean ROC AUC of each family: b 0.8000, a 0.7000."
 
 
-def test_importance_finds_the_setting_that_matters() -> None:
+def test_importance_finds_the_hyperparameter_that_matters() -> None:
     space = {"family": optuna.distributions.CategoricalDistribution(["f"]),
              "f.big": optuna.distributions.FloatDistribution(0, 1), "f.idle": optuna.distributions.FloatDistribution(0, 1)}  # fmt: skip
     rng = np.random.default_rng(0)

@@ -167,7 +167,7 @@ def test_every_check_fails_where_it_should(
 
 def test_the_verdict_stops_past_the_tolerance(clean: pd.DataFrame, tmp_path: Path) -> None:
     broken = change(clean, "months", dict.fromkeys(range(3), -1))
-    assert walk(broken, make_everything(), tmp_path)["verdict"]["passed"]
+    assert walk(broken, make_everything(), tmp_path)["verdict"].passed
     broken = change(change(clean, "months", dict.fromkeys(range(3), -1)), "plan", {9: "gold"})
     verdict = walk(broken, make_everything(), tmp_path)["verdict"]
     assert (verdict.passed, verdict.quarantined, verdict.valid) == (False, 4, 296)
@@ -184,7 +184,7 @@ def test_one_class_and_forbidden_personal_data_stop_it(clean: pd.DataFrame, tmp_
     assert not verdict.passed
     assert "No valid row has left = 'yes'" in verdict.because
     personal = clean.assign(note=[f"u{place}@x.org" for place in range(300)])
-    assert walk(personal, make_everything(), tmp_path)["verdict"]["passed"]
+    assert walk(personal, make_everything(), tmp_path)["verdict"].passed
     made = walk(personal, make_everything(), tmp_path, policy="stop")
     assert not made["verdict"].passed
     assert made["checks"]["personal"]["severity"] == "error"
@@ -284,7 +284,7 @@ def test_pictures_and_pages(clean: pd.DataFrame, reference: dict[str, Any], tmp_
     made = walk(broken, make_everything(), tmp_path, reference=reference)
     assert all(figure is not None for figure in draw_everything(made))
     page = quality.render_verdict(made["verdict"].to_json())
-    assert page.index("✗ failed") < page.index("! warning") < page.index("✓ passed")
+    assert page.index("✗ error") < page.index("! warning") < page.index("✓ passed")
     assert "The table passed" in page
     told = quality.render_findings(made["verdict"].to_json(), "values", "outliers")
     assert "expected one of &#39;basic&#39;" in told

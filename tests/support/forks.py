@@ -12,8 +12,9 @@ from lifecycle.pipeline.runner import STAGES
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([
     *(f"lifecycle.stages.{stage}" for stage in STAGES),
-    "lifecycle.promotion.registry",
-    "lifecycle.sources.ingest",
     "mlflow.sklearn",
     "sqlalchemy.dialects.sqlite",
+    "tests.promotion.test_registry",  # whose functions run in them
+    "tests.sources.test_ingest",
+    "tests.support.stages",
 ])  # fmt: skip

@@ -26,7 +26,7 @@ def build(
 ) -> str:  # fmt: skip
     """A candidate with its bundle, verdict, blessing and evaluation; its content hash."""
     metadata: dict[str, Any] = {
-        "family": "logistic", "calibration": "none", "settings": {"C": strength}, "features": ["x"], "versions": {},
+        "family": "logistic", "calibration": "none", "hyperparameters": {"C": strength}, "features": ["x"], "versions": {},
         "threshold": 0.5, "train_sha256": "t" * 64,
     }  # fmt: skip
     folder = project.write(f"{paths.CANDIDATE}/model.json").parent

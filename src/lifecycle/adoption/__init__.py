@@ -1,1 +1,1 @@
-"""Infer a contract and parameters for a table of one's own."""
+"""Adoption: infer a contract and parameters for another table."""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
+from lifecycle.cli._shared import find_log
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.paths import find_root, open_project
 
@@ -25,7 +26,8 @@ def adopt(
     option: tuple[str, ...], *, force: bool, undo: bool,
 ) -> None:  # fmt: skip
     """Adopt your own table: infer its contract and parameters."""
-    from lifecycle.adoption.adopt import adopt_table, undo_adoption
+    from lifecycle.adoption.adopt import adopt_table
+    from lifecycle.adoption.backup import undo_adoption
 
     project = open_project(write=True)
     if undo:
@@ -65,4 +67,18 @@ def readiness(least: float | None) -> None:
         raise ProjectError(f"the lowest of the four sums is {lowest:g}; at least {least:g} is required.")
 
 
-COMMANDS = (adopt, readiness)
+@click.command()
+def upgrade() -> None:
+    """Bring the files of an earlier version up to date.
+
+    The parameters, the contract, the champion with its releases and the prediction log are upgraded; `dvc repro` rebuilds
+    the outputs of the stages.
+    """
+    from lifecycle.adoption.upgrade import upgrade_project
+
+    project = open_project(write=True)
+    lines = upgrade_project(project, find_log(None, project))
+    print(*(f"upgrade: {line}" for line in lines or ["every file has this version's format already"]), sep="\n")
+
+
+COMMANDS = (adopt, readiness, upgrade)

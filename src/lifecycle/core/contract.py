@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from lifecycle.core.params import Scalar, Strict, parse_strictly, read_yaml
+from lifecycle.core.params import FORMAT, Scalar, Strict, parse_strictly, read_yaml
 
 Sentence = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
@@ -39,22 +39,22 @@ class Column(Strict):
     classes, which count as the one of its two `values` that is not `positive`.
     """
 
-    role: Role
-    dtype: Literal["string", "int64", "float64", "bool", "datetime"]
-    description: Sentence
-    nullable: bool = False
-    values: tuple[Scalar, ...] | None = None
-    min: float | None = None
-    max: float | None = None
-    unit: str = ""
-    format: str = ""
-    missing: Literal["impute", "category", "keep"] = "impute"
-    outliers: Literal["keep", "clip", "quarantine"] = "keep"
-    duration: bool = False
-    positive: Scalar | None = None
-    others: tuple[str, ...] = ()
-    pii: Literal["pseudonymise", "drop"] = "drop"
-    owner: str = ""
+    role: Role  # what the column is for
+    dtype: Literal["string", "int64", "float64", "bool", "datetime"]  # the type of its values
+    description: Sentence  # what it means, for the reports
+    nullable: bool = False  # whether values may be missing
+    values: tuple[Scalar, ...] | None = None  # all values that may occur
+    min: float | None = None  # the least value that may occur, in `unit`
+    max: float | None = None  # the greatest value that may occur, in `unit`
+    unit: str = ""  # of a number, as in dollars or months
+    format: str = ""  # of a datetime that is not ISO 8601: strftime letters, `epoch seconds` or `epoch milliseconds`
+    missing: Literal["impute", "category", "keep"] = "impute"  # what a model gets for a missing value
+    outliers: Literal["keep", "clip", "quarantine"] = "keep"  # beyond 3 interquartile ranges
+    duration: bool = False  # a number that is the time since a start, such as the age of an account
+    positive: Scalar | None = None  # of a target: the class whose probability is predicted
+    others: tuple[str, ...] = ()  # of a target: further classes, which count as the negative one
+    pii: Literal["pseudonymise", "drop"] = "drop"  # what happens to a column with role pii
+    owner: str = ""  # who answers for it, in place of the owner of the table
 
     @property
     def negative(self) -> Scalar:
@@ -108,18 +108,19 @@ KINDS: dict[str, tuple[type, ...]] = {
 class Tolerance(Strict):
     """How much may be wrong before the pipeline stops: shares of rows, from 0 to 1."""
 
-    quarantined: float = Field(ge=0, le=1)
+    quarantined: float = Field(ge=0, le=1)  # the share of rows in quarantine above which the pipeline stops
 
 
 class Contract(Strict):
     """The table's contract: its columns in order, the columns to watch for fairness, the tolerance, and who answers for it."""
 
-    name: Sentence
-    description: Sentence
-    owner: str = ""
-    tolerance: Tolerance = Tolerance(quarantined=0.01)
-    fairness: tuple[str, ...] = ()
-    columns: dict[str, Column]
+    format: Literal[2] = FORMAT  # of this file; `lifecycle upgrade` changes it
+    name: Sentence  # the name of the table and of its model
+    description: Sentence  # what a row is, for the reports
+    owner: str = ""  # who answers for the table
+    tolerance: Tolerance = Tolerance(quarantined=0.01)  # how much may be wrong before the pipeline stops
+    fairness: tuple[str, ...] = ()  # the columns whose groups are compared for fairness
+    columns: dict[str, Column]  # every column of the table, in its order
 
     @model_validator(mode="after")
     def check_columns(self) -> Self:

@@ -11,6 +11,7 @@ from ruamel.yaml.error import YAMLError
 
 from lifecycle.core.errors import ProjectError
 
+FORMAT: Literal[2] = 2  # of params.yaml and the contract; `lifecycle upgrade` brings older files up to date
 Scalar = bool | int | float | str
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -64,9 +65,9 @@ class Features(Strict):
 class Range(Strict):
     """A numeric hyperparameter's range, both ends included; whole numbers when both ends are."""
 
-    low: int | float
-    high: int | float
-    log: bool = False
+    low: int | float  # the least value, included
+    high: int | float  # the greatest value, included
+    log: bool = False  # whether it is searched on a logarithmic scale
 
     @model_validator(mode="after")
     def check_order(self) -> Self:
@@ -79,14 +80,16 @@ class Range(Strict):
 
 
 class Tune(Strict):
-    """The study: trials, folds, the trials before pruning begins, the maximum of rows, search spaces, and hyperparameters to try first."""
+    """The study: trials, folds, random trials at its start, the maximum of rows, search spaces, hyperparameters to try first."""
 
     trials: Count
-    folds: Annotated[int, Field(ge=2)]
+    folds: Annotated[int, Field(ge=2)]  # of the cross-validation that compares trials
     startup_trials: Count
     max_rows: Annotated[int, Field(ge=50)]
     storage: str
-    families: dict[str, dict[str, Range | list[Scalar]]]
+    families: dict[
+        str, dict[str, Range | list[Scalar]]
+    ]  # search spaces: a range or a list of values for each hyperparameter
     first: dict[str, dict[str, Scalar]]
 
 
@@ -100,7 +103,7 @@ class Cost(Strict):
 class Train(Strict):
     """The final fit: folds of the cross-validation, calibration, and the costs that set the threshold."""
 
-    folds: Annotated[int, Field(ge=2)]
+    folds: Annotated[int, Field(ge=2)]  # of the cross-validation of the chosen hyperparameters
     calibration: Literal["auto", "none", "sigmoid", "isotonic"]
     cost: Cost
 
@@ -135,8 +138,8 @@ class Explain(Strict):
     background: Count
     sample: Count
     max_effects: Count
-    intended_use: str
-    out_of_scope: str
+    intended_use: str  # a sentence for the model card
+    out_of_scope: str  # a sentence for the model card
 
 
 class Deploy(Strict):
@@ -155,19 +158,19 @@ class Deploy(Strict):
 class Scenario(Strict):
     """What changes in simulated traffic from the month `begin` on; `monitoring.scenarios.draw_month` describes the kinds."""
 
-    kind: Literal["none", "scale", "tilt", "mix", "prior", "reverse", "category", "missing", "volume"]
-    column: str = ""
-    factor: float = 1.0
-    share: Share = 1.0
-    category: str = ""
-    begin: Count = 1
+    kind: Literal["none", "scale", "tilt", "mix", "prior", "reverse", "category", "missing", "volume"]  # what happens
+    column: str = ""  # the column that it happens to
+    factor: float = 1.0  # how much
+    share: Share = 1.0  # in which share of the rows
+    category: str = ""  # the category that becomes more frequent, or that is new
+    begin: Count = 1  # the month from which it happens
 
 
 class Simulate(Strict):
     """Simulated production: the months and their rows, when labels arrive, and the scenarios."""
 
     first: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
-    months: Count
+    months: Count  # how many
     rows: Annotated[int, Field(ge=10)]
     label_days: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
     label_share: Share
@@ -232,17 +235,18 @@ class Retrain(Strict):
     on_degradation: Literal["critical", "warning", "never"]
     min_rows: Annotated[int, Field(ge=50)]
     window: Literal["drift_aware", "all", "sliding"]
-    sliding_days: Count
+    sliding_days: Count  # of the sliding window
     holdout_rows: Annotated[int, Field(ge=20)]
     min_compared: Annotated[int, Field(ge=4)]
     significance: Annotated[float, Field(gt=0, lt=1)]
     trials: Count
-    startup_trials: Count
+    startup_trials: Count  # random trials before the sampler begins to choose
 
 
 class Params(Strict):
     """All sections of params.yaml."""
 
+    format: Literal[2] = FORMAT  # of params.yaml; `lifecycle upgrade` changes it
     base: Base
     collect: Collect
     validate_: Annotated[Validate, Field(alias="validate")]
@@ -287,7 +291,9 @@ def parse_strictly(kind: type[Section], value: Any, path: Path | str) -> Section
             first["type"], f"{first['msg'].removeprefix('Value error, ')} (it is {first['input']!r:.80})"
         )
         more = f" ({len(rest)} more problems)" if rest else ""
-        raise ProjectError(f"{path}: {key}: {problem}{more}.") from error
+        old = isinstance(value, dict) and "format" in kind.model_fields and "format" not in value
+        hint = " If an earlier version of Lifecycle wrote the file, run `lifecycle upgrade`." if old else ""
+        raise ProjectError(f"{path}: {key}: {problem}{more}.{hint}") from error
 
 
 def load_params(path: Path) -> Params:

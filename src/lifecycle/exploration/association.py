@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from lifecycle.core.errors import ProjectError
 
 Kind = Literal["numeric", "categorical"]
-Floats = NDArray[np.float64]
-Codes = NDArray[np.int64]
+_Floats = NDArray[np.float64]
+_Codes = NDArray[np.int64]
 
-MAX_CELLS = 1_000_000  # a larger contingency table is counted sparsely
+_MAX_CELLS = 1_000_000  # a larger contingency table is counted sparsely
 
 
 def associate(frame: pd.DataFrame, kinds: Mapping[str, Kind], *, ranks: bool = True) -> pd.DataFrame:
@@ -29,23 +29,23 @@ def associate(frame: pd.DataFrame, kinds: Mapping[str, Kind], *, ranks: bool = T
     both values (a number's rank is among all rows that have one). The association of a constant or empty column is 0.
     Booleans are categorical. Raises ProjectError for a column that is not in the frame, ValueError for an unknown kind.
     """
-    check_kinds(frame, kinds)
+    _check_kinds(frame, kinds)
     names = list(kinds)
     numeric = [name for name in names if kinds[name] == "numeric"]
     categorical = [name for name in names if kinds[name] == "categorical"]
-    values = read_numbers(frame, numeric, ranks=ranks)
-    codes = {name: read_codes(frame[name]) for name in categorical}
+    values = _read_numbers(frame, numeric, ranks=ranks)
+    codes = {name: _read_codes(frame[name]) for name in categorical}
 
     associations = pd.DataFrame(np.eye(len(names)), index=names, columns=names)
-    correlations = np.abs(pearson_matrix(values))
+    correlations = np.abs(_pearson_matrix(values))
     np.fill_diagonal(correlations, 1.0)
     associations.loc[numeric, numeric] = correlations
     for position, one in enumerate(categorical):
-        ratios = [correlation_ratio(codes[one], values[:, index]) for index in range(len(numeric))]
+        ratios = [_correlation_ratio(codes[one], values[:, index]) for index in range(len(numeric))]
         associations.loc[one, numeric] = ratios
         associations.loc[numeric, one] = ratios
         for other in categorical[position + 1 :]:
-            associations.loc[one, other] = associations.loc[other, one] = cramer_v(codes[one], codes[other])
+            associations.loc[one, other] = associations.loc[other, one] = _cramer_v(codes[one], codes[other])
     return associations.clip(0.0, 1.0)
 
 
@@ -54,18 +54,18 @@ def associate_with(frame: pd.DataFrame, kinds: Mapping[str, Kind], target: pd.Se
 
     The measures are those of `associate` on ranks: float64 from 0 to 1, indexed by column.
     """
-    check_kinds(frame, kinds)
-    classes = read_codes(target)
+    _check_kinds(frame, kinds)
+    classes = _read_codes(target)
     found = {
-        name: correlation_ratio(classes, read_numbers(frame, [name], ranks=True)[:, 0])
+        name: _correlation_ratio(classes, _read_numbers(frame, [name], ranks=True)[:, 0])
         if kind == "numeric"
-        else cramer_v(classes, read_codes(frame[name]))
+        else _cramer_v(classes, _read_codes(frame[name]))
         for name, kind in kinds.items()
     }
     return pd.Series(found, dtype="float64").sort_values(ascending=False, kind="stable")
 
 
-def check_kinds(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> None:
+def _check_kinds(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> None:
     """Raise ProjectError for a column that is not in the frame, and ValueError for an unknown kind."""
     for name, kind in kinds.items():
         if name not in frame.columns:
@@ -74,18 +74,18 @@ def check_kinds(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> None:
             raise ValueError(f"column {name!r}: kind is 'numeric' or 'categorical', not {kind!r}")
 
 
-def read_numbers(frame: pd.DataFrame, names: list[str], *, ranks: bool) -> Floats:
+def _read_numbers(frame: pd.DataFrame, names: list[str], *, ranks: bool) -> _Floats:
     """Return the columns as float64 (rows, columns), missing and infinite values as NaN; with `ranks`, mean ranks from 1."""
     values = frame[names].astype("float64").replace([np.inf, -np.inf], np.nan)
     return (values.rank() if ranks else values).to_numpy("float64")
 
 
-def read_codes(column: pd.Series[Any]) -> Codes:
+def _read_codes(column: pd.Series[Any]) -> _Codes:
     """Return the categories as int64 codes from 0, in the order of their first appearance; -1 where missing."""
     return np.asarray(pd.factorize(column)[0], dtype=np.int64)
 
 
-def pearson_matrix(values: Floats) -> Floats:
+def _pearson_matrix(values: _Floats) -> _Floats:
     """Return Pearson's r of each pair of columns (k, k) over the rows that have both; 0 where a column is constant there."""
     present = np.isfinite(values)
     counts = np.maximum(present.sum(axis=0), 1)
@@ -103,7 +103,7 @@ def pearson_matrix(values: Floats) -> Floats:
     return np.asarray(np.divide(covariance, bottom, out=np.zeros_like(bottom), where=bottom > 0))
 
 
-def cramer_v(one: Codes, other: Codes) -> float:
+def _cramer_v(one: _Codes, other: _Codes) -> float:
     """Return Cramer's V of two columns of codes (-1: missing), corrected for chance (Bergsma 2013, J. Korean Stat. Soc. 42)."""
     both = (one >= 0) & (other >= 0)
     one, other = one[both], other[both]
@@ -112,7 +112,7 @@ def cramer_v(one: Codes, other: Codes) -> float:
     height, width = int((first > 0).sum()), int((second > 0).sum())
     if min(height, width) < 2:
         return 0.0
-    cells, counts = count_joint(one, other, len(second))
+    cells, counts = _count_joint(one, other, len(second))
     expected = first[cells // len(second)] * (second[cells % len(second)] / rows)
     phi2 = float((counts**2 / expected).sum()) / rows - 1.0
     phi2 = max(0.0, phi2 - (height - 1) * (width - 1) / (rows - 1))
@@ -121,10 +121,10 @@ def cramer_v(one: Codes, other: Codes) -> float:
     return float(np.sqrt(min(1.0, phi2 / least))) if least > 0 else 0.0
 
 
-def count_joint(one: Codes, other: Codes, width: int) -> tuple[Codes, Codes]:
+def _count_joint(one: _Codes, other: _Codes, width: int) -> tuple[_Codes, _Codes]:
     """Return the cells (one x width + other) that occur, and their counts, in memory of at most the rows or MAX_CELLS."""
     joint = one * width + other
-    if len(joint) and int(joint.max()) >= MAX_CELLS:
+    if len(joint) and int(joint.max()) >= _MAX_CELLS:
         cells, counts = np.unique(joint, return_counts=True)
         return cells, counts
     table = np.bincount(joint)
@@ -132,7 +132,7 @@ def count_joint(one: Codes, other: Codes, width: int) -> tuple[Codes, Codes]:
     return cells, table[cells]
 
 
-def correlation_ratio(codes: Codes, values: Floats) -> float:
+def _correlation_ratio(codes: _Codes, values: _Floats) -> float:
     """Return the correlation ratio of numbers by category, corrected for chance: the root of Kelley's epsilon squared.
 
     Kelley 1935, PNAS 21. On ranks its square is (H - k + 1) / (n - k) of the Kruskal-Wallis H. Rows that lack a category
@@ -155,7 +155,7 @@ def correlation_ratio(codes: Codes, values: Floats) -> float:
     return float(np.sqrt(max(0.0, corrected)))
 
 
-def order_by_cluster(associations: Floats) -> list[int]:
+def order_by_cluster(associations: _Floats) -> list[int]:
     """Order columns so that associated ones are neighbours: the leaves of average linkage on 1 - association."""
     from scipy.cluster.hierarchy import leaves_list, linkage
 

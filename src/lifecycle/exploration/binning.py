@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Codes = NDArray[np.int32]
+_Floats = NDArray[np.float64]
+_Codes = NDArray[np.int32]
 
 # Customary lengths of a cohort, for each unit that a contract may name.
-STEPS = {
+_STEPS = {
     "second": (1, 5, 15, 30, 60, 300, 900, 3600),
     "minute": (1, 5, 15, 30, 60, 180, 360, 1440),
     "hour": (1, 3, 6, 12, 24, 72, 168, 720),
@@ -24,14 +24,14 @@ STEPS = {
     "month": (1, 2, 3, 6, 12, 24, 60, 120),
 }
 MISSING = "(missing)"  # the label of missing values
-PERIODS = ("h", "D", "W", "M", "Q", "Y")
+_PERIODS = ("h", "D", "W", "M", "Q", "Y")
 
 
 @dataclass(frozen=True)
 class Binned:
     """A binned column: `codes` int32 (rows,), -1 where missing, are positions in `labels`, which are in order."""
 
-    codes: Codes
+    codes: _Codes
     labels: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ def bin_categories(column: pd.Series[Any], most: int, order: Sequence[Any] | Non
     table[-1] = -1  # the code -1 of a missing value reads this entry
     other = [f"other ({len(rest):,} {'categories' if len(rest) > 1 else 'category'})"] if rest else []
     labels = [names[code] for code in kept] + other
-    return Binned(table[codes], make_unique(labels))
+    return Binned(table[codes], _make_unique(labels))
 
 
 def bin_numbers(column: pd.Series[Any], most: int) -> Binned:
@@ -63,29 +63,29 @@ def bin_numbers(column: pd.Series[Any], most: int) -> Binned:
 
     A value that would fill more than one bin by itself (such as a frequent zero) becomes a bin of its own.
     """
-    values = read_finite(column)
+    values = _read_finite(column)
     present = values[np.isfinite(values)]
     if not len(present):
-        return bin_nothing(len(values))
+        return _bin_nothing(len(values))
     distinct = pd.unique(present)
     if len(distinct) <= most:
         edges = np.sort(distinct)[1:]
     else:
-        edges = choose_edges(present, most)
-    return bin_at(values, edges, whole=bool((present == np.round(present)).all()))
+        edges = _choose_edges(present, most)
+    return _bin_at(values, edges, whole=bool((present == np.round(present)).all()))
 
 
 def bin_durations(column: pd.Series[Any], unit: str, most: int) -> Binned:
     """Bin durations into cohorts of equal width, a customary length for the unit; the last cohort is open-ended."""
-    values = read_finite(column)
+    values = _read_finite(column)
     present = values[np.isfinite(values)]
     if not len(present):
-        return bin_nothing(len(values))
+        return _bin_nothing(len(values))
     low, high = float(present.min()), float(np.quantile(present, 0.99))
-    step = choose_step((high - low) / most, unit)
+    step = _choose_step((high - low) / most, unit)
     first = np.floor(low / step) * step
     edges = first + step * np.arange(1, max(2, round((high - first) / step)))
-    return bin_at(values, edges[edges <= present.max()], whole=bool((present == np.round(present)).all()))
+    return _bin_at(values, edges[edges <= present.max()], whole=bool((present == np.round(present)).all()))
 
 
 def bin_periods(column: pd.Series[Any], most: int) -> Binned:
@@ -94,10 +94,10 @@ def bin_periods(column: pd.Series[Any], most: int) -> Binned:
         column = column.dt.tz_convert("UTC").dt.tz_localize(None)
     present = column.dropna()
     if present.empty:
-        return bin_nothing(len(column))
-    for frequency in PERIODS:
+        return _bin_nothing(len(column))
+    for frequency in _PERIODS:
         first, last = present.min().to_period(frequency), present.max().to_period(frequency)
-        if last.ordinal - first.ordinal < most or frequency == PERIODS[-1]:
+        if last.ordinal - first.ordinal < most or frequency == _PERIODS[-1]:
             break
     ordinals = present.dt.to_period(frequency).array.asi8
     codes = np.full(len(column), -1, dtype=np.int32)
@@ -107,18 +107,18 @@ def bin_periods(column: pd.Series[Any], most: int) -> Binned:
     return Binned(codes, tuple(labels))
 
 
-def bin_nothing(rows: int) -> Binned:
+def _bin_nothing(rows: int) -> Binned:
     """Return the bins of a column without a value."""
     return Binned(np.full(rows, -1, dtype=np.int32), ())
 
 
-def read_finite(column: pd.Series[Any]) -> Floats:
+def _read_finite(column: pd.Series[Any]) -> _Floats:
     """Return the column as float64, missing and infinite values as NaN."""
     values = column.to_numpy(dtype="float64", na_value=np.nan)
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def choose_edges(present: Floats, most: int) -> Floats:
+def _choose_edges(present: _Floats, most: int) -> _Floats:
     """Choose inner edges of bins of about equal size, at numbers as round as the gaps between them allow."""
     quantiles = np.quantile(present, np.linspace(0, 1, most + 1))
     points, repeats = np.unique(quantiles, return_counts=True)
@@ -128,15 +128,15 @@ def choose_edges(present: Floats, most: int) -> Floats:
     nearest = np.minimum(np.append(gaps, np.inf), np.append(np.inf, gaps))
     crowded = (nearest <= 1e-12 * np.abs(points)) | (nearest < 1e-300)  # no rounder number fits between the neighbours
     exact = np.isin(points, heavy) | crowded | ~np.isfinite(nearest)
-    rounded = np.where(exact, points, round_to(points, np.where(exact, 1.0, nearest)))
+    rounded = np.where(exact, points, _round_to(points, np.where(exact, 1.0, nearest)))
     # The range's ends are not inner edges, unless they are frequent values.
     inner = np.isin(points, heavy) | ((points > points[0]) & (points < points[-1]))
     edges = np.unique(np.concatenate([rounded[inner], ends]))
     edges = edges[(edges > present.min()) & (edges <= present.max())]
-    return join_small(present, edges, fixed=np.isin(edges, [*heavy, *ends]), least=len(present) / most / 4)
+    return _join_small(present, edges, fixed=np.isin(edges, [*heavy, *ends]), least=len(present) / most / 4)
 
 
-def join_small(present: Floats, edges: Floats, *, fixed: NDArray[np.bool_], least: float) -> Floats:
+def _join_small(present: _Floats, edges: _Floats, *, fixed: NDArray[np.bool_], least: float) -> _Floats:
     """Drop the edges, except `fixed` ones, that would leave fewer than `least` values in a bin."""
     counts = np.histogram(present, [-np.inf, *edges, np.inf])[0]
     kept: list[float] = []
@@ -150,7 +150,7 @@ def join_small(present: Floats, edges: Floats, *, fixed: NDArray[np.bool_], leas
     return np.array(kept)
 
 
-def round_to(values: Floats, gaps: Floats) -> Floats:
+def _round_to(values: _Floats, gaps: _Floats) -> _Floats:
     """Round each value to 1 or 5 times a power of ten, at most a quarter of its gap, so that neighbours stay distinct."""
     rounded = []
     for value, gap in zip(values.tolist(), gaps.tolist(), strict=True):
@@ -160,10 +160,10 @@ def round_to(values: Floats, gaps: Floats) -> Floats:
     return np.array(rounded)
 
 
-def choose_step(least: float, unit: str) -> float:
+def _choose_step(least: float, unit: str) -> float:
     """Return the smallest customary step of the unit that is at least `least`; beyond those, 1, 2 or 5 times a power of ten."""
     word = unit.strip().lower().removesuffix("s")
-    for step in STEPS.get(word, ()):
+    for step in _STEPS.get(word, ()):
         if step >= least:
             return float(step)
     if not least > 0:
@@ -172,7 +172,7 @@ def choose_step(least: float, unit: str) -> float:
     return float(next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9)))
 
 
-def bin_at(values: Floats, edges: Floats, *, whole: bool) -> Binned:
+def _bin_at(values: _Floats, edges: _Floats, *, whole: bool) -> Binned:
     """Bin numbers at the edges (an edge belongs to the bin above it), with labels from the values in each bin."""
     codes = np.searchsorted(edges, values, side="right").astype(np.int32)
     codes[np.isnan(values)] = -1
@@ -191,10 +191,10 @@ def bin_at(values: Floats, edges: Floats, *, whole: bool) -> Binned:
             labels.append(f"{label_value(edges[-1])} or more")
         else:
             labels.append(f"{label_value(edges[band - 1])} to {label_value(edges[band] - 1 if whole else edges[band])}")
-    return Binned(codes, make_unique(labels))
+    return Binned(codes, _make_unique(labels))
 
 
-def make_unique(labels: Sequence[str]) -> tuple[str, ...]:
+def _make_unique(labels: Sequence[str]) -> tuple[str, ...]:
     """Make labels unique by appending a number to repeated ones: values may differ beyond the digits shown."""
     names: dict[str, None] = {}
     for label in labels:

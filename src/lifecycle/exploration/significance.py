@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from lifecycle.exploration.binning import MISSING
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 
 
-def holm_pvalues(statistic: Floats, freedom: Floats) -> Floats:
+def holm_pvalues(statistic: _Floats, freedom: _Floats) -> _Floats:
     """Return chi-square p-values (1 without a degree of freedom), adjusted for their number by Holm's method."""
     from scipy.special import gammaincc
 

@@ -1,4 +1,4 @@
-"""The registry of features: what each is, who answers for it, and how its values are spread."""
+"""The feature catalog: the definition, the owner and the statistics of each feature."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from lifecycle.core.contract import Contract
 from lifecycle.features.store import hash_feature
 
 Record = dict[str, Any]
-QUANTILES = {"min": 0.0, "lower_quartile": 0.25, "median": 0.5, "upper_quartile": 0.75, "max": 1.0}
-LEVELS = 12  # that are told of a categorical feature, the commonest first
-DIGITS = 6  # significant ones of a statistic: the last bits of a sum differ from processor to processor
+_QUANTILES = {"min": 0.0, "lower_quartile": 0.25, "median": 0.5, "upper_quartile": 0.75, "max": 1.0}
+_SHOWN_CATEGORIES = 12  # categories listed for a feature, the most common first
+_DIGITS = 6  # significant digits of a statistic, as the last bits of a sum differ between processors
 
 
 def describe_features(features: list[Record], contract: Contract, table: Path) -> list[Record]:
-    """A record for each feature of features.json: its definition, version, owner and statistics.
+    """Return a record for each feature of features.json: its definition, version, owner and statistics.
 
-    table: the feature table (Parquet) of the training part, of which one column is in memory at a time. version: the hash of
-    what the values follow from, as in the online store's keys.
+    table: the training part's feature table (Parquet), of which one column is in memory at a time. version: the hash of
+    everything that the values depend on, as in the online store's keys.
     """
     return [
         {
@@ -36,41 +36,41 @@ def describe_features(features: list[Record], contract: Contract, table: Path) -
             "values": feature["values"],
             "unit": feature["unit"],
             "description": feature["description"],
-            "owner": find_owner(feature, contract),
+            "owner": _find_owner(feature, contract),
             "version": hash_feature(feature),
-            "statistics": summarise_column(pq.read_table(table, columns=[feature["name"]])[0], feature["kind"]),
+            "statistics": _summarise_column(pq.read_table(table, columns=[feature["name"]])[0], feature["kind"]),
         }
         for feature in features
     ]
 
 
-def find_owner(feature: Record, contract: Contract) -> str:
-    """Who answers for the columns that a feature reads: each column's owner, else the contract's; empty where none is named."""
+def _find_owner(feature: Record, contract: Contract) -> str:
+    """Return the owners of the columns that a feature reads, else the contract's owner; empty without one."""
     owners = [contract.columns[name].owner or contract.owner for name in feature["columns"]]
     return ", ".join(dict.fromkeys(filter(None, owners)))
 
 
-def summarise_column(column: pa.ChunkedArray, kind: str) -> Record:
-    """Rows, missing values, and mean, standard deviation and quantiles of numbers, or the commonest levels."""
+def _summarise_column(column: pa.ChunkedArray, kind: str) -> Record:
+    """Return rows, missing values, and the mean, standard deviation and quantiles of numbers or the common categories."""
     rows = len(column)
     if kind == "categorical":
         counted = pc.value_counts(pc.drop_null(column.cast(pa.string())))
-        levels = sorted(
+        counted = sorted(
             zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True),
-            key=lambda level: (-level[1], level[0]),
+            key=lambda category: (-category[1], category[0]),
         )
-        told = [{"category": level, "count": count} for level, count in levels[:LEVELS]]
-        return {"rows": rows, "missing": column.null_count, "distinct": len(levels), "categories": told}
+        shown = [{"category": category, "count": count} for category, count in counted[:_SHOWN_CATEGORIES]]
+        return {"rows": rows, "missing": column.null_count, "distinct": len(counted), "categories": shown}
     values = column.cast(pa.float64()).to_numpy()
     values = values[np.isfinite(values)]
     summary: Record = {"rows": rows, "missing": rows - len(values), "distinct": len(np.unique(values))}
     if len(values):
-        quantiles = np.quantile(values, list(QUANTILES.values()))
-        summary |= {"mean": shorten(values.mean()), "sd": shorten(values.std())}
-        summary |= {name: shorten(value) for name, value in zip(QUANTILES, quantiles, strict=True)}
+        quantiles = np.quantile(values, list(_QUANTILES.values()))
+        summary |= {"mean": _shorten(values.mean()), "sd": _shorten(values.std())}
+        summary |= {name: _shorten(value) for name, value in zip(_QUANTILES, quantiles, strict=True)}
     return summary
 
 
-def shorten(value: float) -> float:
-    """A number to DIGITS significant digits."""
-    return float(f"{value:.{DIGITS}g}")
+def _shorten(value: float) -> float:
+    """Round a number to DIGITS significant digits."""
+    return float(f"{value:.{_DIGITS}g}")

@@ -1,6 +1,6 @@
-"""The columns that a model's features are computed from: what changes a column changes the features derived from it.
+"""The columns that a model's features are computed from: changing one changes the features derived from it.
 
-A feature table holds derived features beside their sources. To ask "what if this column were another", both must move.
+A feature table contains derived features and their sources. An explanation that changes a column must change both.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ import pandas as pd
 from lifecycle.core.expressions import parse_expression
 
 Array = np.ndarray[Any, Any]
-FeatureRecord = dict[str, Any]
+_FeatureRecord = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The columns of a feature table that may be set freely, and the features recomputed from them.
+    """The columns of a feature table that may be changed freely, and the features that are recomputed from them.
 
     names: the columns, in the table's order. derived: records of the recomputed features. sources: the record of each
-    column that is a feature itself (a time column is none).
+    column that is itself a feature (a time column is not).
     """
 
     names: list[str]
-    derived: list[FeatureRecord]
-    sources: dict[str, FeatureRecord]
+    derived: list[_FeatureRecord]
+    sources: dict[str, _FeatureRecord]
 
     def complete(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """`frame`, which has the columns `names`, with the derived features beside them."""
+        """Return `frame`, which has the columns `names`, with the derived features added."""
         arrays = {
-            name: restore_values(frame[name], self.sources.get(name))
+            name: _restore_values(frame[name], self.sources.get(name))
             for name in dict.fromkeys(name for feature in self.derived for name in feature["columns"])
         }
         computed = {
@@ -43,7 +43,7 @@ class Inputs:
         return frame.assign(**computed) if computed else frame
 
     def wrap(self, predict: Callable[[pd.DataFrame], Array]) -> Callable[[pd.DataFrame], Array]:
-        """The model's `predict` as a function of the columns `names` alone."""
+        """Return the model's `predict` as a function of the columns `names` only."""
         return lambda frame: predict(self.complete(frame))
 
 
@@ -52,26 +52,26 @@ def select_raw_rows(valid: pd.DataFrame, split: pd.DataFrame, *, held_out: bool)
     return valid[(split["held_out"] == held_out).to_numpy()].reset_index(drop=True)
 
 
-def find_inputs(table: pd.DataFrame, features: list[FeatureRecord], used: list[str]) -> Inputs:
-    """What the features `used` by a model are computed from, in a feature table.
+def find_inputs(table: pd.DataFrame, features: list[_FeatureRecord], used: list[str]) -> Inputs:
+    """Find the columns of a feature table that the features `used` by a model are computed from.
 
-    A derived feature whose columns the table does not hold as the expression read them (text, for one) counts as a
-    column of its own: every feature is recomputed here, and compared.
+    A derived feature that cannot be recomputed from the table's columns (one that reads text, for example) counts as a
+    column of its own; every derived feature is recomputed and compared to find out.
     """
     known = {feature["name"]: feature for feature in features}
     sources = {name: feature for name, feature in known.items() if feature["source"] == "column"}
     derived = [
         known[name]
         for name in used
-        if known[name]["expression"] is not None and can_recompute(table, known[name], sources)
+        if known[name]["expression"] is not None and _can_recompute(table, known[name], sources)
     ]
     wanted = {name for name in used if name not in {feature["name"] for feature in derived}}
     wanted |= {name for feature in derived for name in feature["columns"]}
     return Inputs([name for name in table.columns if name in wanted], derived, sources)
 
 
-def can_recompute(table: pd.DataFrame, feature: FeatureRecord, sources: dict[str, FeatureRecord]) -> bool:
-    """Whether the table's own columns give the derived feature's values again."""
+def _can_recompute(table: pd.DataFrame, feature: _FeatureRecord, sources: dict[str, _FeatureRecord]) -> bool:
+    """Return whether the derived feature's values can be recomputed from the table's columns."""
     if any(name not in table.columns for name in feature["columns"]):
         return False
     again = Inputs(feature["columns"], [feature], sources).complete(table[feature["columns"]])[feature["name"]]
@@ -79,7 +79,7 @@ def can_recompute(table: pd.DataFrame, feature: FeatureRecord, sources: dict[str
 
 
 def to_array(column: pd.Series) -> Array:
-    """A column as numpy sees it: float64, datetime64 (UTC), or objects with None where absent."""
+    """Convert a column to numpy: float64, datetime64 (UTC), or objects with None for missing values."""
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         column = column.dt.tz_convert("UTC").dt.tz_localize(None)
     if column.dtype.kind == "M":
@@ -89,8 +89,8 @@ def to_array(column: pd.Series) -> Array:
     return np.asarray(column.astype(object).where(column.notna(), None).to_numpy())
 
 
-def restore_values(column: pd.Series, feature: FeatureRecord | None) -> Array:
-    """A column of the feature table as an expression reads it: numbers, the words of a boolean, moments or objects."""
+def _restore_values(column: pd.Series, feature: _FeatureRecord | None) -> Array:
+    """Convert a column of the feature table to the values that an expression reads: a boolean's 0 and 1 to its names."""
     if feature is not None and feature["kind"] == "boolean" and feature.get("values"):
         numeric = all(isinstance(value, bool | int | float) for value in feature["values"])
         words = np.array([*feature["values"], np.nan if numeric else None], dtype="float64" if numeric else object)

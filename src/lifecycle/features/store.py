@@ -1,8 +1,8 @@
-"""The online feature store: an entity's features from a cache, or computed from its newest row and cached.
+"""The online feature store: read an entity's features from a cache, or compute and cache them from its newest row.
 
-Rows come from one SQLite file, which `lifecycle materialize` replaces as a whole; the cache is SQLite or Redis, by its
-address. A cached value's key holds the hash of all that it was computed from: the features' definitions, the language that
-they are written in, and the rows. So neither changed code nor changed rows ever read an old value.
+Rows are in one SQLite file, which `lifecycle materialize` replaces as a whole; the address of the cache chooses SQLite or
+Redis. A cached value's key contains the hash of everything that it was computed from: the features' definitions, the code
+that evaluates expressions, and the rows. After a change of any of these, old values are not read.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 Entity = int | str
-FORMAT = 1  # of what is packed
-TTL = 3600.0  # seconds that a computed value is served
-REST = 5.0  # seconds in which a cache that failed is not asked again
-REMIND = 60.0  # seconds between two lines of the log that say so
-CACHED, COMPUTED, DIRECT = "cached", "computed", "direct"
-DEFINING = ("kind", "expression", "columns", "values")  # of a feature's record: what its values follow from
-SPECIAL: dict[str, Callable[[str], Any]] = {"f": float, "i": int, "t": datetime.fromisoformat}
-PLAIN = {float, int, bool, str, type(None)}  # what JSON has words for, but for floats that are not finite
-SMALLEST, LARGEST = -(2**63), 2**63 - 1
-ROWS_SCHEMA = """
+_FORMAT = 1  # of the file of rows and of packed values
+_TTL = 3600.0  # seconds for which a computed value is served
+_COOLDOWN_SECONDS = 5.0  # seconds for which a cache that failed is not used
+_REMINDER_SECONDS = 60.0  # seconds between two warnings about it in the log
+_CACHED, _COMPUTED, _DIRECT = "cached", "computed", "direct"
+_DEFINING = ("kind", "expression", "columns", "values")  # keys of a feature's record that its values depend on
+_SPECIAL: dict[str, Callable[[str], Any]] = {"f": float, "i": int, "t": datetime.fromisoformat}
+_PLAIN = {float, int, bool, str, type(None)}  # types that JSON can express, except for floats that are not finite
+SMALLEST, _LARGEST = -(2**63), 2**63 - 1
+_ROWS_SCHEMA = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -262144;
 CREATE TABLE IF NOT EXISTS rows (entity PRIMARY KEY, at INTEGER NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
-UPSERT = """
+_UPSERT = """
 INSERT INTO rows VALUES (?, ?, ?) ON CONFLICT (entity)
 DO UPDATE SET at = excluded.at, value = excluded.value WHERE excluded.at >= rows.at
 """
@@ -62,59 +62,59 @@ logger = logging.getLogger("lifecycle.features.store")
 
 
 class UnknownEntityError(LookupError):
-    """Entities of which there is no row."""
+    """Raised for entities without a row."""
 
     def __init__(self, entities: Sequence[Any], kind: str) -> None:
         more = f" and {len(entities) - 3:,} more" if len(entities) > 3 else ""
-        told = ", ".join(repr(entity)[:60] for entity in entities[:3])
-        super().__init__(f"the feature store has no row of {kind} {told}{more}")
+        listed = ", ".join(repr(entity)[:60] for entity in entities[:3])
+        super().__init__(f"the feature store has no row of {kind} {listed}{more}")
         self.entities = list(entities)
 
 
-class ReplacedError(Exception):
-    """The file of rows is another one than was looked at."""
+class _ReplacedError(Exception):
+    """Raised when the file of rows was replaced in the meantime."""
 
 
 class Features(dict[str, Any]):
-    """An entity's features by name. origin: `cached`, `computed` just now, or `direct`: computed as the cache is down."""
+    """An entity's features by name. origin: `cached`, `computed`, or `direct`: computed because the cache is down."""
 
     __slots__ = ("origin",)
     origin: str
 
 
 class FeatureStore:
-    """Gives entities' features; safe to share between threads.
+    """Reads entities' features; threads may share it.
 
-    rows: the file that `lifecycle materialize` writes; it may be replaced at any time. cache: see `caches.open_cache`.
-    features: records as of features.json; None: those that the rows were materialised with. ttl, rest: seconds. clock:
+    rows: the file that `lifecycle materialize` writes; it may be replaced at any time. cache: see `cache.open_cache`.
+    features: records of features.json; None: those that the rows were materialised with. ttl, rest: seconds. clock:
     seconds since 1970.
     """
 
     def __init__(
-        self, rows: Path, cache: Cache, features: Sequence[Record] | None = None, *, ttl: float = TTL, rest: float = REST,
+        self, rows: Path, cache: Cache, features: Sequence[Record] | None = None, *, ttl: float = _TTL, rest: float = _COOLDOWN_SECONDS,
         clock: Callable[[], float] = time.time, metrics: StoreMetrics | None = None,
     ) -> None:  # fmt: skip
         self.rows, self.cache, self.features, self.ttl, self.clock = rows, cache, features, ttl, clock
-        self.breaker = Breaker(rest)
+        self.breaker = _Breaker(rest)
         self.metrics = metrics or StoreMetrics(None)
         self.metrics.set_up(up=True)
         self.current: Snapshot | None = None
 
     def get_features(self, entity: Entity, names: Sequence[str] | None = None) -> Features:
-        """The features `names` (all) of an entity; raises UnknownEntityError, and ProjectError for an unknown name."""
+        """Return the features `names` (by default all) of an entity; raise UnknownEntityError, or ProjectError for a name."""
         return self.get_many([entity], names)[0]
 
     def get_many(self, entities: Sequence[Entity], names: Sequence[str] | None = None) -> list[Features]:
-        """The features of many entities, in their order, in one round trip to the cache, and one to fill it.
+        """Return the features of many entities, in their order, in one round trip to the cache and one to fill it.
 
-        Raises UnknownEntityError naming all that have no row, ProjectError for an unknown name or where there are no rows.
+        Raises UnknownEntityError naming all entities without a row, ProjectError for an unknown name or a missing file.
         """
         began = time.perf_counter()
         while entities:
             snapshot = self.look()
             try:
                 answers = self.answer(snapshot, entities, snapshot.find_places(names))
-            except ReplacedError:
+            except _ReplacedError:
                 self.current = None
                 continue
             self.metrics.observe_latency(time.perf_counter() - began)
@@ -122,7 +122,7 @@ class FeatureStore:
         return []
 
     def describe(self) -> Record | None:
-        """When the rows were last materialised, and the newest of their moments, in seconds since 1970; None: no rows."""
+        """Return when the rows were materialised and their newest moment, in seconds since 1970; None without rows."""
         try:
             snapshot = self.look()
         except ProjectError:
@@ -131,15 +131,15 @@ class FeatureStore:
         return {"materialized": snapshot.stamp[1] / 1e9, "newest": newest, "rows": snapshot.count}
 
     def look(self) -> Snapshot:
-        """The rows as they are now; raises ProjectError where there are none."""
-        stamp = stamp_rows(self.rows)
+        """Return the current rows; raise ProjectError without any."""
+        stamp = _stamp_rows(self.rows)
         current = self.current
         if current is None or current.stamp != stamp:
             current = self.current = Snapshot(self.rows, stamp, self.features)
         return current
 
-    def answer(self, snapshot: Snapshot, entities: Sequence[Entity], places: Places) -> list[Features]:
-        """What `get_many` gives, of one state of the rows."""
+    def answer(self, snapshot: Snapshot, entities: Sequence[Entity], places: _Places) -> list[Features]:
+        """Return the features of entities from one state of the rows."""
         now, key = self.clock(), snapshot.make_key
         try:
             keys = [key(entity) for entity in entities]
@@ -151,18 +151,18 @@ class FeatureStore:
         missing: list[int] = []
         oldest, width = now, snapshot.width
         for number, blob in enumerate(found):
-            record = None if blob is None else unpack(blob, width)
+            record = None if blob is None else _unpack(blob, width)
             if record is None or type(record[0]) is not float or now - record[0] >= self.ttl:
                 missing.append(number)
                 answers.append(None)
             else:
                 oldest = min(oldest, record[0])
-                answers.append(make_features(CACHED, places, record))
+                answers.append(_make_features(_CACHED, places, record))
         if hits := len(found) - len(missing):
-            self.metrics.count(CACHED, hits)
+            self.metrics.count(_CACHED, hits)
             self.metrics.observe_age(now - oldest)
         if missing:
-            origin = COMPUTED if up else DIRECT
+            origin = _COMPUTED if up else _DIRECT
             rows = snapshot.read_rows([entities[number] for number in missing])
             unknown = list(dict.fromkeys(entity for number in missing if (entity := entities[number]) not in rows))
             if unknown:
@@ -173,14 +173,14 @@ class FeatureStore:
                 entity = entities[number]
                 if entity not in fresh:
                     fresh[entity] = [round(now, 3), *snapshot.compute(rows[entity])]
-                answers[number] = make_features(origin, places, fresh[entity])
+                answers[number] = _make_features(origin, places, fresh[entity])
             self.metrics.count(origin, len(missing))
             if up:
                 self.keep([(key(entity), pack(record)) for entity, record in fresh.items()], now)
         return answers
 
     def fetch(self, keys: list[bytes], now: float) -> tuple[list[bytes | None], bool]:
-        """What the cache has of keys, and whether it answers; one that does not is left alone for a while."""
+        """Return the cached values of keys, and whether the cache answers; after a failure it is not used for a while."""
         if not self.breaker.allows():
             return [None] * len(keys), False
         try:
@@ -200,18 +200,18 @@ class FeatureStore:
         return found, True
 
     def keep(self, items: list[tuple[bytes, bytes]], now: float) -> None:
-        """Cache what was computed. That it cannot be is no reason not to read: a full Redis is read, and refuses this."""
+        """Cache computed features. A failure does not stop reading: a full Redis refuses writes but answers reads."""
         try:
             self.cache.put_many(items, now, self.ttl)
         except self.cache.errors as error:
             self.metrics.count_unkept(len(items))
             if self.breaker.reminds():
-                logger.warning("%s takes nothing, features are not cached: %s", self.cache.name, type(error).__name__)
+                logger.warning("%s refuses writes, features are not cached: %s", self.cache.name, type(error).__name__)
 
     def fill(self, most: int | None = None, batch: int = 2000) -> Iterator[int]:
-        """Cache the features of all entities, or the first `most`; gives how many are done after each batch.
+        """Cache the features of all entities, or of the first `most`; yield how many are done after each batch.
 
-        The errors of the cache are raised.
+        Raises the cache's exceptions.
         """
         snapshot, done = self.look(), 0
         for part in snapshot.list_rows(batch):
@@ -228,22 +228,22 @@ class FeatureStore:
             yield done
 
 
-def make_features(origin: str, places: Places, record: list[Any]) -> Features:
-    """The features at some places of a record."""
+def _make_features(origin: str, places: _Places, record: list[Any]) -> Features:
+    """Return the features at some places of a record."""
     names, pick = places
     features = Features(zip(names, pick(record), strict=True))
     features.origin = origin
     return features
 
 
-# Names, and what takes their values from a record: when it was computed, and the values of all features.
-Places = tuple[tuple[str, ...], Callable[[list[Any]], Sequence[Any]]]
+# Names, and the function that picks their values from a record: its time, then the values of all features.
+_Places = tuple[tuple[str, ...], Callable[[list[Any]], Sequence[Any]]]
 
 
 class Snapshot:
-    """One state of the file of rows, and how features follow from a row."""
+    """One state of the file of rows, and the computation of features from a row."""
 
-    def __init__(self, path: Path, stamp: Stamp, features: Sequence[Record] | None) -> None:
+    def __init__(self, path: Path, stamp: _Stamp, features: Sequence[Record] | None) -> None:
         self.path, self.stamp = path, stamp
         self.local = threading.local()
         meta = read_meta(path)
@@ -259,7 +259,7 @@ class Snapshot:
         for feature in self.features:
             if unknown := [name for name in feature["columns"] if name not in self.dtypes]:
                 raise ProjectError(
-                    f"{path}: the feature {feature['name']!r} reads {unknown}, which the rows lack: run `lifecycle materialize`."
+                    f"{path}: the feature {feature['name']!r} reads {unknown}, which the rows do not have: run `lifecycle materialize`."
                 )
         self.parsed = [parse_expression(feature["expression"], feature["name"]) for feature in derived]
         self.derived = [expression.compute_one for expression in self.parsed]
@@ -270,12 +270,12 @@ class Snapshot:
         names = [*self.columns, *(feature["name"] for feature in derived)]
         self.places = {name: place for place, name in enumerate(names, start=1)}
         self.width = 1 + len(names)
-        self.chosen: dict[tuple[str, ...], Places] = {}
-        told = [FORMAT, self.version, self.dtypes, [[f["name"], hash_feature(f)] for f in self.features]]
-        self.prefix = b"lifecycle:" + hash_canonically(told)[:16].encode() + b":"
+        self.chosen: dict[tuple[str, ...], _Places] = {}
+        inputs = [_FORMAT, self.version, self.dtypes, [[f["name"], hash_feature(f)] for f in self.features]]
+        self.prefix = b"lifecycle:" + _hash_canonically(inputs)[:16].encode() + b":"
 
-    def find_places(self, names: Sequence[str] | None) -> Places:
-        """Where the features `names` (all) are in a record; raises ProjectError naming one that there is not."""
+    def find_places(self, names: Sequence[str] | None) -> _Places:
+        """Return the places of the features `names` (by default all) in a record; raise ProjectError for an unknown one."""
         chosen = tuple(self.places) if names is None else tuple(names)
         places = self.chosen.get(chosen)
         if places is None:
@@ -288,59 +288,59 @@ class Snapshot:
         return places
 
     def make_key(self, entity: Entity) -> bytes:
-        """The key of an entity's features; raises UnknownEntityError for what no entity can be."""
-        plain = to_plain(entity)
-        whole = type(plain) is int and SMALLEST <= plain <= LARGEST
+        """Return the key of an entity's features; raise UnknownEntityError for a value that cannot be an id."""
+        plain = _to_plain(entity)
+        whole = type(plain) is int and SMALLEST <= plain <= _LARGEST
         if whole if self.dtype == "int64" else type(plain) is str:
             try:
                 return self.prefix + orjson.dumps(plain)
-            except TypeError:  # a string that is no Unicode
+            except TypeError:  # a string with a lone surrogate
                 pass
         raise UnknownEntityError([entity], self.kind)
 
     def connect(self) -> sqlite3.Connection:
-        """This thread's connection; raises ReplacedError where the file is of another version."""
+        """Return this thread's connection; raise ReplacedError when the file has another version."""
         held: tuple[int, sqlite3.Connection] | None = getattr(self.local, "held", None)
         if held is None or held[0] != os.getpid():
-            connection = open_rows(self.path)
+            connection = _open_rows(self.path)
             found = connection.execute("SELECT value FROM meta WHERE key = 'version'").fetchone()
             if found is None or json.loads(found[0]) != self.version:
-                raise ReplacedError
+                raise _ReplacedError
             held = self.local.held = os.getpid(), connection
         return held[1]
 
     def read_rows(self, entities: Sequence[Entity]) -> dict[Entity, list[Any]]:
-        """The rows of those entities that there are."""
+        """Return the rows of those entities that have one."""
         found: dict[Entity, list[Any]] = {}
         for part in cut(entities, SQL_VARIABLES):
-            marks = ",".join("?" * len(part))
-            question = f"SELECT entity, value FROM rows WHERE entity IN ({marks})"  # noqa: S608 - marks alone
-            values = [to_plain(entity) for entity in part]
+            places = ",".join("?" * len(part))
+            question = f"SELECT entity, value FROM rows WHERE entity IN ({places})"  # noqa: S608 - question marks only
+            values = [_to_plain(entity) for entity in part]
             found.update((entity, self.unpack_row(value)) for entity, value in self.ask(question, values))
         return found
 
     def ask(self, question: str, values: Sequence[Any] = ()) -> Iterator[tuple[Entity, bytes]]:
-        """What the file answers; raises ProjectError where it is damaged."""
+        """Run a query on the file; raise ProjectError when it is damaged."""
         try:
             yield from self.connect().execute(question, values)
         except sqlite3.Error as error:
             raise ProjectError(f"{self.path} cannot be read ({error}): run `lifecycle materialize`.") from error
 
     def unpack_row(self, value: bytes) -> list[Any]:
-        """A row's values; raises ProjectError where it is damaged."""
-        row = unpack(value, len(self.columns))
+        """Return a row's values; raise ProjectError when they are damaged."""
+        row = _unpack(value, len(self.columns))
         if row is None:
             raise ProjectError(f"{self.path} is damaged: run `lifecycle materialize`.")
         return row
 
     def list_rows(self, batch: int) -> Iterator[list[tuple[Entity, list[Any]]]]:
-        """All entities and their rows, in parts, ordered by entity."""
+        """Yield all entities and their rows, in parts, ordered by entity."""
         rows = self.ask("SELECT entity, value FROM rows ORDER BY entity")
         while part := list(islice(rows, batch)):
             yield [(entity, self.unpack_row(value)) for entity, value in part]
 
     def compute(self, row: list[Any]) -> list[Any]:
-        """The values of all features of a row: its columns, then what is derived, NaN where undefined."""
+        """Return the values of all features of a row: its columns, then the derived ones, NaN when undefined."""
         if not self.derived:
             return row
         values = {name: to_value(row[place], dtype) for name, place, dtype in self.read}
@@ -348,7 +348,7 @@ class Snapshot:
         return [*row, *(number if math.isfinite(number) else math.nan for number in computed)]
 
     def compute_many(self, rows: list[list[Any]]) -> list[list[Any]]:
-        """What `compute` gives for many rows, but for the last digits, as arrays."""
+        """Compute many rows as arrays; the last digits may differ from those of `compute`."""
         if not self.derived:
             return rows
         arrays = {name: to_array([row[place] for row in rows], dtype) for name, place, dtype in self.read}
@@ -356,44 +356,44 @@ class Snapshot:
         return [[*row, *values] for row, values in zip(rows, zip(*computed, strict=True), strict=True)]
 
 
-class Breaker:
-    """Keeps callers from waiting for what is down: after a failure one try every `rest` seconds (Nygard, Release It!)."""
+class _Breaker:
+    """A circuit breaker: after a failure it allows one attempt every `rest` seconds (Nygard, Release It!)."""
 
     def __init__(self, rest: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.rest, self.clock, self.lock = rest, clock, threading.Lock()
-        self.until = 0.0  # 0: nothing is wrong
+        self.until = 0.0  # 0: no failure
         self.reminded = -math.inf
 
     def allows(self) -> bool:
-        """Whether to try."""
+        """Return whether to make an attempt."""
         if not self.until:
             return True
         with self.lock:
             now = self.clock()
             if now < self.until:
                 return False
-            self.until = now + self.rest  # the others wait for what becomes of this try
+            self.until = now + self.rest  # other callers wait for the result of this attempt
             return True
 
     def open(self) -> None:
-        """It failed."""
+        """Record a failure."""
         self.until = self.clock() + self.rest
 
     def close(self) -> None:
-        """It works."""
+        """Record a success."""
         self.until, self.reminded = 0.0, -math.inf
 
     def reminds(self) -> bool:
-        """Whether it is time for a line in the log."""
+        """Return whether it is time for another warning in the log."""
         now = self.clock()
-        if now - self.reminded < REMIND:
+        if now - self.reminded < _REMINDER_SECONDS:
             return False
         self.reminded = now
         return True
 
 
 class StoreMetrics:
-    """What Prometheus is told of a store; with no registry, nothing."""
+    """The store's Prometheus metrics; without a registry it does nothing."""
 
     def __init__(self, registry: CollectorRegistry | None) -> None:
         self.registry = registry
@@ -417,7 +417,7 @@ class StoreMetrics:
             buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0), registry=registry,
         )  # fmt: skip
         self.up = Gauge("feature_store_up", "1: the cache answers.", multiprocess_mode="livemin", registry=registry)
-        self.counters = {result: self.lookups.labels(result) for result in (CACHED, COMPUTED, DIRECT, "unknown")}
+        self.counters = {result: self.lookups.labels(result) for result in (_CACHED, _COMPUTED, _DIRECT, "unknown")}
 
     def count(self, result: str, entities: int) -> None:
         """Count entities that were looked up."""
@@ -430,17 +430,17 @@ class StoreMetrics:
             self.unkept.inc(entities)
 
     def observe_age(self, seconds: float) -> None:
-        """Tell how old the oldest cached value of an answer is."""
+        """Record the age of the oldest cached value of an answer."""
         if self.registry is not None:
             self.ages.observe(seconds)
 
     def observe_latency(self, seconds: float) -> None:
-        """Tell how long a lookup took."""
+        """Record the duration of a lookup."""
         if self.registry is not None:
             self.latency.observe(seconds)
 
     def set_up(self, *, up: bool) -> None:
-        """Tell whether the cache answers."""
+        """Record whether the cache answers."""
         if self.registry is not None:
             self.up.set(float(up))
 
@@ -449,48 +449,48 @@ class StoreMetrics:
 
 
 def hash_feature(feature: Mapping[str, Any]) -> str:
-    """The hash (SHA-256) of what a feature's values follow from: its definition, and the code that evaluates expressions."""
-    language = None if feature["expression"] is None else hash_language()
-    return hash_canonically([{key: feature[key] for key in DEFINING}, language])
+    """Return the SHA-256 of what a feature's values depend on: its definition and the code that evaluates expressions."""
+    language = None if feature["expression"] is None else _hash_language()
+    return _hash_canonically([{key: feature[key] for key in _DEFINING}, language])
 
 
-def hash_canonically(value: Any) -> str:
-    """The hash of a value's canonical JSON (RFC 8785 in all that occurs here: sorted keys, no blanks)."""
+def _hash_canonically(value: Any) -> str:
+    """Return the hash of a value's canonical JSON (as RFC 8785 for the values used here: sorted keys, no blanks)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @cache
-def hash_language() -> str:
-    """The hash of the code that evaluates expressions."""
+def _hash_language() -> str:
+    """Return the hash of the code that evaluates expressions."""
     return hash_file(Path(expressions.__file__))
 
 
 # --- values
 
 
-def to_plain(entity: Any) -> Any:
-    """An id as Python has it: numpy's scalars are none."""
+def _to_plain(entity: Any) -> Any:
+    """Convert a numpy scalar to a Python value."""
     return entity.item() if hasattr(entity, "item") else entity
 
 
 def pack(values: Sequence[Any]) -> bytes:
-    """Values as bytes, exactly: a JSON list; what JSON has no word for stands beside it with its place.
+    """Pack values into bytes without loss: a JSON list, with values that JSON cannot express in a second list.
 
     Takes float (NaN and infinities too), int, bool, str, None and datetime; raises TypeError for anything else.
     """
-    if PLAIN.issuperset(map(type, values)):
+    if _PLAIN.issuperset(map(type, values)):
         try:
             blob = orjson.dumps(values)
         except TypeError:  # a whole number of more than 64 bits
-            return pack_special(values)
+            return _pack_special(values)
         if b"null" not in blob:  # which NaN and infinities become too
             return blob
-    return pack_special(values)
+    return _pack_special(values)
 
 
-def pack_special(values: Sequence[Any]) -> bytes:
-    """What `pack` gives of values some of which JSON may have no word for."""
+def _pack_special(values: Sequence[Any]) -> bytes:
+    """Pack values some of which JSON may not be able to express."""
     plain, special = list(values), []
     for place, value in enumerate(values):
         kind = type(value)
@@ -498,25 +498,25 @@ def pack_special(values: Sequence[Any]) -> bytes:
             if not math.isfinite(value):
                 special.append((place, "f", repr(value)))
         elif kind is int:
-            if not SMALLEST <= value <= LARGEST:
+            if not SMALLEST <= value <= _LARGEST:
                 special.append((place, "i", str(value)))
         elif kind is datetime:
             special.append((place, "t", value.isoformat()))
-        elif kind not in PLAIN:
+        elif kind not in _PLAIN:
             raise TypeError(f"a {kind.__name__} cannot be packed: {value!r}")
     for place, _, _ in special:
         plain[place] = None
     return orjson.dumps({"values": plain, "special": special} if special else plain)
 
 
-def unpack(blob: bytes, width: int) -> list[Any] | None:
-    """The `width` values that were packed; None where the bytes are no such thing."""
+def _unpack(blob: bytes, width: int) -> list[Any] | None:
+    """Return the `width` packed values; None when the bytes are not such a record."""
     try:
         record = orjson.loads(blob)
         if type(record) is dict:
             special, record = record["special"], record["values"]
             for place, kind, text in special:
-                record[place] = SPECIAL[kind](text)
+                record[place] = _SPECIAL[kind](text)
     except (ValueError, KeyError, TypeError, IndexError):
         return None
     return record if type(record) is list and len(record) == width else None
@@ -524,55 +524,55 @@ def unpack(blob: bytes, width: int) -> list[Any] | None:
 
 # --- the file of rows
 
-Stamp = tuple[int, int, int]
+_Stamp = tuple[int, int, int]
 
 
-def stamp_rows(path: Path) -> Stamp:
-    """What the file is now; raises ProjectError where there is none."""
+def _stamp_rows(path: Path) -> _Stamp:
+    """Return the file's identity, time and size; raise ProjectError when it is missing."""
     try:
-        state = os.stat(path)  # noqa: PTH116 - half as long as by the path, at every lookup
+        state = os.stat(path)  # noqa: PTH116 - takes half of the time of Path.stat, at every lookup
     except FileNotFoundError:
-        raise ProjectError(f"{path} is not there: `lifecycle materialize` makes it.") from None
+        raise ProjectError(f"{path} is missing: run `lifecycle materialize`.") from None
     return state.st_ino, state.st_mtime_ns, state.st_size
 
 
-def open_rows(path: Path) -> sqlite3.Connection:
-    """The file to read from; it never changes, so that SQLite need not lock it."""
+def _open_rows(path: Path) -> sqlite3.Connection:
+    """Open the file for reading; it never changes, so that SQLite does not need to lock it."""
     return sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, check_same_thread=False)
 
 
 def read_meta(path: Path) -> Record:
-    """What the file says of itself; raises ProjectError where it is none of ours."""
+    """Return the file's metadata; raise ProjectError when it is not a file of rows."""
     try:
-        with closing(open_rows(path)) as connection:
+        with closing(_open_rows(path)) as connection:
             meta = {key: json.loads(value) for key, value in connection.execute("SELECT key, value FROM meta")}
-        if meta.get("format") != FORMAT:
+        if meta.get("format") != _FORMAT:
             raise ProjectError(
-                f"{path} is of format {meta.get('format')!r}, not {FORMAT}: run `lifecycle materialize`."
+                f"{path} has format {meta.get('format')!r}, expected {_FORMAT}: run `lifecycle materialize`."
             )
     except (sqlite3.Error, ValueError) as error:
-        raise ProjectError(f"{path} is no file of rows ({error}): run `lifecycle materialize`.") from error
+        raise ProjectError(f"{path} is not a file of rows ({error}): run `lifecycle materialize`.") from error
     return meta
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[tuple[Entity, int, bytes]]], meta: Record) -> str:
-    """Add rows (entity, moment, packed values), in parts, to a file; an entity keeps its newest, of equals the last.
+    """Add rows (entity, moment, packed values), in parts, to a file; an entity keeps its newest (of equal ones the last).
 
-    meta: entity (name, dtype), columns (dtype by name, in the packed order), features (records). Gives the version: the
-    hash of all that is in it.
+    meta: entity (name, dtype), columns (dtype by name, in the packed order), features (records). Returns the version:
+    the hash of the content.
     """
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.executescript(ROWS_SCHEMA)
+        connection.executescript(_ROWS_SCHEMA)
         connection.execute("BEGIN")
         for part in rows:
-            connection.executemany(UPSERT, part)
+            connection.executemany(_UPSERT, part)
         digest, count, newest = hashlib.sha256(), 0, SMALLEST
         for entity, at, value in connection.execute("SELECT entity, at, value FROM rows ORDER BY entity"):
             digest.update(b"%d:%r:%d:" % (len(value), entity, at) + value)
             count, newest = count + 1, max(newest, at)
-        version = hash_canonically([FORMAT, meta["entity"], list(meta["columns"].items()), digest.hexdigest()])
+        version = _hash_canonically([_FORMAT, meta["entity"], list(meta["columns"].items()), digest.hexdigest()])
         facts = {
-            **meta, "format": FORMAT, "version": version, "rows": count, "newest": newest if newest > SMALLEST else None,
+            **meta, "format": _FORMAT, "version": version, "rows": count, "newest": newest if newest > SMALLEST else None,
         }  # fmt: skip
         connection.execute("DELETE FROM meta")
         connection.executemany(

@@ -1,4 +1,4 @@
-"""What a model's probability comes from, column by column, for any model: it is only ever asked to predict.
+"""Importances, effects and Shapley values of the columns, for any model that can predict.
 
 Attributions and effects are in probability, so that 0.05 is five percentage points.
 """
@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
+
+from lifecycle.core.ranking import measure_roc_auc
 
 Array = np.ndarray[Any, Any]
 Predict = Callable[[pd.DataFrame], Array]
 
-BATCH = 100_000  # rows that a model is asked for at once
-CELLS = 4_000_000  # and cells: of a wide table fewer rows
-EVALUATIONS = 400_000  # rows that one method may ask a model for; a wide table is explained on fewer rows
+_BATCH = 100_000  # rows that a model predicts at once
+_CELLS = 4_000_000  # cells that a model predicts at once: fewer rows of a wide table
+_EVALUATIONS = 400_000  # predictions that one method may use; a wide table is explained on fewer rows
 
 
 @dataclass(frozen=True)
@@ -37,23 +38,23 @@ class Attribution:
 
 
 def fit_budget(wanted: int, evaluations: int, least: int = 20) -> int:
-    """How many rows to explain: `wanted`, or what EVALUATIONS allow at `evaluations` each, never below `least`."""
-    return min(wanted, max(least, EVALUATIONS // max(1, evaluations)))
+    """Return the number of rows to explain: `wanted`, limited by EVALUATIONS at `evaluations` each, but at least `least`."""
+    return min(wanted, max(least, _EVALUATIONS // max(1, evaluations)))
 
 
 def sample_rows(table: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
-    """At most `rows` rows at random, without replacement, in the table's order."""
+    """Return at most `rows` random rows, without replacement, in the table's order."""
     if rows >= len(table):
         return table
     return table.iloc[np.sort(np.random.default_rng(seed).choice(len(table), rows, replace=False))]
 
 
 def choose_background(predict: Predict, table: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
-    """Rows to average over, spread evenly over the predictions, so that their mean prediction is the table's.
+    """Choose rows to average over, spread evenly over the predictions, so that their mean prediction is the table's.
 
     Systematic sampling of the rows sorted by prediction (a seeded sample of them in a long table).
     """
-    table = sample_rows(table, BATCH, seed)
+    table = sample_rows(table, _BATCH, seed)
     if rows >= len(table):
         return table
     order = np.argsort(predict(table), kind="stable")
@@ -61,14 +62,14 @@ def choose_background(predict: Predict, table: pd.DataFrame, rows: int, seed: in
     return table.iloc[np.sort(order[places])]
 
 
-def limit_batch(columns: int) -> int:
-    """How many rows of so many columns a model is asked for at once."""
-    return min(BATCH, max(1, CELLS // max(columns, 1)))
+def _limit_batch(columns: int) -> int:
+    """Return how many rows of so many columns a model predicts at once."""
+    return min(_BATCH, max(1, _CELLS // max(columns, 1)))
 
 
-def predict_mixed(predict: Predict, table: pd.DataFrame, sources: Array) -> Array:
+def _predict_mixed(predict: Predict, table: pd.DataFrame, sources: Array) -> Array:
     """Predict rows whose columns come from different rows: `sources` (rows, columns) are positions in `table`."""
-    step = limit_batch(sources.shape[1])
+    step = _limit_batch(sources.shape[1])
     parts = [
         predict(pd.DataFrame(
             {name: table[name].take(chunk[:, place]).array for place, name in enumerate(table.columns)}, copy=False
@@ -79,43 +80,39 @@ def predict_mixed(predict: Predict, table: pd.DataFrame, sources: Array) -> Arra
 
 
 def permute_columns(predict: Predict, table: pd.DataFrame, target: Array, repeats: int, seed: int) -> pd.DataFrame:
-    """How much ROC AUC is lost when one column's values are shuffled among the rows (Breiman 2001; Fisher et al. 2019).
+    """Measure the ROC AUC lost when a column's values are shuffled among the rows (Breiman 2001; Fisher et al. 2019).
 
-    `table` has the model's columns alone, `target` is 0 or 1, shape (rows,). A row a column, in the table's order, with
-    column, importance (mean drop over the repeats), error (its standard error, 0 with one repeat). Each repeat uses the
-    same shuffle for all columns, so that columns are compared like with like.
+    `table` has the model's columns only; `target` is 0 or 1, shape (rows,). Returns a row per column, in the table's
+    order: column, importance (the mean drop over the repeats), error (its standard error, 0 with one repeat). Each
+    repeat uses the same shuffle for all columns, so that their differences are not due to the shuffles.
+
+    scikit-learn's permutation_importance predicts once per column and repeat and draws a new shuffle each time; one call
+    for many columns takes half of the time for a linear model and a sixth for boosting.
     """
     rows = len(table)
     shuffles = np.random.default_rng(seed).permuted(np.tile(np.arange(rows), (repeats, 1)), axis=1)
-    base = measure_area(predict(table)[None, :], target)[0]
+    base = measure_roc_auc(predict(table)[None, :], target)[0]
     columns = table.shape[1]
     drops = np.empty((columns, repeats))
-    size = max(1, limit_batch(columns) // (repeats * rows))  # columns at once: each call costs a wide table dear
+    size = max(1, _limit_batch(columns) // (repeats * rows))  # columns at once: every call has a fixed cost
     for begin in range(0, columns, size):
         places = np.arange(begin, min(begin + size, columns))
         sources = np.broadcast_to(np.arange(rows)[:, None], (len(places), repeats, rows, columns)).copy()
         sources[np.arange(len(places)), :, :, places] = shuffles
-        shuffled = predict_mixed(predict, table, sources.reshape(-1, columns)).reshape(-1, rows)
-        drops[places] = base - measure_area(shuffled, target).reshape(-1, repeats)
+        shuffled = _predict_mixed(predict, table, sources.reshape(-1, columns)).reshape(-1, rows)
+        drops[places] = base - measure_roc_auc(shuffled, target).reshape(-1, repeats)
     error = drops.std(axis=1, ddof=1) / np.sqrt(repeats) if repeats > 1 else np.zeros(len(drops))
     return pd.DataFrame({"column": list(table.columns), "importance": drops.mean(axis=1), "error": error})
 
 
-def measure_area(scores: Array, target: Array) -> Array:
-    """ROC AUC of each row of `scores` (models, rows), by mid-ranks."""
-    truth = np.asarray(target) == 1
-    m, n = int(truth.sum()), int((~truth).sum())
-    return np.asarray((rankdata(scores, axis=1)[:, truth].sum(axis=1) - m * (m + 1) / 2) / (m * n))
-
-
 def attribute_rows(predict: Predict, rows: pd.DataFrame, background: pd.DataFrame, seed: int) -> Attribution:
-    """Shapley values of each row's probability, over the columns of `background`; interventional, in probability.
+    """Return the (interventional) Shapley values of each row's probability over the columns of `background`.
 
     The worth of a set of columns is the mean prediction with those columns from the row and the others from each
-    background row. Sampled by permutations (Castro et al. 2009; Strumbelj & Kononenko 2014): for each background row a
-    random order of the columns, walked forwards and backwards (antithetic: Mitchell et al. 2022, JMLR 23), each step
-    turning one column from the background's value to the row's. As every walk ends at the row, base + the sum is its
-    prediction exactly. Asks for rows x background x 2 x (columns - 1) predictions.
+    background row. Values are sampled by permutations (Castro et al. 2009; Strumbelj & Kononenko 2014): for each
+    background row, a random order of the columns is walked forwards and backwards (antithetic: Mitchell et al. 2022, JMLR
+    23), and each step replaces the background's value of a column by the row's. As every walk ends at the row, base + the
+    sum is exactly its prediction. Takes rows x background x 2 x (columns - 1) predictions.
     """
     names = list(background.columns)
     explained, behind, columns = len(rows), len(background), len(names)
@@ -123,9 +120,9 @@ def attribute_rows(predict: Predict, rows: pd.DataFrame, background: pd.DataFram
     both = pd.concat([rows[names], background], ignore_index=True)
     ends = predict(both)
     own, other = np.repeat(np.arange(explained), behind), explained + np.tile(np.arange(behind), explained)
-    size = max(1, limit_batch(columns) // max(columns - 1, 1))
+    size = max(1, _limit_batch(columns) // max(columns - 1, 1))
     parts = [
-        walk_orders(predict, both, ends, own[begin : begin + size], other[begin : begin + size], order)
+        _walk_orders(predict, both, ends, own[begin : begin + size], other[begin : begin + size], order)
         for begin in range(0, len(ranks), size)
         for order in [ranks[begin : begin + size]]
     ]
@@ -136,8 +133,8 @@ def attribute_rows(predict: Predict, rows: pd.DataFrame, background: pd.DataFram
     )
 
 
-def walk_orders(predict: Predict, both: pd.DataFrame, ends: Array, own: Array, other: Array, ranks: Array) -> Array:
-    """What each column adds on the way from row `other` to row `own` of `both`, mean of an order and its reverse.
+def _walk_orders(predict: Predict, both: pd.DataFrame, ends: Array, own: Array, other: Array, ranks: Array) -> Array:
+    """Return what each column adds on the way from row `other` to row `own` of `both`, averaged with the reverse order.
 
     `ranks` (walks, columns) is each column's place in the order; `ends` are the predictions of `both`. The result has
     the shape of `ranks`.
@@ -150,13 +147,13 @@ def walk_orders(predict: Predict, both: pd.DataFrame, ends: Array, own: Array, o
         path[:, 0], path[:, -1] = ends[other], ends[own]
         if columns > 1:
             sources = np.where(order[:, None, :] < step, own[:, None, None], other[:, None, None])
-            path[:, 1:-1] = predict_mixed(predict, both, sources.reshape(-1, columns)).reshape(walks, -1)
+            path[:, 1:-1] = _predict_mixed(predict, both, sources.reshape(-1, columns)).reshape(walks, -1)
         added += np.take_along_axis(np.diff(path, axis=1), order, axis=1) / 2
     return added
 
 
 def rank_columns(attribution: Attribution, table: pd.DataFrame) -> pd.DataFrame:
-    """Global importance: a row a column, greatest first, with column, importance (mean |value|) and direction.
+    """Return the global importance, largest first: column, importance (mean |value|) and direction.
 
     Direction is Spearman's correlation of a numeric column's values with their attributions, NaN for others. `table`
     holds the rows that were explained.
@@ -172,28 +169,29 @@ def rank_columns(attribution: Attribution, table: pd.DataFrame) -> pd.DataFrame:
     return frame.sort_values("importance", ascending=False, kind="stable", ignore_index=True)
 
 
-def choose_grid(column: pd.Series, points: int = 20, levels: int = 10) -> list[Any]:
-    """The values at which a column's effect is asked for: quantiles of a number, the commonest levels of anything else.
+def choose_grid(column: pd.Series, points: int = 20, categories: int = 10) -> list[Any]:
+    """Return the values at which a column's effect is computed: quantiles of a number, else the most common categories.
 
-    A number with at most `levels` distinct values has those.
+    For a number with at most `categories` distinct values these are the values.
     """
     present = column.dropna()
     if not pd.api.types.is_numeric_dtype(column):
         counts = present.value_counts()
-        order = sorted(counts.index, key=lambda level: (-counts[level], str(level)))
-        return order[:levels]
+        order = sorted(counts.index, key=lambda category: (-counts[category], str(category)))
+        return order[:categories]
     distinct = np.unique(present.to_numpy(np.float64))
-    if len(distinct) > levels:
+    if len(distinct) > categories:
         distinct = np.unique(present.quantile(np.linspace(0.01, 0.99, points), interpolation="nearest"))
     return [float(value) for value in distinct]
 
 
 def trace_effect(predict: Predict, table: pd.DataFrame, name: str, grid: list[Any]) -> pd.DataFrame:
-    """What the model says if one column alone changed: the partial dependence and its spread over rows.
+    """Return the model's partial dependence on a column, and its spread over rows.
 
-    A row a grid value: value; level, the mean prediction (partial dependence, Friedman 2001); and mean, low and high:
+    A row per grid value: value; category, the mean prediction (partial dependence, Friedman 2001); mean, low and high:
     the mean, the 10th and the 90th percentile of the rows' own curves (individual conditional expectation, Goldstein et
-    al. 2015), each curve less its own mean over the grid.
+    al. 2015), each centred at its mean over the grid. The same bits as scikit-learn's partial_dependence, in one call of
+    the model instead of one per grid value.
     """
     repeated = table.iloc[np.tile(np.arange(len(table)), len(grid))].reset_index(drop=True)
     values = np.repeat(np.array(grid, dtype=object), len(table))
@@ -208,7 +206,7 @@ def trace_effect(predict: Predict, table: pd.DataFrame, name: str, grid: list[An
 
 
 def trace_observed(probability: Array, column: pd.Series, grid: list[Any]) -> Array:
-    """The mean prediction of the rows as they are at each grid value, less that of all; NaN where there are none.
+    """Return the mean prediction of the rows at each grid value minus that of all rows; NaN where there are no rows.
 
     Numbers count for the nearest grid value. Both `probability` and `column` have shape (rows,).
     """
@@ -225,12 +223,12 @@ def trace_observed(probability: Array, column: pd.Series, grid: list[Any]) -> Ar
     return np.asarray(np.where(rows > 0, total / np.maximum(rows, 1), np.nan) - probability.mean())
 
 
-def measure_redundancy(table: pd.DataFrame, levels: int = 20) -> dict[str, float]:
-    """How far the other columns determine each numeric one: the adjusted R squared of its linear regression on them.
+def measure_redundancy(table: pd.DataFrame, categories: int = 20) -> dict[str, float]:
+    """Return the adjusted R squared of the linear regression of each numeric column on the others.
 
-    All at once, as 1 - 1 / the variance inflation factor, which is the diagonal of the inverse correlation matrix
-    (Marquardt 1970); categories as indicators of their commonest `levels`. Columns that do not vary are left out; so
-    are all where there are not twice as many rows as indicators.
+    It is computed for all at once, as 1 - 1 / the variance inflation factor, which is the diagonal of the inverse
+    correlation matrix (Marquardt 1970). Categories become indicators of the `categories` most common ones. Constant columns
+    are left out; the result is empty with fewer than twice as many rows as indicators.
     """
     parts: dict[str, Array] = {}
     numeric = []
@@ -242,8 +240,8 @@ def measure_redundancy(table: pd.DataFrame, levels: int = 20) -> dict[str, float
                 numeric.append(name)
                 parts[name] = np.where(np.isfinite(values), values, np.nanmean(values))
         elif column.dtype.kind != "M":
-            for level in choose_grid(column, levels=levels):
-                parts[f"{name}\0{level}"] = (column == level).to_numpy(np.float64)
+            for category in choose_grid(column, categories=categories):
+                parts[f"{name}\0{category}"] = (column == category).to_numpy(np.float64)
     matrix = np.column_stack(list(parts.values())) if parts else np.empty((len(table), 0))
     spread = matrix.std(axis=0)
     names = [name for name, scale in zip(parts, spread, strict=True) if scale > 1e-12]
@@ -252,7 +250,9 @@ def measure_redundancy(table: pd.DataFrame, levels: int = 20) -> dict[str, float
     if width < 2 or rows < 2 * width:
         return {}
     matrix = (matrix - matrix.mean(axis=0)) / matrix.std(axis=0)
-    inverse = np.linalg.inv(matrix.T @ matrix / rows + 1e-6 * np.eye(width))  # a ridge, for indicators are collinear
+    inverse = np.linalg.inv(
+        matrix.T @ matrix / rows + 1e-6 * np.eye(width)
+    )  # a ridge, because indicators are collinear
     free = 1 - 1 / np.diag(inverse)
     adjusted = 1 - (1 - free) * (rows - 1) / (rows - width)
     found = dict(zip(names, adjusted, strict=True))

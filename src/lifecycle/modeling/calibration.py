@@ -1,4 +1,4 @@
-"""Calibration: probabilities that mean what they say, learned from predictions on rows that the model did not see."""
+"""Calibrate probabilities with out-of-fold predictions, so that they match the observed rates."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 Array = np.ndarray[Any, Any]
-METHODS = ("none", "sigmoid", "isotonic")
-LIMIT = 1e-6  # probabilities are kept this far from 0 and 1: a log loss stays finite
+_METHODS = ("none", "sigmoid", "isotonic")
+_LIMIT = 1e-6  # probabilities are kept this far from 0 and 1: a log loss stays finite
 
 
 class Calibrator(BaseEstimator):  # type: ignore[misc]
@@ -23,9 +23,9 @@ class Calibrator(BaseEstimator):  # type: ignore[misc]
         self.method = method
 
     def fit(self, probabilities: Array, target: Array) -> Self:
-        """Learn the map from out-of-fold probabilities and their truths (0 or 1), both of shape (rows,)."""
+        """Fit the map to out-of-fold probabilities and their labels (0 or 1), both of shape (rows,)."""
         if self.method == "sigmoid":
-            line = LogisticRegression(C=np.inf, max_iter=1000).fit(to_log_odds(probabilities)[:, None], target)
+            line = LogisticRegression(C=np.inf, max_iter=1000).fit(_to_log_odds(probabilities)[:, None], target)
             self.slope_, self.intercept_ = float(line.coef_[0, 0]), float(line.intercept_[0])
         elif self.method == "isotonic":
             steps = IsotonicRegression(out_of_bounds="clip").fit(probabilities, target)
@@ -33,12 +33,12 @@ class Calibrator(BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, probabilities: Array) -> Array:
-        """The calibrated probabilities, shape (rows,)."""
+        """Return the calibrated probabilities, shape (rows,)."""
         if self.method == "sigmoid":
-            log_odds = self.slope_ * to_log_odds(probabilities) + self.intercept_
+            log_odds = self.slope_ * _to_log_odds(probabilities) + self.intercept_
             return np.asarray(1 / (1 + np.exp(-log_odds)))
         if self.method == "isotonic":
-            return np.asarray(np.clip(np.interp(probabilities, self.knots_, self.levels_), LIMIT, 1 - LIMIT))
+            return np.asarray(np.clip(np.interp(probabilities, self.knots_, self.levels_), _LIMIT, 1 - _LIMIT))
         return np.asarray(probabilities, dtype="float64")
 
 
@@ -58,34 +58,34 @@ class CalibratedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return True
 
     def predict_proba(self, X: pd.DataFrame) -> Array:
-        """Calibrated probabilities, shape (rows, 2)."""
+        """Return calibrated probabilities, shape (rows, 2)."""
         column = list(self.classifier.classes_).index(1)
         positive = self.calibrator.predict(self.classifier.predict_proba(X)[:, column])
         return np.column_stack([1 - positive, positive])
 
     def predict(self, X: pd.DataFrame) -> Array:
-        """The likelier class, shape (rows,)."""
+        """Return the more likely class, shape (rows,)."""
         return (self.predict_proba(X)[:, 1] >= 0.5).astype(int)
 
 
-def to_log_odds(probabilities: Array) -> Array:
-    """log(p / (1 - p)), kept finite."""
-    inside = np.clip(probabilities, LIMIT, 1 - LIMIT)
+def _to_log_odds(probabilities: Array) -> Array:
+    """Return log(p / (1 - p)), kept finite."""
+    inside = np.clip(probabilities, _LIMIT, 1 - _LIMIT)
     return np.asarray(np.log(inside / (1 - inside)))
 
 
 def compare_calibrations(probabilities: Array, target: Array, fold: Array) -> dict[str, float]:
-    """Each method's log loss on folds that its map was not learned from.
+    """Return each method's log loss on folds that it was not fitted on.
 
     `probabilities` are out-of-fold, `fold` numbers the fold of each row; all of shape (rows,).
     """
     losses = {}
-    for method in METHODS:
+    for method in _METHODS:
         calibrated = np.empty(len(target))
         for number in np.unique(fold):
             judge = fold == number
             calibrated[judge] = (
                 Calibrator(method).fit(probabilities[~judge], target[~judge]).predict(probabilities[judge])
             )
-        losses[method] = float(log_loss(target, np.clip(calibrated, LIMIT, 1 - LIMIT)))
+        losses[method] = float(log_loss(target, np.clip(calibrated, _LIMIT, 1 - _LIMIT)))
     return losses

@@ -1,7 +1,7 @@
 """Metrics of a probability of the positive class, their intervals, and paired tests of their differences.
 
 Everything is a function of how many rows of each class stand at each score (a Tally), so that a bootstrap replicate is
-a draw of counts: its price depends on the distinct scores, not on the rows.
+a draw of counts, whose time depends on the number of distinct scores, not of rows.
 """
 
 from __future__ import annotations
@@ -15,33 +15,35 @@ import pandas as pd
 from scipy.special import ndtr, ndtri
 from scipy.stats import rankdata
 
-Array = np.ndarray[Any, Any]
-Estimate = dict[str, float]  # value, low, high; a test adds p
+from lifecycle.core.ranking import convert_rank_sum, measure_counted_roc_auc
 
-BINS = 10  # of the expected calibration error
+Array = np.ndarray[Any, Any]
+Estimate = dict[str, float]  # value, low, high; and p for a test
+
+_BINS = 10  # of the expected calibration error
 LEVEL = 0.95  # of every interval
-CELLS = 5_000  # distinct scores that a bootstrap keeps apart; more are joined, neighbours in quantile groups
-CHUNK = 300_000  # cells of a replicates matrix held at once: what a processor keeps near (2.4 MB)
-TITLES = {  # what a table calls them, in its order
+_CELLS = 5_000  # distinct scores in a bootstrap; more are joined with their neighbours in quantile groups
+_CHUNK = 300_000  # cells of a matrix of replicates at once: 2.4 MB, which fit a processor's cache
+TITLES = {  # titles in tables, in their order
     "roc_auc": "ROC AUC",
     "pr_auc": "PR AUC (average precision)",
     "accuracy": "Accuracy",
     "precision": "Precision",
     "recall": "Recall",
     "f1": "F1",
-    "predicted_positive": "Share called positive",
+    "predicted_positive": "Share predicted positive",
     "cost": "Cost per row",
     "brier": "Brier score",
     "log_loss": "Log loss",
     "ece": "Calibration error (ten bins of equal width)",
     "ece_mass": "Calibration error (ten bins of equal size)",
 }
-TINY = float(np.finfo(np.float64).eps)  # the log loss of a wrong certainty stays finite, as scikit-learn has it
+_TINY = float(np.finfo(np.float64).eps)  # keeps the log loss of a wrong certainty finite, as scikit-learn does
 
 
 @dataclass(frozen=True)
 class Tally:
-    """How many rows of each class stand at each distinct score: three float64 arrays of shape (scores,), ascending."""
+    """The number of rows of each class at each distinct score: three float64 arrays of shape (scores,), ascending."""
 
     score: Array
     positives: Array
@@ -56,8 +58,8 @@ class Tally:
 def tally_scores(target: Array, probability: Array) -> Tally:
     """Count both classes at each distinct probability.
 
-    `target` is 0 or 1, `probability` within 0 and 1, both of shape (rows,). Raises ValueError where they are not, or
-    where one class is absent: no ranking can be judged then.
+    `target` is 0 or 1, `probability` within 0 and 1, both of shape (rows,). Raises ValueError otherwise, or
+    when a class is absent, as a ranking cannot be measured then.
     """
     target, probability = np.asarray(target), np.asarray(probability, dtype=np.float64)
     if target.shape != probability.shape or target.ndim != 1:
@@ -71,8 +73,8 @@ def tally_scores(target: Array, probability: Array) -> Tally:
     return Tally(score, positives, np.bincount(place, minlength=len(score)) - positives)
 
 
-def join_scores(tally: Tally, cells: int = CELLS) -> Tally:
-    """The tally with at most `cells` scores: neighbours joined in quantile groups, at their mean score."""
+def join_scores(tally: Tally, cells: int = _CELLS) -> Tally:
+    """Return the tally with at most `cells` scores; neighbours are joined in quantile groups at their mean score."""
     if len(tally.score) <= cells:
         return tally
     rows = tally.rows
@@ -88,27 +90,26 @@ def join_scores(tally: Tally, cells: int = CELLS) -> Tally:
 def measure_tally(
     tally: Tally, threshold: float, cost: Mapping[str, float], bins: Tally | None = None
 ) -> dict[str, Array]:
-    """Every metric of a tally whose counts may have leading axes (replicates): arrays of those axes' shape.
+    """Return every metric of a tally, whose counts may have leading axes (replicates), as arrays of those axes' shape.
 
     roc_auc: area under the ROC curve, ties half (Hanley & McNeil 1982). pr_auc: average precision, which does not
     interpolate (Davis & Goadrich 2006). brier, log_loss: means over rows. ece: expected calibration error in ten bins
     of equal width (Naeini et al. 2015); ece_mass: in ten bins of equal size, as `bins` (this tally if none) has them.
-    accuracy, precision, recall, f1, called (share called positive) and cost (per row) are those at the threshold.
-    An undefined ratio is NaN.
+    accuracy, precision, recall, f1, predicted_positive (a share) and cost (per row) are those at the threshold. An
+    undefined ratio is NaN.
     """
     positives, negatives, score = tally.positives, tally.negatives, tally.score
     total_positive, total_negative = positives.sum(-1), negatives.sum(-1)
     rows = total_positive + total_negative
-    called = score >= threshold
-    tp, fp = positives[..., called].sum(-1), negatives[..., called].sum(-1)
+    predicted = score >= threshold
+    tp, fp = positives[..., predicted].sum(-1), negatives[..., predicted].sum(-1)
     fn, tn = total_positive - tp, total_negative - fp
-    below = np.cumsum(negatives, axis=-1) - negatives / 2
     caught = np.cumsum(positives[..., ::-1], axis=-1)
     reached = np.cumsum((positives + negatives)[..., ::-1], axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):
         exact = np.where(reached > 0, caught / reached, 0.0)
         return {
-            "roc_auc": (positives * below).sum(-1) / (total_positive * total_negative),
+            "roc_auc": measure_counted_roc_auc(positives, negatives),
             "pr_auc": (positives[..., ::-1] * exact).sum(-1) / total_positive,
             "accuracy": (tp + tn) / rows,
             "precision": tp / (tp + fp),
@@ -117,50 +118,52 @@ def measure_tally(
             "predicted_positive": (tp + fp) / rows,
             "cost": (fp * cost["false_positive"] + fn * cost["false_negative"]) / rows,
             "brier": (positives @ (1 - score) ** 2 + negatives @ score**2) / rows,
-            "log_loss": -(positives @ np.log(np.maximum(score, TINY)) + negatives @ np.log(np.maximum(1 - score, TINY)))
+            "log_loss": -(
+                positives @ np.log(np.maximum(score, _TINY)) + negatives @ np.log(np.maximum(1 - score, _TINY))
+            )
             / rows,
-            "ece": measure_ece(tally, cut_width(score)),
-            "ece_mass": measure_ece(tally, cut_mass(bins or tally)),
+            "ece": _measure_ece(tally, _cut_width(score)),
+            "ece_mass": _measure_ece(tally, _cut_mass(bins or tally)),
         }
 
 
-def cut_width(score: Array) -> Array:
-    """The bin (0 to 9) of each score, ten of equal width."""
-    return np.minimum((score * BINS).astype(np.int64), BINS - 1)
+def _cut_width(score: Array) -> Array:
+    """Return the bin (0 to 9) of each score, ten of equal width."""
+    return np.minimum((score * _BINS).astype(np.int64), _BINS - 1)
 
 
-def cut_mass(tally: Tally) -> Array:
-    """The bin (0 to 9) of each score of a tally without leading axes, ten of about equal size, ties kept together."""
+def _cut_mass(tally: Tally) -> Array:
+    """Return the bin (0 to 9) of each score of a tally without leading axes; bins have about equal size, ties share one."""
     rows = tally.rows
-    return np.asarray((np.cumsum(rows) - rows / 2) * (BINS / rows.sum())).astype(np.int64)
+    return np.asarray((np.cumsum(rows) - rows / 2) * (_BINS / rows.sum())).astype(np.int64)
 
 
-def measure_ece(tally: Tally, bin_of: Array) -> Array:
-    """The mean over rows of |observed rate - mean probability| of each row's bin (Naeini et al. 2015, AAAI)."""
-    member = (bin_of[:, None] == np.arange(BINS)).astype(np.float64)
+def _measure_ece(tally: Tally, bin_of: Array) -> Array:
+    """Return the mean over rows of |observed rate - mean probability| of the row's bin (Naeini et al. 2015, AAAI)."""
+    member = (bin_of[:, None] == np.arange(_BINS)).astype(np.float64)
     gap = (tally.positives - (tally.positives + tally.negatives) * tally.score) @ member
     return np.asarray(np.abs(gap).sum(-1) / (tally.positives + tally.negatives).sum(-1))
 
 
 def count_decisions(target: Array, probability: Array, threshold: float) -> dict[str, int]:
-    """The confusion matrix at the threshold: tn, fp, fn, tp."""
-    called, truth = np.asarray(probability) >= threshold, np.asarray(target) == 1
+    """Return the confusion matrix at the threshold: tn, fp, fn, tp."""
+    predicted, actual = np.asarray(probability) >= threshold, np.asarray(target) == 1
     return {
-        "tn": int((~called & ~truth).sum()),
-        "fp": int((called & ~truth).sum()),
-        "fn": int((~called & truth).sum()),
-        "tp": int((called & truth).sum()),
+        "tn": int((~predicted & ~actual).sum()),
+        "fp": int((predicted & ~actual).sum()),
+        "fn": int((~predicted & actual).sum()),
+        "tp": int((predicted & actual).sum()),
     }
 
 
-def draw_counts(counts: Array, replicates: int, seed: int) -> Iterator[Array]:
-    """Plain bootstrap replicates of a table of counts (cells,): chunks of shape (some, cells), `replicates` in all.
+def _draw_counts(counts: Array, replicates: int, seed: int) -> Iterator[Array]:
+    """Yield plain bootstrap replicates of counts (cells,): chunks of shape (some, cells), `replicates` in all.
 
     Drawing n rows with replacement is a multinomial draw of the counts of equal rows (Efron & Tibshirani 1993, ch. 6).
     """
     generator = np.random.default_rng(seed)
     rows = int(counts.sum())
-    step = max(1, CHUNK // max(len(counts), 1))
+    step = max(1, _CHUNK // max(len(counts), 1))
     for begin in range(0, replicates, step):
         size = min(step, replicates - begin)
         yield generator.multinomial(rows, counts / rows, size=size).astype(np.float64)
@@ -169,10 +172,10 @@ def draw_counts(counts: Array, replicates: int, seed: int) -> Iterator[Array]:
 def bootstrap_metrics(
     target: Array, probability: Array, *, threshold: float, cost: Mapping[str, float], replicates: int, seed: int
 ) -> dict[str, Estimate]:
-    """Every metric with its 95% percentile interval from a plain bootstrap (the class balance varies as it would anew).
+    """Return every metric with its 95% percentile interval from a plain bootstrap, in which the class balance varies.
 
-    The value is that of the rows themselves. Resampling biases calibration errors upwards, so theirs are reflected
-    about the value (the basic bootstrap, Davison & Hinkley 1997, 5.2) and kept from 0 up. NaN where undefined.
+    The value is that of the rows themselves. Resampling biases calibration errors upwards, so that their intervals are
+    reflected at the value (the basic bootstrap, Davison & Hinkley 1997, 5.2) and cut at 0. NaN where undefined.
     """
     tally = tally_scores(target, probability)
     values = {name: float(value) for name, value in measure_tally(tally, threshold, cost).items()}
@@ -181,17 +184,17 @@ def bootstrap_metrics(
     counts = np.concatenate([joined.positives, joined.negatives])
     kept = np.flatnonzero(counts)
     drawn: dict[str, list[Array]] = {name: [] for name in values}
-    for chunk in draw_counts(counts[kept], replicates, seed):
+    for chunk in _draw_counts(counts[kept], replicates, seed):
         full = np.zeros((len(chunk), 2 * cells))
         full[:, kept] = chunk
         replicate = Tally(joined.score, full[:, :cells], full[:, cells:])
         for name, measured in measure_tally(replicate, threshold, cost, bins=joined).items():
             drawn[name].append(measured)
-    return {name: bound_value(name, values[name], np.concatenate(drawn[name])) for name in values}
+    return {name: _bound_value(name, values[name], np.concatenate(drawn[name])) for name in values}
 
 
-def bound_value(name: str, value: float, draws: Array) -> Estimate:
-    """A value with its interval from bootstrap draws (replicates,), undefined ones left out."""
+def _bound_value(name: str, value: float, draws: Array) -> Estimate:
+    """Return a value with its interval from bootstrap draws (replicates,), without undefined ones."""
     draws = draws[np.isfinite(draws)]
     if not np.isfinite(value) or not len(draws):
         return {"value": value, "low": np.nan, "high": np.nan}
@@ -202,43 +205,43 @@ def bound_value(name: str, value: float, draws: Array) -> Estimate:
 
 
 def expect_ece(probability: Array, replicates: int, seed: int) -> tuple[float, float]:
-    """The calibration error that perfectly calibrated probabilities like these show by chance: mean, 95% quantile.
+    """Return the calibration error of perfectly calibrated probabilities by chance: its mean and 95% quantile.
 
-    Truths are drawn from the probabilities themselves (consistency resampling, Broecker & Smith 2007).
+    Labels are drawn from the probabilities themselves (consistency resampling, Broecker & Smith 2007).
     """
     score, rows = np.unique(np.asarray(probability, dtype=np.float64), return_counts=True)
     joined = join_scores(Tally(score, rows * score, rows * (1 - score)))
     rows = np.rint(joined.rows).astype(np.int64)
     generator = np.random.default_rng(seed)
-    step = max(1, CHUNK // len(rows))
+    step = max(1, _CHUNK // len(rows))
     errors = []
     for begin in range(0, replicates, step):
         positives = generator.binomial(rows, joined.score, size=(min(step, replicates - begin), len(rows)))
-        errors.append(measure_ece(Tally(joined.score, positives, rows - positives), cut_width(joined.score)))
+        errors.append(_measure_ece(Tally(joined.score, positives, rows - positives), _cut_width(joined.score)))
     drawn = np.concatenate(errors)
     return float(drawn.mean()), float(np.quantile(drawn, LEVEL))
 
 
 def estimate_delong(target: Array, scores: Array) -> tuple[Array, Array]:
-    """ROC AUC of each of several models, and their covariance: shapes (models,) and (models, models).
+    """Return the ROC AUC of each of several models, and their covariance: shapes (models,) and (models, models).
 
     `scores` has shape (models, rows). DeLong, DeLong & Clarke-Pearson 1988, by mid-ranks (Sun & Xu 2014).
     """
-    truth = np.asarray(target) == 1
+    actual = np.asarray(target) == 1
     scores = np.asarray(scores, dtype=np.float64)
-    positive, negative = scores[:, truth], scores[:, ~truth]
+    positive, negative = scores[:, actual], scores[:, ~actual]
     m, n = positive.shape[1], negative.shape[1]
     if min(m, n) < 2:
         raise ValueError("DeLong's variance needs two rows of each class")
     ranks = rankdata(scores, axis=1)
-    above = (ranks[:, truth] - rankdata(positive, axis=1)) / n  # share of negatives below each positive
-    under = 1 - (ranks[:, ~truth] - rankdata(negative, axis=1)) / m
+    above = (ranks[:, actual] - rankdata(positive, axis=1)) / n  # share of negatives below each positive
+    under = 1 - (ranks[:, ~actual] - rankdata(negative, axis=1)) / m
     covariance = np.atleast_2d(np.cov(above)) / m + np.atleast_2d(np.cov(under)) / n
     return above.mean(axis=1), covariance
 
 
 def compare_auc(target: Array, one: Array, other: Array) -> Estimate:
-    """ROC AUC of `one` less that of `other` on the same rows: value, low, high and two-sided p (DeLong, paired)."""
+    """Return the ROC AUC of `one` minus that of `other` on the same rows: value, low, high, two-sided p (DeLong, paired)."""
     areas, covariance = estimate_delong(target, np.stack([one, other]))
     difference = float(areas[0] - areas[1])
     error = float(np.sqrt(max(0.0, covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])))
@@ -250,34 +253,34 @@ def compare_auc(target: Array, one: Array, other: Array) -> Estimate:
 
 
 def lose_rows(target: Array, probability: Array, threshold: float, cost: Mapping[str, float]) -> dict[str, Array]:
-    """What each row adds to the metrics that are means over rows: brier, log_loss, cost; arrays of shape (rows,)."""
-    truth, probability = np.asarray(target) == 1, np.asarray(probability, dtype=np.float64)
-    called = probability >= threshold
+    """Return each row's part of the metrics that are means over rows: brier, log_loss, cost; arrays of shape (rows,)."""
+    actual, probability = np.asarray(target) == 1, np.asarray(probability, dtype=np.float64)
+    predicted = probability >= threshold
     return {
-        "brier": (probability - truth) ** 2,
-        "log_loss": -np.log(np.maximum(np.where(truth, probability, 1 - probability), TINY)),
-        "cost": cost["false_positive"] * (called & ~truth) + cost["false_negative"] * (~called & truth),
+        "brier": (probability - actual) ** 2,
+        "log_loss": -np.log(np.maximum(np.where(actual, probability, 1 - probability), _TINY)),
+        "cost": cost["false_positive"] * (predicted & ~actual) + cost["false_negative"] * (~predicted & actual),
     }
 
 
 def compare_means(one: Array, other: Array, replicates: int, seed: int) -> Estimate:
-    """Mean of `one` less that of `other`, row by row: value, low, high and two-sided p of a paired bootstrap.
+    """Return the mean of `one` minus `other`, row by row: value, low, high and two-sided p of a paired bootstrap.
 
-    Both have shape (rows,). Rows of one difference are drawn together; with more than CELLS distinct differences,
-    neighbours are. p is twice the share of replicates on the other side of 0 (Davison & Hinkley 1997, 4.4).
+    Both have shape (rows,). Rows with the same difference are drawn together; with more than CELLS distinct differences,
+    so are neighbours. p is twice the share of replicates on the other side of 0 (Davison & Hinkley 1997, 4.4).
     """
     differences, counts = np.unique(np.asarray(one, np.float64) - np.asarray(other, np.float64), return_counts=True)
     rows = float(counts.sum())
     mean = float(differences @ counts) / rows
     joined = join_scores(Tally(differences, counts.astype(np.float64), np.zeros(len(counts))))
-    draws = np.concatenate([chunk @ joined.score for chunk in draw_counts(joined.positives, replicates, seed)]) / rows
+    draws = np.concatenate([chunk @ joined.score for chunk in _draw_counts(joined.positives, replicates, seed)]) / rows
     low, high = (float(bound) for bound in np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
     beyond = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
     return {"value": mean, "low": low, "high": high, "p": min(1.0, 2 * (beyond + 1) / (replicates + 1))}
 
 
 def bound_share(hits: Any, rows: Any, z: float | None = None) -> tuple[Array, Array]:
-    """Wilson's interval of a proportion `hits` / `rows` (Wilson 1927, JASA 22); from 0 to 1 where there are no rows."""
+    """Return Wilson's interval of a proportion `hits` / `rows` (Wilson 1927, JASA 22); from 0 to 1 without rows."""
     z = float(ndtri((1 + LEVEL) / 2)) if z is None else z
     hits, rows = np.asarray(hits, np.float64), np.asarray(rows, np.float64)
     middle, spread = hits + z * z / 2, z * np.sqrt(hits * (1 - hits / np.maximum(rows, 1)) + z * z / 4)
@@ -285,7 +288,7 @@ def bound_share(hits: Any, rows: Any, z: float | None = None) -> tuple[Array, Ar
 
 
 def bound_gap(hits: tuple[int, int], rows: tuple[int, int], pairs: int = 1) -> Estimate:
-    """The difference of two proportions, first less second, with Newcombe's interval (1998, Stat. Med. 17, method 10).
+    """Return the difference of two proportions with Newcombe's interval (1998, Stat. Med. 17, method 10).
 
     With `pairs` the interval holds for the most extreme of so many pairs (Bonferroni).
     """
@@ -301,9 +304,9 @@ def bound_gap(hits: tuple[int, int], rows: tuple[int, int], pairs: int = 1) -> E
 
 
 def bound_auc(area: Any, positives: Any, negatives: Any) -> tuple[Array, Array]:
-    """Newcombe's score-like interval of a ROC AUC (2006, Stat. Med. 25, method 5): arrays of the inputs' shape.
+    """Return Newcombe's interval of a ROC AUC (2006, Stat. Med. 25, method 5) as arrays of the inputs' shape.
 
-    It needs the area and the two counts alone, and keeps its width where a small group is separated perfectly.
+    It needs only the area and the two counts, and does not collapse when a small group is ranked perfectly.
     """
     area, m, n = np.broadcast_arrays(*(np.asarray(value, np.float64) for value in (area, positives, negatives)))
     z = float(ndtri((1 + LEVEL) / 2))
@@ -324,26 +327,26 @@ def bound_auc(area: Any, positives: Any, negatives: Any) -> tuple[Array, Array]:
     return bounds[0], bounds[1]
 
 
-def measure_slices(target: Array, probability: Array, levels: pd.Series, threshold: float) -> pd.DataFrame:
-    """The metrics of each level of a column: a row a level, in order of the levels' names.
+def measure_slices(target: Array, probability: Array, categories: pd.Series, threshold: float) -> pd.DataFrame:
+    """Return the metrics of each category of a column: a row per category, sorted.
 
-    `levels` are strings, of shape (rows,). Columns: level, rows, positives, rate, roc_auc, recall, false_alarms (false
-    positive rate), precision, called; the ratios with _low and _high beside them (Wilson; the area Newcombe). Undefined
-    ones are NaN.
+    `categories` are strings or an ordered categorical, shape (rows,). Columns: category, rows, positives, rate, roc_auc,
+    recall, false_alarms (false positive rate), precision, predicted_positive; the ratios also with _low and _high (by
+    Wilson, the area by Newcombe). Undefined ones are NaN.
     """
-    truth, called = np.asarray(target) == 1, np.asarray(probability) >= threshold
-    codes, names = pd.factorize(levels, sort=True)
+    actual, predicted = np.asarray(target) == 1, np.asarray(probability) >= threshold
+    codes, names = pd.factorize(categories, sort=True)
 
     def count(mask: Array) -> Array:
         return np.asarray(np.bincount(codes[mask], minlength=len(names)), dtype=np.float64)
 
-    rows, positives = count(np.ones(len(truth), bool)), count(truth)
-    negatives, tp, fp = rows - positives, count(truth & called), count(~truth & called)
+    rows, positives = count(np.ones(len(actual), bool)), count(actual)
+    negatives, tp, fp = rows - positives, count(actual & predicted), count(~actual & predicted)
     ranks = pd.Series(np.asarray(probability)).groupby(codes).rank().to_numpy()
-    rank_sum = np.bincount(codes, weights=np.where(truth, ranks, 0.0), minlength=len(names))
+    rank_sum = np.bincount(codes, weights=np.where(actual, ranks, 0.0), minlength=len(names))
     table: dict[str, Any] = {"category": names, "rows": rows.astype(np.int64), "positives": positives.astype(np.int64)}
     with np.errstate(divide="ignore", invalid="ignore"):
-        area = (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
+        area = convert_rank_sum(rank_sum, positives, negatives)
         both = (positives > 0) & (negatives > 0)
         table["roc_auc"] = np.where(both, area, np.nan)
         low, high = bound_auc(table["roc_auc"], np.maximum(positives, 1), np.maximum(negatives, 1))
@@ -360,44 +363,46 @@ def measure_slices(target: Array, probability: Array, levels: pd.Series, thresho
 
 
 def trace_roc(target: Array, probability: Array, points: int = 1000) -> pd.DataFrame:
-    """The ROC curve at up to `points` places: false_positive_rate and true_positive_rate, from (0, 0) to (1, 1)."""
+    """Return the ROC curve at up to `points` places: false_positive_rate and true_positive_rate, from (0, 0) to (1, 1)."""
     tally = tally_scores(target, probability)
     caught = np.concatenate([[0.0], np.cumsum(tally.positives[::-1])]) / tally.positives.sum()
     alarmed = np.concatenate([[0.0], np.cumsum(tally.negatives[::-1])]) / tally.negatives.sum()
-    kept = thin(len(caught), points)
+    kept = _thin(len(caught), points)
     return pd.DataFrame({"false_positive_rate": alarmed[kept], "true_positive_rate": caught[kept]})
 
 
 def trace_pr(target: Array, probability: Array, points: int = 1000) -> pd.DataFrame:
-    """The precision-recall curve at up to `points` places: recall (ascending) and precision."""
+    """Return the precision-recall curve at up to `points` places: recall (ascending) and precision."""
     tally = tally_scores(target, probability)
     caught, reached = np.cumsum(tally.positives[::-1]), np.cumsum(tally.rows[::-1])
-    kept = thin(len(caught), points)
+    kept = _thin(len(caught), points)
     return pd.DataFrame({"recall": (caught / tally.positives.sum())[kept], "precision": (caught / reached)[kept]})
 
 
-def thin(length: int, points: int) -> Array:
-    """At most `points` positions of `length`, evenly spread, both ends among them."""
+def _thin(length: int, points: int) -> Array:
+    """Return at most `points` positions of `length`, evenly spread, with both ends."""
     return np.asarray(np.unique(np.linspace(0, length - 1, min(length, points)).round()), dtype=np.int64)
 
 
 def trace_gain(target: Array, probability: Array, steps: int = 20) -> pd.DataFrame:
-    """What calling the likeliest rows finds: columns called (share of the rows), gain (share of the positives), lift.
+    """Return the gain curve of predicting the most likely rows positive.
 
-    Equal scores are called in equal parts, as picking among them at random does on average.
+    Columns: predicted_positive (a share of the rows), gain (the share of the positives among them), lift.
+
+    Of rows with equal scores the same share is taken, as a random choice does on average.
     """
     tally = tally_scores(target, probability)
     reached = np.concatenate([[0.0], np.cumsum(tally.rows[::-1])]) / tally.rows.sum()
     caught = np.concatenate([[0.0], np.cumsum(tally.positives[::-1])]) / tally.positives.sum()
-    called = np.linspace(0, 1, steps + 1)[1:]
-    gain = np.interp(called, reached, caught)
-    return pd.DataFrame({"predicted_positive": called, "gain": gain, "lift": gain / called})
+    predicted = np.linspace(0, 1, steps + 1)[1:]
+    gain = np.interp(predicted, reached, caught)
+    return pd.DataFrame({"predicted_positive": predicted, "gain": gain, "lift": gain / predicted})
 
 
 def trace_calibration(target: Array, probability: Array) -> pd.DataFrame:
-    """Observed rate by mean probability in ten bins of equal size: predicted, observed, low, high (Wilson), rows."""
+    """Return the observed rate by mean probability in ten bins of equal size: predicted, observed, low, high, rows."""
     tally = tally_scores(target, probability)
-    bin_of = cut_mass(tally)
+    bin_of = _cut_mass(tally)
     rows, positives = np.bincount(bin_of, weights=tally.rows), np.bincount(bin_of, weights=tally.positives)
     predicted = np.bincount(bin_of, weights=tally.rows * tally.score)
     kept = rows > 0

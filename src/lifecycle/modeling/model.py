@@ -1,4 +1,4 @@
-"""A fitted model and what must be known to use it, kept together in one folder."""
+"""Save and load a fitted model together with its metadata, in one folder."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from lifecycle.core.files import hash_file, read_json, replace_file, write_json
 
 MODEL_FILE = "model.joblib"
 METADATA_FILE = "model.json"
-PROTOCOL = 4  # of pickle: the default of Python 3.14 is 5, which would give the same model another hash
+_PROTOCOL = 4  # of pickle: the default of Python 3.14 is 5, which would give the same model another hash
 
 
 @dataclass(frozen=True)
 class Model:
-    """A scikit-learn classifier over named columns, and its metadata (family, settings, threshold, hashes, ...)."""
+    """A scikit-learn classifier over named columns, and its metadata (family, hyperparameters, threshold, hashes, ...)."""
 
     classifier: Any
     metadata: dict[str, Any]
     sha256: str
 
     def predict(self, frame: pd.DataFrame) -> np.ndarray:
-        """The probability of the positive class, float64 of shape (rows,); other columns of `frame` are not looked at.
+        """Return the probability of the positive class, float64 of shape (rows,); other columns of `frame` are ignored.
 
         Raises ProjectError when `frame` lacks a feature.
         """
@@ -45,7 +45,7 @@ class Model:
 
 
 def hash_model(folder: Path) -> str:
-    """The model's content hash: SHA-256 over its two files, hexadecimal."""
+    """Return the model's content hash: SHA-256 over its two files, hexadecimal."""
     total = hashlib.sha256()
     for name in (MODEL_FILE, METADATA_FILE):
         total.update(bytes.fromhex(hash_file(folder / name)))
@@ -53,10 +53,10 @@ def hash_model(folder: Path) -> str:
 
 
 def save_model(classifier: Any, metadata: dict[str, Any], folder: Path) -> str:
-    """Write a model into `folder`; returns its content hash. The same model gives the same bytes."""
+    """Write a model into `folder`; return its content hash. The same model results in the same bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     with replace_file(folder / MODEL_FILE) as aside:
-        joblib.dump(classifier, aside, compress=("zlib", 6), protocol=PROTOCOL)
+        joblib.dump(classifier, aside, compress=("zlib", 6), protocol=_PROTOCOL)
     write_json(metadata, folder / METADATA_FILE)
     return hash_model(folder)
 

@@ -1,4 +1,4 @@
-"""Pipelines: from declared features to a probability, one family of models at a time."""
+"""Build scikit-learn pipelines from declared features, for each family of models."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import BaseCrossValidator, StratifiedGroupKFold, StratifiedKFold, TimeSeriesSplit
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.paths import PARAMS
+from lifecycle.modeling.task import task_for
 
 FeatureRecord = dict[str, Any]
-Settings = dict[str, Any]
+Hyperparameters = dict[str, Any]
 
 
 class FenceClipper(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Clip each column to Tukey's outer fences, Q1 - 3 IQR and Q3 + 3 IQR, of the rows it was fitted on."""
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn the fences of X, shape (rows, columns); NaN is left aside."""
+        """Compute the fences of X, shape (rows, columns), without NaN."""
         first, third = np.nanquantile(np.asarray(X, dtype="float64"), [0.25, 0.75], axis=0)
         reach = 3 * (third - first)
         self.low_, self.high_ = first - reach, third + reach
@@ -36,18 +36,18 @@ class FenceClipper(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """X clipped to the fences; NaN stays."""
+        """Return X clipped to the fences; NaN stays."""
         return np.asarray(np.clip(np.asarray(X, dtype="float64"), self.low_, self.high_))
 
     def get_feature_names_out(self, names: Any = None) -> Any:
-        """The names that came in."""
+        """Return the names of the input."""
         return names
 
 
 class SplineAppender(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Beside the columns as they are, a cubic B-spline basis (de Boor 1978) of those with many values.
+    """Append a cubic B-spline basis (de Boor 1978) of the columns with many values.
 
-    Knots stand at quantiles of the rows it was fitted on; beyond the outer knots the basis stays constant.
+    Knots are at quantiles of the rows it was fitted on; beyond the outer knots the basis stays constant.
     """
 
     def __init__(self, knots: int = 5) -> None:
@@ -65,88 +65,105 @@ class SplineAppender(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """X with the bases' columns to its right."""
+        """Return X with the columns of the bases appended."""
         X = np.asarray(X, dtype="float64")
         return np.hstack([X, *(b.transform(X[:, [c]]) for c, b in zip(self.columns_, self.bases_, strict=True))])
 
 
 @dataclass(frozen=True)
 class Family:
-    """A family of models: how it is built from settings, and what its features need beforehand."""
+    """A family of models: how it is built from hyperparameters, and how its features are prepared."""
 
-    build: Callable[[Settings, int, int], Any]  # settings, seed, threads
+    build: Callable[[Hyperparameters, int, int], Any]  # hyperparameters, seed, threads
     scale: bool  # numbers standardised
     takes_missing: bool  # NaN may reach the model where the contract says `keep`
 
 
-def build_logistic(settings: Settings, seed: int, threads: int) -> Any:
-    """Logistic regression with an L2 penalty; with `knots` above 0 it sees each number also as a cubic spline."""
-    settings = dict(settings)
-    knots = settings.pop("knots", 0)
-    model = LogisticRegression(max_iter=1000, **settings)
+def _build_logistic(hyperparameters: Hyperparameters, seed: int, threads: int) -> Any:
+    """Build a logistic regression with an L2 penalty; with `knots` above 0 it also has a cubic spline of each number."""
+    hyperparameters = dict(hyperparameters)
+    knots = hyperparameters.pop("knots", 0)
+    model = LogisticRegression(max_iter=1000, **hyperparameters)
     return make_pipeline(SplineAppender(knots), model) if knots else model
 
 
-def build_forest(settings: Settings, seed: int, threads: int) -> Any:
-    """Random forest, on one thread: scikit-learn adds up its trees in the order in which threads end, which moves last bits."""
-    return RandomForestClassifier(random_state=seed, n_jobs=1, **settings)
+def _build_forest(hyperparameters: Hyperparameters, seed: int, threads: int) -> Any:
+    """Build a random forest that predicts on one thread.
+
+    scikit-learn adds up the trees in the order in which threads finish, which changes the last bits.
+    """
+    return RandomForestClassifier(random_state=seed, n_jobs=1, **hyperparameters)
 
 
-def build_hist_boosting(settings: Settings, seed: int, threads: int) -> Any:
-    """Histogram gradient boosting."""
-    return HistGradientBoostingClassifier(random_state=seed, early_stopping=False, **settings)
+def _build_hist_boosting(hyperparameters: Hyperparameters, seed: int, threads: int) -> Any:
+    """Build histogram gradient boosting."""
+    return HistGradientBoostingClassifier(random_state=seed, early_stopping=False, **hyperparameters)
 
 
 FAMILIES: dict[str, Family] = {
-    "logistic": Family(build_logistic, scale=True, takes_missing=False),
-    "forest": Family(build_forest, scale=False, takes_missing=False),
-    "hist_boosting": Family(build_hist_boosting, scale=False, takes_missing=True),
+    "logistic": Family(_build_logistic, scale=True, takes_missing=False),
+    "forest": Family(_build_forest, scale=False, takes_missing=False),
+    "hist_boosting": Family(_build_hist_boosting, scale=False, takes_missing=True),
 }
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How a pipeline is built: the family, its hyperparameters, the seed, and the number of threads."""
+
+    family: str
+    hyperparameters: Hyperparameters
+    seed: int
+    threads: int
+
+    def build(self, features: list[FeatureRecord]) -> Pipeline:
+        """Return an unfitted pipeline over the feature columns."""
+        return build_pipeline(self.family, self.hyperparameters, features, seed=self.seed, threads=self.threads)
+
+
 def find_family(name: str) -> Family:
-    """A family by its name; raises ProjectError for an unknown one."""
+    """Return a family by its name; raise ProjectError for an unknown one."""
     if name not in FAMILIES:
         raise ProjectError(f"{PARAMS}: tune.families names {name!r}; there are {', '.join(FAMILIES)}.")
     return FAMILIES[name]
 
 
 def build_pipeline(
-    family: str, settings: Settings, features: list[FeatureRecord], *, seed: int, threads: int
+    family: str, hyperparameters: Hyperparameters, features: list[FeatureRecord], *, seed: int, threads: int
 ) -> Pipeline:
-    """An unfitted classifier over the named feature columns: imputing, scaling and encoding are fitted with it."""
+    """Return an unfitted classifier over the feature columns, with imputation, scaling and encoding as its steps."""
     chosen = find_family(family)
     return Pipeline(
         [
             ("prepare", build_preparation(features, scale=chosen.scale, takes_missing=chosen.takes_missing)),
-            ("model", chosen.build(settings, seed, threads)),
+            ("model", chosen.build(hyperparameters, seed, threads)),
         ]
     )
 
 
 def build_preparation(features: list[FeatureRecord], *, scale: bool, takes_missing: bool) -> ColumnTransformer:
-    """The part before the model: a column transformer with one branch for each way that columns are treated.
+    """Return the preparation before the model: a column transformer with a branch for each treatment of columns.
 
-    Unknown and rare levels share a column; the output has NaN only where `takes_missing` and the contract says `keep`.
+    Unknown and rare categories share a column; the output has NaN only where `takes_missing` and the contract says `keep`.
     """
     branches: dict[str, tuple[Any, list[str]]] = {}
     for feature in features:
-        key, steps = choose_steps(feature, scale=scale, takes_missing=takes_missing)
+        key, steps = _choose_steps(feature, scale=scale, takes_missing=takes_missing)
         branches.setdefault(key, (make_pipeline(*steps), []))[1].append(feature["name"])
     return ColumnTransformer(
         [(key, steps, names) for key, (steps, names) in branches.items()], verbose_feature_names_out=False
     )
 
 
-def choose_steps(feature: FeatureRecord, *, scale: bool, takes_missing: bool) -> tuple[str, list[Any]]:
-    """How one feature is treated: the branch's name and its steps."""
+def _choose_steps(feature: FeatureRecord, *, scale: bool, takes_missing: bool) -> tuple[str, list[Any]]:
+    """Return the treatment of one feature: the branch's name and its steps."""
     if feature["kind"] == "categorical":
-        levels = FunctionTransformer(to_levels, feature_names_out="one-to-one")
+        convert = FunctionTransformer(to_levels, feature_names_out="one-to-one")
         fill = SimpleImputer(strategy="most_frequent", keep_empty_features=True)
         encode = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=20, sparse_output=False)
         if feature["missing"] == "impute":
-            return "categorical_imputed", [levels, fill, encode]
-        return "categorical", [levels, encode]
+            return "categorical_imputed", [convert, fill, encode]
+        return "categorical", [convert, encode]
     name, steps = feature["kind"], []
     if feature["outliers"] == "clip":
         name, steps = name + "_clipped", [FenceClipper()]
@@ -161,36 +178,24 @@ def choose_steps(feature: FeatureRecord, *, scale: bool, takes_missing: bool) ->
 
 
 def to_levels(frame: pd.DataFrame) -> pd.DataFrame:
-    """Categorical columns as objects with NaN where absent, however the table that they came from says so."""
+    """Return categorical columns as objects, with NaN for every kind of missing value."""
     return frame.astype(object).where(frame.notna(), np.nan)
-
-
-def make_folds(strategy: str, folds: int, seed: int) -> BaseCrossValidator:
-    """The cross-validation that goes with the split: stratified, forward in time, or whole groups."""
-    if strategy == "time":
-        return TimeSeriesSplit(folds)
-    if strategy == "group":
-        return StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    return StratifiedKFold(folds, shuffle=True, random_state=seed)
 
 
 def split_folds(
     table: pd.DataFrame, declaration: dict[str, Any], folds: int, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Row positions (fit, judge) of each fold of a feature table, by the split that its declaration names.
+    """Return the row positions (fit, judge) of each fold of a feature table, by the split of its declaration.
 
     Raises ProjectError when a class has fewer rows than there are folds.
     """
-    strategy, target = declaration["split"]["strategy"], table[declaration["target"]]
-    if target.value_counts().min() < folds:
-        raise ProjectError(
-            f"column {declaration['target']!r} has fewer than {folds} training rows of one class: lower `folds`."
-        )
+    task, strategy, target = task_for(declaration), declaration["split"]["strategy"], table[declaration["target"]]
+    task.check_folds(target, folds)
     order = np.arange(len(table))
     if strategy == "time":
         order = table[declaration["time"]].argsort(kind="stable").to_numpy()
     groups = table[declaration["id"][0]] if strategy == "group" else None
     return [
         (order[fit], order[judge])
-        for fit, judge in make_folds(strategy, folds, seed).split(np.zeros(len(table)), target.iloc[order], groups)
+        for fit, judge in task.make_folds(strategy, folds, seed).split(np.zeros(len(table)), target.iloc[order], groups)
     ]

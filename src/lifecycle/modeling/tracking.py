@@ -1,4 +1,4 @@
-"""What MLflow is told: runs, trials and, on promotion, versions. It mirrors files; losing it loses no artefact."""
+"""Log runs, trials and models to MLflow. MLflow mirrors the files: losing its store loses no artefact."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _VARIABLE = "MLFLOW_TRACKING_URI"
 
 
 def open_tracking(output: Path, name: str) -> tuple[MlflowClient, str]:
-    """A client of $MLFLOW_TRACKING_URI, or of mlflow.db in `output`; and the experiment's id, made if need be."""
+    """Return a client of $MLFLOW_TRACKING_URI, or of mlflow.db in `output`, and the id of the (new) experiment."""
     for noisy, level in (("alembic", logging.WARNING), ("mlflow", logging.WARNING), ("mlflow.sklearn", logging.ERROR)):
-        logging.getLogger(noisy).setLevel(level)  # set-up chatter, and that pickles are pickles
-    warnings.filterwarnings("ignore", message="IProgress not found")  # there are no widgets in a report
+        logging.getLogger(noisy).setLevel(level)  # messages about set-up, and warnings about pickle
+    warnings.filterwarnings("ignore", message="IProgress not found")  # reports have no widgets
     import mlflow
 
     output.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def _keep_variable() -> Iterator[None]:
 
 
 def find_run(client: MlflowClient, experiment: str, tags: Mapping[str, str], *, unfinished: bool = False) -> str | None:
-    """The id of the newest run with these tags (and still running, if so asked), if there is one."""
+    """Return the id of the newest run with these tags (with `unfinished`, of those still running), None without one."""
     query = " and ".join(f"tags.`{TAG}{key}` = '{value}'" for key, value in tags.items())
     query += " and attributes.status = 'RUNNING'" if unfinished else ""
     runs = client.search_runs([experiment], query, max_results=1)
@@ -98,14 +98,14 @@ def log_model(
     experiment: str, model: Model, *, metrics: Mapping[str, float], commit: str,
     sample: pd.DataFrame | None = None,
 ) -> str:  # fmt: skip
-    """Log a model as an MLflow run and return its id: settings, metrics, hashes, signature and input example (`sample`)."""
+    """Log a model as an MLflow run and return its id: hyperparameters, metrics, hashes, signature and input example (`sample`)."""
     import mlflow
 
     metadata = model.metadata
     inputs = None if sample is None else sample[metadata["features"]]
     with mlflow.start_run(experiment_id=experiment, run_name=f"train {metadata['family']}") as run:
         mlflow.log_params(
-            {"family": metadata["family"], "calibration": metadata["calibration"], **metadata["settings"]}
+            {"family": metadata["family"], "calibration": metadata["calibration"], **metadata["hyperparameters"]}
         )
         mlflow.log_metrics(dict(metrics))
         mlflow.set_tags({
@@ -129,7 +129,7 @@ def log_model(
 def log_serving(
     client: MlflowClient, experiment: str, model: str, *, metrics: Mapping[str, float], seconds: list[float]
 ) -> str:
-    """Log how a model was served to its run (a new one when it has none), and each request's time as serving.json."""
+    """Log how a model was served to its run (or a new one), with the time of each request as serving.json."""
     from mlflow.entities import Metric
 
     run = find_run(client, experiment, {"model": model}) or log_run(
@@ -142,11 +142,11 @@ def log_serving(
 
 
 def find_commit(root: Path) -> str:
-    """The commit that `root` stands on, with `+` where tracked files differ from it; empty outside git."""
+    """Return the checked-out commit of `root`, followed by `+` when tracked files differ; empty outside git."""
 
-    def ask(*words: str) -> str:
+    def run_git(*words: str) -> str:
         answer = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
         return answer.stdout.strip() if answer.returncode == 0 else ""
 
-    commit = ask("rev-parse", "HEAD")
-    return commit + ("+" if commit and ask("status", "--porcelain", "--untracked-files=no") else "")
+    commit = run_git("rev-parse", "HEAD")
+    return commit + ("+" if commit and run_git("status", "--porcelain", "--untracked-files=no") else "")

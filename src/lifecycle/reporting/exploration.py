@@ -18,13 +18,13 @@ from matplotlib.ticker import FuncFormatter
 from lifecycle.reporting.plots import ACCENT, NEGATIVE, NEUTRAL, POSITIVE, new_grid, wrap_label
 from lifecycle.reporting.wording import format_number, format_percent
 
-SHADES = LinearSegmentedColormap.from_list("association", ["#ffffff", "#c9d6e8", NEGATIVE, "#22304f"])
-SIDES = LinearSegmentedColormap.from_list("rate", [NEGATIVE, "#f7f7f5", POSITIVE])
-SMALL = 7.5  # points of the labels inside figures
-LINE = 48  # characters of a label on one line of an axis
+_SHADES = LinearSegmentedColormap.from_list("association", ["#ffffff", "#c9d6e8", NEGATIVE, "#22304f"])
+_SIDES = LinearSegmentedColormap.from_list("rate", [NEGATIVE, "#f7f7f5", POSITIVE])
+_SMALL = 7.5  # points of the labels inside figures
+_LINE = 48  # characters of a label on one line of an axis
 
 
-def label_percent(axis: Axis) -> None:
+def _label_percent(axis: Axis) -> None:
     """Format an axis of shares as percentages."""
     axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g}\u00a0%"))
 
@@ -52,7 +52,7 @@ def plot_balance(classes: pd.DataFrame, target: str) -> Figure:
         xlabel=f"share of rows by {wrap_label(target, 60)}, with the 95 % interval",
     )
     axes.spines["left"].set_visible(False)
-    label_percent(axes.xaxis)
+    _label_percent(axes.xaxis)
     return figure
 
 
@@ -66,11 +66,11 @@ def plot_missing(missing: pd.DataFrame, event: str, most: int = 20) -> Figure | 
     axes.hlines(places, table["negative_share"], table["positive_share"], color="#d9dee4", linewidth=3)
     axes.scatter(table["negative_share"], places, color=NEGATIVE, zorder=3, label="the other rows")
     axes.scatter(table["positive_share"], places, color=POSITIVE, zorder=3, label=wrap_label(event, 60))
-    axes.set_yticks(places, [wrap_label(name, LINE) for name in table["column"]])
+    axes.set_yticks(places, [wrap_label(name, _LINE) for name in table["column"]])
     axes.set(xlabel="share of the class's rows with a missing value", ylim=(-0.6, len(table) - 0.4))
     axes.set_xlim(0, max(0.001, table[["negative_share", "positive_share"]].to_numpy().max() * 1.12))
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
-    label_percent(axes.xaxis)
+    _label_percent(axes.xaxis)
     return figure
 
 
@@ -86,24 +86,24 @@ def plot_numbers(
     medians = numbers.set_index("column")
     for position, name in enumerate(names):
         left, right = grid[2 * position : 2 * position + 2]
-        draw_classes(left, bins[bins["column"] == name], medians[medians.index == name].iloc[0], units[name], event)
+        _draw_classes(left, bins[bins["column"] == name], medians[medians.index == name].iloc[0], units[name], event)
         left.set_title(wrap_label(name, 50, lines=2))
-        draw_bins(right, rates[rates["column"] == name], overall)
-        right.set_xlabel(wrap_label(label_unit(name, units[name]), 56, lines=2))
-    grid[0].legend(fontsize=SMALL, loc="best")
+        _draw_bins(right, rates[rates["column"] == name], overall)
+        right.set_xlabel(wrap_label(_label_unit(name, units[name]), 56, lines=2))
+    grid[0].legend(fontsize=_SMALL, loc="best")
     grid[1].set_title(f"rate of {wrap_label(event, 50, lines=2)}", weight="normal")
     return figure
 
 
-def label_unit(name: str, unit: str) -> str:
+def _label_unit(name: str, unit: str) -> str:
     """Return a name with its unit, if it has one."""
     return f"{name} ({unit})" if unit else name
 
 
-def draw_classes(axes: Axes, bins: pd.DataFrame, medians: pd.Series[Any], unit: str, event: str) -> None:
+def _draw_classes(axes: Axes, bins: pd.DataFrame, medians: pd.Series[Any], unit: str, event: str) -> None:
     """Draw the classes' distributions over shared bins, as shares of their class, and their medians as dashed lines."""
     edges = np.append(bins["left"].to_numpy(), bins["right"].to_numpy()[-1])
-    if is_geometric(edges):
+    if _is_geometric(edges):
         axes.set_xscale("log")
     sides = (
         ("negatives", "negative_median", NEGATIVE, "the other rows", 0.9),
@@ -117,31 +117,31 @@ def draw_classes(axes: Axes, bins: pd.DataFrame, medians: pd.Series[Any], unit: 
         if edges[0] <= value <= edges[-1]:
             axes.axvline(value, color=color, linestyle="--", linewidth=1.2)
             # One label below the other, as the medians may be close.
-            axes.text(value, height, f" {format_number(value)}", color=color, fontsize=SMALL, va="top",
+            axes.text(value, height, f" {format_number(value)}", color=color, fontsize=_SMALL, va="top",
                       transform=axes.get_xaxis_transform())  # fmt: skip
     axes.set(ylabel="share of class", xlabel=wrap_label(unit, 56), xlim=(edges[0], edges[-1]))
     axes.set_ylim(0, axes.get_ylim()[1] * 1.08)
-    label_percent(axes.yaxis)
+    _label_percent(axes.yaxis)
 
 
-def is_geometric(edges: Any) -> bool:
+def _is_geometric(edges: Any) -> bool:
     """Return whether bins have equal ratios rather than equal widths."""
     return len(edges) > 2 and bool(edges[0] > 0) and not np.allclose(np.diff(edges), edges[1] - edges[0])
 
 
-def draw_bins(axes: Axes, rates: pd.DataFrame, overall: float) -> None:
+def _draw_bins(axes: Axes, rates: pd.DataFrame, overall: float) -> None:
     """Draw rates by ordered bin with their intervals, and the overall rate as a line."""
     places = np.arange(len(rates))
-    draw_intervals(axes, places, rates, overall)
+    _draw_intervals(axes, places, rates, overall)
     axes.axhline(overall, color=NEUTRAL, linewidth=1, linestyle=":")
-    axes.set_xticks(places, [wrap_label(label, 22, lines=2) for label in rates["category"]], rotation=40, ha="right", fontsize=SMALL,
+    axes.set_xticks(places, [wrap_label(label, 22, lines=2) for label in rates["category"]], rotation=40, ha="right", fontsize=_SMALL,
                     rotation_mode="anchor")  # fmt: skip
     axes.set_ylim(0, None)
     axes.grid(axis="x", visible=False)
-    label_percent(axes.yaxis)
+    _label_percent(axes.yaxis)
 
 
-def draw_intervals(axes: Axes, places: Any, rates: pd.DataFrame, overall: float, *, lying: bool = False) -> None:
+def _draw_intervals(axes: Axes, places: Any, rates: pd.DataFrame, overall: float, *, lying: bool = False) -> None:
     """Draw rates as points with intervals: red if the interval is above the overall rate, blue if below, grey if it includes it."""
     for color, chosen in (
         (POSITIVE, rates["low"] > overall),
@@ -171,14 +171,14 @@ def plot_categories(rates: pd.DataFrame, names: Sequence[str], event: str, overa
     figure, grid = new_grid(len(halves), columns=2, height=0.6 + 0.165 * lines)
     top = min(1.0, 1.04 * max(float(panel["high"].max()) for panel in panels))
     for axes, half in zip(grid, halves, strict=True):
-        draw_category_list(axes, half, overall)
+        _draw_category_list(axes, half, overall)
         axes.set(xlim=(0, top), ylim=(lines - 0.5, -1), xlabel=f"rate of {wrap_label(event, 50, lines=2)}")
         axes.grid(axis="y", visible=False)
-        label_percent(axes.xaxis)
+        _label_percent(axes.xaxis)
     return figure
 
 
-def draw_category_list(axes: Axes, panels: Sequence[pd.DataFrame], overall: float) -> None:
+def _draw_category_list(axes: Axes, panels: Sequence[pd.DataFrame], overall: float) -> None:
     """Draw columns one below the other, each with a heading and its categories' rates; the y axis counts lines."""
     axes.axvline(overall, color=NEUTRAL, linewidth=1, linestyle=":")
     places: list[float] = []
@@ -193,8 +193,8 @@ def draw_category_list(axes: Axes, panels: Sequence[pd.DataFrame], overall: floa
             for category, rows in zip(panel["category"], panel["rows"], strict=True)
         ]
         line += len(panel) + 2
-    draw_intervals(axes, np.array(places), pd.concat(panels), overall, lying=True)
-    axes.set_yticks(places, texts, fontsize=SMALL)
+    _draw_intervals(axes, np.array(places), pd.concat(panels), overall, lying=True)
+    axes.set_yticks(places, texts, fontsize=_SMALL)
     axes.tick_params(axis="y", length=0)
 
 
@@ -210,7 +210,7 @@ def plot_trends(rates: pd.DataFrame, units: Mapping[str, str], event: str, overa
         counts.bar(places, part["rows"], color="#e4e7eb", width=0.8)
         counts.set(ylim=(0, part["rows"].max() * 2.2), ylabel="rows (bars)")
         counts.yaxis.label.set_color(NEUTRAL)
-        counts.tick_params(axis="y", labelsize=SMALL, colors=NEUTRAL)
+        counts.tick_params(axis="y", labelsize=_SMALL, colors=NEUTRAL)
         counts.grid(visible=False)
         axes.set_zorder(counts.get_zorder() + 1)
         axes.patch.set_visible(False)
@@ -221,13 +221,13 @@ def plot_trends(rates: pd.DataFrame, units: Mapping[str, str], event: str, overa
         axes.set_xticks(
             places[::every],
             [wrap_label(label, 22, lines=2) for label in part["category"].iloc[::every]],
-            fontsize=SMALL,
+            fontsize=_SMALL,
         )
         if len(part) > 7:
             axes.tick_params(axis="x", rotation=30)
         axes.set(ylabel=f"rate of\n{wrap_label(event, 32, lines=2)}", ylim=(0, min(1.0, part["high"].max() * 1.1)))
-        axes.set_xlabel(wrap_label(label_unit(name, units.get(name, "")), 100))
-        label_percent(axes.yaxis)
+        axes.set_xlabel(wrap_label(_label_unit(name, units.get(name, "")), 100))
+        _label_percent(axes.yaxis)
     return figure
 
 
@@ -238,8 +238,8 @@ def plot_ranking(ranked: pd.Series[float], kinds: Mapping[str, str], target: str
     table = ranked.head(most).iloc[::-1]
     figure, (axes,) = new_grid(1, height=0.7 + 0.2 * len(table))
     colors = [ACCENT if kinds[str(name)] == "numeric" else NEGATIVE for name in table.index]
-    bars = axes.barh([wrap_label(name, LINE) for name in table.index], table.to_numpy(), color=colors, height=0.7)
-    axes.bar_label(bars, [f"{value:.2f}" for value in table], padding=3, fontsize=SMALL)
+    bars = axes.barh([wrap_label(name, _LINE) for name in table.index], table.to_numpy(), color=colors, height=0.7)
+    axes.bar_label(bars, [f"{value:.2f}" for value in table], padding=3, fontsize=_SMALL)
     axes.set(
         xlim=(0, min(1.1, max(0.1, table.max() * 1.12))),
         xlabel=f"association with {wrap_label(target, 60)} (0 none, 1 complete)",
@@ -252,7 +252,7 @@ def plot_ranking(ranked: pd.Series[float], kinds: Mapping[str, str], target: str
     return figure
 
 
-def draw_heat(axes: Axes, values: pd.DataFrame, **options: Any) -> None:
+def _draw_heat(axes: Axes, values: pd.DataFrame, **options: Any) -> None:
     """Draw a heat map with labels and, with `annot`, a text in each cell; the options are seaborn's."""
     import seaborn as sns  # the import takes most of a second, and only heat maps need it
 
@@ -265,12 +265,12 @@ def draw_heat(axes: Axes, values: pd.DataFrame, **options: Any) -> None:
     figure.set_visible(True)
     for text in axes.texts:
         text.set_in_layout(False)  # the texts are inside their cells and need no extra room
-    axes.tick_params(length=0, labelsize=SMALL)
+    axes.tick_params(length=0, labelsize=_SMALL)
     axes.set(xlabel="", ylabel="")
     axes.grid(visible=False)
 
 
-def turn_labels(axes: Axes, degrees: float) -> None:
+def _turn_labels(axes: Axes, degrees: float) -> None:
     """Rotate the x axis's labels, with their ends below their ticks."""
     plt.setp(axes.get_xticklabels(), rotation=degrees, ha="right" if degrees else "center", rotation_mode="anchor")
 
@@ -282,13 +282,13 @@ def plot_associations(associations: pd.DataFrame) -> Figure | None:
     figure, (axes,) = new_grid(1, height=max(2.6, 1.4 + 0.29 * len(associations)))
     labels = [wrap_label(name, 36) for name in associations.index]
     hidden = ~np.tri(len(associations) - 1, dtype=bool)  # show each pair once, and no column with itself
-    draw_heat(
-        axes, associations.iloc[1:, :-1], mask=hidden, cmap=SHADES, vmin=0, vmax=1,
+    _draw_heat(
+        axes, associations.iloc[1:, :-1], mask=hidden, cmap=_SHADES, vmin=0, vmax=1,
         annot=len(associations) <= 22, fmt=".2f", xticklabels=labels[:-1], yticklabels=labels[1:],
         cbar_kws={"shrink": 0.5, "pad": 0.01, "label": "association"},
     )  # fmt: skip
     axes.tick_params(axis="y", rotation=0)
-    turn_labels(axes, 55)
+    _turn_labels(axes, 55)
     return figure
 
 
@@ -306,11 +306,11 @@ def plot_pairs(
     highest = max(float(cells["rate"].max()) for cells in drawn.values())
     norm = TwoSlopeNorm(min(max(overall, 1e-6), 1 - 1e-6), 0.0, max(highest, overall + 1e-5))
     for axes, ((one, other), cells), cell in zip(grid, drawn.items(), highlighted, strict=True):
-        rates = spread_cells(cells, "rate")
-        texts = spread_cells(cells.assign(text=[f"{format_percent(rate)}\n{rows:,}" for rate, rows in
+        rates = _spread_cells(cells, "rate")
+        texts = _spread_cells(cells.assign(text=[f"{format_percent(rate)}\n{rows:,}" for rate, rows in
                                                 zip(cells["rate"], cells["rows"], strict=True)]), "text")  # fmt: skip
-        draw_heat(
-            axes, rates, cmap=SIDES, norm=norm, annot=texts.fillna("").to_numpy(), fmt="", cbar=False,
+        _draw_heat(
+            axes, rates, cmap=_SIDES, norm=norm, annot=texts.fillna("").to_numpy(), fmt="", cbar=False,
             xticklabels=[wrap_label(category, 22, lines=2) for category in rates.columns],
             yticklabels=[wrap_label(category, 26, lines=2) for category in rates.index],
         )  # fmt: skip
@@ -318,12 +318,12 @@ def plot_pairs(
         axes.add_patch(Rectangle(place, 1, 1, fill=False, edgecolor="#1f2933", linewidth=1.8, clip_on=False))
         axes.set_title(wrap_label(f"{one} (rows) × {other}", 52, lines=2), fontsize=9)
         axes.tick_params(axis="y", rotation=0)
-        turn_labels(axes, 25 if max(len(str(category)) for category in rates.columns) > 6 else 0)
+        _turn_labels(axes, 25 if max(len(str(category)) for category in rates.columns) > 6 else 0)
     figure.suptitle(f"rate of {wrap_label(event, 80)}, and number of rows", fontsize=9, x=0.01, ha="left")
     return figure
 
 
-def spread_cells(cells: pd.DataFrame, value: str) -> pd.DataFrame:
+def _spread_cells(cells: pd.DataFrame, value: str) -> pd.DataFrame:
     """Return a pair's cells as a grid, the bins of both columns in order; NaN for a cell without rows."""
     grid = cells.pivot(index="one", columns="other", values=value)
     return grid.sort_index().sort_index(axis=1)

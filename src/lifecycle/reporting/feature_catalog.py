@@ -1,4 +1,4 @@
-"""The page of the feature registry."""
+"""The page of the feature catalog."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from markupsafe import Markup
 from lifecycle.reporting.pages import render_page, render_part
 from lifecycle.reporting.wording import join_words
 
-Record = dict[str, Any]
-SHOWN = 3  # levels of a categorical feature
+_Record = dict[str, Any]
+_SHOWN = 3  # categories of a categorical feature
 
 
-def render_catalog(registry: Record, links: list[tuple[str, str]], current: str) -> str:
-    """The registry (project, features, models) as a page."""
-    features = registry["features"]
-    champion = next((model for model in registry["models"] if "champion" in model["roles"]), None)
+def render_catalog(catalog: _Record, links: list[tuple[str, str]], current: str) -> str:
+    """Render the catalog (project, features, models) as a page."""
+    features = catalog["features"]
+    champion = next((model for model in catalog["models"] if "champion" in model["roles"]), None)
     derived = sum(feature["source"] != "column" for feature in features)
     gaps = sum(feature["statistics"]["missing"] > 0 for feature in features)
     owned = sum(bool(feature["owner"]) for feature in features)
@@ -33,42 +33,44 @@ def render_catalog(registry: Record, links: list[tuple[str, str]], current: str)
     ]
     body = render_part(
         "feature_catalog.html.j2",
-        project=registry["project"],
+        project=catalog["project"],
         rows=max((feature["statistics"]["rows"] for feature in features), default=0),
         cards=Markup(render_part("cards.html.j2", cards=cards)),  # noqa: S704 - escaped by its template
-        features=[describe_row(feature, registry["models"]) for feature in sorted(features, key=weigh)],
+        features=[_describe_row(feature, catalog["models"]) for feature in sorted(features, key=_order_by_importance)],
     )
-    title = f"{registry['project']}: feature registry"
-    return render_page(title, body, project=registry["project"], links=links, current=current)
+    title = f"{catalog['project']}: feature catalog"
+    return render_page(title, body, project=catalog["project"], links=links, current=current)
 
 
-def weigh(feature: Record) -> float:
-    """A key to sort by: the heaviest first, what has no weight of its own last."""
+def _order_by_importance(feature: _Record) -> float:
+    """Return a sort key: features with the highest importance first, those without one last."""
     return -(feature["importance"] or 0.0)
 
 
-def describe_row(feature: Record, models: list[Record]) -> Record:
-    """A feature as the table shows it."""
+def _describe_row(feature: _Record, models: list[_Record]) -> _Record:
+    """Format a feature as a row of the table."""
     statistics, unit = feature["statistics"], f" {feature['unit']}" if feature["unit"] else ""
     roles = [model["roles"][0] for model in models if model["model"] in feature["used_by"]]
     weight = feature["importance"]
     return {
         "name": feature["name"], "definition": feature["definition"], "description": feature["description"],
         "derived": feature["source"] != "column", "type": f"{feature['kind']}, {feature['dtype']}{unit and ', in' + unit}",
-        "typical": format_values(feature), "owner": feature["owner"], "version": feature["version"],
+        "typical": _format_values(feature), "owner": feature["owner"], "version": feature["version"],
         "missing": f"{statistics['missing'] / statistics['rows']:.2%}" if statistics["missing"] else "none",
         "weight": "" if weight is None else f"{100 * weight:.1f}", "used": join_words(roles) if roles else "",
     }  # fmt: skip
 
 
-def format_values(feature: Record) -> str:
-    """What a feature's values look like, in a few words."""
+def _format_values(feature: _Record) -> str:
+    """Summarize a feature's values in a few words."""
     statistics = feature["statistics"]
     rows = statistics["rows"] - statistics["missing"]
     if feature["kind"] == "categorical":
-        told = [f"{level['category']} {level['count'] / rows:.0%}" for level in statistics["categories"][:SHOWN]]
-        more = statistics["distinct"] - len(told)
-        return ", ".join(told) + (f" and {more} more" if more > 0 else "")
+        shares = [
+            f"{category['category']} {category['count'] / rows:.0%}" for category in statistics["categories"][:_SHOWN]
+        ]
+        more = statistics["distinct"] - len(shares)
+        return ", ".join(shares) + (f" and {more} more" if more > 0 else "")
     if not rows:
         return "none"
     if feature["kind"] == "boolean":

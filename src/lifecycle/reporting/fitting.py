@@ -1,4 +1,4 @@
-"""Pictures of how a model came about: the study, the folds, the calibration and the threshold."""
+"""Figures of tuning and training: the study, the folds, the calibration and the threshold."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 
 
 def draw_history(trials: pd.DataFrame) -> Figure:
-    """Every trial's score by family, the pruned ones hollow, and the best so far."""
+    """Draw every trial's score by family, with pruned trials hollow, and the best so far."""
     figure, (axes,) = new_grid(1, columns=1, height=3.2)
     for name, part in trials.groupby("family", sort=True):
         points = axes.scatter(part["trial"], part["last_mean"], s=28, label=str(name), zorder=3)
@@ -34,27 +34,29 @@ def draw_history(trials: pd.DataFrame) -> Figure:
 
 
 def draw_importance(importance: dict[str, float], family: str) -> Figure:
-    """How much of the score's variation each setting explains."""
+    """Draw how much of the score's variation each hyperparameter explains."""
     figure, (axes,) = new_grid(1, columns=1, height=0.6 + 0.32 * max(len(importance), 2))
     names = list(importance)[::-1]
     axes.barh(names, [importance[name] for name in names], color=NEGATIVE)
     axes.set(
-        xlabel="share of the variation explained (fANOVA)", title=f"Which settings of {family} matter", xlim=(0, 1)
+        xlabel="share of the variation explained (fANOVA)",
+        title=f"Which hyperparameters of {family} matter",
+        xlim=(0, 1),
     )
     axes.grid(axis="y", visible=False)
     return figure
 
 
 def draw_space(trials: pd.DataFrame, family: str, spaces: dict[str, Any]) -> Figure:
-    """Where in the winner's search space the study looked, and what it found there."""
+    """Draw the score of the best family's trials over each of its hyperparameters."""
     part = trials[trials["family"] == family]
-    settings = pd.DataFrame([json.loads(text) for text in part["settings"]])
+    hyperparameters = pd.DataFrame([json.loads(text) for text in part["settings"]])
     names = list(spaces)
     figure, grid = new_grid(max(len(names), 1), columns=4, height=2.1)
     complete = (part["state"] == "complete").to_numpy()
     best = int(part["roc_auc"].argmax())
     for axes, name in zip(grid, names, strict=False):
-        values = settings[name]
+        values = hyperparameters[name]
         if isinstance(spaces[name], list):  # in the order of the search space, tried or not
             values = values.map(spaces[name].index)
             axes.set_xticks(range(len(spaces[name])), [str(choice) for choice in spaces[name]])
@@ -67,19 +69,19 @@ def draw_space(trials: pd.DataFrame, family: str, spaces: dict[str, Any]) -> Fig
         axes.set_title(name, fontsize=9)
         axes.tick_params(labelsize=7)
     figure.suptitle(
-        f"The space explored for {family} (star: the winner; hollow: pruned)", fontsize=10, x=0.01, ha="left"
+        f"The space explored for {family} (star: the best trial; hollow: pruned)", fontsize=10, x=0.01, ha="left"
     )
     return figure
 
 
 def draw_scores(scores: pd.DataFrame) -> Figure:
-    """Each metric on each fold, training rows against rows not seen."""
+    """Draw each metric on each fold, for the rows of the fit and for the others."""
     names = [name for name in scores.columns if name not in ("fold", "side")]
     figure, (axes,) = new_grid(1, columns=1, height=3.0)
     for side, color, shift in (("train", NEUTRAL, -0.1), ("test", POSITIVE, 0.1)):
         part = scores[scores["side"] == side]
         for position, name in enumerate(names):
-            label = {"train": "rows it was fitted on", "test": "rows it had not seen"}[side] if not position else None
+            label = {"train": "rows it was fitted on", "test": "other rows"}[side] if not position else None
             axes.scatter(np.full(len(part), position + shift), part[name], s=16, color=color, alpha=0.6, label=label)
             axes.hlines(part[name].mean(), position + shift - 0.08, position + shift + 0.08, color=color, linewidth=2)
     axes.set_xticks(range(len(names)), [name.replace("_", " ") for name in names])
@@ -89,7 +91,7 @@ def draw_scores(scores: pd.DataFrame) -> Figure:
 
 
 def draw_calibration(target: Array, curves: dict[str, Array]) -> Figure:
-    """Observed rate against predicted probability, before and after calibration (ten bins of equal size)."""
+    """Draw the observed rate by predicted probability, before and after calibration (ten bins of equal size)."""
     figure, (axes,) = new_grid(1, columns=1, width=4.6, height=3.8)
     axes.plot([0, 1], [0, 1], color=NEUTRAL, linewidth=1, linestyle=":")
     for (name, probability), color in zip(curves.items(), (NEGATIVE, POSITIVE, ACCENT), strict=False):
@@ -101,13 +103,11 @@ def draw_calibration(target: Array, curves: dict[str, Array]) -> Figure:
 
 
 def draw_costs(curve: pd.DataFrame, threshold: float) -> Figure:
-    """The mean cost of a decision by threshold, with the chosen one."""
+    """Draw the mean cost of a decision by threshold, and mark the chosen one."""
     figure, (axes,) = new_grid(1, columns=1, width=6.5, height=3.0)
     axes.plot(curve["threshold"], curve["cost"], color=NEGATIVE)
     axes.axvline(threshold, color=POSITIVE, linewidth=1)
     axes.annotate(f" chosen: {threshold:.2f}", (threshold, curve["cost"].max()), color=POSITIVE, va="top", fontsize=8)
-    axes.set(
-        xlabel="threshold", ylabel="mean cost of a decision", title="What a decision costs, out of fold", xlim=(0, 1)
-    )
+    axes.set(xlabel="threshold", ylabel="mean cost of a decision", title="Cost of a decision, out of fold", xlim=(0, 1))
     axes.set_ylim(bottom=0)
     return figure

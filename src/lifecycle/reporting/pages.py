@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     import pandas as pd
     from nbformat import NotebookNode
 
-TEMPLATES = Path(str(files("lifecycle.reporting") / "templates"))
+_TEMPLATES = Path(str(files("lifecycle.reporting") / "templates"))
 
 
 @cache
-def load_templates() -> jinja2.Environment:
+def _load_templates() -> jinja2.Environment:
     """Return the environment of the package's templates, which escapes values."""
     return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
 
 
 def render_part(template: str, **values: Any) -> str:
     """Render one of the templates as HTML, for a part of a page or an output of a notebook; the values are escaped."""
-    return load_templates().get_template(template).render(**values)
+    return _load_templates().get_template(template).render(**values)
 
 
 def render_table(table: pd.DataFrame, text: Collection[str] = ()) -> str:
@@ -46,13 +46,13 @@ def render_page(
     title: str, body: str, *, project: str, links: list[tuple[str, str]], current: str = "", toggle: bool = False
 ) -> str:
     """One self-contained page around `body` (HTML that the caller has escaped), with links to the other pages."""
-    style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
     if toggle:
         from pygments.formatters import HtmlFormatter
 
         style += HtmlFormatter(style="friendly").get_style_defs(".highlight")
     return (
-        load_templates()
+        _load_templates()
         .get_template("page.html.j2")
         .render(
             title=title,
@@ -73,7 +73,7 @@ def render_notebook(notebook: NotebookNode, *, project: str, links: list[tuple[s
     """
     from nbconvert.exporters.html import HTMLExporter  # slow to import, and not needed for parts of pages
 
-    exporter = HTMLExporter(template_name="report", extra_template_basedirs=[str(TEMPLATES)])
+    exporter = HTMLExporter(template_name="report", extra_template_basedirs=[str(_TEMPLATES)])
     body, _ = exporter.from_notebook_node(notebook)
     heading = next(
         (line[2:] for cell in notebook.cells if cell.cell_type == "markdown" for line in cell.source.splitlines()

@@ -12,16 +12,16 @@ from matplotlib.ticker import MaxNLocator
 from lifecycle.reporting.pages import render_part
 from lifecycle.reporting.plots import ACCENT, NEGATIVE, POSITIVE, new_grid, wrap_label
 
-BARS = 15
-BOXES = 9
-CELLS = 24  # columns of the heat map
-POINTS = 200  # outliers drawn for each column
-NAME_WIDTH = 48  # characters of a name on an axis
-SENTENCE_WIDTH = 70  # characters of a sentence on an axis
-MEDIAN = {"color": NEGATIVE, "linewidth": 2}
-BEYOND = {"marker": ".", "markeredgecolor": POSITIVE, "markerfacecolor": POSITIVE}
+_BARS = 15
+_BOXES = 9
+_CELLS = 24  # columns of the heat map
+_POINTS = 200  # outliers drawn for each column
+_NAME_WIDTH = 48  # characters of a name on an axis
+_SENTENCE_WIDTH = 70  # characters of a sentence on an axis
+_MEDIAN = {"color": NEGATIVE, "linewidth": 2}
+_BEYOND = {"marker": ".", "markeredgecolor": POSITIVE, "markerfacecolor": POSITIVE}
 # Outcomes in the order in which they are listed, with their labels and colours.
-OUTCOMES = {
+_OUTCOMES = {
     "error": ("✗ error", "var(--bad)"),
     "warning": ("! warning", "#9a6700"),
     "info": ("i info", "#9a6700"),
@@ -46,19 +46,19 @@ def render_verdict(verdict: dict[str, Any]) -> str:
         "checks.html.j2",
         verdict=verdict,
         cards=cards,
-        checks=[check | describe_outcome(check) for check in sorted(applied, key=rank_outcome)],
+        checks=[check | _describe_outcome(check) for check in sorted(applied, key=_rank_outcome)],
         skipped=[check["title"].lower() for check in verdict["checks"] if check["status"] == "not applicable"],
     )
 
 
-def rank_outcome(check: dict[str, Any]) -> int:
+def _rank_outcome(check: dict[str, Any]) -> int:
     """Return the position of a check in the list: failures first, by severity."""
-    return list(OUTCOMES).index(check["severity"] if check["status"] == "failed" else "passed")
+    return list(_OUTCOMES).index(check["severity"] if check["status"] == "failed" else "passed")
 
 
-def describe_outcome(check: dict[str, Any]) -> dict[str, str]:
+def _describe_outcome(check: dict[str, Any]) -> dict[str, str]:
     """Return the label and the colour of a check's outcome."""
-    outcome, colour = list(OUTCOMES.values())[rank_outcome(check)]
+    outcome, colour = list(_OUTCOMES.values())[_rank_outcome(check)]
     return {"outcome": outcome, "colour": colour}
 
 
@@ -70,8 +70,8 @@ def render_findings(verdict: dict[str, Any], *names: str) -> str:
     return render_part("findings.html.j2", checks=applied or checks[:1])
 
 
-def draw_bars(
-    values: pd.Series[Any], *, title: str, label: str, colors: list[str], form: str, width: int = NAME_WIDTH
+def _draw_bars(
+    values: pd.Series[Any], *, title: str, label: str, colors: list[str], form: str, width: int = _NAME_WIDTH
 ) -> Figure:
     """Draw horizontal bars, the first on top, each with its value in the format `form`."""
     figure, (axes,) = new_grid(1, columns=1, height=0.85 + 0.26 * len(values))
@@ -86,7 +86,7 @@ def draw_bars(
     return figure
 
 
-def describe_top(shown: int, whole: int) -> str:
+def _describe_top(shown: int, whole: int) -> str:
     """Return the part of a title that says how many items are drawn, if not all are."""
     return f" (the first {shown} of {whole})" if shown < whole else ""
 
@@ -95,11 +95,11 @@ def draw_reasons(reasons: pd.DataFrame) -> Figure | None:
     """Draw rows in quarantine by reason (`BreachCounter.list_reasons`); None if there are none."""
     if reasons.empty:
         return None
-    part = reasons.head(BARS)
-    title = f"Reasons for quarantine{describe_top(len(part), len(reasons))}"
+    part = reasons.head(_BARS)
+    title = f"Reasons for quarantine{_describe_top(len(part), len(reasons))}"
     values = part.set_index("reason")["rows"]
     label, colors = "rows (one may have several reasons)", [POSITIVE] * len(part)
-    figure = draw_bars(values, title=title, label=label, colors=colors, form=",d", width=SENTENCE_WIDTH)
+    figure = _draw_bars(values, title=title, label=label, colors=colors, form=",d", width=_SENTENCE_WIDTH)
     figure.axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
@@ -109,9 +109,9 @@ def draw_missing(shares: pd.Series[Any]) -> Figure | None:
     some = shares[shares > 0].sort_values(ascending=False, kind="stable")
     if some.empty:
         return None
-    part = some.head(BARS)
-    title = f"Missing values{describe_top(len(part), len(some))}"
-    figure = draw_bars(part * 100, title=title, label="share of rows, %", colors=[NEGATIVE] * len(part), form=".2f")
+    part = some.head(_BARS)
+    title = f"Missing values{_describe_top(len(part), len(some))}"
+    figure = _draw_bars(part * 100, title=title, label="share of rows, %", colors=[NEGATIVE] * len(part), form=".2f")
     figure.axes[0].set_xlim(0, min(115, max(float(part.iloc[0]) * 125, 1)))
     return figure
 
@@ -125,14 +125,14 @@ def draw_outliers(numbers: pd.DataFrame, fences: pd.DataFrame) -> Figure | None:
     if fences.empty:
         return None
     part = fences.assign(count=fences["below"] + fences["above"])
-    part = part.sort_values("count", ascending=False, kind="stable").head(BOXES)
+    part = part.sort_values("count", ascending=False, kind="stable").head(_BOXES)
     figure, grid = new_grid(len(part), height=1.45)
     for axes, name, lower, upper, count in zip(
         grid, part["column"], part["lower"], part["upper"], part["count"], strict=True
     ):
         values = numbers[name].to_numpy()
-        box = measure_box(values[np.isfinite(values)], lower, upper)
-        axes.bxp([box], orientation="horizontal", widths=0.5, medianprops=MEDIAN, flierprops=BEYOND)
+        box = _measure_box(values[np.isfinite(values)], lower, upper)
+        axes.bxp([box], orientation="horizontal", widths=0.5, medianprops=_MEDIAN, flierprops=_BEYOND)
         low, high = axes.get_xlim()
         for fence in (lower, upper):
             if low <= fence <= high:
@@ -145,18 +145,18 @@ def draw_outliers(numbers: pd.DataFrame, fences: pd.DataFrame) -> Figure | None:
         axes.tick_params(axis="x", labelsize=7)
         axes.locator_params(axis="x", nbins=5)
     title = "Quartiles, whiskers (1.5 IQR) and outliers beyond the outer fences (3 IQR)"
-    figure.suptitle(f"{title}{describe_top(len(part), len(fences))}", fontsize=10, x=0.01, ha="left", weight="bold")
+    figure.suptitle(f"{title}{_describe_top(len(part), len(fences))}", fontsize=10, x=0.01, ha="left", weight="bold")
     return figure
 
 
-def measure_box(finite: np.ndarray[Any, Any], lower: float, upper: float) -> dict[str, Any]:
+def _measure_box(finite: np.ndarray[Any, Any], lower: float, upper: float) -> dict[str, Any]:
     """Return the statistics of a box for matplotlib: quartiles, whiskers and at most POINTS outliers."""
     if not len(finite):
         return dict.fromkeys(("q1", "med", "q3", "whislo", "whishi"), np.nan) | {"fliers": []}
     first, middle, third = np.quantile(finite, [0.25, 0.5, 0.75])
     reach = 1.5 * (third - first)
     beyond = np.sort(finite[(finite < lower) | (finite > upper)])
-    kept = np.unique(np.linspace(0, len(beyond) - 1, min(len(beyond), POINTS)).round().astype(int))
+    kept = np.unique(np.linspace(0, len(beyond) - 1, min(len(beyond), _POINTS)).round().astype(int))
     return {
         "q1": first,
         "med": middle,
@@ -174,7 +174,7 @@ def draw_associations(associations: pd.DataFrame) -> Figure | None:
         return None
     square = associations.to_numpy()
     strongest = np.where(np.eye(size, dtype=bool), 0, square).max(axis=1)
-    kept = np.sort(np.argsort(-strongest, kind="stable")[:CELLS])
+    kept = np.sort(np.argsort(-strongest, kind="stable")[:_CELLS])
     part = np.where(np.triu(np.ones((len(kept), len(kept)), dtype=bool)), np.nan, square[np.ix_(kept, kept)])
     names = [wrap_label(name, 40) for name in associations.index[kept]]
     figure, (axes,) = new_grid(1, columns=1, width=8.0, height=1.6 + 0.24 * len(kept))
@@ -184,7 +184,7 @@ def draw_associations(associations: pd.DataFrame) -> Figure | None:
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.set_title(f"Associations between columns (0: none, 1: complete){describe_top(len(kept), size)}")
+    axes.set_title(f"Associations between columns (0: none, 1: complete){_describe_top(len(kept), size)}")
     figure.colorbar(image, ax=axes, shrink=0.6, label="association")
     return figure
 
@@ -193,13 +193,13 @@ def draw_univariate_auc(aucs: pd.DataFrame, limit: float) -> Figure | None:
     """Draw the univariate ROC AUC of each column, with the limit above which a leak is suspected; None without columns."""
     if aucs.empty:
         return None
-    part = aucs.head(BARS).set_index("column")["roc_auc"]
-    title = f"How well each column alone separates the classes{describe_top(len(part), len(aucs))}"
+    part = aucs.head(_BARS).set_index("column")["roc_auc"]
+    title = f"How well each column alone separates the classes{_describe_top(len(part), len(aucs))}"
     colors = [POSITIVE if area > limit else NEGATIVE for area in part]
-    figure = draw_bars(
+    figure = _draw_bars(
         part, title=title, label="univariate ROC AUC (0.5: no better than chance)", colors=colors, form=".2f"
     )
-    draw_limit(figure, limit, "possible leak")
+    _draw_limit(figure, limit, "possible leak")
     figure.axes[0].set_xlim(0.5, 1.04)
     return figure
 
@@ -209,18 +209,18 @@ def draw_drift(drift: pd.DataFrame, limit: float) -> Figure | None:
     moved = drift[drift["psi"] >= 0.0005].sort_values("psi", ascending=False, kind="stable")
     if moved.empty:
         return None
-    part = moved.head(BARS)
+    part = moved.head(_BARS)
     shifted = (part["psi"] > limit) & (part["psi"] > part["chance"])
     colors = [POSITIVE if far else NEGATIVE for far in shifted]
-    title = f"Change of columns since the profile{describe_top(len(part), len(moved))}"
+    title = f"Change of columns since the profile{_describe_top(len(part), len(moved))}"
     values = part.set_index("column")["psi"]
-    figure = draw_bars(values, title=title, label="population stability index (PSI)", colors=colors, form=".3f")
-    draw_limit(figure, limit, "limit")
+    figure = _draw_bars(values, title=title, label="population stability index (PSI)", colors=colors, form=".3f")
+    _draw_limit(figure, limit, "limit")
     figure.axes[0].set_xlim(0, 1.15 * max(limit, float(values.iloc[0])))
     return figure
 
 
-def draw_limit(figure: Figure, limit: float, label: str) -> None:
+def _draw_limit(figure: Figure, limit: float, label: str) -> None:
     """Draw a dashed line at the limit across a figure's bars, with its name at the bottom."""
     axes = figure.axes[0]
     axes.axvline(limit, color=POSITIVE, linewidth=1, linestyle="--")

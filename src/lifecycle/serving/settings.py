@@ -33,12 +33,16 @@ class Settings(BaseModel):
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"  # an empty one would mean every address
     port: Annotated[int, Field(ge=0, le=65535)] = 8000  # 0 chooses a free port
     workers: Annotated[int, Field(ge=1, le=256)] = 1
-    api_keys: Annotated[tuple[SecretStr, ...], BeforeValidator(_split_words)] = ()  # without keys every client may ask
+    api_keys: Annotated[
+        tuple[SecretStr, ...], BeforeValidator(_split_words)
+    ] = ()  # without keys, every client is served
     rate_limit: Annotated[float, Field(ge=0)] = (
         0  # requests per second of a client (its key, else its address); 0: no limit
     )
     rate_burst: Positive = 2  # seconds of the rate limit that a client may use at once
-    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_split_words)] = ()  # web pages of these origins may ask
+    cors_origins: Annotated[
+        tuple[str, ...], BeforeValidator(_split_words)
+    ] = ()  # web pages of these origins may send requests
     max_body_bytes: Annotated[int, Field(ge=1024)] = 2 * 1024 * 1024
     max_rows: Annotated[int, Field(ge=1, le=100_000)] = 1000  # in one request
     max_explained: Annotated[int, Field(ge=1, le=1000)] = 20  # rows in a request with ?explain=true

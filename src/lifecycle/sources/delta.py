@@ -20,7 +20,7 @@ from lifecycle.sources.files import TableOptions, read_fragments, select, transl
 class DeltaOptions(TableOptions):
     """The options of a Delta table; `version` is the one to read, the newest by default."""
 
-    version: Annotated[int, Field(ge=0)] | None = None
+    version: Annotated[int, Field(ge=0)] | None = None  # the one to read; the newest by default
 
 
 def open_delta(source: str, root: Path, options: DeltaOptions) -> Stream:

@@ -58,15 +58,15 @@ _Clause = tuple[str, Literal["==", "=", "!=", "<", "<=", ">", ">=", "in", "not i
 class TableOptions(Strict):
     """Which part of a table is read: `columns`, in their order, and the rows that match every clause of `filter`."""
 
-    columns: Annotated[list[str], Field(min_length=1)] | None = None
-    filter: tuple[_Clause, ...] = ()
+    columns: Annotated[list[str], Field(min_length=1)] | None = None  # the columns to read, in this order
+    filter: tuple[_Clause, ...] = ()  # clauses of column, operator and value that must all hold
 
 
 class FileOptions(TableOptions):
     """The options of files; `delimiter` and `encoding` are for CSV."""
 
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-    encoding: Annotated[str, AfterValidator(_check_encoding)] | None = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None  # of a CSV file; a comma if absent
+    encoding: Annotated[str, AfterValidator(_check_encoding)] | None = None  # of a CSV file; UTF-8 if absent
 
 
 @dataclass(frozen=True)

@@ -43,13 +43,13 @@ _Decoder = Callable[[bytes], Any]
 class TopicOptions(Strict):
     """The options of a Kafka topic in `collect.options`; the documentation describes each."""
 
-    group: str = "lifecycle"
-    format: Literal["json", "avro", "json_schema"] = "json"
-    schema_registry: str | None = None
-    schema_file: str | None = Field(None, alias="schema")
-    time: str | None = None
-    batch: int = Field(50_000, ge=1)
-    start: Literal["earliest", "latest"] = "earliest"
+    group: str = "lifecycle"  # the consumer group
+    format: Literal["json", "avro", "json_schema"] = "json"  # how messages are written
+    schema_registry: str | None = None  # the address of the schema registry
+    schema_file: str | None = Field(None, alias="schema")  # the file with the schema
+    time: str | None = None  # the field whose date decides the partition
+    batch: int = Field(50_000, ge=1)  # rows of a commit at most
+    start: Literal["earliest", "latest"] = "earliest"  # where a topic that has not been landed yet begins
 
 
 @dataclass

@@ -39,16 +39,16 @@ _CONNECT_TIMEOUT = 10  # seconds to connect
 class DatabaseOptions(Strict):
     """The options of a database in `collect.options`; the documentation describes each."""
 
-    table: str | None = None
-    schema_name: str | None = Field(None, alias="schema")
-    query: str | None = None
-    columns: list[str] | None = Field(None, min_length=1)
-    order_by: list[str] | None = Field(None, min_length=1)
-    watermark: str | None = None
-    key: list[str] | None = Field(None, min_length=1)
-    overlap: float = Field(0, ge=0)
-    time: str | None = None
-    batch: int = Field(50_000, ge=1)
+    table: str | None = None  # the table to read
+    schema_name: str | None = Field(None, alias="schema")  # the schema of the table
+    query: str | None = None  # a query instead of a table
+    columns: list[str] | None = Field(None, min_length=1)  # the columns to read, in this order
+    order_by: list[str] | None = Field(None, min_length=1)  # the columns that order the rows
+    watermark: str | None = None  # a column that only rises: newer rows are landed
+    key: list[str] | None = Field(None, min_length=1)  # the columns that identify a row
+    overlap: float = Field(0, ge=0)  # how far below the watermark to read again, for rows that are committed late
+    time: str | None = None  # the column whose date decides the partition
+    batch: int = Field(50_000, ge=1)  # rows of a commit at most
 
     @model_validator(mode="after")
     def check_what(self) -> DatabaseOptions:

@@ -53,31 +53,26 @@ _Headers = Annotated[dict[str, str], AfterValidator(_check_secrets)]
 class DownloadOptions(FileOptions):
     """The options of an http(s) file: those of a file, `headers` (with ${NAME} from the environment) and `retries`."""
 
-    headers: _Headers = Field(default_factory=dict)
-    retries: Annotated[int, Field(ge=0)] = 5
+    headers: _Headers = Field(default_factory=dict)  # sent with each request; ${NAME} is taken from the environment
+    retries: Annotated[int, Field(ge=0)] = 5  # of a failed request
 
 
 class PagesOptions(Strict):
-    """The options of a JSON API.
+    """The options of a JSON API."""
 
-    records: dotted path to the list of records, "" for the body. next: dotted path to the next page's address, or to its
-    cursor when `cursor_param` names the parameter that takes it, or `link` for the Link header (RFC 8288). page_param:
-    the parameter that counts pages instead, from `page_start` in steps of `page_step` until a page is empty, or has
-    fewer records than `page_size`. rate: the maximum of requests a second. params, headers: sent with each request; `${NAME}`
-    is taken from the environment. retries: of a failed request.
-    """
-
-    records: str = ""
-    next: str | None = None
-    cursor_param: str | None = None
-    page_param: str | None = None
-    page_start: int = 1
-    page_step: Annotated[int, Field(ge=1)] = 1
-    page_size: Annotated[int, Field(ge=1)] | None = None
-    rate: Annotated[float, Field(gt=0)] | None = None
-    params: Annotated[dict[str, Scalar], AfterValidator(_check_secrets)] = Field(default_factory=dict)
-    headers: _Headers = Field(default_factory=dict)
-    retries: Annotated[int, Field(ge=0)] = 5
+    records: str = ""  # the dotted path to the list of records; empty: the body
+    next: str | None = None  # the dotted path to the next page's address or cursor, or `link`: the Link header
+    cursor_param: str | None = None  # the parameter that takes the cursor
+    page_param: str | None = None  # the parameter that counts pages, instead of `next`
+    page_start: int = 1  # the first page
+    page_step: Annotated[int, Field(ge=1)] = 1  # what is added for the next page
+    page_size: Annotated[int, Field(ge=1)] | None = None  # a page with fewer records is the last
+    rate: Annotated[float, Field(gt=0)] | None = None  # requests a second at most
+    params: Annotated[dict[str, Scalar], AfterValidator(_check_secrets)] = Field(
+        default_factory=dict
+    )  # sent with each request; ${NAME} is taken from the environment
+    headers: _Headers = Field(default_factory=dict)  # sent with each request; ${NAME} is taken from the environment
+    retries: Annotated[int, Field(ge=0)] = 5  # of a failed request
 
 
 class Session(requests.Session):

@@ -1,4 +1,4 @@
-"""Evaluate: the hold-out, looked at once, beside baselines and the champion, group by group; and the gate's verdict."""
+"""Evaluate: measure the model on the hold-out, compare it with baselines and the champion, and describe its groups."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ from lifecycle.modeling.metrics import (
 )
 from lifecycle.modeling.model import Model
 from lifecycle.modeling.pipelines import FeatureRecord, build_pipeline
+from lifecycle.modeling.task import task_for
 from lifecycle.promotion.gate import format_p
 from lifecycle.promotion.records import Champion, Verdict
 from lifecycle.reporting.wording import format_estimate
 from lifecycle.serving.bundle import Bundle, load_release_bundle, to_requests
 
 Record = dict[str, Any]
-PAIRED = ("brier", "log_loss", "cost")  # compared row by row
-MIN_BASELINE_TREES = 100  # scikit-learn's default, which tutorials keep
+_PAIRED = ("brier", "log_loss", "cost")  # compared row by row
+_MIN_BASELINE_TREES = 100  # scikit-learn's default, which tutorials keep
 
 
 def check_inputs(model: Model, trained: Record, test: pd.DataFrame, declaration: Record) -> None:
-    """Refuse what does not belong together, and a hold-out that lacks a class (ProjectError)."""
+    """Raise ProjectError for a training report of another model, or for a hold-out that lacks a class."""
     if trained["model"] != model.sha256:
         raise ProjectError(
             f"{TRAIN_METRICS} is about model {trained['model'][:12]}, but {CANDIDATE} is {model.sha256[:12]}: "
             "run `dvc repro`."
         )
-    counts = test[declaration["target"]].value_counts()
-    if len(counts) < 2 or counts.min() < 2:
+    if not task_for(declaration).has_enough_rows(test[str(declaration["target"])]):
         raise ProjectError(
-            f"{TEST_TABLE}: column {declaration['target']!r} needs two rows of each class to judge a model; "
+            f"{TEST_TABLE}: column {declaration['target']!r} needs two rows of each class to evaluate a model; "
             f"raise features.test_share in {PARAMS}."
         )
 
@@ -72,53 +72,48 @@ def predict_baselines(
     seed: int,
     threads: int,
 ) -> dict[str, Array]:
-    """Probabilities of the hold-out's rows, shape (rows,), from each baseline fitted on the training part alone.
+    """Return the probabilities, shape (rows,), of the hold-out's rows from each baseline, fitted on the training part only.
 
-    prior: the training part's rate for everybody. logistic: a logistic regression on the columns as they are, without
-    derived features. tutorial: a random forest with default settings on `tutorial_columns`; left out when there are
-    none. Raises ProjectError for a tutorial column that is no feature.
+    prior: the training part's positive rate for every row. logistic: a logistic regression without derived features.
+    tutorial: a random forest with default hyperparameters on `tutorial_columns`, left out when there are none. Raises
+    ProjectError for a tutorial column that is not a feature.
     """
-    features: list[FeatureRecord] = declaration["features"]
+    features, task = declaration["features"], task_for(declaration)
     plain = [feature for feature in features if feature["source"] != "derived"] or features
-    chosen = {"prior": [plain[0]], "logistic": plain, "tutorial": pick_features(plain, tutorial_columns)}
+    chosen = {"prior": [plain[0]], "logistic": plain, "tutorial": _pick_features(plain, tutorial_columns)}
     models = {
         "prior": DummyClassifier(strategy="prior"),
         "logistic": build_pipeline("logistic", {}, plain, seed=seed, threads=threads),
     }
     if tutorial_columns:
-        settings = {"n_estimators": MIN_BASELINE_TREES}
+        settings = {"n_estimators": _MIN_BASELINE_TREES}
         models["tutorial"] = build_pipeline("forest", settings, chosen["tutorial"], seed=seed, threads=threads)
     return {
-        name: predict_positive(model.fit(train[columns], train[declaration["target"]]), test[columns])
+        name: task.predict(model.fit(train[columns], train[declaration["target"]]), test[columns])
         for name, model in models.items()
         for columns in [[feature["name"] for feature in chosen[name]]]
     }
 
 
-def predict_positive(classifier: Any, table: pd.DataFrame) -> Array:
-    """The probability of class 1, wherever the classifier has its column."""
-    return np.asarray(classifier.predict_proba(table)[:, list(classifier.classes_).index(1)])
-
-
-def pick_features(features: list[FeatureRecord], names: Sequence[str]) -> list[FeatureRecord]:
-    """The features of these names; raises ProjectError for one that there is not."""
+def _pick_features(features: list[FeatureRecord], names: Sequence[str]) -> list[FeatureRecord]:
+    """Return the features with these names; raise ProjectError for an unknown one."""
     known = {feature["name"]: feature for feature in features}
     if unknown := [name for name in names if name not in known]:
         raise ProjectError(
-            f"{PARAMS}: evaluate.tutorial_columns names {unknown}, which are no feature columns of the table; there "
+            f"{PARAMS}: evaluate.tutorial_columns names {unknown}, which are not feature columns of the table; there "
             f"are {list(known)}. An empty list leaves this baseline out."
         )
     return [known[name] for name in names]
 
 
 def title_models(tutorial_columns: Sequence[str]) -> dict[str, str]:
-    """What a reader is told each one is."""
+    """Return the title of each model in tables and figures."""
     return {
         "candidate": "This model",
         "champion": "The champion",
         "logistic": "Logistic regression",
         "tutorial": f"Random forest on {len(tutorial_columns)} columns",
-        "prior": "The prior rate for all",
+        "prior": "The base rate for every row",
     }
 
 
@@ -161,7 +156,7 @@ def score_champion(champion: Bundle, valid: pd.DataFrame, split: pd.DataFrame) -
     return champion.score(to_requests(select_raw_rows(valid, split, held_out=True), champion.schema.names))
 
 
-# Measuring.
+# Measurements.
 
 
 def compare_models(
@@ -172,10 +167,10 @@ def compare_models(
     replicates: int,
     seed: int,
 ) -> list[Record]:
-    """Each model's metrics with intervals, and its differences from `candidate`, a record a model.
+    """Return a record for each model: its metrics with intervals, and the candidate's differences from it.
 
-    `differences` are the candidate's value less the other's on the same rows, with two-sided p: roc_auc by DeLong's
-    test, brier, log_loss and cost by a paired bootstrap. The candidate's own record has none.
+    `differences` are the candidate's value minus the other's on the same rows, with a two-sided p: roc_auc by DeLong's
+    test; brier, log_loss and cost by a paired bootstrap. The candidate's own record has none.
     """
     mine = probabilities["candidate"]
     losses = lose_rows(target, mine, thresholds["candidate"], cost)
@@ -187,14 +182,14 @@ def compare_models(
         differences: dict[str, Estimate] = {}
         if name != "candidate":
             other = lose_rows(target, probability, thresholds[name], cost)
-            differences = {metric: compare_means(losses[metric], other[metric], replicates, seed) for metric in PAIRED}
+            differences = {metric: compare_means(losses[metric], other[metric], replicates, seed) for metric in _PAIRED}
             differences["roc_auc"] = compare_auc(target, mine, probability)
         records.append({"name": name, "threshold": thresholds[name], "metrics": measured, "differences": differences})
     return records
 
 
 def measure_chance(probability: Array, replicates: int, seed: int) -> Estimate:
-    """The calibration error that chance alone gives on so many rows: value (mean) and high (95th percentile)."""
+    """Return the calibration error that chance alone causes on so many rows: value (mean) and high (95th percentile)."""
     value, high = expect_ece(probability, replicates, seed)
     return {"value": value, "low": 0.0, "high": high}
 
@@ -202,10 +197,10 @@ def measure_chance(probability: Array, replicates: int, seed: int) -> Estimate:
 def compare_folds(
     target: Array, probability: Array, cv: Mapping[str, Mapping[str, float]], significance: float
 ) -> Record:
-    """ROC AUC of training, cross-validation and hold-out, and what cross-validation led to expect of the hold-out.
+    """Return the ROC AUC of training, cross-validation and hold-out, and the least to expect of the hold-out.
 
-    `least` is the lower end of a one-sided interval at `significance`: the mean over the folds less their spread and
-    DeLong's error of the hold-out, both as if independent.
+    `least` is the lower end of a one-sided interval at `significance` around the mean over the folds, from their spread
+    and DeLong's error of the hold-out, as if both were independent.
     """
     areas, covariance = estimate_delong(target, probability[None, :])
     scores = cv["roc_auc"]
@@ -221,45 +216,45 @@ def compare_folds(
     }
 
 
-def name_levels(column: pd.Series, feature: FeatureRecord) -> pd.Series:
-    """A column's values as words, an ordered categorical for numbers; absent values are "(missing)"."""
+def _name_categories(column: pd.Series, feature: FeatureRecord) -> pd.Series:
+    """Return a column's values as names, for numbers as an ordered categorical; missing values are "(missing)"."""
     if feature["kind"] == "boolean":
         words = {float(code): str(value) for code, value in enumerate(feature.get("values") or ["no", "yes"])}
         return column.map(words).astype(object).where(column.notna(), "(missing)").astype(str)
     if feature["kind"] == "categorical":
         return column.astype(object).where(column.notna(), "(missing)").astype(str)
     values = np.unique(column.dropna())
-    names = name_numbers(values)
+    names = _name_numbers(values)
     places = np.searchsorted(values, column.to_numpy(np.float64, na_value=np.nan))
-    return name_ordered(np.where(column.isna(), len(names), places), [*names, "(missing)"], column.index)
+    return _name_ordered(np.where(column.isna(), len(names), places), [*names, "(missing)"], column.index)
 
 
-def name_numbers(values: Array) -> list[str]:
-    """Distinct numbers in few digits, in all of them where few would make two look the same."""
+def _name_numbers(values: Array) -> list[str]:
+    """Format distinct numbers with few digits, or with all digits when two would look the same."""
     names = [f"{value:g}" for value in values]
     return names if len(set(names)) == len(names) else [repr(float(value)) for value in values]
 
 
-def name_ordered(codes: Array, names: list[str], index: pd.Index) -> pd.Series:
-    """Names of codes as a categorical in the order of `names`."""
+def _name_ordered(codes: Array, names: list[str], index: pd.Index) -> pd.Series:
+    """Return the names of codes as a categorical in the order of `names`."""
     return pd.Series(pd.Categorical.from_codes(codes, pd.Index(names)), index=index)
 
 
-def band_numbers(column: pd.Series, train: pd.Series) -> pd.Series:
-    """A numeric column in four bands at the training part's quartiles, as an ordered categorical of words."""
+def _band_numbers(column: pd.Series, train: pd.Series) -> pd.Series:
+    """Cut a numeric column into four bands at the training part's quartiles, as an ordered categorical."""
     edges = np.unique(train.dropna().quantile([0.25, 0.5, 0.75]).dropna())
-    marks = name_numbers(edges)
+    marks = _name_numbers(edges)
     names = (
         [f"up to {marks[0]}", *(f"{a} to {b}" for a, b in pairwise(marks)), f"above {marks[-1]}"] if marks else ["any"]
     )
     codes = np.searchsorted(edges, column.to_numpy(np.float64), side="left")
-    return name_ordered(np.where(column.isna(), len(names), codes), [*names, "(missing)"], column.index)
+    return _name_ordered(np.where(column.isna(), len(names), codes), [*names, "(missing)"], column.index)
 
 
 def choose_slices(test: pd.DataFrame, declaration: Record, max_categories: int) -> dict[str, pd.Series]:
-    """The levels of every column of the contract that has at least two and at most `max_categories` in the hold-out."""
+    """Return the categories of each column that has at least two and at most `max_categories` in the hold-out."""
     return {
-        feature["name"]: name_levels(test[feature["name"]], feature)
+        feature["name"]: _name_categories(test[feature["name"]], feature)
         for feature in declaration["features"]
         if feature["source"] == "column" and 2 <= test[feature["name"]].nunique(dropna=False) <= max_categories
     }
@@ -273,9 +268,10 @@ def measure_columns(
     min_support: int,
     min_class: int,
 ) -> pd.DataFrame:
-    """The metrics of every slice: a row a level of a column, with `judged` where its support allows it.
+    """Return the metrics of every slice: a row for each category of each column.
 
-    Columns as those of `measure_slices`, after column. Judging takes `min_support` rows, `min_class` of each class.
+    The columns are `column`, those of `measure_slices`, and `judged`: whether the slice has at least `min_support` rows,
+    and `min_class` of each class.
     """
     if not slices:
         nothing = measure_slices(target, probability, pd.Series("all", index=range(len(target))), threshold).iloc[:0]
@@ -283,7 +279,8 @@ def measure_columns(
             lambda table: table.assign(column=pd.Series(dtype=str))
         )
     tables = [
-        measure_slices(target, probability, levels, threshold).assign(column=name) for name, levels in slices.items()
+        measure_slices(target, probability, categories, threshold).assign(column=name)
+        for name, categories in slices.items()
     ]
     table = pd.concat(tables, ignore_index=True)
     negatives = table["rows"] - table["positives"]
@@ -294,9 +291,9 @@ def measure_columns(
 def choose_groups(
     train: pd.DataFrame, test: pd.DataFrame, declaration: Record, contract: Contract, max_categories: int
 ) -> dict[str, pd.Series | None]:
-    """The groups of each column that the contract names for fairness; numbers of many values in quartile bands.
+    """Return the groups of each fairness column of the contract; numbers with many values are cut into quartile bands.
 
-    None for a column that the feature table does not have.
+    The groups are None for a column that the feature table does not have.
     """
     known = {feature["name"]: feature for feature in declaration["features"]}
     groups: dict[str, pd.Series | None] = {}
@@ -304,90 +301,91 @@ def choose_groups(
         if name not in known or name not in test:
             groups[name] = None
         elif known[name]["kind"] == "numeric" and test[name].nunique() > max_categories:
-            groups[name] = band_numbers(test[name], train[name])
+            groups[name] = _band_numbers(test[name], train[name])
         else:
-            groups[name] = name_levels(test[name], known[name])
+            groups[name] = _name_categories(test[name], known[name])
     return groups
 
 
 def compare_groups(
     target: Array, probability: Array, groups: Mapping[str, pd.Series | None], threshold: float, min_class: int
 ) -> list[Record]:
-    """The gaps between the groups of each fairness column: a record a column and rate, with the rate of each group.
+    """Return the rates of the groups of each fairness column and the gap between them, a record per column and rate.
 
-    rate: the share truly positive, which the others follow. recall: of those, the share caught (equal opportunity;
-    Hardt et al. 2016). false_alarms: of those truly negative, the share called. called: the share called of all
-    (demographic parity). The gap is that between the greatest and the least rate of groups with `min_class` rows to
-    judge it by, its interval Newcombe's, wide enough for the most extreme of all pairs. Without two such groups the gap
-    is None.
+    rate: the share of positive rows. recall: the share of the positive rows that is predicted positive (equal
+    opportunity; Hardt et al. 2016). false_alarms: the share of the negative rows that is predicted positive.
+    predicted_positive: the share of all rows that is (demographic parity). The gap is between the highest and the lowest
+    rate among groups with at least `min_class` rows, with Newcombe's interval, widened for the most extreme of all pairs.
+    Without two such groups the gap is None.
     """
-    truth, called = np.asarray(target) == 1, np.asarray(probability) >= threshold
-    everyone = np.ones(len(truth), dtype=bool)
-    counted = {  # whom a rate is of, and whom it counts
-        "rate": (everyone, truth), "recall": (truth, called), "false_alarms": (~truth, called),
-        "predicted_positive": (everyone, called),
+    actual, predicted = np.asarray(target) == 1, np.asarray(probability) >= threshold
+    all_rows = np.ones(len(actual), dtype=bool)
+    counted = {  # the rows that a rate is a share of, and the rows that it counts
+        "rate": (all_rows, actual), "recall": (actual, predicted), "false_alarms": (~actual, predicted),
+        "predicted_positive": (all_rows, predicted),
     }  # fmt: skip
     records: list[Record] = []
-    for column, levels in groups.items():
-        if levels is None:
+    for column, categories in groups.items():
+        if categories is None:
             records.append({"column": column, "metric": "recall", "groups": [], "gap": None})
             continue
-        order, words = sorted_levels(levels), levels.astype(str)
+        order, words = _sort_categories(categories), categories.astype(str)
         for metric, (within, hit) in counted.items():
             rows = words[within].value_counts().reindex(order, fill_value=0)
             hits = words[within & hit].value_counts().reindex(order, fill_value=0)
-            records.append({"column": column, "metric": metric, **compare_rates(hits, rows, min_class)})
+            records.append({"column": column, "metric": metric, **_compare_rates(hits, rows, min_class)})
     return records
 
 
 def compare_protected(
     target: Array,
-    candidate: Array,
-    champion: Array | None,
+    probabilities: Mapping[str, Array],
     groups: Mapping[str, pd.Series | None],
     min_class: int,
     replicates: int,
     seed: int,
 ) -> list[Record]:
-    """Candidate and champion on each group of the fairness columns: column, level, rows, and the difference of Brier scores.
+    """Compare the Brier scores of candidate and champion on each group of the fairness columns.
 
-    The difference (less is better) is paired, with its interval and two-sided p. Groups with fewer than `min_class` rows of a
-    class are left out; without a champion to compare with there are none.
+    A record has column, category, rows and the paired difference (lower is better) with its interval and two-sided p.
+    Groups with fewer than `min_class` rows of a class are left out; without a champion in `probabilities` the list is
+    empty.
     """
+    candidate, champion = probabilities["candidate"], probabilities.get("champion")
     if champion is None:
         return []
-    truth = np.asarray(target) == 1
-    losses = (np.asarray(candidate) - truth) ** 2, (np.asarray(champion) - truth) ** 2
+    actual = np.asarray(target) == 1
+    losses = (candidate - actual) ** 2, (champion - actual) ** 2
     records = []
-    for column, levels in groups.items():
-        words = None if levels is None else levels.astype(str).to_numpy()
-        for level in [] if levels is None else sorted_levels(levels):
-            member = np.asarray(words == level)
-            positives = int(truth[member].sum())
+    for column, categories in groups.items():
+        words = None if categories is None else categories.astype(str).to_numpy()
+        for category in [] if categories is None else _sort_categories(categories):
+            member = np.asarray(words == category)
+            positives = int(actual[member].sum())
             if min(positives, int(member.sum()) - positives) >= min_class:
                 difference = compare_means(losses[0][member], losses[1][member], replicates, seed)
-                records.append({"column": column, "category": level, "rows": int(member.sum()), "brier": difference})
+                records.append({"column": column, "category": category, "rows": int(member.sum()), "brier": difference})
     return records
 
 
-def sorted_levels(levels: pd.Series) -> list[str]:
-    """The levels that occur, in the order of an ordered categorical, else by name."""
-    return [str(level) for level in pd.factorize(levels, sort=True)[1]]
+def _sort_categories(categories: pd.Series) -> list[str]:
+    """Return the categories that occur, in the order of an ordered categorical, else by name."""
+    return [str(category) for category in pd.factorize(categories, sort=True)[1]]
 
 
-def compare_rates(hits: pd.Series, rows: pd.Series, min_class: int) -> Record:
-    """The groups' rates with Wilson's intervals, and the gap between the extreme ones of enough rows."""
+def _compare_rates(hits: pd.Series, rows: pd.Series, min_class: int) -> Record:
+    """Return the groups' rates with Wilson's intervals, and the gap between the extreme groups with enough rows."""
     low, high = bound_share(hits.to_numpy(), rows.to_numpy())
     groups = [
         {
-            "category": str(level),
+            "category": str(category),
             "rows": int(row),
             "hits": int(hit),
             "value": hit / row,
             "low": float(a),
             "high": float(b),
         }
-        for level, row, hit, a, b in zip(rows.index, rows, hits, low, high, strict=True)
+        for category, row, hit, a, b in zip(rows.index, rows, hits, low, high, strict=True)
         if row > 0
     ]
     judged = [group for group in groups if group["rows"] >= min_class]
@@ -400,14 +398,13 @@ def compare_rates(hits: pd.Series, rows: pd.Series, min_class: int) -> Record:
     return {"groups": groups, "gap": {**gap, "most": most["category"], "least": least["category"]}}
 
 
-# What is written and shown.
+# Records and tables.
 
 
 def list_metrics(evaluation: Record, verdict: Verdict) -> Record:
-    """The few numbers that tell one experiment from another: what `dvc metrics` and `dvc exp show` print.
+    """Return the main metrics, which `dvc metrics` and `dvc exp show` compare between experiments.
 
-    cv_roc_auc is the mean over the folds, which settings may be chosen by; the others are the hold-out's, and the
-    verdict.
+    cv_roc_auc is the mean over the folds, by which hyperparameters may be chosen; the others are those of the hold-out.
     """
     chosen = ("roc_auc", "pr_auc", "brier", "ece", "recall", "precision", "cost")
     return {
@@ -419,14 +416,14 @@ def list_metrics(evaluation: Record, verdict: Verdict) -> Record:
 
 
 def announce_verdict(verdict: Verdict) -> None:
-    """Say a refusal where nobody misses it: in the notebook, and on the terminal that runs it."""
+    """Print a failed gate in the notebook and on the terminal that runs it."""
     if not verdict.blessed:
         for stream in (sys.stdout, sys.stderr):
             print(f"NOT BLESSED: model {verdict.model[:12]}, because {verdict.because}", file=stream)
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: numpy's numbers as Python's, undefined ones as null."""
+    """Convert a value to plain JSON values: numpy's numbers to Python's, undefined ones to null."""
     if isinstance(value, Mapping):
         return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
@@ -437,7 +434,7 @@ def plain(value: Any) -> Any:
 
 
 def list_slices(table: pd.DataFrame) -> list[Record]:
-    """The slices as records: column, level, rows, positives, judged, and each metric as value, low and high."""
+    """Return the slices as records: column, category, rows, positives, judged, and each metric as value, low and high."""
     metrics = [name for name in table.columns if f"{name}_low" in table.columns]
     return [
         {
@@ -449,7 +446,7 @@ def list_slices(table: pd.DataFrame) -> list[Record]:
 
 
 def join_curves(train: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
-    """One curve of both parts on a grid of 201 points from 0 to 1: its x, then `train` (rows fitted on) and `test`."""
+    """Interpolate the curves of both parts on a grid of 201 points from 0 to 1: columns x, `train` and `test`."""
     x, y = train.columns
     grid = np.linspace(0, 1, 201)
     sides = {side: np.interp(grid, curve[x], curve[y]) for side, curve in (("train", train), ("test", test))}
@@ -463,13 +460,13 @@ def write_curve(curve: pd.DataFrame, path: Path) -> None:
 
 
 def tabulate_metrics(metrics: Mapping[str, Estimate]) -> pd.DataFrame:
-    """Every metric in a row: its value and its interval, as text."""
+    """Return a table of the metrics with their intervals, as text."""
     rows = [(title, format_estimate(metrics[name])) for name, title in TITLES.items()]
     return pd.DataFrame(dict(rows), index=[f"value ({LEVEL:.0%} interval)"]).T
 
 
 def tabulate_models(records: Sequence[Record], titles: Mapping[str, str]) -> pd.DataFrame:
-    """The candidate and what it is compared with: a row each, with the paired differences, as text."""
+    """Return a table of the candidate and the models that it is compared with, with paired differences, as text."""
     rows = {}
     for record in sorted(records, key=lambda record: list(titles).index(record["name"])):
         differences = record["differences"]
@@ -486,7 +483,7 @@ def tabulate_models(records: Sequence[Record], titles: Mapping[str, str]) -> pd.
 
 
 def tabulate_slices(slices: Sequence[Record]) -> pd.DataFrame:
-    """Every slice in a row, as text: its size, rate and metrics with intervals."""
+    """Return a table of the slices: size, positive rate, and metrics with intervals, as text."""
     rows = [
         {
             "group": f"{record['column']} = {record['category']}",
@@ -503,22 +500,22 @@ def tabulate_slices(slices: Sequence[Record]) -> pd.DataFrame:
 
 
 def tabulate_gaps(fairness: Sequence[Record]) -> pd.DataFrame:
-    """The gap between the groups of each fairness column, a column a rate, as text; empty without such columns."""
+    """Return a table of the gaps between the groups of each fairness column, as text; empty without such columns."""
     titles = {
-        "rate": "Truly positive",
-        "recall": "Caught",
+        "rate": "Actually positive",
+        "recall": "Positives found",
         "false_alarms": "False alarms",
-        "predicted_positive": "Called positive",
+        "predicted_positive": "Predicted positive",
     }
-    cells = {(record["column"], titles[record["metric"]]): format_gap(record["gap"]) for record in fairness}
+    cells = {(record["column"], titles[record["metric"]]): _format_gap(record["gap"]) for record in fairness}
     columns = list(dict.fromkeys(column for column, _ in cells))
     rows = [[cells.get((column, title), "\u2013") for title in titles.values()] for column in columns]
     return pd.DataFrame(rows, index=columns, columns=list(titles.values()))
 
 
-def format_gap(gap: Mapping[str, Any] | None) -> str:
-    """A gap in percentage points, and between whom."""
+def _format_gap(gap: Mapping[str, Any] | None) -> str:
+    """Format a gap in percentage points, with the group that has the highest rate."""
     if gap is None:
-        return "cannot be told"
+        return "not measured"
     numbers = [100 * gap[key] for key in ("value", "low", "high")]
-    return f"{numbers[0]:.1f} points ({numbers[1]:.1f} to {numbers[2]:.1f}), most for {gap['most']}"
+    return f"{numbers[0]:.1f} points ({numbers[1]:.1f} to {numbers[2]:.1f}), highest for {gap['most']}"

@@ -30,27 +30,27 @@ from lifecycle.exploration.significance import measure_trend
 from lifecycle.modeling.metrics import bound_gap, bound_share
 from lifecycle.reporting.wording import format_number, format_percent, join_words, quote
 
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
+_Bools = NDArray[np.bool_]
+_Floats = NDArray[np.float64]
 
 NUMBER_BINS = 10  # of a numeric column, of about equal size
-PAIR_BINS = 5  # bins of each column of a pair: more would leave cells without rows
-COHORTS = 12
-PERIODS = 36
-MAX_COLUMNS = 18  # categorical columns drawn: those most associated with the target
-MAX_NUMBERS = 9  # numeric columns drawn
-MAX_ASSOCIATED = 30  # columns whose associations with one another are measured
-MAX_PAIRED = 20  # columns whose pairs are tested for interactions
-SAMPLE = 200_000  # rows for the associations of pairs, which are then accurate to about 0.002
-SIGNIFICANCE = 0.05  # level of the tests, after correction for their number
-STRONG = 0.7  # an association from which two columns are called closely associated
-WEAK = 0.1  # an association below which a pair is not mentioned
+_PAIR_BINS = 5  # bins of each column of a pair: more would leave cells without rows
+_COHORTS = 12
+_PERIODS = 36
+_MAX_COLUMNS = 18  # categorical columns drawn: those most associated with the target
+_MAX_NUMBERS = 9  # numeric columns drawn
+_MAX_ASSOCIATED = 30  # columns whose associations with one another are measured
+_MAX_PAIRED = 20  # columns whose pairs are tested for interactions
+_SAMPLE = 200_000  # rows for the associations of pairs, which are then accurate to about 0.002
+_SIGNIFICANCE = 0.05  # level of the tests, after correction for their number
+_STRONG = 0.7  # an association from which two columns are called closely associated
+_WEAK = 0.1  # an association below which a pair is not mentioned
 
 
 # The table
 
 
-def read_rows(frame: pd.DataFrame, contract: Contract) -> tuple[dict[str, Kind], Bools]:
+def read_rows(frame: pd.DataFrame, contract: Contract) -> tuple[dict[str, Kind], _Bools]:
     """Return the kinds of the columns to explore (booleans are categorical), and which rows are positive, bool (rows,).
 
     Raises ProjectError for a table without rows, or without the target.
@@ -84,7 +84,7 @@ def bin_columns(
     }
 
 
-def rate_categories(binned: Mapping[str, Binned], positive: Bools) -> pd.DataFrame:
+def rate_categories(binned: Mapping[str, Binned], positive: _Bools) -> pd.DataFrame:
     """Return the rate of the positive class in each category: column, category, rows, positives, rate, low, high.
 
     `low` and `high` are Wilson's 95 % interval. Categories are in their order, missing values last as `(missing)`;
@@ -103,7 +103,7 @@ def rate_categories(binned: Mapping[str, Binned], positive: Bools) -> pd.DataFra
     return table.assign(rate=table["positives"] / table["rows"], low=low, high=high)
 
 
-def pick_row(table: pd.DataFrame, score: pd.Series[float]) -> dict[str, Any]:
+def _pick_row(table: pd.DataFrame, score: pd.Series[float]) -> dict[str, Any]:
     """Return the row with the highest score, the first of equals."""
     return {str(name): value for name, value in table.iloc[int(score.to_numpy().argmax())].items()}
 
@@ -123,7 +123,7 @@ def count_classes(frame: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     )
 
 
-def count_missing(frame: pd.DataFrame, contract: Contract, positive: Bools) -> pd.DataFrame:
+def count_missing(frame: pd.DataFrame, contract: Contract, positive: _Bools) -> pd.DataFrame:
     """List the columns with missing values, the most first: column, rows, share, and by class positive_share, negative_share.
 
     `gap` is +1 where values are missing more often in positive rows, -1 where they are missing more often in the others,
@@ -137,12 +137,12 @@ def count_missing(frame: pd.DataFrame, contract: Contract, positive: Bools) -> p
     table["positive_share"] = hits / max(sizes[0], 1)
     table["negative_share"] = (rows - hits) / max(sizes[1], 1)
     table["gap"] = [
-        compare_shares((int(h), int(r - h)), sizes, int((rows > 0).sum())) for h, r in zip(hits, rows, strict=True)
+        _compare_shares((int(h), int(r - h)), sizes, int((rows > 0).sum())) for h, r in zip(hits, rows, strict=True)
     ]
     return table[rows > 0].sort_values("rows", ascending=False, kind="stable", ignore_index=True)
 
 
-def compare_shares(hits: tuple[int, int], rows: tuple[int, int], tests: int) -> int:
+def _compare_shares(hits: tuple[int, int], rows: tuple[int, int], tests: int) -> int:
     """Return the sign of the first share minus the second; 0 where the interval, widened for `tests`, includes zero."""
     if not (rows[0] and rows[1] and sum(hits)):
         return 0
@@ -155,7 +155,7 @@ def compare_shares(hits: tuple[int, int], rows: tuple[int, int], tests: int) -> 
 
 def sample_rows(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Return the table, or a random sample of SAMPLE rows of a longer one."""
-    return frame if len(frame) <= SAMPLE else frame.sample(SAMPLE, random_state=seed)
+    return frame if len(frame) <= _SAMPLE else frame.sample(_SAMPLE, random_state=seed)
 
 
 def rank_columns(sample: pd.DataFrame, kinds: Mapping[str, Kind], target: str) -> pd.Series[float]:
@@ -167,12 +167,12 @@ def choose_columns(ranked: pd.Series[float], kinds: Mapping[str, Kind]) -> tuple
     """Choose the numeric and the categorical columns to draw, up to MAX_NUMBERS and MAX_COLUMNS, the strongest first."""
     names = [str(name) for name in ranked.index]
     numeric = [name for name in names if kinds[name] == "numeric"]
-    return numeric[:MAX_NUMBERS], [name for name in names if kinds[name] != "numeric"][:MAX_COLUMNS]
+    return numeric[:_MAX_NUMBERS], [name for name in names if kinds[name] != "numeric"][:_MAX_COLUMNS]
 
 
 def associate_columns(sample: pd.DataFrame, kinds: Mapping[str, Kind], ranked: pd.Series[float]) -> pd.DataFrame:
     """Measure the associations among the MAX_ASSOCIATED columns most associated with the target; a square frame in clustered order."""
-    associations = associate(sample, {str(name): kinds[str(name)] for name in ranked.index[:MAX_ASSOCIATED]})
+    associations = associate(sample, {str(name): kinds[str(name)] for name in ranked.index[:_MAX_ASSOCIATED]})
     order = order_by_cluster(associations.to_numpy())
     return associations.iloc[order, order]
 
@@ -181,17 +181,17 @@ def associate_columns(sample: pd.DataFrame, kinds: Mapping[str, Kind], ranked: p
 
 
 def search_pairs(
-    frame: pd.DataFrame, contract: Contract, ranked: pd.Series[float], positive: Bools, most: int
+    frame: pd.DataFrame, contract: Contract, ranked: pd.Series[float], positive: _Bools, most: int
 ) -> tuple[pd.DataFrame, dict[tuple[str, str], pd.DataFrame]]:
     """Return all pairs of the MAX_PAIRED strongest columns by interaction (find_interactions), and the cells of those to draw.
 
     At most `most` significant pairs are drawn, the strongest first, and each column in one pair only.
     """
-    binned = bin_columns(frame, contract, list(ranked.index[:MAX_PAIRED]), bins_per_number=PAIR_BINS, most=PAIR_BINS)
+    binned = bin_columns(frame, contract, list(ranked.index[:_MAX_PAIRED]), bins_per_number=_PAIR_BINS, most=_PAIR_BINS)
     found = find_interactions(binned, positive)
     drawn: dict[tuple[str, str], pd.DataFrame] = {}
     taken: set[str] = set()
-    for pair in found[found["p"] < SIGNIFICANCE].itertuples():
+    for pair in found[found["p"] < _SIGNIFICANCE].itertuples():
         one, other = str(pair.one), str(pair.other)
         if len(drawn) < most and not {one, other} & taken:
             drawn[one, other] = tabulate_pair(binned[one], binned[other], positive)
@@ -202,7 +202,7 @@ def search_pairs(
 def find_strongest_cell(cells: pd.DataFrame) -> dict[str, Any]:
     """Return the cell of a pair that differs most from the additive model, in standard errors of its rate."""
     spread = np.sqrt((cells["expected"] * (1 - cells["expected"])).clip(lower=1e-4) / cells["rows"])
-    return pick_row(cells, (cells["rate"] - cells["expected"]).abs() / spread)
+    return _pick_row(cells, (cells["rate"] - cells["expected"]).abs() / spread)
 
 
 # Time
@@ -211,7 +211,7 @@ def find_strongest_cell(cells: pd.DataFrame) -> dict[str, Any]:
 def bin_cohorts(frame: pd.DataFrame, contract: Contract) -> dict[str, Binned]:
     """Bin the columns that the contract marks as durations into cohorts of equal width."""
     return {
-        name: bin_durations(frame[name], column.unit, COHORTS)
+        name: bin_durations(frame[name], column.unit, _COHORTS)
         for name, column in contract.columns.items()
         if column.duration and name in frame.columns
     }
@@ -220,7 +220,7 @@ def bin_cohorts(frame: pd.DataFrame, contract: Contract) -> dict[str, Binned]:
 def bin_time(frame: pd.DataFrame, contract: Contract) -> dict[str, Binned]:
     """Bin the contract's time column, if it has one, into periods."""
     name = contract.time
-    return {name: bin_periods(frame[name], PERIODS)} if name is not None and name in frame.columns else {}
+    return {name: bin_periods(frame[name], _PERIODS)} if name is not None and name in frame.columns else {}
 
 
 # Sentences
@@ -264,19 +264,19 @@ def describe_ranking(
     if ranked.empty:
         return "The table has no column to associate with the target."
     top = join_words([f"{quote(name)} ({value:.2f})" for name, value in ranked.head(3).items()])
-    unrelated = int((pvalues >= SIGNIFICANCE).sum())
+    unrelated = int((pvalues >= _SIGNIFICANCE).sum())
     if unrelated == len(ranked):
         text = f"**No single column is significantly associated with {quote(target)}**; the strongest are {top}."
     else:
         text = f"**Most strongly associated with {quote(target)}: {top}.**"
     if 0 < unrelated < len(ranked):
         text += f" {unrelated} of {len(ranked)} columns are not significantly associated with it by themselves."
-    if rows > SAMPLE:
-        text += f" Associations are measured on a random sample of {SAMPLE:,} of {rows:,} rows."
-    if sum(map(len, choose_columns(ranked, kinds))) < len(ranked) or len(ranked) > MAX_PAIRED:
+    if rows > _SAMPLE:
+        text += f" Associations are measured on a random sample of {_SAMPLE:,} of {rows:,} rows."
+    if sum(map(len, choose_columns(ranked, kinds))) < len(ranked) or len(ranked) > _MAX_PAIRED:
         text += (
-            f" The next sections show the strongest columns: at most {MAX_NUMBERS} numeric and {MAX_COLUMNS} categorical "
-            f"ones, the associations of {MAX_ASSOCIATED} and the pairs of {MAX_PAIRED}."
+            f" The next sections show the strongest columns: at most {_MAX_NUMBERS} numeric and {_MAX_COLUMNS} categorical "
+            f"ones, the associations of {_MAX_ASSOCIATED} and the pairs of {_MAX_PAIRED}."
         )
     return text
 
@@ -303,20 +303,20 @@ def describe_categories(rates: pd.DataFrame, contract: Contract, overall: float)
     apart = rates[(rates["low"] > overall) | (rates["high"] < overall)]
     if apart.empty:
         return f"No category's rate differs significantly from the overall {format_percent(overall)}."
-    top = pick_row(apart, (apart["rate"] - overall) ** 2 * apart["rows"])
+    top = _pick_row(apart, (apart["rate"] - overall) ** 2 * apart["rows"])
     return (
-        f"**{format_rate(top, contract)}**, compared with {format_percent(overall)} overall: this category contributes most to the deviation, "
+        f"**{_format_rate(top, contract)}**, compared with {format_percent(overall)} overall: this category contributes most to the deviation, "
         f"given its number of rows. The 95 % intervals of {len(apart)} of {len(rates)} categories exclude the overall rate."
     )
 
 
-def format_rate(row: Mapping[str, Any], contract: Contract) -> str:
+def _format_rate(row: Mapping[str, Any], contract: Contract) -> str:
     """Describe one row of rate_categories: how often the event occurs in the category."""
-    category = name_category(row["column"], row["category"], contract)
+    category = _name_category(row["column"], row["category"], contract)
     return f"{quote(name_event(contract))} occurs in {format_percent(row['rate'])} of rows with {category}"
 
 
-def name_category(name: str, category: str, contract: Contract) -> str:
+def _name_category(name: str, category: str, contract: Contract) -> str:
     """Name a category in a sentence: `plan = basic`, or a bin of numbers as in `age` 6 to 19 months."""
     column = contract.columns[name]
     if column.role is Role.NUMERIC and category != MISSING:
@@ -332,11 +332,11 @@ def describe_cohorts(rates: pd.DataFrame, contract: Contract) -> str:
             parts.append(f"{quote(name)} has only one cohort.")
             continue
         slope, p = measure_trend(part)
-        course = ("rises" if slope > 0 else "falls") if p < SIGNIFICANCE else "neither rises nor falls significantly"
+        course = ("rises" if slope > 0 else "falls") if p < _SIGNIFICANCE else "neither rises nor falls significantly"
         first, last = ({str(key): value for key, value in part.iloc[place].items()} for place in (0, -1))
-        category = name_category(last["column"], last["category"], contract)
+        category = _name_category(last["column"], last["category"], contract)
         parts.append(
-            f"**Along {quote(name)} the rate {course}**: {format_rate(first, contract)}, and in "
+            f"**Along {quote(name)} the rate {course}**: {_format_rate(first, contract)}, and in "
             f"{format_percent(last['rate'])} with {category}."
         )
     return (
@@ -351,7 +351,7 @@ def describe_trend(rates: pd.DataFrame, contract: Contract) -> str:
     if part.empty:
         return "The contract names no time column with values, so there is no trend over time to examine."
     slope, p = measure_trend(part)
-    course = ("rises" if slope > 0 else "falls") if p < SIGNIFICANCE else "shows no significant trend"
+    course = ("rises" if slope > 0 else "falls") if p < _SIGNIFICANCE else "shows no significant trend"
     first, last = part.iloc[0], part.iloc[-1]
     return (
         f"**Over time the rate {course}**: {quote(name_event(contract))} occurs in {format_percent(first['rate'])} of rows in "
@@ -366,10 +366,10 @@ def describe_associations(pairs: pd.DataFrame) -> str:
     closest = [
         f"{quote(one)} and {quote(other)} ({value:.2f})"
         for one, other, value in pairs.head(3).itertuples(index=False, name=None)
-        if value >= WEAK
+        if value >= _WEAK
     ]
     if not closest:
-        return f"No two columns are associated: all pairs are below {WEAK}."
+        return f"No two columns are associated: all pairs are below {_WEAK}."
     return f"**The most strongly associated are {join_words(closest)}.** Near 1, one column determines the other, and a model needs only one of them."
 
 
@@ -383,33 +383,33 @@ def describe_pairs(found: pd.DataFrame, drawn: Mapping[tuple[str, str], pd.DataF
         )
     (one, other), cells = next(iter(drawn.items()))
     return (
-        f"**{int((found['p'] < SIGNIFICANCE).sum())} of {len(found)} pairs interact significantly.** The strongest is "
-        f"{quote(one)} with {quote(other)}: {describe_cell(one, other, cells, contract)} The figure shows the "
+        f"**{int((found['p'] < _SIGNIFICANCE).sum())} of {len(found)} pairs interact significantly.** The strongest is "
+        f"{quote(one)} with {quote(other)}: {_describe_cell(one, other, cells, contract)} The figure shows the "
         "strongest pairs, each column in one pair only; the framed cell differs most from its columns' separate effects."
     )
 
 
-def describe_cell(one: str, other: str, cells: pd.DataFrame, contract: Contract) -> str:
+def _describe_cell(one: str, other: str, cells: pd.DataFrame, contract: Contract) -> str:
     """Describe the cell of a pair that differs most from the additive model."""
     cell = find_strongest_cell(cells)
-    conditions = [name_category(name, str(cell[side]), contract) for name, side in ((one, "one"), (other, "other"))]
+    conditions = [_name_category(name, str(cell[side]), contract) for name, side in ((one, "one"), (other, "other"))]
     return (
         f"{quote(name_event(contract))} occurs in **{format_percent(cell['rate'])}** of the {cell['rows']:,} rows with "
         f"{join_words(conditions)}; their separate effects predict {format_percent(cell['expected'])}."
     )
 
 
-def describe_extremes(rates: pd.DataFrame, name: str, contract: Contract) -> str | None:
+def _describe_extremes(rates: pd.DataFrame, name: str, contract: Contract) -> str | None:
     """Describe a column's categories with the highest and the lowest rate, among those with 1 % of rows (and 30); None without two."""
     part = rates[rates["column"] == name]
     part = part[part["rows"] >= max(30, 0.01 * part["rows"].sum())]
     if len(part) < 2:
         return None
-    high, low = pick_row(part, part["rate"]), pick_row(part, -part["rate"])
+    high, low = _pick_row(part, part["rate"]), _pick_row(part, -part["rate"])
     return (
         f"{quote(name_event(contract))} occurs in **{format_percent(high['rate'])}** of rows with "
-        f"{name_category(name, high['category'], contract)}, and in {format_percent(low['rate'])} with "
-        f"{name_category(name, low['category'], contract)}."
+        f"{_name_category(name, high['category'], contract)}, and in {format_percent(low['rate'])} with "
+        f"{_name_category(name, low['category'], contract)}."
     )
 
 
@@ -417,8 +417,8 @@ def list_column_findings(
     rates: pd.DataFrame, ranked: pd.Series[float], pvalues: pd.Series[float], contract: Contract
 ) -> list[str]:
     """Describe the three columns most associated with the target, as far as they are significant."""
-    strong = [str(name) for name in ranked.index if pvalues.get(str(name), 1.0) < SIGNIFICANCE][:3]
-    texts = [text for name in strong if (text := describe_extremes(rates, name, contract)) is not None]
+    strong = [str(name) for name in ranked.index if pvalues.get(str(name), 1.0) < _SIGNIFICANCE][:3]
+    texts = [text for name in strong if (text := _describe_extremes(rates, name, contract)) is not None]
     return texts or ["No column is significantly associated with the target."]
 
 
@@ -426,9 +426,9 @@ def list_pair_findings(
     pairs: pd.DataFrame, drawn: Mapping[tuple[str, str], pd.DataFrame], contract: Contract
 ) -> list[str]:
     """Describe the strongest interaction, if one is significant, and the closest pair of columns, if it is closely associated."""
-    findings = [describe_cell(one, other, cells, contract) for (one, other), cells in list(drawn.items())[:1]]
+    findings = [_describe_cell(one, other, cells, contract) for (one, other), cells in list(drawn.items())[:1]]
     for one, other, value in pairs.head(1).itertuples(index=False, name=None):
-        if value >= STRONG:
+        if value >= _STRONG:
             findings.append(
                 f"{quote(one)} and {quote(other)} are closely associated (**{value:.2f}** on a scale from 0 to 1)."
             )
@@ -442,6 +442,6 @@ def list_row_findings(missing: pd.DataFrame, trend: pd.DataFrame, contract: Cont
         f"{quote(name_event(contract))}, and in {format_percent(row['negative_share'])} of the others."
         for row in missing[missing["gap"] != 0].head(1).to_dict("records")
     ]
-    if measure_trend(trend)[1] < SIGNIFICANCE:
+    if measure_trend(trend)[1] < _SIGNIFICANCE:
         findings.append(describe_trend(trend, contract))
     return findings

@@ -1,4 +1,4 @@
-"""Features: what a model may look at, declared once, and the rows held out from it."""
+"""Features: declare what a model may read, compute it, and hold out the rows for the evaluation."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from lifecycle.core.contract import Column, Contract, Role
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.expressions import parse_expression
-from lifecycle.core.paths import PARAMS
+from lifecycle.core.paths import FEATURES, PARAMS
 from lifecycle.core.progress import show_progress
 from lifecycle.core.tables import TableWriter, count_rows, open_table
+from lifecycle.features.definitions import FeatureDeclaration
 from lifecycle.features.inputs import to_array
+from lifecycle.modeling.task import task_for
 from lifecycle.validation.conversion import map_distinct, read_frames, spell_out
 from lifecycle.validation.sampling import ROWS, Tally, choose_rows, find_span, hash_values, limit_distinct, limit_rows
 
-TIME_PARTS = {
+_TIME_PARTS = {
     "hour": "hour(col({name}))",
     "weekday": "weekday(col({name}))",
     "month": "month(col({name}))",
@@ -33,11 +34,11 @@ TIME_PARTS = {
     "month_sin": "sin(2 * pi * (month(col({name})) - 1) / 12)",
     "month_cos": "cos(2 * pi * (month(col({name})) - 1) / 12)",
 }
-KINDS = {Role.NUMERIC: "numeric", Role.CATEGORICAL: "categorical", Role.BOOLEAN: "boolean"}
+_KINDS = {Role.NUMERIC: "numeric", Role.CATEGORICAL: "categorical", Role.BOOLEAN: "boolean"}
 
 
 def list_features(contract: Contract, columns: list[str], derived: dict[str, str]) -> list[dict[str, Any]]:
-    """Declare the features that a table with `columns` gives: the contract's, the parts of its time, and the derived.
+    """List the features of a table with `columns`: those of the contract, the parts of its time, and the derived ones.
 
     Each is a record of name, kind (numeric, categorical, boolean), source (column, time, derived), expression, the
     columns it reads, and the contract's rules for it. Raises ProjectError for an expression that reads an unknown column
@@ -45,32 +46,32 @@ def list_features(contract: Contract, columns: list[str], derived: dict[str, str
     """
     present = [name for name in contract.columns if name in columns]
     features = [
-        describe_feature(name, KINDS[contract.columns[name].role], "column", contract.columns[name])
+        _describe_feature(name, _KINDS[contract.columns[name].role], "column", contract.columns[name])
         for name in present
-        if contract.columns[name].role in KINDS
+        if contract.columns[name].role in _KINDS
     ]
     if contract.time in present:
         features += [
-            describe_feature(f"{contract.time}_{part}", "numeric", "time", None, text.format(name=repr(contract.time)))
-            for part, text in TIME_PARTS.items()
+            _describe_feature(f"{contract.time}_{part}", "numeric", "time", None, text.format(name=repr(contract.time)))
+            for part, text in _TIME_PARTS.items()
         ]
-    usable = {name for name in present if contract.columns[name].role in (*KINDS, Role.TIME, Role.TEXT)}
+    usable = {name for name in present if contract.columns[name].role in (*_KINDS, Role.TIME, Role.TEXT)}
     for name, text in derived.items():
         if name in contract.columns:
             raise ProjectError(f"{PARAMS}: features.derived.{name}: the contract has a column of this name.")
-        feature = describe_feature(name, "numeric", "derived", None, text)
+        feature = _describe_feature(name, "numeric", "derived", None, text)
         if unknown := sorted(set(feature["columns"]) - usable):
             raise ProjectError(
-                f"{PARAMS}: features.derived.{name} reads {unknown}, which is no feature column of the table."
+                f"{PARAMS}: features.derived.{name} reads {unknown}, which are not feature columns of the table."
             )
         features.append(feature)
     return features
 
 
-def describe_feature(
+def _describe_feature(
     name: str, kind: str, source: str, column: Column | None, expression: str | None = None
 ) -> dict[str, Any]:
-    """One feature's record; without an expression it is the column of its name."""
+    """Return one feature's record; without an expression it is the column of the same name."""
     return {
         "name": name,
         "kind": kind,
@@ -96,12 +97,12 @@ def compute_features(frame: pd.DataFrame, features: list[dict[str, Any]]) -> pd.
         if feature["expression"] is not None:
             computed[feature["name"]] = parse_expression(feature["expression"], feature["name"]).evaluate(arrays)
         else:
-            computed[feature["name"]] = convert_column(frame[feature["name"]], feature)
+            computed[feature["name"]] = _convert_column(frame[feature["name"]], feature)
     return pd.DataFrame(computed, index=frame.index)
 
 
-def convert_column(column: pd.Series, feature: dict[str, Any]) -> pd.Series:
-    """A contract's column as a model reads it; of a boolean column's two `values`, the second one is 1."""
+def _convert_column(column: pd.Series, feature: dict[str, Any]) -> pd.Series:
+    """Convert a column to the values that a model reads; of a boolean column's two `values`, the second is 1."""
     if feature["kind"] == "categorical":
         words = map_distinct(column, lambda values: values.astype(str).astype(object))
         return words.where(column.notna(), None)
@@ -112,14 +113,14 @@ def convert_column(column: pd.Series, feature: dict[str, Any]) -> pd.Series:
 
 
 def list_columns(path: Path) -> list[str]:
-    """The columns of a table."""
+    """Return the names of a table's columns."""
     return list(pq.read_schema(path).names)
 
 
 def read_keys(path: Path, contract: Contract) -> pd.DataFrame:
-    """What rows are divided by: target, ids and time of every row, the target as a category.
+    """Read what the split depends on: target (as a category), ids and time of every row.
 
-    Of more than `ROWS` rows an id is its hash, which takes 8 bytes whatever it is.
+    In a table of more than `ROWS` rows, ids are replaced by their hashes, which take 8 bytes each.
     """
     names = [name for name in contract.names(Role.TARGET, Role.ID, Role.TIME) if name in list_columns(path)]
     classes = pd.CategoricalDtype(list(contract.columns[contract.target].values or ()))
@@ -134,13 +135,8 @@ def read_keys(path: Path, contract: Contract) -> pd.DataFrame:
     return pd.concat(parts)
 
 
-def encode_target(column: pd.Series, contract: Contract) -> pd.Series:
-    """The target as int8: 1 for the positive class."""
-    return (column == contract.positive).astype("int8")
-
-
 def choose_split(split: str, contract: Contract, frame: pd.DataFrame) -> str:
-    """The split's strategy: what was asked for, or by time, by group or stratified as the table suggests.
+    """Return the split's strategy: `split`, or for `auto` the one that the table suggests: time, group or stratified.
 
     Raises ProjectError for a split by time or group without such a column.
     """
@@ -159,13 +155,14 @@ def choose_split(split: str, contract: Contract, frame: pd.DataFrame) -> str:
 def split_rows(
     frame: pd.DataFrame, contract: Contract, strategy: str, test_share: float, seed: int
 ) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which rows are held out: a mask of shape (rows,).
+    """Choose the rows to hold out; return a mask of shape (rows,).
 
-    By time: the newest rows, no moment on both sides. By group: whole groups. Stratified: at random, the target's rate
-    kept. By order: the last rows, of a table that grew. Of more than `ROWS` rows a hash chooses, of the group or of the row's
-    position: that takes little memory, and so many keep the rate. Raises ProjectError when a side would lack one of the classes.
+    time: the newest rows, with no moment on both sides. group: whole groups. stratified: at random, keeping the classes'
+    shares. order: the last rows, for a table that grew. In a table of more than `ROWS` rows, a hash of the group or of the
+    row's position chooses, which takes little memory. Raises ProjectError when a side would lack one of the classes.
     """
-    target = encode_target(frame[contract.target], contract)
+    task = task_for(contract)
+    target = task.encode(frame[contract.target])
     if strategy == "time":
         moments = frame[contract.time]
         held_out = (moments > moments.quantile(1 - test_share, interpolation="lower")).to_numpy()
@@ -175,41 +172,27 @@ def split_rows(
         held_out = hash_values(frame[contract.names(Role.ID)[0]], seed) < np.uint64(int(test_share * 2**64))
     elif strategy == "group":
         groups = frame[contract.names(Role.ID)[0]]
-        folds = StratifiedGroupKFold(max(2, round(1 / test_share)), shuffle=True, random_state=seed)
+        folds = task.make_folds("group", max(2, round(1 / test_share)), seed)
         held_out = np.zeros(len(frame), dtype=bool)
         held_out[next(folds.split(frame, target, groups))[1]] = True
     else:
-        if target.value_counts().min() < 2 or target.nunique() < 2:
-            raise ProjectError(f"column {contract.target!r} needs at least two rows of each class to be split.")
-        held_out = np.zeros(len(frame), dtype=bool)
-        if len(frame) > ROWS:
-            for level in (0, 1):
-                places = np.flatnonzero(target == level)
-                size = round(len(places) * test_share)
-                held_out[places[np.argpartition(hash_values(pd.Series(places), seed), size)[:size]]] = True
-        else:
-            _, chosen = train_test_split(
-                np.arange(len(frame)), test_size=test_share, stratify=target, random_state=seed
-            )
-            held_out[chosen] = True
-    for side, rows in (("training part", ~held_out), ("hold-out", held_out)):
-        if target[rows].nunique() < 2:
-            raise ProjectError(f"the {side} of the {strategy} split has only one class of {contract.target!r}.")
+        held_out = task.hold_out(target, test_share, seed)
+    task.check_split(target, held_out, strategy)
     return held_out
 
 
 def assemble_table(frame: pd.DataFrame, computed: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """Ids, time, target (int8) and features side by side: what training and evaluation read."""
+    """Join ids, time, target (int8) and features to the table that training and evaluation read."""
     kept = [name for name in contract.names(Role.ID, Role.TIME) if name in frame]
-    target = encode_target(frame[contract.target], contract)
+    target = task_for(contract).encode(frame[contract.target])
     return pd.concat([frame[kept], target, computed], axis=1)
 
 
 def describe_split(
     frame: pd.DataFrame, held_out: np.ndarray[Any, Any], contract: Contract, strategy: str
 ) -> dict[str, Any]:
-    """Rows and positive rate of both sides, of a frame that holds the target."""
-    target = encode_target(frame[contract.target], contract)
+    """Return the rows and the share of positive rows of both sides."""
+    target = task_for(contract).encode(frame[contract.target])
     return {
         "strategy": strategy,
         "train_rows": int((~held_out).sum()),
@@ -217,6 +200,21 @@ def describe_split(
         "train_rate": float(target[~held_out].mean()),
         "test_rate": float(target[held_out].mean()),
     }
+
+
+def declare_features(
+    contract: Contract, features: list[dict[str, Any]], division: dict[str, Any]
+) -> FeatureDeclaration:
+    """Return the record of the features and of the split, which is written to features.json."""
+    record = {
+        "target": contract.target,
+        "positive": contract.positive,
+        "id": contract.names(Role.ID),
+        "time": contract.time,
+        "features": features,
+        "split": division,
+    }
+    return FeatureDeclaration.parse(record, FEATURES)
 
 
 def write_features(
@@ -227,15 +225,15 @@ def write_features(
     train: Path,
     test: Path,
 ) -> pd.DataFrame:
-    """Compute the features of a validated table and write both sides of its division; returns their summary."""
+    """Compute the features of a validated table and write both sides of the split; return a summary."""
     rows = len(held_out)
-    summary = Summary(features, rows)
+    summary = _Summary(features, rows)
     with ExitStack() as stack:
         writers: list[TableWriter] = []
         for part in show_progress(read_frames(path), "features", rows):
             computed = compute_features(part, features)
             table = spell_out(assemble_table(part, computed, contract))
-            schema = find_schema(table, features)
+            schema = _find_schema(table, features)
             writers = writers or [stack.enter_context(open_table(side, schema)) for side in (train, test)]
             chosen = held_out[part.index.to_numpy()]
             writers[0].write(table[~chosen])
@@ -244,16 +242,16 @@ def write_features(
     return summary.tabulate()
 
 
-def find_schema(table: pd.DataFrame, features: list[dict[str, Any]]) -> pa.Schema:
-    """The table's schema; categorical features are text, also where every value is missing."""
+def _find_schema(table: pd.DataFrame, features: list[dict[str, Any]]) -> pa.Schema:
+    """Return the table's schema; categorical features are text, even when every value is missing."""
     words = {feature["name"]: "" for feature in features if feature["kind"] == "categorical"}
     return pa.Schema.from_pandas(
         table.head(1).assign(**words).astype(dict.fromkeys(words, object)), preserve_index=False
     )
 
 
-class Summary:
-    """Takes computed features in parts; distinct values and medians are exact up to a bound (see `data.samples`)."""
+class _Summary:
+    """Summarises features that are computed in parts; distinct values and medians are exact up to a limit of rows."""
 
     def __init__(self, features: list[dict[str, Any]], rows: int) -> None:
         self.rows = rows
@@ -265,7 +263,7 @@ class Summary:
         self.sample: list[pd.DataFrame] = []
 
     def add(self, computed: pd.DataFrame) -> None:
-        """Take rows, whose index holds their positions in the table."""
+        """Add rows, whose index holds their positions in the table."""
         self.missing += computed.isna().sum().to_numpy()
         for name, tally in self.tallies.items():
             tally.add(computed[name])
@@ -274,11 +272,11 @@ class Summary:
         self.sample.append(numbers[choose_rows(find_span(computed), limit_rows(len(self.numeric)), self.rows)])
 
     def find_median(self, name: str) -> float:
-        """The middle of a feature's sample; a column at a time, for together they are large."""
+        """Return the median of a feature's sample, one column at a time to save memory."""
         return float(pd.concat([part[name] for part in self.sample]).median())
 
     def tabulate(self) -> pd.DataFrame:
-        """Each feature's missing share, distinct values, and least, middle and greatest value (or its commonest level)."""
+        """Return each feature's missing share, distinct values, and least, median and greatest value or most common category."""
         shares = pd.Series(self.missing / self.rows, index=self.names)
         distinct = pd.Series({name: tally.distinct for name, tally in self.tallies.items()})
         summary = pd.DataFrame({"missing": shares.map("{:.2%}".format), "distinct": distinct})

@@ -1,7 +1,8 @@
-"""The front page, reports/index.html: what was decided and why, from the files that the stages wrote; and the registry of features."""
+"""The stage `report`: write the front page (reports/index.html) and the feature catalog from the files of all stages."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ from lifecycle.promotion.verdict import count_conditions, describe_consequence, 
 from lifecycle.reporting.feature_catalog import render_catalog
 from lifecycle.reporting.front_page import draw_drivers, draw_gain
 from lifecycle.reporting.pages import render_page, render_part
-from lifecycle.reporting.wording import format_estimate, join_words
+from lifecycle.reporting.wording import format_estimate, format_percent, join_words
 
-Record = dict[str, Any]
-READS = {
+_Record = dict[str, Any]
+_READS = {
     "manifest": paths.RAW_MANIFEST,
     "checks": paths.VALIDATION,
     "features": paths.FEATURES,
@@ -43,48 +44,54 @@ READS = {
 
 
 def write_report(project: Project) -> Path:
-    """Write the front page and the registry of features, and give the front page's path.
+    """Write the front page and the feature catalog, and return the front page's path.
 
-    Raises ProjectError naming the file that a stage has yet to write.
+    Raises ProjectError naming the first file that is missing because its stage has not run.
     """
     contract = load_contract(project.read(paths.CONTRACT))
-    read = {name: read_json(project.read(path)) for name, path in READS.items()}
-    verdict, evaluation = read["verdict"], read["evaluation"]
+    read = {name: read_json(project.read(path)) for name, path in _READS.items()}
+    title = f"{contract.name[:1].upper()}{contract.name[1:]}: the model"
     body = render_part(
         "front.html.j2",
-        title=f"{contract.name[:1].upper()}{contract.name[1:]}: the model",
+        title=title,
         description=contract.description,
-        verdict=Markup(render_part("verdict.html.j2", verdict=verdict)),  # noqa: S704 - escaped by its template
-        cards=Markup(render_part("cards.html.j2", cards=list_cards(evaluation))),  # noqa: S704 - escaped by its template
-        decisions=describe_decisions(contract, read),
-        pictures=[
-            {"source": draw_gain(evaluation["gain"]), "text": "Share of positives found by share of rows called"},
-            {
-                "source": draw_drivers(read["explanation"]["importance"]),
-                "text": "The columns that move predictions most",
-            },
-        ],
+        verdict=Markup(render_part("verdict.html.j2", verdict=read["verdict"])),  # noqa: S704 - escaped by its template
+        cards=Markup(render_part("cards.html.j2", cards=list_cards(read["evaluation"]))),  # noqa: S704 - escaped by its template
+        statements=_list_statements(contract, read),
+        pictures=_list_pictures(read),
         stages=[
-            {"label": label, "address": address, "told": told}
-            for (label, address), told in zip(list_reports(), describe_stages(contract, read), strict=True)
+            {"label": label, "address": address, "outcome": outcome}
+            for (label, address), outcome in zip(list_reports(), _describe_stages(contract, read), strict=True)
         ],
-        facts=list_facts(contract, read, find_cut(project.read(paths.VALIDATED_TABLE), contract)),
+        facts=_list_facts(contract, read, _find_newest_time(project.read(paths.VALIDATED_TABLE), contract)),
     )
     page = project.write(paths.INDEX)
-    with replace_file(page) as aside:
-        text = render_page(
-            f"{contract.name}: the model", body, project=contract.name, links=list_links(), current="index.html"
-        )
-        aside.write_text(text, encoding="utf-8")
-    write_registry(project, contract, read)
+    with replace_file(page) as temporary:
+        text = render_page(title, body, project=contract.name, links=list_links(), current=page.name)
+        temporary.write_text(text, encoding="utf-8")
+    _write_catalog(project, contract, read)
     return page
 
 
-def write_registry(project: Project, contract: Contract, read: dict[str, Record]) -> None:
-    """Write the registry of features, as JSON and as a page."""
-    models = list_models(project.root, read)
+def _list_pictures(read: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the front page's figures, each with its source and its alternative text."""
+    return [
+        {
+            "source": draw_gain(read["evaluation"]["gain"]),
+            "text": "Share of the positive rows found, by share of the rows predicted positive",
+        },
+        {
+            "source": draw_drivers(read["explanation"]["importance"]),
+            "text": "The columns that change predictions most",
+        },
+    ]
+
+
+def _write_catalog(project: Project, contract: Contract, read: Mapping[str, Any]) -> None:
+    """Write the feature catalog, as JSON and as a page."""
+    models = _list_models(project.root, read)
     weights = {record["column"]: record["attribution"] for record in read["explanation"]["importance"]}
-    registry = {
+    catalog = {
         "project": contract.name,
         "models": models,
         "features": [
@@ -96,14 +103,14 @@ def write_registry(project: Project, contract: Contract, read: dict[str, Record]
             for feature in describe_features(read["features"]["features"], contract, project.read(paths.TRAIN_TABLE))
         ],
     }
-    write_json(registry, project.write(paths.FEATURE_CATALOG))
+    write_json(catalog, project.write(paths.FEATURE_CATALOG))
     page = project.write(paths.FEATURE_PAGE)
-    with replace_file(page) as aside:
-        aside.write_text(render_catalog(registry, list_links(), page.name), encoding="utf-8")
+    with replace_file(page) as temporary:
+        temporary.write_text(render_catalog(catalog, list_links(), page.name), encoding="utf-8")
 
 
-def list_models(root: Path, read: dict[str, Record]) -> list[Record]:
-    """The champion and the candidate, which may be one: content hash, roles, family, bundle and the features that each reads."""
+def _list_models(root: Path, read: Mapping[str, Any]) -> list[_Record]:
+    """Describe the champion and the candidate, which may be the same model: content hash, roles, family, bundle and features."""
     candidate = {**read["model"], "model": read["verdict"]["model"], "bundle": read["blessing"]["bundle"]}
     champion = read_champion(root)
     if champion.model == candidate["model"]:
@@ -115,93 +122,143 @@ def list_models(root: Path, read: dict[str, Record]) -> list[Record]:
     return models
 
 
-def describe_model(model: Record, *roles: str) -> Record:
-    """A model as the registry of features knows it."""
+def describe_model(model: _Record, *roles: str) -> _Record:
+    """Describe a model for the feature catalog."""
     return {**{key: model[key] for key in ("model", "bundle", "family", "features")}, "roles": roles}
 
 
-def describe_decisions(contract: Contract, read: dict[str, Record]) -> list[str]:
-    """What was decided and why, a sentence each."""
-    evaluation, verdict, model = read["evaluation"], read["verdict"], read["model"]
-    gate = Verdict.parse(verdict, paths.VERDICT)
-    cost = {record["name"]: record["metrics"]["cost"]["value"] for record in evaluation["baselines"]}
-    mine = evaluation["metrics"]["cost"]
-    ranks = format_estimate(evaluation["metrics"]["roc_auc"])
-    miss, alarm = model["cost"]["false_negative"], model["cost"]["false_positive"]
+def _list_statements(contract: Contract, read: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return what the results mean, the numbers behind it and how sure they are, one statement each."""
     return [
-        " ".join(parts)
-        for parts in (
-            (
-                count_conditions(gate.conditions),
-                describe_consequence(gate, evaluation["champion"]).replace("`", ""),
-            ),
-            (
-                f"It gives each row the probability that {contract.target} is {contract.positive}.",
-                f"On {evaluation['rows']:,} rows held out from every decision it ranks with a ROC AUC of {ranks}.",
-            ),
-            (
-                f"A row is called from a probability of {model['threshold']:.2f}, because a miss costs {miss:g} and a false",
-                f"alarm {alarm:g}: {mine['value']:.2f} per row with the model, {cost['prior']:.2f} with one rule for all.",
-            ),
-            (
-                f"Of {read['tuned']['trials']} settings tried in {len(read['tuned']['families'])} families of models,",
-                f"one of the family {model['family']} ranked held-back training rows best.",
-            ),
-        )
+        _describe_use(contract, read["evaluation"]),
+        _describe_ranking(read["evaluation"]),
+        _describe_cost(read["evaluation"], read["model"]),
+        _describe_gate(Verdict.parse(read["verdict"], paths.VERDICT), read["evaluation"]["champion"]),
+        _describe_search(read["tuned"], read["model"]),
     ]
 
 
-def describe_stages(contract: Contract, read: dict[str, Any]) -> list[str]:
-    """Each stage's outcome in a sentence, in the stages' order."""
-    checks, split, trained = read["checks"], read["features"]["split"], read["trained"]["cv"]["roc_auc"]
-    blessing = read["blessing"]
-    held = sum(check["passed"] for check in blessing["conditions"])
-    warned = [check for check in checks["checks"] if check["status"] == "failed"]
-    told = {
-        "collect": f"{read['manifest']['rows']:,} rows × {len(read['manifest']['columns'])} columns from {read['manifest']['source']}.",
-        "validate": f"{checks['valid']:,} rows keep the contract, {checks['quarantined']:,} are in quarantine; "
-        f"{len(warned)} of {len(checks['checks'])} checks found something to know.",
-        "explore": f"What goes with {contract.target} = {contract.positive}, in pictures.",
-        "features": f"{len(read['features']['features'])} features; {split['train_rows']:,} rows to learn from, "
-        f"{split['test_rows']:,} held out ({split['strategy']} split).",
-        "tune": f"{read['tuned']['trials']} trials, {read['tuned']['pruned']} given up early; the best cross-validated "
-        f"ROC AUC is {read['tuned']['roc_auc']:.3f}.",
-        "train": f"ROC AUC {trained['test_mean']:.3f} ± {trained['test_sd']:.3f} over the folds.",
-        "evaluate": "The hold-out, the baselines, slices, fairness and the gate.",
-        "explain": "What drives the predictions, and single rows explained.",
-        "deploy": f"{'Blessed' if blessing['blessed'] else 'Not blessed'}: {held} of {len(blessing['conditions'])} checks of the "
-        f"running server hold, on bundle {blessing['bundle'][:12]}.",
-        "simulate": f"{sum(log['predictions'] for log in read['simulated']):,} predictions in {len(read['simulated'])} simulated logs, "
-        "to try monitoring on.",
-        "monitor": describe_monitoring(read["monitoring"]),
-        "retrain": read["retraining"]["because"].split(". ")[0].rstrip(".") + ".",
+def _describe_use(contract: Contract, evaluation: _Record) -> dict[str, str]:
+    """Describe what the model is for, and what a ranking by it achieves."""
+    top = next(point for point in evaluation["gain"] if abs(point["predicted_positive"] - 0.2) < 1e-9)
+    event = f"{contract.target} = {contract.positive}"
+    return {
+        "meaning": f"The model estimates for each row the probability of {event}.",
+        "detail": f"Ordered by it, the first fifth of the rows contains {format_percent(top['gain'])} of all rows with "
+        f"{event}: {top['lift']:.1f} times as many as a fifth chosen at random.",
     }
-    return [told[stage] for stage in STAGES]
 
 
-def describe_monitoring(record: Record) -> str:
-    """What monitoring found in the backtests, and in which of them no alert fired."""
-    quiet = [log["log"] for log in record["backtests"] if log["severity"] == "ok"]
+def _describe_ranking(evaluation: _Record) -> dict[str, str]:
+    """Describe how well the model ranks rows that it has not seen."""
+    return {
+        "meaning": "This was measured on rows that were not used to build or choose the model.",
+        "detail": f"On these {evaluation['rows']:,} rows its ROC AUC is {format_estimate(evaluation['metrics']['roc_auc'])}; "
+        "0.5 is chance, 1 is perfect. The range in brackets contains the true value with 95 % confidence.",
+    }
+
+
+def _describe_cost(evaluation: _Record, model: _Record) -> dict[str, str]:
+    """Describe what decisions by the model cost, compared with the best single decision for all rows."""
+    prior = next(record for record in evaluation["baselines"] if record["name"] == "prior")
+    cost, without = evaluation["metrics"]["cost"], prior["metrics"]["cost"]["value"]
+    saved = prior["differences"]["cost"]
+    if saved["high"] < 0 < without:
+        meaning = (
+            f"Decisions by the model cost {-saved['value'] / without:.0%} less than the same decision for all rows."
+        )
+    else:
+        meaning = "Decisions by the model are not shown to cost less than the same decision for all rows."
+    return {
+        "meaning": meaning,
+        "detail": f"A missed positive costs {model['cost']['false_negative']:g} and a false alarm "
+        f"{model['cost']['false_positive']:g}; a row is therefore predicted positive from a probability of "
+        f"{model['threshold']:.2f}. The cost per row is {cost['value']:.2f} with the model and {without:.2f} without: the model "
+        f"saves {-saved['value']:.2f} per row, with 95 % confidence between {-saved['high']:.2f} and {-saved['low']:.2f}.",
+    }
+
+
+def _describe_gate(verdict: Verdict, champion: _Record) -> dict[str, str]:
+    """Describe how many conditions of the quality gate hold, and what follows."""
+    return {
+        "meaning": f"The model {'passed' if verdict.blessed else 'did not pass'} the quality gate.",
+        "detail": f"{count_conditions(verdict.conditions)} {describe_consequence(verdict, champion).replace('`', '')}",
+    }
+
+
+def _describe_search(tuned: _Record, model: _Record) -> dict[str, str]:
+    """Describe how the model was chosen."""
+    count = len(tuned["families"])
+    return {
+        "meaning": "It is the best of the models that were tried.",
+        "detail": f"Of {tuned['trials']} combinations of hyperparameters in {count} model "
+        f"{'family' if count == 1 else 'families'}, one of the family {model['family']} had the highest ROC AUC in "
+        f"cross-validation on the training rows: {tuned['roc_auc']:.3f}.",
+    }
+
+
+def _describe_stages(contract: Contract, read: Mapping[str, Any]) -> list[str]:
+    """Describe each stage's outcome in a sentence, in the stages' order."""
+    checks, split, trained = read["checks"], read["features"]["split"], read["trained"]["cv"]["roc_auc"]
+    blessing, manifest, tuned = read["blessing"], read["manifest"], read["tuned"]
+    held = sum(check["passed"] is True for check in blessing["conditions"])
+    failed = [check for check in checks["checks"] if check["status"] == "failed"]
+    outcomes = {
+        "collect": f"{manifest['rows']:,} rows × {len(manifest['columns'])} columns from {_name_source(manifest['source'])}.",
+        "validate": f"{checks['valid']:,} rows satisfy the contract and {checks['quarantined']:,} are in quarantine; "
+        f"{len(failed)} of {len(checks['checks'])} checks need attention.",
+        "explore": f"How the columns relate to {contract.target} = {contract.positive}, in figures.",
+        "features": f"{len(read['features']['features'])} features; {split['train_rows']:,} rows for training and "
+        f"{split['test_rows']:,} held out for the evaluation ({split['strategy']} split).",
+        "tune": f"{tuned['trials']} trials, {tuned['pruned']} of them stopped early; the best ROC AUC in cross-validation is "
+        f"{tuned['roc_auc']:.3f}.",
+        "train": f"ROC AUC {trained['test_mean']:.3f} ± {trained['test_sd']:.3f} (mean and standard deviation over the folds).",
+        "evaluate": "Metrics on the held-out rows, baselines, groups, fairness and the quality gate.",
+        "explain": "Which columns drive the predictions, and explanations of single rows.",
+        "deploy": f"The running server {'passed' if blessing['blessed'] else 'did not pass'} its tests: {held} of "
+        f"{len(blessing['conditions'])} hold, with bundle {blessing['bundle'][:12]}.",
+        "simulate": f"{sum(log['predictions'] for log in read['simulated']):,} simulated predictions in "
+        f"{len(read['simulated'])} logs, to test monitoring; none of them is from real use.",
+        "monitor": _describe_monitoring(read["monitoring"]),
+        "retrain": read["retraining"]["because"],
+    }
+    for stage, record in (("monitor", "monitoring"), ("retrain", "retraining")):
+        if read[record]["simulated"]:
+            outcomes[stage] = f"Simulated months: {outcomes[stage]}"
+    return [outcomes[stage] for stage in STAGES]
+
+
+def _describe_monitoring(record: _Record) -> str:
+    """Describe in how many backtests an alert fired, and in which none did."""
+    backtests = record["backtests"]
+    quiet = [log["log"] for log in backtests if log["severity"] == "ok"]
+    if not backtests:
+        return f"The highest severity of an alert is {record['severity']}."
     return (
-        f"{len(record['backtests']) - len(quiet)} of {len(record['backtests'])} simulated logs ring"
-        f"{'; nothing rings in ' + join_words([repr(name) for name in quiet]) if quiet else ''}."
+        f"Alerts fired in {len(backtests) - len(quiet)} of {len(backtests)} simulated logs"
+        f"{'; no alert fired in ' + join_words([repr(name) for name in quiet]) if quiet else ''}."
     )
 
 
-def find_cut(table: Path, contract: Contract) -> str:
-    """When the data ends: the newest moment of the contract's time column."""
+def _find_newest_time(table: Path, contract: Contract) -> str:
+    """Return the newest value of the contract's time column, or that there is none."""
     if contract.time is None:
-        return "not dated: the contract names no time column"
+        return "unknown, because the contract names no time column"
     return str(pc.max(pq.read_table(table, columns=[contract.time])[contract.time]).as_py())
 
 
-def list_facts(contract: Contract, read: dict[str, Record], cut: str) -> list[tuple[str, str]]:
-    """Where the data is from, when it was cut, and the hashes that bind model and data."""
+def _name_source(source: str) -> str:
+    """Return a source as the page names it: the last part of an absolute path, which differs between machines."""
+    return Path(source).name if Path(source).is_absolute() else source
+
+
+def _list_facts(contract: Contract, read: Mapping[str, Any], newest: str) -> list[tuple[str, str]]:
+    """Return the data's source and newest time, the content hashes of data and model, and how to reproduce them."""
     manifest, verdict = read["manifest"], read["verdict"]
     return [
-        ("Data", f"{manifest['source']} {manifest['version']}".strip()),
-        ("Data until", cut),
-        ("Data's content hash", manifest["sha256"]),
-        ("Model's content hash", verdict["model"]),
-        ("To reproduce", "make repro, on the commit that holds this dvc.lock"),
+        ("Data", f"{_name_source(manifest['source'])} {manifest['version']}".strip()),
+        ("Newest row", newest),
+        ("Content hash of the data", manifest["sha256"]),
+        ("Content hash of the model", verdict["model"]),
+        ("To reproduce", "Run make repro on the commit with the same dvc.lock."),
     ]

@@ -20,7 +20,7 @@ def clear_folder(folder: Path) -> None:
 
 def choose_first(metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the hyperparameters that the challenger's study tries first: the champion's own."""
-    return {metadata["family"]: dict(metadata["settings"])}
+    return {metadata["family"]: dict(metadata["hyperparameters"])}
 
 
 def tabulate_rows(chosen: ChosenRows) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Train: the winner, cross-validated, calibrated, fitted on the whole training part, with a threshold from costs."""
+"""Train: cross-validate, calibrate and fit the best model of tuning, and set its threshold from costs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score, roc_auc_score
 
 from lifecycle.core.files import hash_file
 from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
 from lifecycle.modeling.metrics import count_decisions
-from lifecycle.modeling.pipelines import FeatureRecord, Settings, build_pipeline
+from lifecycle.modeling.pipelines import FeatureRecord, Recipe
+from lifecycle.modeling.records import TuningResult
+from lifecycle.modeling.task import task_for
 
 Array = np.ndarray[Any, Any]
 Folds = list[tuple[Array, Array]]
@@ -21,40 +22,27 @@ PACKAGES = ("numpy", "scikit-learn")  # whose versions a saved model depends on
 
 
 def cross_validate(
-    table: pd.DataFrame, declaration: dict[str, Any], folds: Folds, family: str, settings: Settings,
-    threshold: float, seed: int, threads: int,
-) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
-    """Fit on each fold; returns the scores (a row for each fold and side) and the out-of-fold predictions.
+    table: pd.DataFrame, declaration: dict[str, Any], folds: Folds, recipe: Recipe, threshold: float
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Fit on each fold; return the scores (a row for each fold and side) and the out-of-fold predictions.
 
-    Predictions have columns row (position), fold, target and probability, in the table's order; forward-in-time folds
-    leave the oldest rows out.
+    Predictions have columns row (position), fold, target and probability, in the table's order. Folds that go forward
+    in time leave out the oldest rows.
     """
-    features: list[FeatureRecord] = declaration["features"]
+    task, features = task_for(declaration), declaration["features"]
     X, y = table[[feature["name"] for feature in features]], table[declaration["target"]].to_numpy()
     scores, predictions = [], []
     for number, (fit, judge) in enumerate(folds):
-        pipeline = build_pipeline(family, settings, features, seed=seed, threads=threads).fit(X.iloc[fit], y[fit])
+        pipeline = recipe.build(features).fit(X.iloc[fit], y[fit])
         for side, rows in (("train", fit), ("test", judge)):
-            probability = pipeline.predict_proba(X.iloc[rows])[:, 1]
-            scores.append({"fold": number, "side": side, **score_predictions(y[rows], probability, threshold)})
+            probability = task.predict(pipeline, X.iloc[rows])
+            scores.append({"fold": number, "side": side, **task.score_fold(y[rows], probability, threshold)})
         predictions.append(pd.DataFrame({"row": judge, "fold": number, "target": y[judge], "probability": probability}))
     return pd.DataFrame(scores), pd.concat(predictions).sort_values("row", kind="stable", ignore_index=True)
 
 
-def score_predictions(target: Array, probability: Array, threshold: float) -> dict[str, float]:
-    """The textbook's five: accuracy, precision, recall and F1 at the threshold, and ROC AUC."""
-    predicted = probability >= threshold
-    return {
-        "accuracy": float(accuracy_score(target, predicted)),
-        "precision": float(precision_score(target, predicted, zero_division=0)),
-        "recall": float(recall_score(target, predicted)),
-        "f1": float(f1_score(target, predicted)),
-        "roc_auc": float(roc_auc_score(target, probability)),
-    }
-
-
 def summarise_scores(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation over the folds (n - 1), train and test, of each metric."""
+    """Return the mean and standard deviation (n - 1) over the folds of each metric, for train and test."""
     sides = scores.drop(columns="fold").groupby("side").agg(["mean", "std"])
     names = [name for name in scores.columns if name not in ("fold", "side")]
     return {
@@ -68,17 +56,12 @@ def summarise_scores(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
 
 
 def choose_calibration(asked: str, losses: dict[str, float]) -> str:
-    """The calibration asked for; with `auto` the one with the lowest loss (the simpler one where two are equal)."""
+    """Return the requested calibration; for `auto` the one with the lowest loss, the simpler of two equal ones."""
     return asked if asked != "auto" else min(losses, key=losses.__getitem__)
 
 
-def set_threshold(cost: dict[str, float]) -> float:
-    """The probability from which predicting the positive class costs less: FP / (FP + FN) (Elkan, 2001, eq. 2)."""
-    return cost["false_positive"] / (cost["false_positive"] + cost["false_negative"])
-
-
 def trace_costs(target: Array, probability: Array, cost: dict[str, float], steps: int = 99) -> pd.DataFrame:
-    """Mean cost of a decision at each threshold between 0 and 1."""
+    """Return the mean cost of a decision at each threshold between 0 and 1."""
     thresholds = np.linspace(0, 1, steps + 2)[1:-1]
     positives, negatives = np.sort(probability[target == 1]), np.sort(probability[target == 0])
     missed = np.searchsorted(positives, thresholds, side="left")
@@ -88,33 +71,32 @@ def trace_costs(target: Array, probability: Array, cost: dict[str, float], steps
 
 
 def fit_model(
-    table: pd.DataFrame, declaration: dict[str, Any], predictions: pd.DataFrame, family: str, settings: Settings,
-    calibration: str, seed: int, threads: int,
-) -> CalibratedClassifier:  # fmt: skip
+    table: pd.DataFrame, declaration: dict[str, Any], predictions: pd.DataFrame, recipe: Recipe, calibration: str
+) -> CalibratedClassifier:
     """Fit the pipeline on every training row, and the calibrator on the out-of-fold predictions."""
     features: list[FeatureRecord] = declaration["features"]
     X, y = table[[feature["name"] for feature in features]], table[declaration["target"]].to_numpy()
-    pipeline = build_pipeline(family, settings, features, seed=seed, threads=threads).fit(X, y)
+    pipeline = recipe.build(features).fit(X, y)
     calibrator = Calibrator(calibration).fit(predictions["probability"].to_numpy(), predictions["target"].to_numpy())
     return CalibratedClassifier(pipeline, calibrator)
 
 
 def describe_model(
     declaration: dict[str, Any],
-    best: dict[str, Any],
+    best: TuningResult,
     *,
     calibration: str,
     cost: dict[str, float],
     files: dict[str, Path],
 ) -> dict[str, Any]:
-    """What stands beside the model: enough to use it, and the hashes of what it was made of."""
+    """Return the metadata that is stored with the model: what its use needs, and the hashes of its inputs."""
     return {
-        "family": best["family"],
-        "settings": best["settings"],
+        "family": best.family,
+        "hyperparameters": best.hyperparameters,
         "features": [feature["name"] for feature in declaration["features"]],
         "target": declaration["target"],
         "positive": declaration["positive"],
-        "threshold": set_threshold(cost),
+        "threshold": task_for(declaration).set_threshold(cost),
         "calibration": calibration,
         "cost": cost,
         "train_rows": declaration["split"]["train_rows"],
@@ -124,10 +106,10 @@ def describe_model(
 
 
 def tabulate_decisions(target: Array, probability: Array, threshold: float) -> pd.DataFrame:
-    """The confusion matrix at the threshold."""
+    """Return the confusion matrix at the threshold as a table."""
     counts = count_decisions(target, probability, threshold)
     return pd.DataFrame(
         [[counts["tn"], counts["fp"]], [counts["fn"], counts["tp"]]],
-        index=["truly negative", "truly positive"],
-        columns=["called negative", "called positive"],
+        index=["actually negative", "actually positive"],
+        columns=["predicted negative", "predicted positive"],
     )

@@ -1,0 +1,155 @@
+"""Choose the parameters that depend on an adopted table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lifecycle.core import paths
+from lifecycle.core.contract import Contract, Role
+
+_Record = dict[str, Any]
+_STUDY_ROWS = 20_000  # rows for the trials of a study
+# scikit-learn's defaults, as far as the search spaces allow them
+_DEFAULTS = {"learning_rate": 0.1, "max_iter": 100, "max_leaf_nodes": 31, "l2_regularization": 0.1, "max_features": 1.0}
+_MANY_COLUMNS = 100  # from this many columns on, explanations use fewer rows
+_MAX_CELLS = 10**8  # encoded numbers in memory during a study, at most
+
+
+def measure_facts(typed: pd.DataFrame, contract: Contract, aucs: Mapping[str, float], rows: int) -> _Record:
+    """Measure what the parameters depend on: valid rows of the whole table, the rarer class, encoded columns, and the features' ranking."""
+    positive = (typed[contract.target] == contract.positive).to_numpy()
+    rate = float(positive.mean())
+    width = 0
+    for name in contract.names(Role.NUMERIC, Role.BOOLEAN, Role.CATEGORICAL):
+        category = contract.columns[name].role is Role.CATEGORICAL
+        width += int((typed[name].value_counts() >= 20).sum()) + 1 if category else 2
+    return {
+        "rows": rows,
+        "rate": rate,
+        "rare": int(min(positive.sum(), len(positive) - positive.sum())),
+        "width": max(width, 1),
+        "features": len(aucs),
+        "ranked": sorted((name for name in aucs if name in typed), key=lambda name: -aucs[name]),
+    }
+
+
+def fit_params(facts: _Record, contract: Contract, typed: pd.DataFrame) -> dict[str, _Record]:
+    """Return the sections of params.yaml that depend on the table."""
+    rows, rate, rare = facts["rows"], facts["rate"], facts["rare"]
+    share = 0.3 if rows < 500 else 0.2
+    held_out = round(rows * share)
+    folds = int(np.clip(rare * (1 - share) // 2, 2, 5))
+    most = int(np.clip(_MAX_CELLS // (facts["width"] * folds), 2000, _STUDY_ROWS))
+    month = int(np.clip(held_out, 50, 800))
+    learned = int(np.clip(0.6 * held_out, 50, 2400))  # simulated months draw their rows from the held-out ones
+    labels = round(month * 0.9 * min(rate, 1 - rate))
+    scenarios = _list_scenarios(facts["ranked"], contract, typed, share)
+    log = f"{paths.SIMULATED}/{'concept_drift' if 'concept_drift' in scenarios else 'more_positives'}"
+    families = _fit_families(rows)
+    trials = 12 if rows < 500 or rows > 10 * _STUDY_ROWS else 30
+    return {
+        "features": {"derived": {}, "split": choose_split(typed, contract, share, folds), "test_share": share},
+        "tune": {
+            "trials": trials, "folds": folds, "startup_trials": min(8, trials // 2), "max_rows": most,
+            "families": families, "first": _choose_first(families),
+        },
+        "train": {
+            "folds": folds,
+            "cost": {"false_positive": 1.0, "false_negative": default_miss_cost(rate)},
+        },
+        "evaluate": {
+            "bootstrap": 2000 if held_out <= 20_000 else 500,
+            "tutorial_columns": [],
+            "gate": {"min_roc_auc": 0.5, "max_ece": 0.05, "max_cv_gap": 0.15, "min_slice_roc_auc": 0.5},
+        },
+        "explain": {
+            **({"repeats": 2, "rows": 200, "background": 20, "sample": 20} if facts["features"] > _MANY_COLUMNS else {}),
+            "intended_use": f"Rank rows by the probability that {contract.target} is {contract.positive}.",
+            "out_of_scope": "Not described yet. Describe here what the model must not be used for, before anyone uses its predictions.",
+        },
+        "simulate": {"rows": month, "scenarios": scenarios},
+        "monitor": {
+            "log": log, "min_rows": int(np.clip(month // 4, 20, 200)), "min_class": int(np.clip(labels // 2, 2, 20))
+        },
+        "retrain": {
+            "log": log, "min_rows": learned, "holdout_rows": int(np.clip(learned // 3, 20, 1000)),
+            "trials": min(10, trials), "startup_trials": 4,
+        },
+    }  # fmt: skip
+
+
+def default_miss_cost(rate: float) -> float:
+    """Return a default cost of a missed positive, in false alarms, that gives both classes the same total weight."""
+    return float(f"{np.clip((1 - rate) / rate, 0.01, 1000):.2g}")
+
+
+def _fit_families(rows: int) -> _Record:
+    """Return search spaces that suit the number of rows; None for a family that takes too long on a long table."""
+    leaf = {"low": int(np.clip(rows // 200, 3, 10)), "high": int(np.clip(rows // 15, 10, 80)), "log": True}
+    boosting = {
+        "max_iter": {"low": 60, "high": 300 if rows > 5000 else 200},
+        "max_leaf_nodes": {"low": 3, "high": _DEFAULTS["max_leaf_nodes"], "log": True},
+        "min_samples_leaf": leaf,
+        "max_features": {"low": 0.2, "high": 1.0},
+    }
+    forest = {"min_samples_leaf": {**leaf, "high": min(leaf["high"], 40)}}
+    return {"forest": None if rows > 5 * _STUDY_ROWS else forest, "hist_boosting": boosting}
+
+
+def _choose_first(families: _Record) -> _Record:
+    """Return the study's first trial: boosting with scikit-learn's defaults, as far as the search space allows them."""
+    leaf = families["hist_boosting"]["min_samples_leaf"]
+    return {"hist_boosting": {**_DEFAULTS, "min_samples_leaf": int(np.clip(20, leaf["low"], leaf["high"]))}}
+
+
+def choose_split(typed: pd.DataFrame, contract: Contract, share: float, folds: int) -> str:
+    """Choose the split: by time if every fold then has both classes, otherwise stratified; `auto` without a time column."""
+    if contract.time is None:
+        return "auto"
+    known = typed[typed[contract.time].notna()]
+    times = known[contract.time]
+    held_out = (times > times.quantile(1 - share, interpolation="lower")).to_numpy()
+    positive = (known[contract.target] == contract.positive).to_numpy()
+    ordered = positive[~held_out][np.argsort(times[~held_out].to_numpy(), kind="stable")]
+    parts = [positive[held_out], *np.array_split(ordered, folds + 1)]
+    return "auto" if all(2 <= part.sum() <= len(part) - 2 for part in parts) else "stratified"
+
+
+def _list_scenarios(ranked: list[str], contract: Contract, typed: pd.DataFrame, share: float) -> _Record:
+    """List the scenarios of the simulated months, for the columns that are most associated with the target."""
+    numbers = [name for name in ranked if contract.columns[name].role is Role.NUMERIC and typed[name].nunique() > 2]
+    words = [name for name in ranked if contract.columns[name].role is Role.CATEGORICAL]
+    lost = next((name for name in ranked if contract.columns[name].nullable), ranked[0] if ranked else None)
+    scenarios: _Record = {"none": {"kind": "none"}}
+    if numbers:
+        scenarios["higher_numbers"] = {"kind": "scale", "column": numbers[0], "factor": 1.15, "begin": 6}
+    if words:
+        category = str(typed[words[0]].value_counts().index[0])
+        scenarios["category_grows"] = {
+            "kind": "mix",
+            "column": words[0],
+            "category": category,
+            "factor": 2.5,
+            "begin": 6,
+        }
+    scenarios["more_positives"] = {"kind": "prior", "factor": 1.8, "begin": 6}
+    if numbers:
+        scenarios["concept_drift"] = {"kind": "reverse", "column": numbers[0], "begin": 4}
+    if words:
+        scenarios["new_category"] = {
+            "kind": "category",
+            "column": words[0],
+            "category": "(new)",
+            "share": 0.15,
+            "begin": 6,
+        }
+    if lost is not None:
+        scenarios["missing_values"] = {"kind": "missing", "column": lost, "share": 0.6, "begin": 6}
+    if numbers:
+        scenarios["changed_unit"] = {"kind": "scale", "column": numbers[-1], "factor": 100, "begin": 6}
+    scenarios["fewer_requests"] = {"kind": "volume", "factor": 0.4, "begin": 6}
+    return scenarios
