@@ -43,7 +43,7 @@ def test_a_stage_runs_and_its_page_stands_alone(project: Path, capsys: pytest.Ca
     assert main(["run", "collect"]) == 0
     assert "collect: 7 cells in" in capsys.readouterr().out
     page = (project / "reports/01_collect.html").read_text()
-    assert "<title>Collect: the raw table</title>" in page
+    assert "<title>Collect: read the raw table</title>" in page
     for outside in ('src="http', "src='http", "@import", 'link rel="stylesheet"'):
         assert outside not in page
     assert (project / "data/raw/table.parquet").exists()

@@ -59,6 +59,6 @@ def test_features_come_from_the_row_alone() -> None:
     bundle = load_champion()
     inputs = bundle.scorer.model.inputs
     numbers = {name for place, (name, _) in enumerate(inputs.numbers) if place not in inputs.derived}
-    read = {*numbers, *inputs.read, *(name for name, *_ in inputs.levels)}
+    read = {*numbers, *inputs.read, *(name for name, *_ in inputs.categories)}
     assert read <= bundle.schema.columns.keys()
     assert bundle.schema.columns.keys() - read <= {"senior"}  # of the bundle that stands in for a missing champion

@@ -182,7 +182,7 @@ def test_without_rows_only_such_requests_fail(tmp_path: Path) -> None:
     (root / paths.ONLINE_ROWS).unlink()
     with start_server(root, feature_store=EMBEDDED, workers=2, **QUICK) as server:
         status, problem = predict(server, {"entity_id": 1})
-        assert status == 503 and "`lifecycle materialize` makes it" in problem["detail"]
+        assert status == 503 and "run `lifecycle materialize`" in problem["detail"]
         assert predict(server, ROW)[0] == 200
         write_small_rows(root)
         assert predict(server, {"entity_id": 1})[0] == 200

@@ -31,7 +31,7 @@ from lifecycle.core.files import hash_file, lock_handle, read_json, replace_file
 from lifecycle.core.tables import GROUP, Stream, TableWriter, read_batches
 from lifecycle.sources.typing import widen_type
 
-_COMMITS, _QUARANTINE = "_commits", "_quarantine"
+COMMITS, _QUARANTINE = "_commits", "_quarantine"
 _PARTITION = "date="
 _UNDATED = f"{_PARTITION}__HIVE_DEFAULT_PARTITION__"
 _TEMPORARY = ".aside"
@@ -146,7 +146,7 @@ class Landing:
         """Write the commit record that makes these files valid."""
         number = self.commits[-1].number + 1 if self.commits else 1
         done = Commit(number, self.source, position, files, quarantine, whole)
-        with _write_durably(self.folder, f"{_COMMITS}/{number:010d}.json") as file:
+        with _write_durably(self.folder, f"{COMMITS}/{number:010d}.json") as file:
             file.write((json.dumps(asdict(done), indent=2, ensure_ascii=False) + "\n").encode())
         self.commits = [done] if whole else [*self.commits, done]
         return done
@@ -231,7 +231,7 @@ def _read_commits(folder: Path) -> list[Commit]:
     while True:
         commits: list[Commit] = []
         try:
-            for path in sorted((folder / _COMMITS).glob("*.json"), reverse=True):
+            for path in sorted((folder / COMMITS).glob("*.json"), reverse=True):
                 commits.append(_parse_commit(path))
                 if commits[-1].whole:
                     break
@@ -289,8 +289,8 @@ def _read_files(folder: Path, files: Sequence[_File], schema: pa.Schema) -> Iter
 def _remove_leftovers(folder: Path, commits: list[Commit]) -> None:
     """Remove files that no commit record lists."""
     listed = {file.path for commit in commits for file in (*commit.files, *commit.quarantine)}
-    listed |= {f"{_COMMITS}/{commit.number:010d}.json" for commit in commits}
-    ours = (f"*{_TEMPORARY}", "*.parquet", f"{_PARTITION}*/*", f"{_COMMITS}/*", f"{_QUARANTINE}/*")
+    listed |= {f"{COMMITS}/{commit.number:010d}.json" for commit in commits}
+    ours = (f"*{_TEMPORARY}", "*.parquet", f"{_PARTITION}*/*", f"{COMMITS}/*", f"{_QUARANTINE}/*")
     for path in {path for pattern in ours for path in folder.glob(pattern)}:
         if path.relative_to(folder).as_posix() not in listed:
             path.unlink()
