@@ -389,5 +389,5 @@ def test_apache_kafka_gives_committed_messages_once_across_restarts_new_partitio
         assert sorted(read(tmp_path)["id"].to_pylist()) == [*range(50), *range(100, 150), *range(200, 250), 300]
         admin.delete_topics(["visits"])["visits"].result(30)
         admin.create_topics([NewTopic("visits", 3, 1)])["visits"].result(30)
-        with pytest.raises(ProjectError, match="was made anew"):
+        with pytest.raises(ProjectError, match="was recreated"):
             land(tmp_path, topic, time="at")

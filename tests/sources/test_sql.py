@@ -326,8 +326,8 @@ def test_postgresql_gives_the_same_types_for_a_table_and_for_a_query(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"table": "visits"}, "There is no table 'visits'; there are: none"),
-        ({"table": "visit", "schema": "shop"}, "There is no table 'visit' in schema 'shop'; there are: visits"),
+        ({"table": "visits"}, "There is no table 'visits'; the tables are: none"),
+        ({"table": "visit", "schema": "shop"}, "There is no table 'visit' in schema 'shop'; the tables are: visits"),
         ({"query": "select nextval('shop.numbers')"}, "cannot execute nextval.. in a read-only transaction"),
     ],
 )
