@@ -161,7 +161,7 @@ def _rename_keys(value: Any, fixed: tuple[str, ...] = ()) -> Any:
         return value
     renamed: _Record = {}
     for key, part in value.items():
-        new: str = _KEYS.get(key, key)
+        new = str(_KEYS.get(key, key))
         if new in fixed and isinstance(part, dict):
             renamed[new] = {name: _rename_keys(inner, fixed) for name, inner in part.items()}
         else:

@@ -178,7 +178,7 @@ def describe_scenario(scenario: Mapping[str, Any]) -> str:
         "tilt": f"more rows with a high {column}" if factor > 0 else f"more rows with a low {column}",
         "mix": f"rows with {column} = {scenario['category']} are {factor:g} times as frequent",
         "prior": f"the positive class is {factor:g} times as frequent",
-        "reverse": f"concept drift: the relation to {column} is reversed{part}",
+        "reverse": f"the relation of {column} to the target is reversed{part} (concept drift)",
         "category": f"{column} has a new category{part}",
         "missing": f"{column} is missing{part}",
         "volume": f"{factor:g} times as many predictions",

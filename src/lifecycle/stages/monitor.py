@@ -263,7 +263,7 @@ def find_newest(tables: Sequence[pd.DataFrame | None]) -> int:
 def tabulate_drift(
     table: pd.DataFrame | None, window: str, reference: Record, limits: AlertLimits, most: int = 12
 ) -> pd.DataFrame:
-    """Return the columns that moved most in a window, with a clause on each that drifted; those come first."""
+    """Return the columns that moved most in a window, those that drifted first, with a clause on each of these."""
     if table is None:
         return pd.DataFrame()
     ordered = table.assign(weight=table["column"].map(reference["weights"])).sort_values(
@@ -280,7 +280,8 @@ def tabulate_drift(
             "p": "< 0.001" if row["p"] < 0.001 else _format(row["p"], ".3f"), "weight": _format(row["weight"], ".0%"),
             "drifted": "yes" if row["drifted"] else "", "change": change,
         })  # fmt: skip
-    return pd.DataFrame(rows).set_index("column")
+    shown = pd.DataFrame(rows).set_index("column")
+    return shown if shown["change"].any() else shown.drop(columns="change")
 
 
 def _format(value: float | None, form: str) -> str:
