@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 from lifecycle.core.paths import ONLINE_ROWS
-from lifecycle.serving.app import OPEN
+from lifecycle.serving.endpoints import OPEN_PATHS
 from lifecycle.serving.settings import PREFIX, Settings
 
 GRACEFUL = 1 + 30 + 5  # seconds after the drain: what is under way, what a request may still take, the log's last write
@@ -238,7 +238,7 @@ def test_probes_ask_what_the_server_answers(manifests: dict[str, Any]) -> None:
     (container,) = manifests["Deployment"]["spec"]["template"]["spec"]["containers"]
     paths = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
     assert paths == {"startup": "/ready", "readiness": "/ready?allow=degraded", "liveness": "/health"}
-    assert {path.partition("?")[0] for path in paths.values()} <= OPEN, "a probe carries no key"
+    assert {path.partition("?")[0] for path in paths.values()} <= OPEN_PATHS, "a probe carries no key"
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {"http": 8000}
     assert {container[f"{name}Probe"]["httpGet"]["port"] for name in paths} == {"http"}
