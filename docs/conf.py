@@ -36,6 +36,7 @@ html_css_files = ["style.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_last_updated_fmt = None
+html_sidebars = {name: [] for name in ("index", "troubleshooting", "benchmarks", "contributing", "changelog")}
 html_theme_options = {
     "logo": {"text": "Lifecycle"},
     "navbar_align": "left",

@@ -127,12 +127,20 @@ def name_type(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
         inner = schema.get("items")
         return f"list of {name_type(inner, definitions)}" if inner else "list"
     limits = []
+    if "minimum" in schema and "maximum" in schema:
+        limits.append(f"{show_limit(schema['minimum'])} to {show_limit(schema['maximum'])}")
+        schema = {key: value for key, value in schema.items() if key not in ("minimum", "maximum")}
     for key, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<")):
         if key in schema:
-            limits.append(f"{sign} {schema[key]:,}" if isinstance(schema[key], int) else f"{sign} {schema[key]:g}")
+            limits.append(f"{sign} {show_limit(schema[key])}")
     if "pattern" in schema:
         limits.append(f"matching {code(schema['pattern'])}")
     return ", ".join([words.get(kind, kind), *limits])
+
+
+def show_limit(value: float) -> str:
+    """Return a limit; whole numbers have separators of thousands."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def definitions_of(model: type[BaseModel]) -> dict[str, Any]:

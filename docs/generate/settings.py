@@ -25,29 +25,30 @@ VARIABLES = {
     "LIFECYCLE_DEBIAN_MIRROR": "From where `make container` takes Debian's packages.",
     "LIFECYCLE_PORT": "The port of 127.0.0.1 on which `compose.yaml` publishes the API.",
 }
-# What a setting is, where the comment in the code says only what is remarkable about it; that comment follows.
+# What a setting is, where the comment in the code says only what is remarkable about it. Others have their comment.
 SETTINGS = {
-    "host": "the address to listen on",
-    "port": "the port to listen on",
-    "workers": "processes that share the port",
-    "api_keys": "the keys that callers may send",
-    "cors_origins": "web sites whose pages may call the API",
-    "max_body_bytes": "the largest body of a request",
-    "max_rows": "the most rows of a request",
-    "max_explained": "the most rows that are explained",
-    "budget_seconds": "the time that a model may take for a request",
-    "cooldown_seconds": "the pause of a model that failed",
-    "body_seconds": "the time that a client may take to send a request",
-    "drain_seconds": "the time in which a stopping server still accepts connections",
-    "watch_seconds": "how often the server looks for another champion",
-    "monitor_file": "what monitoring found",
-    "log_folder": "the prediction log",
-    "log_key": "the key that signs request ids",
-    "flush_seconds": "how often the prediction log is written to disk",
-    "segment_bytes": "the size of a segment of the prediction log after which the next begins",
-    "segment_seconds": "the age of a segment of the prediction log after which the next begins",
-    "feature_store": "the address of the feature store",
-    "access_log": "whether every request is logged",
+    "host": "The address to listen on.",
+    "port": "The port to listen on; 0 chooses a free one.",
+    "workers": "Processes that share the port.",
+    "api_keys": "The keys that callers may send. Without keys, every client is served.",
+    "cors_origins": "Web sites whose pages may call the API.",
+    "max_body_bytes": "The largest body of a request.",
+    "max_rows": "The most rows in one request.",
+    "max_explained": "The most rows in a request with `?explain=true`.",
+    "budget_seconds": "The time that a model may take; one that takes longer is interrupted, and the next one answers.",
+    "cooldown_seconds": "How long a model that failed is not tried again.",
+    "body_seconds": "The time that a client may take to send a request.",
+    "drain_seconds": "How long a server goes on accepting connections after SIGTERM.",
+    "watch_seconds": "How often the server looks for another champion, shadow model or monitoring report.",
+    "monitor_file": "The report of `lifecycle monitor`, relative to the project.",
+    "log_folder": "The prediction log, relative to the project.",
+    "log_key": "The key that signs request ids; without it, one in the folder of the prediction log.",
+    "flush_seconds": "How often the prediction log is synced to disk; a crash loses at most the records of this period.",
+    "segment_bytes": "The size of a segment of the prediction log after which the next one begins.",
+    "segment_seconds": "The age of a segment of the prediction log after which the next one begins.",
+    "feature_store": "The address of the feature store, such as `sqlite:///.lifecycle/features.db`. Without it, rows cannot name an entity.",
+    "store_timeout": "The time that a call to the feature store may take.",
+    "access_log": "Whether every request has a line in the log; refused and failed requests always have one.",
 }
 OTHERS = {
     "MLFLOW_TRACKING_URI": "The MLflow server; by default the file `mlflow.db` in the project.",
@@ -67,15 +68,17 @@ def tabulate_settings() -> str:
     definitions = definitions_of(settings.Settings)
     rows, missing = [], []
     for entry in list_entries(settings.Settings):
-        told = [finish(each) for each in (SETTINGS.get(entry.path, ""), entry.comment) if each]
+        told = SETTINGS.get(entry.path) or entry.comment
         if not told:
             missing.append(f"the setting {entry.path}")
         default = entry.default
         shown = default.get_secret_value() if hasattr(default, "get_secret_value") else default
         value = ",".join(map(str, shown)) if isinstance(shown, tuple) else shown
         kind = "words between commas" if isinstance(shown, tuple) else name_type(entry.schema, definitions)
-        rows.append([code(settings.name_variable(entry.path)), kind, code(value) or "empty", " ".join(told)])
+        rows.append([code(settings.name_variable(entry.path)), kind, code(value) or "empty", finish(told)])
     refuse_missing(missing)
+    if stale := sorted(SETTINGS.keys() - settings.Settings.model_fields.keys()):
+        raise ValueError(f"settings that the server does not have: {stale}")
     return write_table(["variable", "type", "default", "meaning"], rows)
 
 
@@ -102,6 +105,8 @@ def tabulate_variables() -> str:
     """Tabulate all other variables."""
     found = find_variables()
     refuse_missing([f"the variable {name}" for name in sorted(found - VARIABLES.keys())])
-    rows = [[code(name), finish(VARIABLES[name])] for name in VARIABLES if name in found]
+    if stale := sorted(VARIABLES.keys() - found - {"LIFECYCLE_FEATURE_STORE"}):
+        raise ValueError(f"variables that nothing reads: {stale}")
+    rows = [[code(name), finish(told)] for name, told in VARIABLES.items() if name in found]
     rows += [[", ".join(map(code, names.split(", "))), finish(told)] for names, told in OTHERS.items()]
     return write_table(["variable", "meaning"], rows)

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from tests.support import guides
+from tests.support.built import commit, repro
 from tests.support.dags import Airflow
 from tests.support.guides import Guide, read_guide, write_script
 from tests.support.servers import find_ports, start_postgresql, start_redis, start_s3
@@ -34,19 +35,21 @@ SECONDS = 900
 
 
 @pytest.fixture(scope="module")
-def cache(live: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """DVC's cache, which the pages share: what one has built the next finds."""
-    folder = tmp_path_factory.mktemp("guides") / "cache"
-    shutil.copytree(live / ".dvc/cache", folder)
-    return folder
+def settled(live: Path, warm: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The live project, rebuilt against its champion, and committed: what a user has whose `git status` shows nothing."""
+    root = tmp_path_factory.mktemp("guides") / "settled"
+    shutil.copytree(live, root, symlinks=True)
+    repro(root)
+    commit(root, "settled")
+    return root
 
 
 @pytest.fixture
-def sandbox(live: Path, cache: Path, tmp_path: Path, customers: pd.DataFrame) -> Path:
-    """A project as a user has it after `make repro`, with an environment, a CSV file and a database."""
+def sandbox(settled: Path, tmp_path: Path, customers: pd.DataFrame) -> Path:
+    """A copy with an environment, a CSV file and a database. DVC's cache is shared: what one page builds the next finds."""
     root = tmp_path / "project"
-    shutil.copytree(live, root, symlinks=True, ignore=shutil.ignore_patterns("cache"))
-    (root / ".dvc/config.local").write_text(f"[cache]\n    dir = {cache}\n")
+    shutil.copytree(settled, root, symlinks=True, ignore=shutil.ignore_patterns("cache"))
+    (root / ".dvc/config.local").write_text(f"[cache]\n    dir = {settled / '.dvc/cache'}\n")
     (root / ".venv").mkdir()
     for path in Path(sys.prefix).iterdir():
         if path.name != ".installed":
@@ -57,6 +60,7 @@ def sandbox(live: Path, cache: Path, tmp_path: Path, customers: pd.DataFrame) ->
     customers.rename(columns={"left": "churned"}).to_csv(root / "customers.csv", index=False)
     with sqlite3.connect(root / "shop.db") as shop:
         customers.to_sql("visits", shop, index=False)
+    (root / ".git/info/exclude").write_text("/shop.db\n/customers.csv\n")
     return root
 
 

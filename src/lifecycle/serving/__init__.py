@@ -1,1 +1,1 @@
-"""The serving wing: what answers when the model is live."""
+"""The HTTP server that answers with the live model."""
