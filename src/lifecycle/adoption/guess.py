@@ -68,9 +68,9 @@ class Profile:
         """Whether the values are whole numbers, however they are stored."""
         if self.present.dtype == "Int64":
             return True
+        numbers = self.counts.index.to_numpy()
         return bool(
-            self.present.dtype == "float64"
-            and ((self.counts.index % 1 == 0) & (np.abs(self.counts.index.to_numpy()) <= EXACT)).all()
+            self.present.dtype == "float64" and ((numbers == np.trunc(numbers)) & (np.abs(numbers) <= EXACT)).all()
         )
 
     @property

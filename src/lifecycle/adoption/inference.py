@@ -300,7 +300,7 @@ def _guess_text(profile: Profile) -> Guess:
 def _guess_numbers_in_text(profile: Profile, values: Series, numbers: Series) -> Guess:
     """Return a guess for numbers stored as text, of which a few cells may not convert."""
     found = pd.to_numeric(values[numbers]).to_numpy(dtype="float64")
-    whole = bool((found % 1 == 0).all() and (np.abs(found) <= EXACT).all())
+    whole = bool(((found == np.trunc(found)) & (np.abs(found) <= EXACT)).all())
     read = replace(profile, counts=pd.Series(1, index=found)) if numbers.all() else profile
     if whole and numbers.all() and profile.distinct > 2 and profile.unique and (profile.named_id or _is_sequence(read)):
         return _guess_identity(profile, "unique in every row")
