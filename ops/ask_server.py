@@ -1,6 +1,6 @@
 """Ask a running server what a caller asks, and say what it answered: python3 ops/ask_server.py ADDRESS MODELS_FOLDER.
 
-Only the standard library: it runs beside a container, on a machine that has nothing of ours installed. Exit status 1, with
+Only the standard library: it runs next to a container, on a machine that has nothing of ours installed. Exit status 1, with
 a sentence, where an answer is another than was expected.
 """
 
@@ -34,8 +34,8 @@ def wait_until_ready(address: str) -> Any:
             return ask(f"{address}/ready")
         except OSError as error:  # a refused connection, or 503
             if time.monotonic() > end:
-                told = error.read().decode() if isinstance(error, urllib.error.HTTPError) else ""
-                raise OSError(f"/ready is not 200 after {WAIT:g} s ({error}). {told}") from error
+                answer = error.read().decode() if isinstance(error, urllib.error.HTTPError) else ""
+                raise OSError(f"/ready is not 200 after {WAIT:g} s ({error}). {answer}") from error
         time.sleep(0.1)
 
 

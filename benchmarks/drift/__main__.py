@@ -242,7 +242,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--quiet-runs", type=int, default=800, help="further runs without a change: false alarms are rare"
     )
     parser.add_argument("--processes", type=int, default=2, help="0: none but this one")
-    parser.add_argument("--picture", type=Path, help="where the delays are drawn (drift.png beside the figures)")
+    parser.add_argument(
+        "--picture", type=Path, help="where the delays are drawn (default: drift.png next to the figures)"
+    )
 
 
 BENCHMARK = Benchmark("drift", measure, add_options, small={"runs": 2, "quiet_runs": 1, "processes": 0})

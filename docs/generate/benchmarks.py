@@ -11,7 +11,7 @@ from generate.schemas import ROOT
 
 
 def include_readme() -> str:
-    """Return benchmarks/README.md; a link to a file that is no page of the documentation becomes its text."""
+    """Return benchmarks/README.md; a link to a file outside the documentation becomes its text."""
     text = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
     text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:|\.\./docs/)[^)#]+\)", r"\1", text)
     return text.replace("](../docs/", "](").replace("](results/", "](../benchmarks/results/")

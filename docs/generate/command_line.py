@@ -26,8 +26,8 @@ def describe_command(name: str, command: click.Command) -> str:
     """Describe one command. Its help is plain text, in which a blank line begins a paragraph."""
     context = click.Context(command, info_name=f"lifecycle {name}")
     pieces = command.collect_usage_pieces(context)
-    told = inspect.cleandoc(command.help or "").replace("\b\n", "")
-    rows, missing = [], [] if told else [f"the command {name}"]
+    text = inspect.cleandoc(command.help or "").replace("\b\n", "")
+    rows, missing = [], [] if text else [f"the command {name}"]
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             shown, meaning = ", ".join(parameter.opts), parameter.help or ""
@@ -38,5 +38,5 @@ def describe_command(name: str, command: click.Command) -> str:
             rows.append([code(shown), finish(meaning)])
     refuse_missing(missing)
     usage = " ".join(["lifecycle", name, *(piece for piece in pieces if rows or piece != "[OPTIONS]")])
-    text = f"(command-{name})=\n## `lifecycle {name}`\n\n{told}\n\n```none\n{usage}\n```\n"
+    text = f"(command-{name})=\n## `lifecycle {name}`\n\n{text}\n\n```none\n{usage}\n```\n"
     return text + (f"\n{write_table(['option', 'meaning'], rows)}\n" if rows else "")

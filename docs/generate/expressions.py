@@ -61,10 +61,10 @@ def describe_language() -> str:
     ])  # fmt: skip
 
 
-def describe_example(text: str, told: str) -> list[str]:
+def describe_example(text: str, meaning: str) -> list[str]:
     """Compute an example for x = 4, word = "a" and a Monday in March 2026 at half past six in the evening."""
     from lifecycle.core.expressions import parse_expression
 
     ast.parse(text, mode="eval")
     result = float(parse_expression(text, "example").evaluate(VALUES)[0])
-    return [code(text), f"{result:.6g}", finish(told)]
+    return [code(text), f"{result:.6g}", finish(meaning)]

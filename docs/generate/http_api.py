@@ -95,13 +95,13 @@ def describe_operation(path: str, method: str, operation: Record) -> str:
 
 
 def is_own(operation: Record, status: str) -> bool:
-    """Tell whether an endpoint describes this status itself, and not as a problem like any other."""
+    """Return whether an endpoint describes this status itself, and not as a problem like any other."""
     return not any("problem" in kind for kind in operation["responses"][status].get("content", {}))
 
 
 def describe_refusals() -> str:
     """Describe the statuses with which requests are refused."""
-    rows = [[code(status), told] for status, told in REFUSALS.items()]
+    rows = [[code(status), text] for status, text in REFUSALS.items()]
     text = "(http-refusals)=\n## Refused requests\n\nEach answer is a [Problem](#schema-problem): JSON with a sentence in `detail`.\n"
     return f"{text}\n{write_table(['status', 'when'], rows)}\n"
 

@@ -11,4 +11,4 @@ from generate.schemas import ROOT
 def tabulate_targets() -> str:
     """Tabulate the targets that `make help` lists."""
     found = re.findall(r"^([a-z-]+):.*?## (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    return write_table(["command", "what it does"], [[code(f"make {name}"), finish(told)] for name, told in found])
+    return write_table(["command", "what it does"], [[code(f"make {name}"), finish(text)] for name, text in found])

@@ -25,14 +25,16 @@ class Described:
     name: str
     kind: str
     labels: tuple[str, ...]
-    told: str
+    description: str
 
 
 def tabulate_metrics() -> str:
     """Tabulate every metric: name, kind, labels, meaning."""
     found = sorted({each.name: each for each in find_all()}.items())
-    refuse_missing([f"the metric {name}" for name, each in found if not each.told])
-    rows = [[code(name), each.kind, ", ".join(map(code, each.labels)), finish(each.told)] for name, each in found]
+    refuse_missing([f"the metric {name}" for name, each in found if not each.description])
+    rows = [
+        [code(name), each.kind, ", ".join(map(code, each.labels)), finish(each.description)] for name, each in found
+    ]
     return write_table(["metric", "kind", "labels", "meaning"], rows)
 
 

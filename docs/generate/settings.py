@@ -68,14 +68,14 @@ def tabulate_settings() -> str:
     definitions = definitions_of(settings.Settings)
     rows, missing = [], []
     for entry in list_entries(settings.Settings):
-        told = SETTINGS.get(entry.path) or entry.comment
-        if not told:
+        text = SETTINGS.get(entry.path) or entry.comment
+        if not text:
             missing.append(f"the setting {entry.path}")
         default = entry.default
         shown = default.get_secret_value() if hasattr(default, "get_secret_value") else default
         value = ",".join(map(str, shown)) if isinstance(shown, tuple) else shown
         kind = "words between commas" if isinstance(shown, tuple) else name_type(entry.schema, definitions)
-        rows.append([code(settings.name_variable(entry.path)), kind, code(value) or "empty", finish(told)])
+        rows.append([code(settings.name_variable(entry.path)), kind, code(value) or "empty", finish(text)])
     refuse_missing(missing)
     if stale := sorted(SETTINGS.keys() - settings.Settings.model_fields.keys()):
         raise ValueError(f"settings that the server does not have: {stale}")
@@ -107,6 +107,6 @@ def tabulate_variables() -> str:
     refuse_missing([f"the variable {name}" for name in sorted(found - VARIABLES.keys())])
     if stale := sorted(VARIABLES.keys() - found - {"LIFECYCLE_FEATURE_STORE"}):
         raise ValueError(f"variables that nothing reads: {stale}")
-    rows = [[code(name), finish(told)] for name, told in VARIABLES.items() if name in found]
-    rows += [[", ".join(map(code, names.split(", "))), finish(told)] for names, told in OTHERS.items()]
+    rows = [[code(name), finish(text)] for name, text in VARIABLES.items() if name in found]
+    rows += [[", ".join(map(code, names.split(", "))), finish(text)] for names, text in OTHERS.items()]
     return write_table(["variable", "meaning"], rows)

@@ -27,6 +27,7 @@ from lifecycle.core.contract import Contract, Role
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import FORMAT, Collect, Params, parse_strictly
 from lifecycle.core.paths import Project
+from lifecycle.core.records import Record
 from lifecycle.exploration.association import Kind
 from lifecycle.exploration.univariate import measure_univariate_auc
 from lifecycle.promotion.releases import hold_lock
@@ -35,7 +36,6 @@ from lifecycle.sources.dispatch import is_growing, open_source
 from lifecycle.sources.ingest import ingest
 from lifecycle.validation.conversion import convert_columns, is_dropped, read_plain
 
-_Record = dict[str, Any]
 _Guesses = Mapping[str, Guess]
 _MAX_ROWS = 1_000_000  # rows of a longer table that are examined
 _AUC_ROWS = 200_000  # rows for the univariate ROC AUC
@@ -123,7 +123,7 @@ def _describe_source(source: str, rows: int, shown: int) -> str:
     return f"{rows:,} rows of {shown_source}{seen}. The meaning of each column is inferred and may need correction."
 
 
-def _collect_from(address: str, options: Mapping[str, Any]) -> _Record:
+def _collect_from(address: str, options: Mapping[str, Any]) -> Record:
     """Return the section `collect` of params.yaml."""
     watch = paths.LANDED if is_growing(address, options) else find_local(address) or paths.LOCK
     return {"source": address, "options": dict(options), "watch": watch}
@@ -181,7 +181,7 @@ def _write_contract(name: str, description: str, tolerance: float, guesses: _Gue
 # The report.
 
 
-def _describe_guesses(name: str, guesses: _Guesses, rows: int, shown: int, unread: float, facts: _Record) -> list[str]:
+def _describe_guesses(name: str, guesses: _Guesses, rows: int, shown: int, unread: float, facts: Record) -> list[str]:
     """Describe what was inferred and what to check, in a few lines."""
     seen = f" (the first {shown:,} were examined)" if shown < rows else ""
     lines = [f"{name!r}: {rows:,} rows{seen}, {len(guesses)} columns; {facts['rate']:.2%} of the rows are positive."]

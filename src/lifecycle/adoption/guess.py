@@ -9,11 +9,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from lifecycle.core.records import Record
 from lifecycle.validation.conversion import EXACT
 
 Series: TypeAlias = "pd.Series[Any]"
 Array = np.ndarray[Any, Any]
-Record = dict[str, Any]
 MAX_CATEGORIES = 100  # categories of a column at most, since each becomes a column of the model
 READABLE = 0.99  # share of the present cells that must convert to a number or a time
 SHOWN = 5  # values quoted in a comment

@@ -22,7 +22,6 @@ from lifecycle.adoption.guess import (
     Array,
     Guess,
     Profile,
-    Record,
     Series,
     format_values,
     make_column,
@@ -37,6 +36,7 @@ from lifecycle.adoption.target import guess_target
 from lifecycle.adoption.times import find_format, format_span, guess_time, require_time
 from lifecycle.core.contract import Column, Role
 from lifecycle.core.errors import ProjectError
+from lifecycle.core.records import Record
 from lifecycle.validation.conversion import EXACT, NUMBER, WORDS, drop_blanks, read_plain
 from lifecycle.validation.pii import find_personal
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lifecycle.core import paths
 from lifecycle.core.contract import Contract, Role
+from lifecycle.core.records import Record
 
-_Record = dict[str, Any]
 _STUDY_ROWS = 20_000  # rows for the trials of a study
 # scikit-learn's defaults, as far as the search spaces allow them
 _DEFAULTS = {"learning_rate": 0.1, "max_iter": 100, "max_leaf_nodes": 31, "l2_regularization": 0.1, "max_features": 1.0}
@@ -19,7 +18,7 @@ _MANY_COLUMNS = 100  # from this many columns on, explanations use fewer rows
 _MAX_CELLS = 10**8  # encoded numbers in memory during a study, at most
 
 
-def measure_facts(typed: pd.DataFrame, contract: Contract, aucs: Mapping[str, float], rows: int) -> _Record:
+def measure_facts(typed: pd.DataFrame, contract: Contract, aucs: Mapping[str, float], rows: int) -> Record:
     """Measure what the parameters depend on: valid rows of the whole table, the rarer class, encoded columns, and the features' ranking."""
     positive = (typed[contract.target] == contract.positive).to_numpy()
     rate = float(positive.mean())
@@ -37,7 +36,7 @@ def measure_facts(typed: pd.DataFrame, contract: Contract, aucs: Mapping[str, fl
     }
 
 
-def fit_params(facts: _Record, contract: Contract, typed: pd.DataFrame) -> dict[str, _Record]:
+def fit_params(facts: Record, contract: Contract, typed: pd.DataFrame) -> dict[str, Record]:
     """Return the sections of params.yaml that depend on the table."""
     rows, rate, rare = facts["rows"], facts["rate"], facts["rare"]
     share = 0.3 if rows < 500 else 0.2
@@ -87,7 +86,7 @@ def default_miss_cost(rate: float) -> float:
     return float(f"{np.clip((1 - rate) / rate, 0.01, 1000):.2g}")
 
 
-def _fit_families(rows: int) -> _Record:
+def _fit_families(rows: int) -> Record:
     """Return search spaces that suit the number of rows; None for a family that takes too long on a long table."""
     leaf = {"low": int(np.clip(rows // 200, 3, 10)), "high": int(np.clip(rows // 15, 10, 80)), "log": True}
     boosting = {
@@ -100,7 +99,7 @@ def _fit_families(rows: int) -> _Record:
     return {"forest": None if rows > 5 * _STUDY_ROWS else forest, "hist_boosting": boosting}
 
 
-def _choose_first(families: _Record) -> _Record:
+def _choose_first(families: Record) -> Record:
     """Return the study's first trial: boosting with scikit-learn's defaults, as far as the search space allows them."""
     leaf = families["hist_boosting"]["min_samples_leaf"]
     return {"hist_boosting": {**_DEFAULTS, "min_samples_leaf": int(np.clip(20, leaf["low"], leaf["high"]))}}
@@ -119,12 +118,12 @@ def choose_split(typed: pd.DataFrame, contract: Contract, share: float, folds: i
     return "auto" if all(2 <= part.sum() <= len(part) - 2 for part in parts) else "stratified"
 
 
-def _list_scenarios(ranked: list[str], contract: Contract, typed: pd.DataFrame, share: float) -> _Record:
+def _list_scenarios(ranked: list[str], contract: Contract, typed: pd.DataFrame, share: float) -> Record:
     """List the scenarios of the simulated months, for the columns that are most associated with the target."""
     numbers = [name for name in ranked if contract.columns[name].role is Role.NUMERIC and typed[name].nunique() > 2]
     words = [name for name in ranked if contract.columns[name].role is Role.CATEGORICAL]
     lost = next((name for name in ranked if contract.columns[name].nullable), ranked[0] if ranked else None)
-    scenarios: _Record = {"none": {"kind": "none"}}
+    scenarios: Record = {"none": {"kind": "none"}}
     if numbers:
         scenarios["higher_numbers"] = {"kind": "scale", "column": numbers[0], "factor": 1.15, "begin": 6}
     if words:

@@ -24,6 +24,7 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import hash_file, read_json, replace_file, write_json
 from lifecycle.core.params import FORMAT, load_params
 from lifecycle.core.paths import Project
+from lifecycle.core.records import Record
 from lifecycle.modeling.model import METADATA_FILE, hash_model
 from lifecycle.prediction_log.compaction import write_partitions
 from lifecycle.prediction_log.reader import KINDS, find_partitions, find_segments
@@ -32,7 +33,6 @@ from lifecycle.promotion.records import Champion, Release
 from lifecycle.promotion.releases import BUNDLE_FOLDER, MANIFEST_FILE, RELEASE_FILE
 from lifecycle.serving.bundle import load_bundle
 
-_Record = dict[str, Any]
 _OLD_PROFILE = "data/reference.json"
 _MOVED = "models/upgraded.json"  # the new hash of each release's model and bundle, while an upgrade is under way
 _PARAMS = {  # section: {old key: new key}
@@ -124,7 +124,7 @@ def _upgrade_params(document: CommentedMap) -> None:
             document[section].setdefault(key, value)
 
 
-_NEW_PARAMS: dict[str, _Record] = {  # constants of format 1 that are parameters now
+_NEW_PARAMS: dict[str, Record] = {  # constants of format 1 that are parameters now
     "monitor": {
         "severity": {
             "slight_psi": 0.1, "plain_psi": 0.25, "little_weight": 0.02, "much_weight": 0.05, "missing_gap": 0.1,
@@ -159,7 +159,7 @@ def _rename_keys(value: Any, fixed: tuple[str, ...] = ()) -> Any:
         return [_rename_keys(part, fixed) for part in value]
     if not isinstance(value, dict):
         return value
-    renamed: _Record = {}
+    renamed: Record = {}
     for key, part in value.items():
         new = str(_KEYS.get(key, key))
         if new in fixed and isinstance(part, dict):
@@ -204,7 +204,7 @@ def _upgrade_releases(root: Path) -> dict[str, dict[str, str]]:
     return moved
 
 
-def _upgrade_release(root: Path, folder: Path, record: _Record) -> Release:
+def _upgrade_release(root: Path, folder: Path, record: Record) -> Release:
     """Write a release of format 1 as one of format 2 under its new hash; its bundle must answer its golden requests."""
     work = root / paths.RELEASES / f".{folder.name}.upgrading"
     shutil.rmtree(work, ignore_errors=True)
@@ -268,7 +268,7 @@ def _upgrade_log(folder: Path, models: Mapping[str, str]) -> list[str]:
     return [f"the prediction log {folder.name} has format {FORMAT}"]
 
 
-def _read_old_segment(path: Path) -> list[_Record]:
+def _read_old_segment(path: Path) -> list[Record]:
     """Return the records of a segment of format 1; its damaged lines are left out."""
     from zlib import crc32
 
@@ -285,7 +285,7 @@ def _read_old_segment(path: Path) -> list[_Record]:
     return records
 
 
-def _upgrade_record(record: _Record, names: Mapping[str, str]) -> _Record:
+def _upgrade_record(record: Record, names: Mapping[str, str]) -> Record:
     """Return a record of the log with its label and its model by their new names; the features stay as they are."""
     renamed = {_KEYS.get(key, key) if key == "truth" else key: value for key, value in record.items()}
     if "model" in renamed:

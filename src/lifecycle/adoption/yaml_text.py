@@ -10,7 +10,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-_Record = dict[str, Any]
+from lifecycle.core.records import Record
+
 _YAML_BOOLEANS = {"yes", "no", "y", "n", "on", "off"}  # YAML 1.1 reads these words as booleans, so they are quoted
 _COSTS = {
     "false_positive": "a false alarm",
@@ -54,7 +55,7 @@ def dump(document: Any) -> str:
     return buffer.getvalue()
 
 
-def change_params(text: str, changes: Mapping[str, _Record]) -> str:
+def change_params(text: str, changes: Mapping[str, Record]) -> str:
     """Return params.yaml with other values; its comments and order are kept."""
     document = _make_yaml().load(text)
     for section, values in changes.items():
@@ -86,6 +87,6 @@ def _change_section(section: CommentedMap, values: Mapping[str, Any]) -> None:
             section[key] = to_flow(value)
 
 
-def _replace_children(section: CommentedMap, key: str, value: _Record) -> None:
+def _replace_children(section: CommentedMap, key: str, value: Record) -> None:
     """Replace a mapping, with one line for each entry, and keep the comment after its key."""
     section[key] = CommentedMap({name: to_flow(inner) for name, inner in value.items()}) if value else to_flow({})

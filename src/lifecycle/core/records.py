@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import read_json, write_json
 
+Record = dict[str, Any]  # plain JSON values where no class describes them
+
 
 class Frozen(BaseModel):
     """A frozen record with typed fields; fields it does not know are refused.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lifecycle.core.contract import Contract
+from lifecycle.core.records import Record
 from lifecycle.features.store import hash_feature
 
-Record = dict[str, Any]
 _QUANTILES = {"min": 0.0, "lower_quartile": 0.25, "median": 0.5, "upper_quartile": 0.75, "max": 1.0}
 _SHOWN_CATEGORIES = 12  # categories listed for a feature, the most common first
 _DIGITS = 6  # significant digits of a statistic, as the last bits of a sum differ between processors

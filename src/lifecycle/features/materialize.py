@@ -22,19 +22,11 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.expressions import parse_expression
 from lifecycle.core.files import lock_file, read_json, replace_file
 from lifecycle.core.paths import Project
+from lifecycle.core.records import Record
 from lifecycle.core.tables import read_batches
 from lifecycle.features.cache import cut, open_cache
 from lifecycle.features.inputs import to_array
-from lifecycle.features.store import (
-    SMALLEST,
-    Entity,
-    FeatureStore,
-    Record,
-    UnknownEntityError,
-    pack,
-    read_meta,
-    write_rows,
-)
+from lifecycle.features.store import SMALLEST, Entity, FeatureStore, UnknownEntityError, pack, read_meta, write_rows
 
 _PATIENCE = 10.0  # seconds that the cache may take for a batch
 _ROLES = (Role.NUMERIC, Role.CATEGORICAL, Role.BOOLEAN, Role.TIME, Role.TEXT)  # roles of columns that features may read
@@ -45,7 +37,7 @@ _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - moments are in UTC, without a zo
 _PART = 1 << 14  # rows in memory at once, as Python objects
 _CLOSE = 1e-9  # relative: the arithmetic of single rows and of arrays may differ in the last digits
 _SHOWN = 5  # differences that are printed
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -132,7 +124,7 @@ def open_store(
     return FeatureStore(rows or project.output / paths.ONLINE_ROWS, cache, declared, ttl=ttl)
 
 
-def materialize(project: Project, since: datetime | None = None, tell: Tell = lambda line: None) -> Filled:
+def materialize(project: Project, since: datetime | None = None, report: Report = lambda line: None) -> Filled:
     """Write each entity's newest row to the online file, and cache all features; the same table again changes nothing.
 
     since: read only rows from this moment (UTC) on, and leave the other entities as they are; the first time all rows are
@@ -154,12 +146,14 @@ def materialize(project: Project, since: datetime | None = None, tell: Tell = la
         else:
             aside.unlink()
         skipped = _Count()
-        version = write_rows(aside, list_rows(offline, since, skipped, tell), {**columns, "features": offline.features})
+        version = write_rows(
+            aside, list_rows(offline, since, skipped, report), {**columns, "features": offline.features}
+        )
         store = open_store(project, aside, timeout=_PATIENCE)
         entities, cached = store.look().count, 0
         try:
             for cached in store.fill(store.cache.capacity):
-                tell(f"{cached:,} of {entities:,} entities cached in {store.cache.name}")
+                report(f"{cached:,} of {entities:,} entities cached in {store.cache.name}")
         except store.cache.errors as error:
             raise ProjectError(
                 f"{store.cache.name} cannot be filled: {error}; the previous features are still served."
@@ -186,7 +180,7 @@ class _Count:
 
 
 def list_rows(
-    offline: Offline, since: datetime | None, skipped: _Count, tell: Tell
+    offline: Offline, since: datetime | None, skipped: _Count, report: Report
 ) -> Iterator[list[tuple[Entity, int, bytes]]]:
     """Yield the table's rows for the online file, in parts; rows without an id are counted and left out."""
     done = 0
@@ -197,7 +191,7 @@ def list_rows(
         named = table.filter(pc.is_valid(table[offline.entity]))
         skipped.rows += table.num_rows - named.num_rows
         done += batch.num_rows
-        tell(f"{done:,} rows read")
+        report(f"{done:,} rows read")
         entities = named[offline.entity].to_pylist()
         moments = [SMALLEST] * len(entities)
         if offline.time is not None:

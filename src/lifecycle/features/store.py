@@ -31,12 +31,12 @@ from lifecycle.core import expressions
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.expressions import parse_expression, to_array, to_value
 from lifecycle.core.files import hash_file
+from lifecycle.core.records import Record
 from lifecycle.features.cache import SQL_VARIABLES, Cache, cut
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-Record = dict[str, Any]
 Entity = int | str
 _FORMAT = 1  # of the file of rows and of packed values
 _TTL = 3600.0  # seconds for which a computed value is served

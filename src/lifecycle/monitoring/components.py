@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lifecycle.core.histograms import Array
-
-Record = dict[str, Any]
+from lifecycle.core.records import Record
 
 _COMPONENTS = 50  # at most
 _EXPLAINED = 0.8  # share of the variance that the components explain

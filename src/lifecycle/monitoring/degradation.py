@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from lifecycle.core.records import Record
 from lifecycle.modeling.metrics import (
     LEVEL,
     Array,
@@ -22,7 +22,6 @@ from lifecycle.modeling.metrics import (
 )
 from lifecycle.monitoring.drift import POOLED_WINDOWS, combine_p, means_pvalue
 
-Record = dict[str, Any]
 LabelledRows = tuple[Array, Array]  # labels (0 or 1) and probabilities of the same rows, each (rows,)
 METRICS = ("roc_auc", "accuracy", "precision", "recall", "f1", "brier", "log_loss", "cost", "predicted_positive", "ece")
 _REPLICATES = (

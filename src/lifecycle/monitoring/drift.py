@@ -15,7 +15,8 @@ from scipy.special import chdtrc, gammaln, kolmogorov, ndtr
 from scipy.stats import false_discovery_control, kstwo, wasserstein_distance
 
 from lifecycle.core.histograms import Array, CategoryCounts, measure_psi
-from lifecycle.monitoring.reference import NumericSummary, Record, WindowCounts
+from lifecycle.core.records import Record
+from lifecycle.monitoring.reference import NumericSummary, WindowCounts
 
 _GROUPS = 10  # of about equal size, into which a numeric column's bins are merged for PSI and chi-squared
 _MIN_EXPECTED = 5.0  # rows per cell of a chi-squared test; smaller cells are merged (Cochran 1954, Biometrics 10)

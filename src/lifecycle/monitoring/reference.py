@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from lifecycle.core.histograms import Array, CategoryCounts, NumericHistogram, count_sorted, cut_quantiles
+from lifecycle.core.records import Record
 from lifecycle.monitoring.components import fit_components, measure_errors, name_category, to_numbers
 
-Record = dict[str, Any]
 Kind = Literal["numeric", "categories"]
 
 _BINS = 256  # of a numeric column; exact where it has no more distinct values

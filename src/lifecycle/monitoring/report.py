@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lifecycle.core.records import Record
 from lifecycle.monitoring.alerts import find_worst
 from lifecycle.monitoring.traffic import Traffic
 from lifecycle.serving.bundle import Bundle
@@ -23,7 +24,6 @@ from lifecycle.serving.monitor_report import (
     Window,
 )
 
-Record = dict[str, Any]
 _DRIFT_COLUMNS = ("column", "kind", "p", "q", "psi", "distance", "missing", "drifted")  # of a drift table
 
 

@@ -13,10 +13,10 @@ import pandas as pd
 from lifecycle.core.contract import Contract, Role
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.paths import PARAMS
+from lifecycle.core.records import Record
 from lifecycle.serving.bundle import Bundle, to_request, to_requests
 
 Array = np.ndarray[Any, Any]
-Record = dict[str, Any]
 SIMULATED_LOG = "simulated"  # the name of every file of a simulated log, by which it is recognised
 
 _SCORING_DAYS = (2, 16)  # of a month; few days, since a log has a file per day

@@ -15,13 +15,13 @@ import pyarrow.compute as pc
 from lifecycle.core.contract import Contract
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import read_json
+from lifecycle.core.records import Record
 from lifecycle.monitoring.drift import PREDICTION
 from lifecycle.monitoring.reference import WindowCounts, count_window
 from lifecycle.prediction_log.reader import find_span, frame_features, read_predictions
 from lifecycle.serving.bundle import REFERENCE, Bundle
 
 Array = np.ndarray[Any, Any]
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ def fill_parameters(stage: str, names: MutableMapping[str, Any]) -> None:
     """Give the parameters that are None their values of params.yaml, and print in one line which they are.
 
     `names` are the notebook's globals, which are changed in place. A parameter that has a value keeps it: the runner
-    injected it, or somebody typed it to try it. Raises ProjectError where there is no project, or where params.yaml is
+    injected it, or it was typed in to try it. Raises ProjectError where there is no project, or where params.yaml is
     not valid.
     """
     if not any(value is None for name, value in names.items() if not name.startswith("_")):

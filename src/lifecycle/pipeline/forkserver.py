@@ -128,7 +128,7 @@ def start_parent() -> Iterator[dict[str, str]]:
             figures = os.environ.get("MPLCONFIGDIR") or str(find_root() / ".lifecycle/matplotlib")
         with socket.socket(
             socket.AF_UNIX
-        ) as listener:  # closed here at once: nobody shall wait for a parent that has died
+        ) as listener:  # closed here at once, so that no client waits for a parent that has died
             listener.bind(f"{folder}/socket")
             listener.listen()
             parent = subprocess.Popen(

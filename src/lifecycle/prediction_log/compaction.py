@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import lock_file, replace_file, sync_folder
+from lifecycle.core.records import Record
 from lifecycle.prediction_log.reader import (
     FEATURES,
     KINDS,
@@ -24,7 +25,7 @@ from lifecycle.prediction_log.reader import (
     fold_features,
     split_lines,
 )
-from lifecycle.prediction_log.writer import SEGMENTS, Record, mark_format
+from lifecycle.prediction_log.writer import SEGMENTS, mark_format
 
 _DAMAGED = "damaged"
 _DAMAGED_SUFFIX = ".lines"

@@ -12,7 +12,8 @@ from zlib import crc32
 import orjson
 
 from lifecycle.core.errors import ProjectError
-from lifecycle.prediction_log.writer import FORMAT, FORMAT_FILE, OPEN, SEALED, SEGMENTS, Record
+from lifecycle.core.records import Record
+from lifecycle.prediction_log.writer import FORMAT, FORMAT_FILE, OPEN, SEALED, SEGMENTS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -21,6 +21,7 @@ from zlib import crc32
 import orjson
 
 from lifecycle.core.files import lock_handle, replace_file, sync_folder
+from lifecycle.core.records import Record
 
 FORMAT, FORMAT_FILE = 2, "FORMAT"
 SEGMENTS = "segments"
@@ -29,8 +30,6 @@ _SLICE = 128  # records encoded without a pause: the event loop waits for the GI
 _MAX_SLICES = 16  # of a flush: when many records wait, slices grow
 _MAX_PAUSE_SECONDS = 30.0  # between two attempts on a disk that refuses writes
 _NEW_FILE = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
-
-Record = dict[str, Any]
 
 
 class PredictionLog:

@@ -7,12 +7,11 @@ that meets every condition is called blessed, a word of TensorFlow Extended.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from lifecycle.core.paths import CONTRACT
+from lifecycle.core.records import Record
 from lifecycle.promotion.records import Condition
 
-Record = dict[str, Any]
 Estimate = Mapping[str, float]
 
 

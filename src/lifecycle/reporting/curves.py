@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from lifecycle.core.records import Record
 from lifecycle.reporting.plots import ACCENT, NEGATIVE, NEUTRAL, POSITIVE, new_grid
 
 Array = np.ndarray[Any, Any]
-Record = dict[str, Any]
 _LONGEST = 34  # characters of a name in a figure
 _LINE = 0.26  # inches per line of a list
 

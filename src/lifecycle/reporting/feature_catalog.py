@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from markupsafe import Markup
 
+from lifecycle.core.records import Record
 from lifecycle.reporting.pages import render_page, render_part
 from lifecycle.reporting.wording import join_words
 
-_Record = dict[str, Any]
 _SHOWN = 3  # categories of a categorical feature
 
 
-def render_catalog(catalog: _Record, links: list[tuple[str, str]], current: str) -> str:
+def render_catalog(catalog: Record, links: list[tuple[str, str]], current: str) -> str:
     """Render the catalog (project, features, models) as a page."""
     features = catalog["features"]
     champion = next((model for model in catalog["models"] if "champion" in model["roles"]), None)
@@ -42,12 +40,12 @@ def render_catalog(catalog: _Record, links: list[tuple[str, str]], current: str)
     return render_page(title, body, project=catalog["project"], links=links, current=current)
 
 
-def _order_by_importance(feature: _Record) -> float:
+def _order_by_importance(feature: Record) -> float:
     """Return a sort key: features with the highest importance first, those without one last."""
     return -(feature["importance"] or 0.0)
 
 
-def _describe_row(feature: _Record, models: list[_Record]) -> _Record:
+def _describe_row(feature: Record, models: list[Record]) -> Record:
     """Format a feature as a row of the table."""
     statistics, unit = feature["statistics"], f" {feature['unit']}" if feature["unit"] else ""
     roles = [model["roles"][0] for model in models if model["model"] in feature["used_by"]]
@@ -61,7 +59,7 @@ def _describe_row(feature: _Record, models: list[_Record]) -> _Record:
     }  # fmt: skip
 
 
-def _format_values(feature: _Record) -> str:
+def _format_values(feature: Record) -> str:
     """Summarize a feature's values in a few words."""
     statistics = feature["statistics"]
     rows = statistics["rows"] - statistics["missing"]

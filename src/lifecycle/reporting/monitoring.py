@@ -13,11 +13,11 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from lifecycle.core.records import Record
 from lifecycle.reporting.front_page import encode_picture
 from lifecycle.reporting.plots import ACCENT, NEGATIVE, NEUTRAL, POSITIVE, STYLE, new_grid
 
 Array = np.ndarray[Any, Any]
-Record = dict[str, Any]
 
 _COLOURS = {"info": "#b9c4d0", "warning": ACCENT, "critical": POSITIVE}
 _HEAT = LinearSegmentedColormap.from_list("psi", ["#f5f7fa", "#f6dfb0", "#edae49", "#d1495b"])

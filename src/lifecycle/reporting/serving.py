@@ -12,11 +12,10 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from lifecycle.core.files import replace_file
+from lifecycle.core.records import Record
 from lifecycle.reporting.front_page import encode_picture
 from lifecycle.reporting.pages import render_page, render_part
 from lifecycle.reporting.plots import ACCENT, NEGATIVE, POSITIVE, STYLE
-
-Record = dict[str, Any]
 
 
 class _Blessing(Protocol):

@@ -6,7 +6,6 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import read_json, replace_file, write_json
 from lifecycle.core.params import Params, Simulate, load_params
 from lifecycle.core.paths import Project
+from lifecycle.core.records import Record
 from lifecycle.core.tables import write_table
 from lifecycle.modeling.metrics import measure_tally, tally_scores
 from lifecycle.monitoring import scenarios
@@ -31,7 +31,6 @@ from lifecycle.retraining.records import Replay, ReplayMonth, Score
 from lifecycle.serving.bundle import Bundle, load_bundle, to_requests
 from lifecycle.serving.monitor_report import MonitorReport
 
-Record = dict[str, Any]
 _WORKSPACE = ".lifecycle/replay"
 
 

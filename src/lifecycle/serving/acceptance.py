@@ -23,10 +23,10 @@ import psutil
 
 from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
+from lifecycle.core.records import Record
 from lifecycle.promotion.records import Champion
 from lifecycle.serving.settings import PREFIX, name_variable
 
-Record = dict[str, Any]
 Reply = tuple[int, dict[str, str], bytes]
 _ADDRESS = re.compile(r"answers at http://[^:]+:(\d+)/")
 _TIMEOUT_SECONDS = 30.0  # for a server to start or stop, and for an answer

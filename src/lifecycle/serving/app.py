@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from lifecycle.core.records import Record
 from lifecycle.prediction_log.writer import PredictionLog
 from lifecycle.serving import metrics as prometheus
 from lifecycle.serving.endpoints import OPEN_PATHS, build_router
@@ -20,7 +21,7 @@ from lifecycle.serving.explanations import explain_row
 from lifecycle.serving.fallback import PRIOR, Answer, ChainScorer, FallbackChain, load_chain, stamp_champion
 from lifecycle.serving.feedback import FeedbackReader
 from lifecycle.serving.guards import CLOSE, KeyRing, RateLimit
-from lifecycle.serving.http import JSON, ClientGoneError, Receive, Record, Send, build_problem, read_body, send_response
+from lifecycle.serving.http import JSON, ClientGoneError, Receive, Send, build_problem, read_body, send_response
 from lifecycle.serving.monitor_file import MonitorFile
 from lifecycle.serving.request_ids import Signer, find_key, now
 from lifecycle.serving.schema import RequestError

@@ -19,11 +19,10 @@ from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.expressions import Array
 from lifecycle.core.files import hash_file, read_json, write_json
-from lifecycle.core.records import Frozen
+from lifecycle.core.records import Frozen, Record
 from lifecycle.serving.schema import Schema
 from lifecycle.serving.scorer import Scorer
 
-Record = dict[str, Any]
 FORMAT: Literal[2] = 2
 MANIFEST, PLAN, SCHEMA, GOLDEN, BACKGROUND, REFERENCE, TREES = (
     "manifest.json", "plan.json", "schema.json", "golden.json", "background.json", "reference.json", "trees.bin"
@@ -231,7 +230,7 @@ def _to_plain(value: Any) -> Any:
         value = value.item()
     try:
         absent = value is None or bool(value != value)  # noqa: PLR0124 - NaN and NaT differ from themselves
-    except TypeError:  # pandas' NA cannot tell
+    except TypeError:  # pandas' NA does not compare
         absent = True
     if absent:
         return None

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from lifecycle.core.errors import ProjectError
+from lifecycle.core.records import Record
 
-Record = dict[str, Any]
 _INDICATORS = "missing_indicators"
 
 

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
+from lifecycle.core.records import Record
 from lifecycle.features.cache import open_cache
 from lifecycle.features.store import Entity, FeatureStore, StoreMetrics, UnknownEntityError
 from lifecycle.serving.bundle import to_request
@@ -18,7 +19,6 @@ from lifecycle.serving.settings import Settings
 
 FIELD = "entity_id"
 _QUOTED_FIELD = b'"entity_id"'  # a cheap test for bodies that may name entities
-Record = dict[str, Any]
 
 
 def open_features(root: Path, settings: Settings, registry: CollectorRegistry) -> FeatureStore | None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from lifecycle.core.records import Record
 from lifecycle.serving.bundle import Bundle
 
-Record = dict[str, Any]
 SHOWN = 5  # contributions of a row, the strongest first
 _SEED = 0  # the same request has the same explanation
 

@@ -14,15 +14,14 @@ from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import read_json
+from lifecycle.core.records import Record
 from lifecycle.promotion.records import Champion, HistoryLine
 from lifecycle.serving.bundle import Bundle, load_release_bundle
 
-Record = dict[str, Any]
 PRIOR = "prior"
 _PACKAGE = __name__.partition(".")[0]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import orjson
 
+from lifecycle.core.records import Record
 from lifecycle.serving.guards import CLOSE, PROBLEM, SECURITY, Headers
 from lifecycle.serving.schema import RequestError
 
-Record = dict[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[Record], Awaitable[None]]
 JSON: Headers = [(b"content-type", b"application/json"), *SECURITY]

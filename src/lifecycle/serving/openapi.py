@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
+from lifecycle.core.records import Record
 from lifecycle.serving.bundle import Bundle, encode_row
 from lifecycle.serving.entities import FIELD
 from lifecycle.serving.settings import Settings
 
-Record = dict[str, Any]
 _TITLE = "Lifecycle"
 _PREDICTIONS, _SERVICE = "predictions", "service"  # tags
 POLICY = b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"

@@ -62,7 +62,7 @@ class _JoiningTransport:
 class Protocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol with limits on a request's duration and head, and with careful closing.
 
-    uvicorn itself waits forever, reads heads and trailers of any size, loses the body of a request that asks for an
+    uvicorn itself waits forever, reads heads and trailers of any size, loses the body of a request that requests an
     upgrade to another protocol, and closes while a client still sends, so that the client may not read the response.
     Three of the overridden methods are private to uvicorn (`_unsupported_upgrade_warning`) or to its httptools
     implementation (`send_400_response`, `shutdown`); requirements.txt pins the version, and tests/serving/test_app.py
@@ -120,7 +120,7 @@ class Protocol(HttpToolsProtocol):
         super().on_body(body)
 
     def wants_upgrade(self) -> bool:
-        """Return whether a request asks for another protocol, in which case the parser skips its body."""
+        """Return whether a request wants another protocol, in which case the parser skips its body."""
         return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
 
     def _unsupported_upgrade_warning(self) -> None:

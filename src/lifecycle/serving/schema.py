@@ -12,7 +12,8 @@ import typing_extensions
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
 from pydantic_core import SchemaValidator
 
-Record = dict[str, Any]
+from lifecycle.core.records import Record
+
 Row = dict[str, Any]
 MAX_SHOWN_PROBLEMS = 20  # of a request; further ones are only counted
 MAX_SHOWN_LETTERS = 80  # of a wrong value

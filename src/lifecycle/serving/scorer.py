@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from lifecycle.core.expressions import Array, Expression, parse_expression, to_array, to_value
+from lifecycle.core.records import Record
 
-Record = dict[str, Any]
 Row = Mapping[str, Any]  # column to value; a missing value is absent or None
 LIMIT = 1e-6  # probabilities are clipped to this distance from 0 and 1 before log-odds, as in fitting the calibration
 _LARGEST_EXPONENT = 700.0  # of exp in float64, rounded down

@@ -5,12 +5,11 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any
 
+from lifecycle.core.records import Record
 from lifecycle.serving.bundle import Bundle
 from lifecycle.serving.fallback import score_rows
 
-Record = dict[str, Any]
 _PENDING = 1000  # requests that may wait; further ones are dropped and counted
 
 

@@ -10,15 +10,14 @@ import time
 from bisect import bisect_right
 from collections import deque
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from lifecycle.core.files import replace_file
+from lifecycle.core.records import Record
 from lifecycle.serving.metrics import Metrics
 from lifecycle.serving.settings import METRICS_FOLDER_VARIABLE
 
-Record = dict[str, Any]
 SLOT_SECONDS = 5
 _SLOTS = 61  # five minutes, both ends included
 _PATTERN = "traffic-{}.json"

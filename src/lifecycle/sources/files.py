@@ -230,19 +230,19 @@ def _build_filter(schema: pa.Schema, clauses: Sequence[_Clause], source: str) ->
     """Join clauses with `and` into an expression, with values of the columns' types; raise ProjectError naming the clause."""
     typed = []
     for column, op, value in clauses:
-        told = f"the filter [{column}, {op}, {value}] (collect.options.filter)"
+        clause = f"the filter [{column}, {op}, {value}] (collect.options.filter)"
         if column not in schema.names:
-            raise ProjectError(f"{source} has no column {column!r} for {told}; it has {schema.names}.")
+            raise ProjectError(f"{source} has no column {column!r} for {clause}; it has {schema.names}.")
         kind = schema.field(column).type
         many = op in {"in", "not in"}
         if many != isinstance(value, list):
-            raise ProjectError(f"{source}: {told} needs {'a list' if many else 'one value, not a list'}.")
+            raise ProjectError(f"{source}: {clause} needs {'a list' if many else 'one value, not a list'}.")
         try:
             values = [pa.scalar(item).cast(kind).as_py() for item in (value if many else [value])]
         except (pa.ArrowException, OverflowError) as error:
-            raise ProjectError(f"{source}: {told} does not fit its column of type {kind}.") from error
+            raise ProjectError(f"{source}: {clause} does not fit its column of type {kind}.") from error
         if None in values:
-            raise ProjectError(f"{source}: {told} compares with null, which is never true.")
+            raise ProjectError(f"{source}: {clause} compares with null, which is never true.")
         typed.append((column, op, values if many else values[0]))
     return pa.parquet.filters_to_expression(typed) if typed else None
 

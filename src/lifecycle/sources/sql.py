@@ -110,7 +110,7 @@ def connect(source: str, root: Path) -> Iterator[sa.Connection]:
     url = _parse_address(source, root)
     shown = url.set(query={}).render_as_string(hide_password=True)
 
-    def tell(error: Exception) -> str:
+    def describe(error: Exception) -> str:
         text = " ".join(str(getattr(error, "orig", None) or error).split())
         return text.replace(url.password, "***") if url.password else text
 
@@ -127,13 +127,13 @@ def connect(source: str, root: Path) -> Iterator[sa.Connection]:
     except ModuleNotFoundError as error:
         raise ProjectError(f"{shown} needs the package {error.name}, which is not installed.") from error
     except exc.NoSuchModuleError as error:
-        raise ProjectError(f"{shown}: SQLAlchemy does not know this database or driver: {tell(error)}.") from error
+        raise ProjectError(f"{shown}: SQLAlchemy does not know this database or driver: {describe(error)}.") from error
     except exc.DBAPIError as error:
         lost = error.connection_invalidated or isinstance(error, (exc.OperationalError, exc.InterfaceError))
         kind = UnavailableError if lost and url.get_backend_name() != "sqlite" else ProjectError
-        raise kind(f"{shown} refuses or does not answer: {tell(error)}") from error
+        raise kind(f"{shown} refuses or does not answer: {describe(error)}") from error
     except exc.SQLAlchemyError as error:
-        raise ProjectError(f"{shown}: {tell(error)}") from error
+        raise ProjectError(f"{shown}: {describe(error)}") from error
 
 
 def _parse_address(source: str, root: Path) -> sa.URL:

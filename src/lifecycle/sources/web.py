@@ -227,8 +227,8 @@ def _read_pages(source: str, name: str, options: PagesOptions) -> Iterator[tuple
             seen.add(digest)
             records = _look_up(page, options.records)
             if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-                told = repr(options.records) if options.records else "the body"
-                raise ProjectError(f"{where}: {told} is not a list of objects (collect.options.records).")
+                shown_path = repr(options.records) if options.records else "the body"
+                raise ProjectError(f"{where}: {shown_path} is not a list of objects (collect.options.records).")
             yield number, records
             request = _find_next(options, address, params, answer, page, len(records), where)
 

@@ -19,6 +19,7 @@ import pandas as pd
 
 from lifecycle.core.contract import Contract, Role
 from lifecycle.core.files import hash_file
+from lifecycle.core.records import Record
 from lifecycle.modeling.model import Model
 from lifecycle.monitoring.degradation import describe_performance
 from lifecycle.monitoring.drift import PREDICTION
@@ -40,7 +41,6 @@ from lifecycle.serving.bundle import (  # fmt: skip
 )
 
 Array = np.ndarray[Any, Any]
-Record = dict[str, Any]
 _TRAINING_PACKAGES = ("sklearn", "pandas", "mlflow", "joblib", "pyarrow", "matplotlib")
 _BATCH = 500  # rows of a request when the hold-out is replayed
 

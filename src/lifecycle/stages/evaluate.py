@@ -18,6 +18,7 @@ from lifecycle.core.contract import Contract
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import replace_file
 from lifecycle.core.paths import CANDIDATE, CHAMPION, PARAMS, TEST_TABLE, TRAIN_METRICS
+from lifecycle.core.records import Record
 from lifecycle.features.inputs import select_raw_rows
 from lifecycle.modeling.metrics import (
     LEVEL,
@@ -42,7 +43,6 @@ from lifecycle.promotion.records import Champion, Verdict
 from lifecycle.reporting.wording import format_estimate
 from lifecycle.serving.bundle import Bundle, load_release_bundle, to_requests
 
-Record = dict[str, Any]
 _PAIRED = ("brier", "log_loss", "cost")  # compared row by row
 _MIN_BASELINE_TREES = 100  # scikit-learn's default, which tutorials keep
 

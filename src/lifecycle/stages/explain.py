@@ -15,6 +15,7 @@ from lifecycle.core.contract import Contract, Role
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import replace_file
 from lifecycle.core.paths import EVALUATION, MODEL_CARD, VERDICT
+from lifecycle.core.records import Record
 from lifecycle.features.inputs import Inputs
 from lifecycle.modeling.attribution import (
     Array,
@@ -32,7 +33,6 @@ from lifecycle.modeling.model import Model
 from lifecycle.reporting.pages import render_page, render_part
 from lifecycle.reporting.wording import format_estimate, join_words, quote
 
-Record = dict[str, Any]
 PAGES = [("Evaluate", "07_evaluate.html"), ("Explain", "08_explain.html")]  # links of the model card
 _STEPS = 8  # columns named in the explanation of a row; the others are added up
 _REDUNDANT = 0.9  # a column is shown with a warning when the others explain more than this share of it

@@ -13,6 +13,7 @@ import pandas as pd
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import AlertLimits, Monitor
 from lifecycle.core.paths import PARAMS
+from lifecycle.core.records import Record
 from lifecycle.modeling.metrics import TITLES, bound_share, measure_slices
 from lifecycle.monitoring.alerts import (
     describe_degradation,
@@ -37,7 +38,6 @@ from lifecycle.monitoring.traffic import Traffic
 from lifecycle.serving.monitor_report import SEVERITIES, Alert, Backtest
 
 Array = np.ndarray[Any, Any]
-Record = dict[str, Any]
 
 _SHOWN_METRICS = ("roc_auc", "accuracy", "recall", "brier", "ece", "cost")
 _MIN_LABELS = 30  # of a window whose share of positives may raise a current alert

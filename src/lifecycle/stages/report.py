@@ -14,6 +14,7 @@ from lifecycle.core import paths
 from lifecycle.core.contract import Contract, load_contract
 from lifecycle.core.files import read_json, replace_file, write_json
 from lifecycle.core.paths import Project
+from lifecycle.core.records import Record
 from lifecycle.features.catalog import describe_features
 from lifecycle.modeling.model import METADATA_FILE
 from lifecycle.pipeline.runner import STAGES, list_links, list_reports
@@ -25,7 +26,6 @@ from lifecycle.reporting.front_page import draw_drivers, draw_gain
 from lifecycle.reporting.pages import render_page, render_part
 from lifecycle.reporting.wording import format_estimate, format_percent, join_words
 
-_Record = dict[str, Any]
 _READS = {
     "manifest": paths.RAW_MANIFEST,
     "checks": paths.VALIDATION,
@@ -109,7 +109,7 @@ def _write_catalog(project: Project, contract: Contract, read: Mapping[str, Any]
         temporary.write_text(render_catalog(catalog, list_links(), page.name), encoding="utf-8")
 
 
-def _list_models(root: Path, read: Mapping[str, Any]) -> list[_Record]:
+def _list_models(root: Path, read: Mapping[str, Any]) -> list[Record]:
     """Describe the champion and the candidate, which may be the same model: content hash, roles, family, bundle and features."""
     candidate = {**read["model"], "model": read["verdict"]["model"], "bundle": read["blessing"]["bundle"]}
     champion = read_champion(root)
@@ -122,7 +122,7 @@ def _list_models(root: Path, read: Mapping[str, Any]) -> list[_Record]:
     return models
 
 
-def describe_model(model: _Record, *roles: str) -> _Record:
+def describe_model(model: Record, *roles: str) -> Record:
     """Describe a model for the feature catalog."""
     return {**{key: model[key] for key in ("model", "bundle", "family", "features")}, "roles": roles}
 
@@ -138,7 +138,7 @@ def _list_statements(contract: Contract, read: Mapping[str, Any]) -> list[dict[s
     ]
 
 
-def _describe_use(contract: Contract, evaluation: _Record) -> dict[str, str]:
+def _describe_use(contract: Contract, evaluation: Record) -> dict[str, str]:
     """Describe what the model is for, and what a ranking by it achieves."""
     top = next(point for point in evaluation["gain"] if abs(point["predicted_positive"] - 0.2) < 1e-9)
     event = f"{contract.target} = {contract.positive}"
@@ -149,7 +149,7 @@ def _describe_use(contract: Contract, evaluation: _Record) -> dict[str, str]:
     }
 
 
-def _describe_ranking(evaluation: _Record) -> dict[str, str]:
+def _describe_ranking(evaluation: Record) -> dict[str, str]:
     """Describe how well the model ranks rows that it has not seen."""
     return {
         "meaning": "This was measured on rows that were not used to build or choose the model.",
@@ -158,7 +158,7 @@ def _describe_ranking(evaluation: _Record) -> dict[str, str]:
     }
 
 
-def _describe_cost(evaluation: _Record, model: _Record) -> dict[str, str]:
+def _describe_cost(evaluation: Record, model: Record) -> dict[str, str]:
     """Describe what decisions by the model cost, compared with the best single decision for all rows."""
     prior = next(record for record in evaluation["baselines"] if record["name"] == "prior")
     cost, without = evaluation["metrics"]["cost"], prior["metrics"]["cost"]["value"]
@@ -178,7 +178,7 @@ def _describe_cost(evaluation: _Record, model: _Record) -> dict[str, str]:
     }
 
 
-def _describe_gate(verdict: Verdict, champion: _Record) -> dict[str, str]:
+def _describe_gate(verdict: Verdict, champion: Record) -> dict[str, str]:
     """Describe how many conditions of the quality gate hold, and what follows."""
     return {
         "meaning": f"The model {'passed' if verdict.blessed else 'did not pass'} the quality gate.",
@@ -186,7 +186,7 @@ def _describe_gate(verdict: Verdict, champion: _Record) -> dict[str, str]:
     }
 
 
-def _describe_search(tuned: _Record, model: _Record) -> dict[str, str]:
+def _describe_search(tuned: Record, model: Record) -> dict[str, str]:
     """Describe how the model was chosen."""
     count = len(tuned["families"])
     return {
@@ -228,7 +228,7 @@ def _describe_stages(contract: Contract, read: Mapping[str, Any]) -> list[str]:
     return [outcomes[stage] for stage in STAGES]
 
 
-def _describe_monitoring(record: _Record) -> str:
+def _describe_monitoring(record: Record) -> str:
     """Describe in how many backtests an alert fired, and in which none did."""
     backtests = record["backtests"]
     quiet = [log["log"] for log in backtests if log["severity"] == "ok"]

@@ -10,10 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from lifecycle.core.records import Record
 from lifecycle.monitoring.scenarios import SIMULATED_LOG, begin_month
 from lifecycle.prediction_log.compaction import write_partitions
-
-Record = dict[str, Any]
 
 
 def find_pool(valid: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:

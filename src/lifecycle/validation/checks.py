@@ -255,12 +255,12 @@ def check_leakage(separation: pd.DataFrame, limit: float) -> Check:
 def check_personal(contract: Contract, findings: list[Finding], policy: str) -> list[Check]:
     """Build the checks of declared and of suspected personal data; examples are masked."""
     declared = [f"{name}: {contract.columns[name].pii}" for name in contract.names(Role.PII)]
-    told = f"The contract declares {count_things(len(declared), 'column')}."
+    message = f"The contract declares {count_things(len(declared), 'column')}."
     names = list_names(list(dict.fromkeys(finding.column for finding in findings)))
     failed = f"Cells look personal, but the contract does not declare them: {names}."
     passed = "No cell looks like an e-mail address, telephone number, card, IBAN or social security number."
     return [
-        Check("declared", *CHECKS["declared"], "passed", len(declared), told, tuple(declared))
+        Check("declared", *CHECKS["declared"], "passed", len(declared), message, tuple(declared))
         if declared
         else _skip_check("declared", "The contract declares no personal data."),
         _make_check(
