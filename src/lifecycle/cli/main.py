@@ -17,6 +17,7 @@ class _InOrder(click.Group):
     """A group that lists its commands in the order in which a model's life goes, not by the alphabet."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands in the order in which they were added."""
         return list(self.commands)
 
 

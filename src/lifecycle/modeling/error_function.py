@@ -62,20 +62,24 @@ def erfc(x: float) -> float:
 
 
 def _complement_small(x: float) -> float:
+    """Return erfc(x) for |x| < 0.84375."""
     product = x * _approximate_small(x)
     return 1 - (x + product) if x < 0.25 else 0.5 - (product + (x - 0.5))
 
 
 def _approximate_small(x: float) -> float:
+    """Return (erf(x) - x) / x for |x| < 0.84375, by a rational function of x squared."""
     square = x * x
     return _evaluate(_PP, square) / _evaluate(_QQ, square)
 
 
 def _approximate_middle(size: float) -> float:
+    """Return erf(size) minus the constant near erf(1), for 0.84375 <= size < 1.25, by a rational function."""
     return _evaluate(_PA, size - 1) / _evaluate(_QA, size - 1)
 
 
 def _approximate_tail(size: float, limit: int) -> float:
+    """Return size times erfc(size) for larger sizes; `limit` is the upper half of the bits at which the coefficients change."""
     inverse = 1 / (size * size)
     bits = struct.unpack("<Q", struct.pack("<d", size))[0]
     above, below = (_RA, _SA) if bits >> 32 < limit else (_RB, _SB)

@@ -173,6 +173,7 @@ def _stamp_sources() -> dict[str, int]:
 
 
 def _fork_runner(listener: socket.socket, stamps: dict[str, int]) -> None:
+    """Accept a request and fork the process that answers it."""
     connection = listener.accept()[0]
     with connection:
         if os.fork() == 0:
@@ -286,11 +287,13 @@ class _Process:
         self.returncode: int | None = None
 
     def poll(self, options: int = os.WNOHANG) -> int | None:
+        """Return the exit status, None while the process runs."""
         if self.returncode is None and (ended := os.waitpid(self.pid, options))[0]:
             self.returncode = os.waitstatus_to_exitcode(ended[1])
         return self.returncode
 
     def wait(self) -> int | None:
+        """Wait for the process to end, and return its exit status."""
         return self.poll(0)
 
 

@@ -30,13 +30,20 @@ class _Alert(Protocol):
     """What a timeline needs of an alert."""
 
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> str:
+        """The kind of the alert."""
+
     @property
-    def column(self) -> str | None: ...
+    def column(self) -> str | None:
+        """The column that it is about, None for an alert about all columns."""
+
     @property
-    def window(self) -> str: ...
+    def window(self) -> str:
+        """The name of the window."""
+
     @property
-    def severity(self) -> str: ...
+    def severity(self) -> str:
+        """How serious it is."""
 
 
 def _shorten(name: str, most: int = 30) -> str:
@@ -199,33 +206,48 @@ class _Score(Protocol):
     """What the figure of a replayed year needs of a model's score."""
 
     @property
-    def roc_auc(self) -> float: ...
+    def roc_auc(self) -> float:
+        """The ROC AUC of the month."""
+
     @property
-    def cost(self) -> float: ...
+    def cost(self) -> float:
+        """The cost per row."""
 
 
 class _Outcome(Protocol):
     """And of a retraining's outcome."""
 
     @property
-    def outcome(self) -> str: ...
+    def outcome(self) -> str:
+        """What retraining did."""
 
 
 class _Month(Protocol):
     """And of a month."""
 
     @property
-    def month(self) -> str: ...
+    def month(self) -> str:
+        """The month, as in 2026-01."""
+
     @property
-    def changed(self) -> bool: ...
+    def changed(self) -> bool:
+        """Whether the scenario has begun."""
+
     @property
-    def severity(self) -> str: ...
+    def severity(self) -> str:
+        """How serious it is."""
+
     @property
-    def outcome(self) -> _Outcome | None: ...
+    def outcome(self) -> _Outcome | None:
+        """What retraining did."""
+
     @property
-    def served(self) -> _Score: ...
+    def served(self) -> _Score:
+        """The scores of the model that was live."""
+
     @property
-    def stale(self) -> _Score: ...
+    def stale(self) -> _Score:
+        """The scores of the first model."""
 
 
 def draw_replay(months: Sequence[_Month]) -> str:

@@ -22,10 +22,12 @@ class _Blessing(Protocol):
     """What the page shows of the verdict on a serving bundle (`promotion.records.Blessing`)."""
 
     @property
-    def bundle(self) -> str: ...
+    def bundle(self) -> str:
+        """The content hash of the bundle."""
 
     @property
-    def conditions(self) -> Sequence[object]: ...
+    def conditions(self) -> Sequence[object]:
+        """The checks of the running server."""
 
 
 def draw_latency(seconds: np.ndarray[Any, Any], limit: float) -> str:
