@@ -11,7 +11,7 @@ from PIL import Image, ImageChops
 
 HEIGHT = 8000  # pixels, more than any report is long; what is left empty is cut off
 MARGIN = 24
-COLOURS = 128  # of the picture's palette: a page has few, and the file goes into git
+COLOURS = 256  # of the picture's palette, which keeps rare ones: the file goes into git, so it is to be small
 
 
 def take_picture(page: Path, width: int, chromium: str) -> Image.Image:
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--chromium", default="chromium")
     chosen = parser.parse_args()
     picture = take_picture(chosen.page, chosen.width, chosen.chromium)
-    picture.quantize(COLOURS).save(chosen.picture, optimize=True)
+    picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(chosen.picture, optimize=True)
     print(f"picture: {chosen.picture}, {picture.width} x {picture.height} pixels")
 
 

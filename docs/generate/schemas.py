@@ -45,8 +45,8 @@ def read_yaml_comments(text: str) -> dict[str, str]:
         indent = len(found["indent"])
         stack = [place for place in stack if place[0] < indent]
         stack.append((indent, found["key"]))
-        if text := COMMENT.search(found["rest"]):
-            comments[".".join(key for _, key in stack)] = text["comment"]
+        if comment := COMMENT.search(found["rest"]):
+            comments[".".join(key for _, key in stack)] = comment["comment"]
     return comments
 
 
@@ -181,17 +181,17 @@ def describe_parameters() -> str:
     text, missing = [], []
     for name, (head, *entries) in sections.items():
         if not entries:  # a key of the file itself
-            text = comments.get(name) or head.comment
-            missing += [] if text else [f"params.yaml: {name}"]
+            meaning = comments.get(name) or head.comment
+            missing += [] if meaning else [f"params.yaml: {name}"]
             text.append(
-                f"{anchor('parameters', name)}## `{name}`\n\n{finish(text)} Value here: {show_value(values[name])}.\n"
+                f"{anchor('parameters', name)}## `{name}`\n\n{finish(meaning)} Value here: {show_value(values[name])}.\n"
             )
             continue
         notebook = next((ROOT / "notebooks").glob(f"[0-9][0-9]_{name}.ipynb"), None)
         model = next(inner for inner, _ in find_models(find_field(Params, name)))
-        text = f" Notebook: `notebooks/{notebook.name}`." if notebook else ""
+        where = f" Notebook: `notebooks/{notebook.name}`." if notebook else ""
         text.append(
-            f"{anchor('parameters', name)}## `{name}`\n\n{finish((model.__doc__ or '').split(chr(10))[0])}{text}\n"
+            f"{anchor('parameters', name)}## `{name}`\n\n{finish((model.__doc__ or '').split(chr(10))[0])}{where}\n"
         )
         rows = []
         for entry in entries:
