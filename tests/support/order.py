@@ -12,9 +12,11 @@ LONGEST = (
     "project/test_pipeline.py",  # builds it
     "adoption/test_odd_tables.py",
     "project/test_notebooks.py",
+    "project/test_guides.py",
     "project/test_ops.py",
     "retraining/test_replay.py",
     "retraining/test_challenger.py",
+    "project/test_docs.py",
     "project/test_dvc.py",
     "project/test_dag.py",
     "serving/test_server.py",
