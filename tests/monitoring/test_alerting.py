@@ -280,7 +280,13 @@ def serve_report(root: Path) -> Iterator[ServerProcess]:
     """The real server, with a model that is a day old and a report of severity critical."""
     champion = write_release(root)
     make_champion(root, champion)
-    line = {"at": datetime.now(UTC).isoformat(), "model": champion["model"]}
+    line = {
+        "at": datetime.now(UTC).isoformat(),
+        "by": "a",
+        "model": champion["model"],
+        "before": None,
+        "because": "It is the first.",
+    }
     (root / paths.HISTORY).write_text(json.dumps(line) + "\n")
     write_report(make_report(champion["model"]), root / paths.LIVE_MONITORING)
     write_small_rows(root)
@@ -373,7 +379,7 @@ def test_drift_and_a_server_that_is_gone_are_delivered(
         wait(lambda: find_state("DriftWarning") == "suppressed", "DriftWarning is not silenced by DriftCritical")
         assert not find_message("/ticket", "DriftWarning") and not find_message("/page", "DriftCritical")
         assert server.stop() == 0
-        wait(lambda: find_message("/page", "ServiceDown: No server responds"), "a server that is gone pages no one")
+        wait(lambda: find_message("/page", "ServiceDown: No server answers"), "a server that is gone pages no one")
         wait(lambda: find_state("ServerDown") == "suppressed", "ServerDown is not silenced by ServiceDown")
         assert not find_message("/page", "ServerDown")
 
