@@ -200,10 +200,13 @@ def _announce(address: str, model: str) -> None:
     )
 
 
-def _work(root: Path, settings: Settings, listener: socket.socket) -> None:
-    """Run a worker process. A terminal's SIGINT reaches it too, and drains it."""
+def _work(root: Path, settings: Settings, listener: socket.socket, supervisor: int) -> None:
+    """Run a worker process. A terminal's SIGINT reaches it too, and drains it.
+
+    supervisor: the process that started it, which may have ended by now.
+    """
     _log_as_json()
-    threading.Thread(target=_follow_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_follow_parent, args=(supervisor,), daemon=True).start()
     try:
         sys.exit(_run_worker(root, settings, listener))
     except ProjectError as error:
@@ -233,7 +236,7 @@ def _supervise(root: Path, settings: Settings, listener: socket.socket, address:
     context = multiprocessing.get_context("spawn")
 
     def start() -> BaseProcess:
-        process = context.Process(target=_work, args=(root, settings, listener))
+        process = context.Process(target=_work, args=(root, settings, listener, os.getpid()))
         process.start()
         return process
 
