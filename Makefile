@@ -43,7 +43,7 @@ repro: $(STAMP) ## rebuild what is not up to date, then promote the model if it 
 	@echo "repro: done; open reports/index.html"
 
 test: $(STAMP) ## the quick tests: need nothing but this checkout
-	@python -m pytest -n 2 -m "not integration"
+	@python -m pytest -n 3 -m "not integration"
 
 test-all: $(STAMP) ## all tests, with those that need system packages, the coverage of src/, and the ML Test Score
 	@rm -f .coverage .coverage.*
