@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from io import StringIO
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
+from lifecycle.adoption.yaml_text import dump, make_yaml
 from lifecycle.core import paths
 from lifecycle.core.contract import load_contract
 from lifecycle.core.errors import ProjectError
@@ -82,19 +83,13 @@ def upgrade_project(project: Project, log: Path) -> list[str]:
 
 def _upgrade_yaml(path: Path, change: Callable[[CommentedMap], None]) -> list[str]:
     """Upgrade a YAML file of format 1 in place, and keep its comments and its order."""
-    yaml = YAML()
-    yaml.width = 1 << 16
-    yaml.preserve_quotes = True
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    document = yaml.load(path.read_text(encoding="utf-8"))
+    document = make_yaml().load(path.read_text(encoding="utf-8"))
     if not isinstance(document, CommentedMap) or "format" in document:
         return []
     change(document)
     document.insert(0, "format", FORMAT)
-    text = StringIO()
-    yaml.dump(document, text)
     with replace_file(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
+        temporary.write_text(dump(document), encoding="utf-8")
     return [f"{path.name} has format {FORMAT}"]
 
 
@@ -270,10 +265,6 @@ def _upgrade_log(folder: Path, models: Mapping[str, str]) -> list[str]:
 
 def _read_old_segment(path: Path) -> list[Record]:
     """Return the records of a segment of format 1; its damaged lines are left out."""
-    from zlib import crc32
-
-    import orjson
-
     records = []
     for line in path.read_bytes().splitlines():
         checksum, _, content = line.partition(b" ")
@@ -287,7 +278,7 @@ def _read_old_segment(path: Path) -> list[Record]:
 
 def _upgrade_record(record: Record, names: Mapping[str, str]) -> Record:
     """Return a record of the log with its label and its model by their new names; the features stay as they are."""
-    renamed = {_KEYS.get(key, key) if key == "truth" else key: value for key, value in record.items()}
+    renamed = {"label" if key == "truth" else key: value for key, value in record.items()}
     if "model" in renamed:
         renamed["model"] = names.get(renamed["model"], renamed["model"])
     return renamed

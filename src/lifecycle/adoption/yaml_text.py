@@ -39,7 +39,7 @@ def to_flow(value: Any) -> Any:
     return value
 
 
-def _make_yaml() -> YAML:
+def make_yaml() -> YAML:
     """Return a reader and writer of YAML 1.2 that keeps comments."""
     yaml = YAML()
     yaml.width = 1 << 16
@@ -51,13 +51,13 @@ def _make_yaml() -> YAML:
 def dump(document: Any) -> str:
     """Return a document as text."""
     buffer = io.StringIO()
-    _make_yaml().dump(document, buffer)
+    make_yaml().dump(document, buffer)
     return buffer.getvalue()
 
 
 def change_params(text: str, changes: Mapping[str, Record]) -> str:
     """Return params.yaml with other values; its comments and order are kept."""
-    document = _make_yaml().load(text)
+    document = make_yaml().load(text)
     for section, values in changes.items():
         _change_section(document[section], values)
     for key, comment in _COSTS.items():
