@@ -33,8 +33,8 @@ class Column(Strict):
     `values` lists all that may occur; `min` and `max` are inclusive, in `unit`. `missing` says what a model gets where
     the value is absent (`impute`: median or most frequent value of the training part; `level`: a level of its own;
     `keep`: left absent), `outliers` what happens beyond Tukey's outer fences (3 IQR; fitted on the training part).
-    `format` is how a datetime column is written where it is not ISO 8601: in strftime's letters (`%d/%m/%Y`), or
-    `epoch seconds` or `epoch milliseconds`. `duration` marks time since a start (such as the age of an account), `pii` what
+    `format` is how the text of a time or a number is written where it is not ISO 8601 or plain digits (see `core.parsing`);
+    `null_values` are the texts that mean missing, besides blank ones. `duration` marks time since a start (such as the age of an account), `pii` what
     becomes of an identifying column, `owner` who answers for it, in place of the contract's. `others` are a target's further
     classes, which count as the one of its two `values` that is not `positive`.
     """
@@ -47,7 +47,10 @@ class Column(Strict):
     min: float | None = None  # the least value that may occur, in `unit`
     max: float | None = None  # the greatest value that may occur, in `unit`
     unit: str = ""  # of a number, as in dollars or months
-    format: str = ""  # of a datetime that is not ISO 8601: strftime letters, `epoch seconds` or `epoch milliseconds`
+    format: str = (
+        ""  # how it is written: `%d.%m.%Y` or `epoch seconds` for a time, an example such as `1.234,5` for a number
+    )
+    null_values: tuple[str, ...] = ()  # texts that mean missing, besides blank ones
     missing: Literal["impute", "category", "keep"] = "impute"  # what a model gets for a missing value
     outliers: Literal["keep", "clip", "quarantine"] = "keep"  # beyond 3 interquartile ranges
     duration: bool = False  # a number that is the time since a start, such as the age of an account

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import hash_file, replace_file
 
 GROUP = 1 << 17  # rows of a row group, and of a part that is in memory at once
+_TEXT = 10_000  # characters of a row that could not be read
 _CELLS = 1 << 22  # of a part at most: a table of more than 32 columns is read in parts of fewer rows
 
 
@@ -24,12 +26,52 @@ def size_part(columns: int) -> int:
 
 
 @dataclass(frozen=True)
+class Reject:
+    """A row that could not be read: where it is in the source (as in `a.csv, line 7`), its text, and the reason."""
+
+    where: str
+    text: str
+    reason: str
+
+
+class Rejects:
+    """The rows of a source that could not be read, in the source's order; they go to the quarantine.
+
+    They are in memory, so a source of which most rows are broken stops: `add` raises ProjectError beyond `MOST` rows.
+    """
+
+    MOST = 1_000_000
+
+    def __init__(self) -> None:
+        self.rows: list[Reject] = []
+
+    def add(self, where: str, text: str, reason: str) -> None:
+        """Add a row, of which at most 10,000 characters are kept."""
+        if len(self.rows) >= self.MOST:
+            raise ProjectError(f"More than {self.MOST:,} rows cannot be read; the last one is {where}: {reason}.")
+        self.rows.append(Reject(where, text[:_TEXT], reason))
+
+    def clear(self) -> None:
+        """Forget all rows: the source is read again from its beginning."""
+        self.rows.clear()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
 class Stream:
-    """A table that is being read: batches of one schema, iterated once, and the version of their source ("" without one)."""
+    """A table that is being read: batches of one schema, and the version of their source ("" without one).
+
+    Batches are iterated once, unless `text` is set: then every column is text as the source has it (or has an exact type),
+    the contract decides what it means, and iterating again reads the source again. `rejected` grows while they are read.
+    """
 
     schema: pa.Schema
     batches: Iterable[pa.RecordBatch]
     version: str = ""
+    text: bool = False
+    rejected: Rejects = field(default_factory=Rejects)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         return iter(self.batches)
