@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lifecycle.core.records import Record
-from lifecycle.validation.conversion import EXACT
+from lifecycle.core.parsing import EXACT
 
 Series: TypeAlias = "pd.Series[Any]"
 Array = np.ndarray[Any, Any]

@@ -3,100 +3,129 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import pandas as pd
+import pyarrow as pa
 
-from lifecycle.adoption.guess import (
-    READABLE,
-    SHOWN,
-    Guess,
-    Profile,
-    Series,
-    format_values,
-    make_column,
-    mark_missing,
-    share_cells,
-)
-from lifecycle.core.errors import ProjectError
-from lifecycle.validation.conversion import EPOCHS, convert_column
+from lifecycle.adoption.guess import READABLE, SHOWN, Series, format_values
+from lifecycle.core.parsing import EXCEL, parse_text
+from lifecycle.validation.names import NameKind
 
-_DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y%m%d", "%d %b %Y", "%d-%b-%Y",
-         "%b %d, %Y", "%d %B %Y", "%B %d, %Y")  # fmt: skip
-_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %H:%M:%S%z")
-_TWINS = {"%d/%m/%Y": "%m/%d/%Y", "%d-%m-%Y": "%m-%d-%Y"}  # formats that read the same text as another day
+_DATES = (
+    "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y/%d/%m", "%d %b %Y", "%d-%b-%Y",
+    "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%d. %B %Y", "%d. %b %Y", "%d%b%Y", "%Y-%b-%d", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y",
+    "%d-%m-%y", "%m-%d-%y", "%y-%m-%d", "%y/%m/%d", "%d-%b-%y", "%d %b %y", "%d%b%y", "%b-%d-%y", "%a %d %b %Y", "%a, %d %b %Y",
+    "%A, %d %B %Y", "%A, %B %d, %Y", "%d/%b/%Y",
+)  # fmt: skip
+_CLOCKS = (
+    "", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", " %I:%M%p", ", %H:%M", ", %H:%M:%S", " - %H:%M", "T%H:%M:%S",
+    " %H:%M:%S%z", " %H:%M:%S %z", ":%H:%M:%S %z", " %H:%M:%S,%f", " %H.%M", " %H:%M:%S UTC", " %H:%M:%S GMT", " %H:%M %z",
+)  # fmt: skip
+_WHOLE = (
+    "%a %b %d %H:%M:%S %Y", "%Y%m%dT%H%M%S", "%Y%m%dT%H%M%SZ", "%Y%m%dT%H%M%S%z", "%Y%m%dT%H%M", "%Y%m%dT%H%M%S.%f", "%Y%m%dT%H%M%S.%fZ",
+    "%Y%m%d %H%M%S", "%Y%m%d %H:%M:%S", "%m/%Y", "%b %Y", "%B %Y", "%b-%y", "%b-%Y", "%Y/%m", "%Ym%m", "%Y-%m-%d %H.%M.%S", "%Y-%m-%d-%H.%M.%S",
+    "%Y-%m-%d %I:%M %p", "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d_%H-%M-%S",
+)  # fmt: skip
+_DIGITS = {8: ("%Y%m%d",), 14: ("%Y%m%d%H%M%S",), 12: ("%Y%m%d%H%M",), 6: ("%Y%m", "%y%m%d")}  # by the number of digits
+_EPOCH_DIGITS = {10: "epoch seconds", 13: "epoch milliseconds", 16: "epoch microseconds", 19: "epoch nanoseconds"}
 _YEARS = (pd.Timestamp(1900, 1, 1), pd.Timestamp(2100, 1, 1))
-_COUNTED = pd.Timestamp(1990, 1, 1)  # earlier values are more likely counts than seconds since 1970
+_COUNTED = (pd.Timestamp(1990, 1, 1), pd.Timestamp(2050, 1, 1))  # plausible times among numbers
+_NAMED = {NameKind.TIME, NameKind.OTHER_TIME}
+_PERSUADING = 12  # distinct months that all exist, for six digits without a telling name to be months
+UNMISTAKABLE = ("%Y%m%d", "%Y%m%d%H%M%S", "%Y%m%d%H%M")  # formats of digits that other numbers hardly fit
 
 
-def find_format(profile: Profile) -> tuple[str, str | None] | None:
-    """Return the format of a column's times ("": ISO 8601) and another format that also fits; None if they are not times.
+@dataclass(frozen=True)
+class TimeReading:
+    """How a column's times are written: the contract's `format`, the share of the present cells that it reads, and a doubt."""
 
-    Whole numbers may be days (20241231), or seconds or milliseconds since 1970.
+    form: str
+    share: float
+    doubt: str = ""
+
+
+def read_times(words: pd.Series[str], counts: Series, kinds: frozenset[NameKind]) -> TimeReading | None:
+    """Return the format of a column's times, None when its words are not times.
+
+    The format that reads most cells is taken; where two read equally many, the doubt says so. Digits alone are times only
+    when their form or the column's name says so.
     """
-    values = pd.Series(profile.counts.index, dtype=profile.present.dtype)
-    formats = ["", *(date + clock for clock in _CLOCKS for date in _DATES)] if profile.text else ["%Y%m%d", *EPOCHS]
-    first = [str(value).strip() for value in values.head(SHOWN)]
-    if not any(letter.isdigit() for value in first for letter in value):
+    trimmed = words.str.strip()
+    first = [str(word) for word in trimmed.head(SHOWN)]
+    if not any(letter.isdigit() for word in first for letter in word):
         return None
-    fitting = [
-        text
-        for text in formats
-        if (
-            text in EPOCHS or any(_matches_format(value, text) for value in first)
-        )  # a quick test that rules out most columns
-        and share_cells(profile, _find_plausible(convert_column(values, "datetime", text), text)) >= READABLE
-    ]
-    if not fitting:
+    if trimmed.head(200).str.fullmatch(r"\d+(\.\d+)?").mean() >= READABLE:
+        return _read_digits(trimmed, counts, kinds)
+    formats = ["", *_WHOLE, *(date + clock for clock in _CLOCKS for date in _DATES)]
+    fitting = [form for form in formats if any(_matches(word, form) for word in first)]
+    shares = {form: _share(words, counts, form, _YEARS) for form in fitting}
+    good = {form: share for form, share in shares.items() if share >= READABLE}
+    if not good:
         return None
-    best = fitting[0]
-    twin = next((other for other in fitting[1:] if best.partition(" ")[0] in _TWINS), None)
-    return best, twin
+    best = max(good, key=lambda form: good[form])
+    twins = [form for form, share in good.items() if form != best and share >= good[best] and _differ(words, best, form)]
+    doubt = ""
+    if twins:
+        doubt = f"no value shows the order of day, month and year in {first[0]!r}: it is read as {best}; set format: {twins[0]!r} if that is wrong"
+    elif "%y" in best:
+        doubt = _doubt_century(words, best)
+    return TimeReading(best, good[best], doubt)
 
 
-def _find_plausible(times: Series, form: str) -> Series:
-    """Return which times are in a plausible year."""
-    return (times >= (_COUNTED if form in EPOCHS else _YEARS[0])) & (times < _YEARS[1])
+def _differ(words: pd.Series[str], one: str, other: str) -> bool:
+    """Return whether two formats read some word as different times."""
+    left, right = (parse_text(pa.array(words, pa.string()), "datetime", form)[0] for form in (one, other))
+    return not left.equals(right)
 
 
-def _matches_format(text: str, form: str) -> bool:
-    """Return whether one text is a time in the format `form` ("": ISO 8601)."""
+def _doubt_century(words: pd.Series[str], form: str) -> str:
+    """Return a doubt about two-digit years if they are spread over so many years that the century may be wrong."""
+    times = parse_text(pa.array(words, pa.string()), "datetime", form)[0].to_pandas().dropna()
+    if times.dt.year.max() - times.dt.year.min() < 60:
+        return ""
+    return f"years of two digits are read as {times.dt.year.min()} to {times.dt.year.max()}: write four digits if that is wrong"
+
+
+def _read_digits(words: pd.Series[str], counts: Series, kinds: frozenset[NameKind]) -> TimeReading | None:
+    """Return the format of times that are written in digits alone."""
+    lengths = words.str.partition(".")[0].str.len()
+    length = int(lengths.mode().iloc[0])
+    named = bool(kinds & _NAMED)
+    for form in _DIGITS.get(length, ()):
+        share = _share(words.where(lengths == length), counts, form, _YEARS if named else _COUNTED)
+        sure = form in UNMISTAKABLE or named or (form == "%Y%m" and words.nunique() >= _PERSUADING)
+        if share >= READABLE and sure:
+            doubt = "" if form in UNMISTAKABLE else f"{words.iloc[0]!r} is read as {form}; set role numeric and remove format if it is a number"
+            return TimeReading(form, share, doubt if not named or form == "%y%m%d" else "")
+    if not named or kinds & {NameKind.CODE, NameKind.IDENTIFIER}:
+        return None
+    form = _EPOCH_DIGITS.get(length, "")
+    if form and (share := _share(words, counts, form, _COUNTED)) >= READABLE:
+        return TimeReading(form, share)
+    if length == 9 and (share := _share(words, counts, "epoch seconds", _COUNTED)) >= READABLE:
+        return TimeReading("epoch seconds", share)
+    if length == 5 and (share := _share(words, counts, EXCEL, (pd.Timestamp(1954, 1, 1), _COUNTED[1]))) >= READABLE:
+        doubt = f"{words.iloc[0]!r} is read as the serial day of a spreadsheet; set role numeric and remove format if it is a number"
+        return TimeReading(EXCEL, share, doubt)
+    return None
+
+
+def _share(words: pd.Series[str], counts: Series, form: str, years: tuple[pd.Timestamp, pd.Timestamp]) -> float:
+    """Return the share of the present cells that a format reads as times in plausible years."""
+    times = parse_text(pa.array(words, pa.string(), from_pandas=True), "datetime", form)[0].to_pandas()
+    fits = (times >= years[0]) & (times < years[1])
+    return float(counts.to_numpy()[fits.to_numpy(dtype=bool)].sum() / counts.sum())
+
+
+def _matches(word: str, form: str) -> bool:
+    """Return whether one word is a time in the format ("": ISO 8601)."""
     try:
-        datetime.strptime(text, form) if form else datetime.fromisoformat(text)  # noqa: DTZ007 - whether it reads
+        datetime.strptime(word, form) if form else datetime.fromisoformat(word)  # noqa: DTZ007 - whether it reads
     except ValueError:
-        return form == "" and re.match(r"\d{4}-\d\d", text) is not None
+        return form == "" and re.match(r"\d{4}-\d\d", word) is not None
     return True
-
-
-def guess_time(profile: Profile, text: str, twin: str | None) -> Guess:
-    """Return a guess for a column of times; it says if day and month could be exchanged."""
-    values = convert_column(profile.present, "datetime", text)
-    column = make_column("text", "datetime", profile.name, format=text)
-    why = f"{format_span(values.dropna())}, as in {format_values(profile.counts.index[:1])}"
-    if twin is None:
-        return mark_missing(profile, column, why)
-    check = f"is the day or the month first? It is read as {text}"
-    return mark_missing(
-        profile,
-        column,
-        f"{why}; no value shows whether the day or the month is first; the `format` could also be {twin!r}",
-        check,
-    )
-
-
-def require_time(profile: Profile) -> Guess:
-    """Return a guess for the column that --time names; raise ProjectError if it cannot be converted."""
-    if pd.api.types.is_datetime64_any_dtype(profile.present):
-        guess = mark_missing(profile, make_column("text", "datetime", profile.name), format_span(profile.present))
-    elif profile.present.dtype == "boolean" or not (found := find_format(profile)):
-        raise ProjectError(
-            f"--time: column {profile.name!r} contains {format_values(profile.counts.index, 3)}: expected times, such as "
-            "2024-12-31, 2024-12-31 10:00:00+02:00, 31/12/2024, 20241231, or seconds since 1970."
-        )
-    else:
-        guess = guess_time(profile, *found)
-    return replace(guess, column={**guess.column, "role": "time"})
 
 
 def format_span(times: Series) -> str:
@@ -104,3 +133,8 @@ def format_span(times: Series) -> str:
     zone = getattr(times.dtype, "tz", None)
     span = f"{times.min():%Y-%m-%d} to {times.max():%Y-%m-%d}"
     return f"{span}, with a time zone ({zone}), converted to UTC" if zone is not None else span
+
+
+def describe_times(times: Series, words: pd.Series[str]) -> str:
+    """Describe the range of times, and how one is written."""
+    return f"{format_span(times.dropna())}, as in {format_values(words.head(1))}"

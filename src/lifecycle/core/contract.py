@@ -69,8 +69,12 @@ class Column(Strict):
         """Refuse what contradicts itself."""
         if (self.min is not None or self.max is not None) and self.dtype not in ("int64", "float64"):
             raise ValueError("min and max need dtype int64 or float64")
-        if self.format and self.dtype != "datetime":
-            raise ValueError("format needs dtype datetime")
+        if self.format and self.dtype not in ("datetime", "int64", "float64"):
+            raise ValueError("format needs dtype datetime, int64 or float64")
+        if self.format and self.dtype != "datetime" and self.format != "clock":
+            from lifecycle.core.parsing import read_number_format  # it imports pandas, which no other contract needs
+
+            read_number_format(self.format)
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min {self.min:g} is above max {self.max:g}")
         if self.role is Role.NUMERIC and self.dtype not in ("int64", "float64"):

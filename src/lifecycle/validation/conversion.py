@@ -14,12 +14,15 @@ import pyarrow.parquet as pq
 
 from lifecycle.core.contract import Column, Contract, Role
 from lifecycle.core.errors import ProjectError
+from lifecycle.core.parsing import EPOCHS, EXACT, EXCEL, parse_text
 from lifecycle.core.paths import CONTRACT
 from lifecycle.core.tables import open_parts, size_part
 
 Series: TypeAlias = "pd.Series[Any]"
 
+TIME_FORMATS = {*EPOCHS, EXCEL}  # formats of times beside strftime's
 DTYPES = {"string": "str", "int64": "Int64", "float64": "float64", "bool": "boolean", "datetime": "datetime64[us]"}
+_NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 _SOLID = {"Int64": "int64", "boolean": "bool"}  # how a column without missing values is stored
 EXPECTED = {
     "string": "text",
@@ -29,13 +32,6 @@ EXPECTED = {
     "datetime": "an ISO 8601 date or time",
 }
 _PROBE_ROWS = 1 << 13  # rows that show how repetitive a column of text is
-EXACT = 2**53  # whole numbers up to this are exact in float64
-WORDS = {"true": True, "yes": True, "1": True, "1.0": True, "t": True, "y": True,
-         "false": False, "no": False, "0": False, "0.0": False, "f": False, "n": False}  # fmt: skip
-EPOCHS = {"epoch seconds": "s", "epoch milliseconds": "ms"}  # formats of numbers, counted since 1970 in UTC
-NUMBER = r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*"
-_WHOLE = r"\s*[+-]?[0-9]{1,18}\s*"
-_MOMENT = r"[0-9]{4}-[0-9]{2}(-[0-9]{2}([T ].*)?)?"
 _OFFSET = r"[0-9]{2}:?[0-9]{2}.*(?:Z|[+-][0-9]{2}:?[0-9]{2})\s*$"  # a time of day with its offset from UTC
 
 
@@ -177,7 +173,7 @@ def convert_columns(raw: pd.DataFrame, columns: Mapping[str, Column]) -> tuple[p
     """
     typed, broken = {}, {}
     for name, column in columns.items():
-        present = drop_blanks(raw[name])
+        present = drop_missing(raw[name], column.null_values)
         typed[name] = convert_column(present, column.dtype, column.format)
         if column.others:
             typed[name] = map_distinct(typed[name], partial(_join_classes, column=column))
@@ -199,16 +195,24 @@ def _join_classes(values: Series, column: Column) -> Series:
     return values.mask(values.isin(column.others), str(column.negative))
 
 
-def drop_blanks(raw: Series) -> Series:
-    """Replace text of spaces alone by missing values."""
-    if not is_words(raw):
-        return raw
+def drop_missing(raw: Series, null_values: tuple[str, ...] = ()) -> Series:
+    """Replace by missing values: text of blanks alone, and what means missing, as a word or as a number such as -999."""
     if isinstance(raw.dtype, pd.CategoricalDtype):
         values = raw.cat.categories
-        blank = values[values.str.strip() == ""]
-        return raw.cat.remove_categories(blank) if len(blank) else raw
-    empty = raw.str.strip() == ""
-    return raw.mask(empty) if empty.any() else raw
+        gone = values[_find_missing(values.to_series(), null_values).to_numpy()]
+        return raw.cat.remove_categories(gone) if len(gone) else raw
+    if is_words(raw):
+        missing = _find_missing(raw, null_values)
+        return raw.mask(missing) if missing.any() else raw
+    if null_values and pd.api.types.is_numeric_dtype(raw):
+        numbers = pd.to_numeric(pd.Series(null_values, dtype="str"), errors="coerce").dropna()
+        return raw.mask(raw.isin(numbers.tolist())) if len(numbers) else raw
+    return raw
+
+
+def _find_missing(text: Series, null_values: tuple[str, ...]) -> Series:
+    """Return which texts are blank or one of the words that mean missing."""
+    return text.str.strip().isin(["", *(word.strip() for word in null_values)])
 
 
 def map_distinct(raw: Series, function: Callable[[Series], Series]) -> Series:
@@ -237,17 +241,15 @@ def spell_out(frame: pd.DataFrame) -> pd.DataFrame:
 def convert_column(raw: Series, dtype: str, form: str = "") -> Series:
     """Convert a plain column to a contract's dtype; cells that would lose information or make no sense become missing.
 
-    `form` is the format of a datetime column (the contract's `format`).
+    `form` is the contract's `format`.
     """
     if dtype == "string":
         return _to_text(raw)
-    if form and dtype == "datetime" and not pd.api.types.is_datetime64_any_dtype(raw):
-        return map_distinct(raw, lambda values: _parse_format(values, form))
     if is_words(raw):
-        parse = {"int64": _parse_whole, "float64": _parse_number, "bool": _parse_truth, "datetime": _parse_moment}[
-            dtype
-        ]
-        return map_distinct(raw, parse)
+        return _parse(raw, dtype, form)
+    if form in TIME_FORMATS or form.startswith("%"):
+        if dtype == "datetime" and not pd.api.types.is_datetime64_any_dtype(raw):
+            return map_distinct(raw, lambda values: _parse(_to_text(_make_whole(values)), dtype, form))
     if dtype == "datetime":
         return _to_moment(raw)
     if pd.api.types.is_datetime64_any_dtype(raw):
@@ -258,6 +260,12 @@ def convert_column(raw: Series, dtype: str, form: str = "") -> Series:
         return _to_whole(raw) if raw.dtype == "float64" else raw if raw.dtype == "Int64" else raw.astype("Int64")
     numbers = _to_number(raw)
     return (numbers == 1).astype("boolean").mask(~numbers.isin([0, 1]))
+
+
+def _make_whole(values: Series) -> Series:
+    """Return whole numbers as Int64, so that their text has no decimal point."""
+    whole = values.dtype == "float64" and bool((values.dropna() == values.dropna().round()).all())
+    return _to_whole(values) if whole else values
 
 
 def _make_missing(raw: Series, dtype: str) -> Series:
@@ -297,46 +305,17 @@ def _to_moment(raw: Series) -> Series:
     return raw if raw.dtype == "datetime64[us]" else raw.astype("datetime64[us]")
 
 
-def _parse_number(text: Series) -> Series:
-    """Parse decimal numbers in text to float64; thousands separators, units, `inf` and `nan` are not accepted."""
-    return pd.to_numeric(text.where(text.str.fullmatch(NUMBER)), errors="coerce").astype("float64")
+def _parse(text: Series, dtype: str, form: str) -> Series:
+    """Parse text, as str or as categories of str (see `core.parsing`)."""
 
+    def parse(values: Series) -> Series:
+        parsed, _ = parse_text(pa.array(values, pa.string(), from_pandas=True), dtype, form)
+        plain = parsed.to_pandas(types_mapper=_NULLABLE.get)
+        return pd.Series(plain, dtype=DTYPES[dtype])
 
-def _parse_whole(text: Series) -> Series:
-    """Parse whole numbers in text to Int64, exact to 18 digits; `12.0` and `1e3` are accepted too."""
-    exact = text.str.fullmatch(_WHOLE)
-    digits = pd.to_numeric(text.where(exact, "0")).astype("Int64")
-    return digits.where(exact, _to_whole(_parse_number(text.mask(exact))))
-
-
-def _parse_truth(text: Series) -> Series:
-    """Parse true, yes, t, y, 1 and false, no, f, n, 0, in any case, to boolean."""
-    return text.str.strip().str.lower().map(WORDS).astype("boolean")
-
-
-def _parse_moment(text: Series) -> Series:
-    """Parse ISO 8601 dates and times to datetime64[us], in UTC when they name an offset; nanoseconds are truncated."""
-    text = text.str.strip()
-    iso = text.where(text.str.fullmatch(_MOMENT)).str.replace(r"(\.\d{6})\d+", r"\1", regex=True)
-    moments = pd.to_datetime(iso, errors="coerce", utc=True, format="ISO8601")
-    return moments.dt.tz_localize(None).astype("datetime64[us]")
-
-
-def _parse_format(values: Series, form: str) -> Series:
-    """Parse times to datetime64[us] in UTC, from strftime's `form`, from numbers since 1970, and from ISO 8601.
-
-    A server's log has times in ISO 8601, whatever the source's format is.
-    """
-    if form in EPOCHS:
-        numbers = _parse_number(values) if values.dtype == "str" else _to_number(values)
-        read = pd.to_datetime(numbers, unit=EPOCHS[form], errors="coerce")  # type: ignore[call-overload]
-    else:
-        written = pd.to_datetime(_to_text(values).str.strip(), format=form, errors="coerce", utc=True)
-        read = written.dt.tz_localize(None)
-    moments: Series = read.astype("datetime64[us]")
-    if values.dtype == "str" and moments.isna().any():
-        moments = moments.where(moments.notna(), _parse_moment(values))
-    return moments
+    if isinstance(text.dtype, pd.CategoricalDtype):
+        return map_distinct(text, parse)
+    return parse(text).set_axis(text.index)
 
 
 def count_zones(raw: Series) -> tuple[int, int]:
