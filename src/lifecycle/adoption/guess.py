@@ -9,18 +9,15 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
-from lifecycle.core.records import Record
 from lifecycle.core.parsing import EXACT
+from lifecycle.core.records import Record
+from lifecycle.validation.names import NameKind, classify_name
 
 Series: TypeAlias = "pd.Series[Any]"
 Array = np.ndarray[Any, Any]
 MAX_CATEGORIES = 100  # categories of a column at most, since each becomes a column of the model
 READABLE = 0.99  # share of the present cells that must convert to a number or a time
 SHOWN = 5  # values quoted in a comment
-# Words in a column's name, and what they suggest.
-_ID_WORDS = {"id", "ids", "uuid", "guid", "rowid", "identifier"}
-# Names of row numbers in R and pandas, which may be empty.
-_ROW = re.compile(r"(row|record|case)[ _.]?(names?|numbers?|no)|unnamed: 0|index|key|serial|", re.IGNORECASE)
 YES_WORDS = ("yes", "true", "1", "y", "t", "on", "positive", "1.0")
 NO_WORDS = ("no", "false", "0", "n", "f", "off", "negative", "0.0")
 
@@ -74,14 +71,14 @@ class Profile:
         )
 
     @property
-    def named_id(self) -> bool:
-        """Whether its name is that of an identifier."""
-        return bool(self.words & _ID_WORDS or _ROW.fullmatch(self.name))
+    def kinds(self) -> frozenset[NameKind]:
+        """What the column's name says of it."""
+        return classify_name(self.name)
 
     @property
-    def words(self) -> set[str]:
-        """The words in the column's name."""
-        return split_name(self.name)
+    def named_id(self) -> bool:
+        """Whether its name is that of an identifier."""
+        return NameKind.IDENTIFIER in self.kinds
 
 
 def split_name(name: str) -> set[str]:
@@ -102,7 +99,9 @@ def make_column(role: str, dtype: str, name: str, **rules: Any) -> Record:
 
 def strip_rules(column: Record) -> Record:
     """Return a column's keys without the rules for its values."""
-    return {key: value for key, value in column.items() if key in ("role", "dtype", "format", "description")}
+    return {
+        key: value for key, value in column.items() if key in ("role", "dtype", "format", "null_values", "description")
+    }
 
 
 def format_values(values: Any, most: int = SHOWN) -> str:

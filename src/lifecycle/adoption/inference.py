@@ -1,11 +1,13 @@
 """Infer the role and type of each column of an unknown table.
 
-A guess is made from a column's name and values alone; it states its reason, so that a reader can correct it.
+A guess is made from a column's name and values alone; it states its reason, so that a reader can correct it, and what is not
+certain, so that nothing is guessed without a word.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,38 +19,33 @@ import pyarrow as pa
 from lifecycle.adoption.guess import (
     MAX_CATEGORIES,
     NO_WORDS,
-    READABLE,
     YES_WORDS,
     Array,
     Guess,
     Profile,
-    Series,
     format_values,
     make_column,
     mark_missing,
     name_dtype,
     order_classes,
-    share_cells,
-    split_name,
     strip_rules,
 )
+from lifecycle.adoption.reading import NO_VALUE, Reading, read_column
 from lifecycle.adoption.target import guess_target
-from lifecycle.adoption.times import find_format, format_span, guess_time, require_time
+from lifecycle.adoption.times import describe_times, format_span, read_times
 from lifecycle.core.contract import Column, Role
 from lifecycle.core.errors import ProjectError
+from lifecycle.core.parsing import EXACT, WORDS
 from lifecycle.core.records import Record
-from lifecycle.validation.conversion import EXACT, NUMBER, WORDS, drop_blanks, read_plain
+from lifecycle.validation.conversion import convert_columns, drop_missing, read_plain
+from lifecycle.validation.names import NameKind
 from lifecycle.validation.pii import find_personal
 
 _LEAST_ROWS = 50  # of a table, to have enough for training and evaluation
-_MAX_LISTED = 20  # a column with at most so many categories may list them as the only valid ones
-_LISTED_ROWS = 5  # rows of the rarest category for the list to count as complete
+_MAX_LISTED = 20  # a column with at most so many categories lists them in the contract
 _UNREADABLE = "contains values of a type that is not supported"
-_TIME_WORDS = {"date", "time", "timestamp", "datetime", "day", "at", "when", "created", "month", "period"}
-_OTHER_TIME_WORDS = {"birth", "birthdate", "birthday", "dob", "born", "expiry", "expires", "expiration", "due", "end",
-                 "updated"}  # fmt: skip
-_PERSONAL_WORDS = {"name", "names", "firstname", "lastname", "surname", "fullname", "email", "mail", "phone", "telephone", "mobile",
-           "address", "street", "ssn", "passport", "iban"}  # fmt: skip
+_MANY_WORDS = 2  # more words than this in the mean cell are a text, not a name
+_SAME_SPELLINGS = 8  # pairs of spellings that are quoted
 
 
 # The table.
@@ -63,26 +60,28 @@ def infer_columns(
     converted, or a table that is too short.
     """
     _check_request(table, {"--target": target, "--time": time, "--id": identity})
-    named: dict[str | None, Callable[[Profile], Guess]] = {
-        identity: lambda profile: _guess_identity(profile, "named by --id"),
-        time: require_time,
-        target: lambda profile: guess_target(profile, positive),
+    named: dict[str | None, Callable[[Reading], Guess]] = {
+        identity: lambda reading: _guess_identity(reading.profile, "named by --id"),
+        time: _require_time,
+        target: lambda reading: guess_target(reading.profile, positive),
     }
+    readings, comma = _read_columns(table, {name for name in named if name is not None})
     guesses: dict[str, Guess] = {}
     for name in table.column_names:
-        try:
-            profile = _profile_column(table[name], name)
-        except (ProjectError, pa.ArrowException):
-            if name in named:
-                raise
-            guesses[name] = Guess(make_column("ignored", "string", name), _UNREADABLE)
+        if name not in readings:
+            guesses[name] = Guess(make_column("ignored", "string", name), _UNREADABLE, f"{_UNREADABLE}: it is left out")
             continue
-        guesses[name] = named.get(name, _guess_column)(profile)
+        reading = readings[name]
+        if name == identity:
+            reading = Reading(_profile_column(table[name], name), {})  # the text of an identifier is kept as it is
+        elif comma and reading.profile.text:
+            reading = read_column(reading.profile, comma)[0]
+        guesses[name] = _add_reading(named.get(name, _guess_column)(reading), reading)
     if identity is not None:  # with a named identifier, other columns that number the rows are redundant
         others = {name: guess for name, guess in guesses.items() if guess.column["role"] == "id" and name != identity}
         guesses |= {name: guess.ignore(f"{guess.why}; --id names another column") for name, guess in others.items()}
     if time is None:
-        guesses = _choose_time(guesses)
+        guesses = _choose_time(guesses, readings)
     return _protect_persons(table, guesses)
 
 
@@ -101,11 +100,50 @@ def _check_request(table: pa.Table, named: Mapping[str, str | None]) -> None:
         )
 
 
+def _read_columns(table: pa.Table, named: set[str]) -> tuple[dict[str, Reading], bool]:
+    """Read each column; return the readings, and whether the columns prove that the table's numbers have decimal commas.
+
+    Columns whose numbers could be read in two ways are read once more where others prove a decimal comma.
+    """
+    profiles: dict[str, Profile] = {}
+    for name in table.column_names:
+        try:
+            profiles[name] = _profile_column(table[name], name)
+        except (ProjectError, pa.ArrowException):
+            if name in named:
+                raise
+    found = {name: read_column(profile) for name, profile in profiles.items()}
+    proven = Counter(decimal for _, decimal in found.values() if decimal)
+    comma = proven[","] > proven["."]
+    if comma:
+        found |= {name: read_column(profile, comma) for name, profile in profiles.items() if profile.text}
+    return {name: reading for name, (reading, _) in found.items()}, comma
+
+
 def _profile_column(column: pa.ChunkedArray, name: str) -> Profile:
     """Return a column's values and their frequencies; raise ProjectError for values of an unsupported type."""
-    series = drop_blanks(read_plain(column, name))
+    series = drop_missing(read_plain(column, name))
     present = series.dropna()
     return Profile(name, present, present.value_counts(), len(series) - len(present))
+
+
+def _add_reading(guess: Guess, reading: Reading) -> Guess:
+    """Return the guess with the rules by which its text is read, and with what was not certain about them."""
+    rules = dict(reading.rules)
+    if guess.column["dtype"] not in ("int64", "float64", "datetime"):
+        rules.pop("format", None)
+        rules.pop("unit", None)
+    if guess.column["dtype"] == "datetime":
+        rules.pop("unit", None)
+    description = guess.column["description"]
+    column = {key: value for key, value in guess.column.items() if key != "description"}
+    why = "; ".join(filter(None, [guess.why, reading.why]))
+    dropped = column["role"] in ("ignored", "pii")
+    return Guess(
+        {**column, **({} if dropped else rules), "description": description},
+        why,
+        "; ".join(filter(None, [guess.check, "" if dropped and not reading.profile.text else reading.check])),
+    )
 
 
 def _protect_persons(table: pa.Table, guesses: Mapping[str, Guess]) -> dict[str, Guess]:
@@ -122,10 +160,13 @@ def _protect_persons(table: pa.Table, guesses: Mapping[str, Guess]) -> dict[str,
         if name in found:
             finding = found[name]
             why = f"{finding.cells:,} cells look like {finding.kind} ({finding.example}), so the column is dropped before any other stage reads it"
+            plain = {
+                key: value for key, value in strip_rules(guess.column).items() if key not in ("format", "null_values")
+            }
             changed[name] = Guess(
-                {**strip_rules(guess.column), "role": "pii", "pii": "drop"},
+                {**plain, "role": "pii", "dtype": "string", "pii": "drop"},
                 why,
-                "its values look like personal data; it is dropped",
+                f"its values look like personal data ({finding.kind}); it is dropped: set another role if it is not",
             )
     return {**guesses, **changed}
 
@@ -135,62 +176,89 @@ def to_columns(guesses: Mapping[str, Guess]) -> dict[str, Column]:
     return {name: Column.model_validate(guess.column) for name, guess in guesses.items()}
 
 
-def _choose_time(guesses: Mapping[str, Guess]) -> dict[str, Guess]:
+def _choose_time(guesses: Mapping[str, Guess], readings: Mapping[str, Reading]) -> dict[str, Guess]:
     """Choose the table's time column: the only one whose name says that it is the time of a row."""
     named = [
         name
         for name, guess in guesses.items()
         if guess.column["role"] == "text" and guess.column["dtype"] == "datetime"
     ]
-    likely = [name for name in named if _is_event(name) and not guesses[name].column.get("nullable")]
+    likely = [
+        name
+        for name in named
+        if NameKind.TIME in readings[name].profile.kinds and not guesses[name].column.get("nullable")
+    ]
     changed = {}
     if len(likely) == 1:
         guess = guesses[likely[0]]
         why = f"{guess.why}; the only column whose name is that of a row's time, so the newest rows are held out"
-        changed[likely[0]] = Guess(
-            {**guess.column, "role": "time"},
-            why,
-            guess.check or "taken as the time of a row; the newest rows are held out",
-        )
+        check = "taken as the time of a row, and the newest rows are held out; set role text if it is not"
+        changed[likely[0]] = Guess({**guess.column, "role": "time"}, why, "; ".join(filter(None, [guess.check, check])))
     for name in named:
         if name not in changed:
             why = f"{guesses[name].why}; not used as a feature: derive features from it (features.derived), or name it with --time"
-            changed[name] = replace(guesses[name], why=why)
+            check = guesses[name].check
+            if len(likely) > 1 and name in likely:
+                others = ", ".join(other for other in likely if other != name)
+                check = "; ".join(
+                    filter(None, [check, f"it may be the time of a row, and so may {others}: name one with --time"])
+                )
+            changed[name] = replace(guesses[name], why=why, check=check)
     return {**guesses, **changed}
-
-
-def _is_event(name: str) -> bool:
-    """Return whether the name of a column of times says that it is the time of a row."""
-    words = split_name(name)
-    return bool(words & _TIME_WORDS) and not words & _OTHER_TIME_WORDS
 
 
 # One column.
 
 
-def _guess_column(profile: Profile) -> Guess:
+def _guess_column(reading: Reading) -> Guess:
     """Infer a column from its name and values."""
+    profile = reading.profile
     name, present = profile.name, profile.present
     if not len(present):
         return Guess(make_column("ignored", "string", name), "is empty")
     if profile.distinct == 1 and not profile.missing:
         only = format_values(profile.counts.index)
         return Guess(make_column("ignored", name_dtype(profile), name), f"is {only} in every row")
+    if profile.text and profile.distinct == 1 and str(profile.counts.index[0]).strip().lower() in NO_VALUE:
+        return Guess(make_column("ignored", "string", name), f"contains only {format_values(profile.counts.index)}")
     if present.dtype == "boolean":
         return mark_missing(profile, make_column("boolean", "bool", name), "true or false")
     if pd.api.types.is_datetime64_any_dtype(present):
         return mark_missing(profile, make_column("text", "datetime", name), format_span(present))
-    return _guess_text(profile) if profile.text else _guess_number(profile)
+    return _guess_text(reading) if profile.text else _guess_number(reading)
 
 
-def _guess_identity(profile: Profile, why: str) -> Guess:
-    """Return a guess for an identifier."""
+def _require_time(reading: Reading) -> Guess:
+    """Return a guess for the column that --time names; raise ProjectError if it cannot be converted."""
+    profile = reading.profile
+    if pd.api.types.is_datetime64_any_dtype(profile.present):
+        guess = mark_missing(profile, make_column("text", "datetime", profile.name), format_span(profile.present))
+        return replace(guess, column={**guess.column, "role": "time"})
+    if profile.present.dtype != "boolean" and len(profile.present):
+        words = pd.Series(profile.counts.index, dtype=profile.present.dtype).astype("str").str.removesuffix(".0")
+        times = read_times(words, profile.counts, frozenset({NameKind.TIME}))
+        if times is not None:
+            column = make_column("time", "datetime", profile.name, format=times.form)
+            values, _ = convert_columns(
+                pd.DataFrame({profile.name: profile.present}), {profile.name: Column.model_validate(column)}
+            )
+            return mark_missing(profile, column, describe_times(values[profile.name], words), times.doubt)
+    raise ProjectError(
+        f"--time: column {profile.name!r} contains {format_values(profile.counts.index, 3)}: expected times, such as "
+        "2024-12-31, 2024-12-31 10:00:00+02:00, 31/12/2024, 20241231, or seconds since 1970."
+    )
+
+
+def _guess_identity(profile: Profile, why: str, check: str = "") -> Guess:
+    """Return a guess for an identifier; digits stay text where a number would lose some of them."""
     if profile.missing:
         why = f"{why}; missing in {profile.missing:,} rows"
     if not profile.unique:
         why = f"{why}; {profile.distinct:,} distinct values in {len(profile.present):,} rows; the split keeps rows with the same value together"
-    dtype = "int64" if profile.whole else "string"
-    return Guess(make_column("id", dtype, profile.name, nullable=profile.missing > 0), why)
+    whole = profile.whole or (profile.text and bool(profile.present.str.fullmatch(r"0|-?[1-9][0-9]{0,17}").all()))
+    return Guess(
+        make_column("id", "int64" if whole else "string", profile.name, nullable=profile.missing > 0), why, check
+    )
 
 
 def _is_sequence(profile: Profile) -> bool:
@@ -199,9 +267,10 @@ def _is_sequence(profile: Profile) -> bool:
     return bool(len(numbers) > 2 and numbers.max() - numbers.min() == len(numbers) - 1)
 
 
-def _guess_number(profile: Profile) -> Guess:
+def _guess_number(reading: Reading) -> Guess:
     """Infer a column of numbers: an identifier, a time, one of two codes, or a quantity."""
-    name = profile.name
+    profile = reading.profile
+    name, kinds = profile.name, profile.kinds
     if profile.whole:
         if profile.distinct == 2:
             return _guess_pair(profile)
@@ -209,14 +278,67 @@ def _guess_number(profile: Profile) -> Guess:
             return _guess_identity(profile, "unique in every row, and named like an identifier")
         if profile.unique and _is_sequence(profile):
             return _guess_identity(profile, "it numbers the rows")
-        if profile.words & {"id", "ids"} and profile.distinct > MAX_CATEGORIES:
+        if profile.named_id and profile.distinct > MAX_CATEGORIES:
             why = f"named like an identifier, but its {profile.distinct:,} values repeat: use --id if rows with the same value belong together"
-            return Guess(make_column("ignored", "int64", name), why)
-        if profile.words & (_TIME_WORDS | _OTHER_TIME_WORDS) and (found := find_format(profile)):
-            return guess_time(profile, *found)
-    return _guess_quantity(
+            return Guess(
+                make_column("ignored", "int64", name), why,
+                "named like an identifier, but its values repeat: it is left out; use --id if rows with the same value belong together",
+            )  # fmt: skip
+        if not reading.rules.get("format"):
+            words = pd.Series([str(int(value)) for value in profile.counts.index], dtype="str")
+            times = read_times(words, profile.counts, kinds)
+            if times is not None:
+                column = make_column("text", "datetime", name, format=times.form)
+                values, _ = convert_columns(
+                    pd.DataFrame({name: profile.present}), {name: Column.model_validate(column)}
+                )
+                return mark_missing(profile, column, describe_times(values[name], words), times.doubt)
+        if NameKind.CODE in kinds and NameKind.QUANTITY not in kinds:
+            return _guess_code(profile)
+    guess = _guess_quantity(
         profile, profile.counts.index.to_numpy(dtype="float64"), "int64" if profile.whole else "float64"
     )
+    if (
+        profile.whole
+        and profile.unique
+        and not reading.rules
+        and _has_digits_of_an_id(profile)
+        and not kinds & {NameKind.QUANTITY}
+    ):
+        if bool(profile.present.is_monotonic_increasing):
+            return _guess_identity(
+                profile, "unique in every row, and rising from row to row",
+                "unique in every row and rising from row to row, so it is taken as an identifier; set role numeric if it is a quantity",
+            )  # fmt: skip
+        return replace(guess, check="unique in every row: is it a number or an identifier? set role id if it is one")
+    return guess
+
+
+def _has_digits_of_an_id(profile: Profile) -> bool:
+    """Return whether all whole numbers are positive and have the same number of digits, four at least; or rise by small steps."""
+    numbers = profile.counts.index.to_numpy(dtype="float64")
+    lengths = {len(str(int(abs(value)))) for value in (numbers.min(), numbers.max())}
+    return bool(
+        numbers.min() >= 0 and len(profile.present) > MAX_CATEGORIES and len(lengths) <= 2 and max(lengths) >= 3
+    )
+
+
+def _guess_code(profile: Profile) -> Guess:
+    """Return a guess for whole numbers whose name says that they are a code, such as a postal code."""
+    name = profile.name
+    if profile.distinct <= MAX_CATEGORIES:
+        column = make_column("categorical", "string", name)
+        why = f"{profile.distinct:,} codes by its name, not a quantity"
+        return mark_missing(
+            profile, column, why, "read as codes by its name; set role numeric and dtype int64 if it is a quantity"
+        )
+    values = profile.counts.index.to_numpy(dtype="float64")
+    guess = _guess_quantity(profile, values, "int64")
+    check = (
+        f"its name is that of a code, but it has {profile.distinct:,} values, more than the limit of {MAX_CATEGORIES} categories: "
+        "it is used as a number; set role ignored, or group the codes in the source"
+    )
+    return replace(guess, check=check)
 
 
 def _guess_pair(profile: Profile) -> Guess:
@@ -262,8 +384,9 @@ def _round_away(value: float, round_to: Any) -> float:
     return float(f"{round_to(value / step) * step:.6g}")
 
 
-def _guess_text(profile: Profile) -> Guess:
-    """Infer a column of text: a boolean, a number, a time, an identifier, a category, or words."""
+def _guess_text(reading: Reading) -> Guess:
+    """Infer a column of text that is neither numbers nor times: a boolean, an identifier, a category, or words."""
+    profile = reading.profile
     name, values = profile.name, pd.Series(profile.counts.index, dtype="str")
     lowered = values.str.strip().str.lower()
     if profile.distinct == 2 and set(lowered) <= {*YES_WORDS, *NO_WORDS} and len(order_classes(values)) == 2:
@@ -271,55 +394,52 @@ def _guess_text(profile: Profile) -> Guess:
         return mark_missing(profile, column, f"{format_values(column['values'])}, the second of which is true")
     if profile.distinct > 1 and lowered.isin(list(WORDS)).all() and lowered.map(WORDS).nunique() == 2:
         return mark_missing(profile, make_column("boolean", "bool", name), f"true and false as {format_values(values)}")
-    numbers = values.str.fullmatch(NUMBER)
-    if share_cells(profile, numbers) >= READABLE and not values.str.fullmatch(r"\s*0[0-9]+\s*").any():
-        return _guess_numbers_in_text(profile, values, numbers)
-    if found := find_format(profile):
-        return guess_time(profile, *found)
-    words = float(values.str.count(r"\S+").mean())
-    if profile.unique or (profile.distinct > MAX_CATEGORIES and profile.distinct > 0.5 * len(profile.present)):
-        if words <= 1 and profile.unique and (profile.named_id or len(set(values.str.len())) == 1):
-            return _guess_identity(profile, "unique in every row")
-        if profile.words & _PERSONAL_WORDS:
-            why = f"{profile.distinct:,} distinct values, and its name suggests personal data: the column is dropped before any other stage reads it"
-            return Guess(
-                make_column("pii", "string", name, pii="drop"), why, "its name suggests personal data; it is dropped"
-            )
-    if profile.distinct > MAX_CATEGORIES or profile.unique:
-        if words > 2:
-            return mark_missing(
-                profile,
-                make_column("text", "string", name),
-                f"text with {profile.distinct:,} distinct values: not used as a feature",
-            )
+    many = profile.distinct > MAX_CATEGORIES or profile.unique
+    words = float(values.head(10_000).str.count(r"\S+").mean())
+    single = words <= 1
+    if many and NameKind.PERSONAL in profile.kinds:
+        why = f"{profile.distinct:,} distinct values, and its name suggests personal data: the column is dropped before any other stage reads it"
+        check = "its name suggests personal data; it is dropped: set another role if it is not"
+        return Guess(make_column("pii", "string", name, pii="drop"), why, check)
+    if many and single and profile.unique and (profile.named_id or len(set(values.str.len())) == 1 or reading.code):
+        return _guess_identity(profile, "unique in every row")
+    if many and single and reading.code and values.str.len().max() > 15:
+        return Guess(
+            make_column("ignored", "string", name),
+            f"{profile.distinct:,} whole numbers of up to {values.str.len().max()} digits, which are identifiers rather than quantities",
+            "its numbers are too long for quantities: it is left out; use --id if rows with the same value belong together",
+        )
+    if many and words > _MANY_WORDS:
+        return mark_missing(
+            profile, make_column("text", "string", name), f"text with {profile.distinct:,} distinct values: not used as a feature"
+        )  # fmt: skip
+    if many:
         why = f"{profile.distinct:,} distinct values, more than the limit of {MAX_CATEGORIES} categories: group them in the source to use the column"
-        return Guess(make_column("ignored", "string", name), why)
+        check = f"{profile.distinct:,} categories are more than the limit of {MAX_CATEGORIES}: it is left out; group them in the source to use it"
+        if values.str.contains(r"\d", regex=True).mean() > 0.9:
+            check += (
+                f"; if {format_values(values.head(1))} is a number or a time, it is written in a way that is not known"
+            )
+        return Guess(make_column("ignored", "string", name), why, check)
     return _guess_category(profile)
 
 
-def _guess_numbers_in_text(profile: Profile, values: Series, numbers: Series) -> Guess:
-    """Return a guess for numbers stored as text, of which a few cells may not convert."""
-    found = pd.to_numeric(values[numbers]).to_numpy(dtype="float64")
-    whole = bool(((found == np.trunc(found)) & (np.abs(found) <= EXACT)).all())
-    read = replace(profile, counts=pd.Series(1, index=found)) if numbers.all() else profile
-    if whole and numbers.all() and profile.distinct > 2 and profile.unique and (profile.named_id or _is_sequence(read)):
-        return _guess_identity(profile, "unique in every row")
-    if whole and profile.words & _TIME_WORDS and (time_format := find_format(profile)):
-        return guess_time(profile, *time_format)
-    guess = _guess_quantity(profile, found, "int64" if whole else "float64")
-    if numbers.all():
-        return guess
-    others = values[~numbers]
-    count = int(profile.counts.to_numpy()[(~numbers).to_numpy()].sum())
-    why = f"{guess.why}; {count:,} cells are not numbers ({format_values(others)}), and their rows are quarantined"
-    return replace(guess, why=why, check="some cells are not numbers; their rows are quarantined")
-
-
 def _guess_category(profile: Profile) -> Guess:
-    """Return a guess for a category; if each category is frequent, the contract lists them as the only valid ones."""
+    """Return a guess for a category; if there are few, the contract lists those that were seen, and others may occur."""
     categories = sorted(str(value) for value in profile.counts.index)
-    closed = len(categories) <= _MAX_LISTED and int(profile.counts.min()) >= _LISTED_ROWS and len(categories) > 1
-    column = make_column("categorical", "string", profile.name, values=categories if closed else None)
+    listed = 1 < len(categories) <= _MAX_LISTED
+    column = make_column("categorical", "string", profile.name, values=categories if listed else None, open=listed)
     often = ", ".join(f"{value!r} {count:,}" for value, count in profile.counts.head(2).items())
-    why = f"{len(categories)} categories, such as {often}"
-    return mark_missing(profile, column, why + ("" if closed else "; other categories are allowed"))
+    return mark_missing(profile, column, f"{len(categories)} categories, such as {often}", find_spellings(categories))
+
+
+def find_spellings(categories: list[str]) -> str:
+    """Describe the categories that differ by case or blanks alone; return "" if there are none."""
+    groups: dict[str, list[str]] = {}
+    for category in categories:
+        groups.setdefault(" ".join(category.split()).casefold(), []).append(category)
+    same = [group for group in groups.values() if len(group) > 1]
+    if not same:
+        return ""
+    shown = "; ".join(" and ".join(map(repr, group)) for group in same[:_SAME_SPELLINGS])
+    return f"{shown} differ by case or blanks alone, and are different categories: make them one in the source if they mean the same"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -14,10 +13,10 @@ import pyarrow as pa
 from lifecycle.core.parsing import parse_text
 
 Series: TypeAlias = "pd.Series[str]"
+_Numbers: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 _CURRENCIES = {
     *"$€£¥₹₽₺₩₪฿₫₴₦₱¢", "R$", "US$", "A$", "C$", "kr", "kr.", "Kč", "zł", "Ft", "lei", "Fr", "Fr.", "SFr.", "Rs", "Rs.", "RM", "zl",
-    *("USD EUR GBP JPY CNY INR CHF AUD CAD NZD SEK NOK DKK PLN CZK HUF RON TRY BRL MXN ZAR RUB KRW SGD HKD ILS THB IDR MYR PHP "
-      "AED SAR CLP COP ARS PEN UAH BGN VND EGP NGN KES").split(),
+    *["USD", "EUR", "GBP", "JPY", "CNY", "INR", "CHF", "AUD", "CAD", "NZD", "SEK", "NOK", "DKK", "PLN", "CZK", "HUF", "RON", "TRY", "BRL", "MXN", "ZAR", "RUB", "KRW", "SGD", "HKD", "ILS", "THB", "IDR", "MYR", "PHP", "AED", "SAR", "CLP", "COP", "ARS", "PEN", "UAH", "BGN", "VND", "EGP", "NGN", "KES"],
 }  # fmt: skip
 _UNITS = {
     "%", "‰", "°", "°C", "°F", "mg", "g", "kg", "t", "lb", "lbs", "oz", "mm", "cm", "m", "km", "in", "ft", "yd", "mi", "mile", "miles",
@@ -31,7 +30,18 @@ _AFFIXES = re.compile(
     r"\s*(?P<suffix>[^\d\s.,'’()\-\u2212].*?)?[\s)\-\u2212]*$"
 )
 # thousands mark and decimal mark, in the order of preference among equals
-_MARKS = (("", "."), ("", ","), (",", "."), (".", ","), (" ", ","), (" ", "."), ("'", "."), ("'", ","), ("’", "."), ("_", "."))
+_MARKS = (
+    ("", "."),
+    ("", ","),
+    (",", "."),
+    (".", ","),
+    (" ", ","),
+    (" ", "."),
+    ("'", "."),
+    ("'", ","),
+    ("’", "."),
+    ("_", "."),
+)
 _AFFIX_SHARE = 0.5  # of the cells that carry a currency or a unit, for it to be that of the column
 
 
@@ -45,7 +55,7 @@ class NumberReading:
 
     form: str
     unit: str
-    values: np.ndarray[tuple[int], np.dtype[np.float64]]
+    values: _Numbers
     decimal: str
     doubt: str = ""
 
@@ -76,10 +86,10 @@ def read_numbers(words: Series, counts: Series, comma: bool | None = None) -> Nu
     return NumberReading(form, suffix or prefix, values, _prove_decimal(words, marks, values), doubt)
 
 
-def _parse(words: Series, form: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _parse(words: Series, form: str) -> _Numbers:
     """Parse words to float64, NaN where they are not numbers of the form."""
     values, _ = parse_text(pa.array(words, pa.string()), "float64", form)
-    numbers: np.ndarray[tuple[int], np.dtype[np.float64]] = values.to_numpy(zero_copy_only=False).astype(np.float64)
+    numbers: _Numbers = values.to_numpy(zero_copy_only=False).astype(np.float64)
     return numbers
 
 
@@ -139,10 +149,10 @@ def _is_grouped(words: Series, mark: str) -> bool:
     return bool(digits.str.fullmatch(rf"[1-9][0-9]{{0,2}}{re.escape(mark)}[0-9]{{3}}").all())
 
 
-def _prove_decimal(words: Series, marks: tuple[str, str], values: Sequence[float]) -> str:
+def _prove_decimal(words: Series, marks: tuple[str, str], values: _Numbers) -> str:
     """Return the decimal mark that the words prove, as it is not before three digits everywhere; "" without proof."""
     decimal = marks[1]
-    marked = words[words.str.contains(decimal, regex=False).to_numpy() & ~np.isnan(np.asarray(values))]
+    marked = words[words.str.contains(decimal, regex=False).to_numpy() & ~np.isnan(values)]
     if not len(marked):
         return {",": ".", ".": ","}[marks[0]] if marks[0] in (",", ".") and not _is_ambiguous(words, marks[0]) else ""
     return "" if _is_grouped(marked, decimal) else decimal

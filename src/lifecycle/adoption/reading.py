@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from lifecycle.adoption.guess import READABLE, Profile, Series, format_values
 from lifecycle.adoption.numbers import read_numbers
-from lifecycle.adoption.times import UNMISTAKABLE, read_times
+from lifecycle.adoption.times import read_times
 from lifecycle.core.parsing import CLOCK, EXACT, WORDS, parse_text
 from lifecycle.validation.names import NameKind, classify_name
 
@@ -42,14 +42,14 @@ _LEADING_ZERO = r"[+-]?0\d+"
 class Reading:
     """A column as it is read: the profile of its values, the contract's rules for its text, and sentences for the person.
 
-    rules: `format` and `null_values` where they are needed. unread: a sentence about cells that the reading leaves out.
+    rules: `format`, `unit` and `null_values` where they are needed. code: digits that are a name, of a place or an account.
     """
 
     profile: Profile
     rules: dict[str, Any]
     why: str = ""
     check: str = ""
-    code: bool = False  # digits that are a name: of a place, an account, an article
+    code: bool = False
 
 
 def read_column(profile: Profile, comma: bool | None = None) -> tuple[Reading, str]:
@@ -89,7 +89,7 @@ def _read_values(
     if len(words) > 1 and trimmed.str.lower().isin(list(WORDS)).all() and not trimmed.str.fullmatch(r"[01]").all():
         return None, ""  # true and false
     times = read_times(words, counts, kinds)
-    if times is not None and (times.form in UNMISTAKABLE or not trimmed.str.fullmatch(r"\d+").all() or kinds & {NameKind.TIME, NameKind.OTHER_TIME} or times.form == "%Y%m"):
+    if times is not None:
         values = _parse(profile.present, "datetime", times.form)
         return _complete(profile, words, counts, values, {"format": times.form}, times.doubt, "times"), ""
     if trimmed.str.fullmatch(_LEADING_ZERO).any() or _is_long(trimmed):
@@ -102,12 +102,19 @@ def _read_values(
     read = ~np.isnan(found.values)
     share = float(counts.to_numpy()[read].sum() / counts.sum())
     odd = trimmed[~read]
-    few = len(odd) <= _FEW and not odd.str.contains(r"\d", regex=True).any() and share >= _FEW_SHARE and int(read.sum()) > _FEW
+    few = (
+        len(odd) <= _FEW
+        and not odd.str.contains(r"\d", regex=True).any()
+        and share >= _FEW_SHARE
+        and int(read.sum()) > _FEW
+    )
     if share < READABLE and not few:
         return None, ""
-    whole = bool((found.values[read] == np.trunc(found.values[read])).all() and (np.abs(found.values[read]) <= EXACT).all())
+    whole = bool(
+        (found.values[read] == np.trunc(found.values[read])).all() and (np.abs(found.values[read]) <= EXACT).all()
+    )
     dtype = "int64" if whole else "float64"
-    rules = {"format": found.form, "unit": found.unit}
+    rules: dict[str, Any] = {"format": found.form, "unit": found.unit}
     if few and len(odd):
         rules["null_values"] = list(words[~read])
     values = _parse(profile.present, dtype, found.form, tuple(rules.get("null_values", ())))
@@ -122,22 +129,32 @@ def _parse(present: Series, dtype: str, form: str, null_values: tuple[str, ...] 
 
 
 def _complete(
-    profile: Profile, words: pd.Series[str], counts: Series, values: Series, rules: dict[str, Any], doubt: str, what: str
+    profile: Profile,
+    words: pd.Series[str],
+    counts: Series,
+    values: Series,
+    rules: dict[str, Any],
+    doubt: str,
+    what: str,
 ) -> Reading:
     """Return the reading of typed values, and say what becomes of the cells that it leaves out."""
     present = values.dropna()
     null_values = list(rules.get("null_values", []))
-    unread_words = words[~words.isin(null_values).to_numpy()]
     lost = profile.present[values.isna().to_numpy()]
     lost = lost[~lost.str.strip().str.lower().isin([*NO_VALUE, *(word.strip().lower() for word in null_values)])]
     checks = [doubt] if doubt else []
     if null_values:
         count = int(counts.to_numpy()[words.isin(null_values).to_numpy()].sum())
-        checks.append(f"{format_values(null_values)} in {count:,} cells is taken as missing; remove it from null_values if it is not")
+        checks.append(
+            f"{format_values(null_values)} in {count:,} cells is taken as missing; remove it from null_values if it is not"
+        )
     if len(lost):
-        checks.append(f"{len(lost):,} cells are not {what} ({format_values(list(lost.unique()))}); their rows are quarantined")
-    del unread_words
-    typed = Profile(profile.name, present, present.value_counts(), profile.missing + len(profile.present) - len(present) - len(lost))
+        checks.append(
+            f"{len(lost):,} cells are not {what} ({format_values(list(lost.unique()))}); their rows are quarantined"
+        )
+    typed = Profile(
+        profile.name, present, present.value_counts(), profile.missing + len(profile.present) - len(present) - len(lost)
+    )
     kept = {key: value for key, value in rules.items() if value}
     return Reading(typed, kept, "", "; ".join(checks))
 
@@ -167,9 +184,13 @@ def _read_words(profile: Profile, words: pd.Series[str], empty: np.ndarray[Any, 
         return Reading(profile, {}, check=check, code=code)
     marks = list(words[never])
     present = profile.present[~profile.present.isin(marks)]
-    typed = Profile(profile.name, present, present.value_counts(), profile.missing + len(profile.present) - len(present))
+    typed = Profile(
+        profile.name, present, present.value_counts(), profile.missing + len(profile.present) - len(present)
+    )
     count = int(profile.counts.to_numpy()[never].sum())
-    return Reading(typed, {"null_values": marks}, f"{format_values(marks)} in {count:,} cells means missing", check, code)
+    return Reading(
+        typed, {"null_values": marks}, f"{format_values(marks)} in {count:,} cells means missing", check, code
+    )
 
 
 def _drop_sentinels(reading: Reading) -> Reading:

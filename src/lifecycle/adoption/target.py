@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
+
 from lifecycle.adoption.guess import (
     MAX_CATEGORIES,
     Guess,
@@ -17,7 +19,9 @@ from lifecycle.adoption.guess import (
     plain,
     split_name,
 )
+from lifecycle.adoption.reading import NO_VALUE
 from lifecycle.core.errors import ProjectError
+from lifecycle.core.records import Record
 from lifecycle.validation.conversion import convert_column
 
 _LEAST_CLASS = 10  # rows of each class
@@ -30,9 +34,11 @@ _OUTCOME_WORDS = {"date", "reason", "score", "probability", "predicted", "predic
 def guess_target(profile: Profile, positive: str | None) -> Guess:
     """Return a guess for the target: its two classes, and which of them is predicted.
 
+    Words such as NA are no class, and words that differ by case or blanks alone are one class; the guess says so.
     Raises ProjectError for another number of classes, or too few rows of a class.
     """
     name = profile.name
+    profile, rules, checks = _unify_words(profile, positive)
     if profile.distinct < 2:
         only = f"only {format_values(profile.counts.index)}" if profile.distinct else "no value"
         raise ProjectError(f"--target: column {name!r} contains {only}: two classes are needed.")
@@ -53,16 +59,45 @@ def guess_target(profile: Profile, positive: str | None) -> Guess:
     chosen, why = _choose_positive(name, classes, positive)
     share = profile.counts.iloc[classes.index(chosen)] / len(profile.present)
     values = [next(value for value in classes if value != chosen), chosen]
-    column = make_column("target", dtype, name, values=values, others=list(profile.others) or None)
+    column = make_column("target", dtype, name, values=values, others=list(profile.others) or None, **rules)
     description = column.pop("description")
     why = f"{why}; {share:.2%} of {len(profile.present):,} rows"
     if profile.missing:
         why = f"{why}; missing in {profile.missing:,} rows, which are quarantined"
-    return Guess(
-        {**column, "positive": chosen, "description": description},
-        why,
-        f"{chosen!r} is the class that is predicted; --positive names the other",
-    )
+        checks.append(f"it is missing in {profile.missing:,} rows, which are quarantined")
+    named = [] if positive is not None else [f"{chosen!r} is the class that is predicted; --positive names the other"]
+    return Guess({**column, "positive": chosen, "description": description}, why, "; ".join([*named, *checks]))
+
+
+def _unify_words(profile: Profile, positive: str | None) -> tuple[Profile, Record, list[str]]:
+    """Return a target of text without words such as NA, and with one spelling of each class; the rules for it, and what to check."""
+    if not profile.text or profile.distinct <= 2:
+        return profile, {}, []
+    present, checks = profile.present, list[str]()
+    rules: Record = {}
+    words = pd.Series(profile.counts.index, dtype="str")
+    none = words[words.str.strip().str.lower().isin(list(NO_VALUE)) & (words != (positive or ""))]
+    if len(none) and len(words) - len(none) > 1:
+        present = present[~present.isin(list(none))]
+        rules["null_values"] = list(none)
+        checks.append(f"{format_values(list(none))} is taken as missing, not as a class")
+    counts = present.value_counts()
+    groups: dict[str, list[str]] = {}
+    for word in counts.index:
+        groups.setdefault(" ".join(word.split()).casefold(), []).append(word)
+    spellings = {
+        other: min(group, key=lambda word: (-counts[word], word)) for group in groups.values() for other in group
+    }
+    spellings = {other: word for other, word in spellings.items() if other != word}
+    if spellings:
+        present = present.replace(spellings)
+        rules["spellings"] = spellings
+        pairs = ", ".join(f"{other!r} as {word!r}" for other, word in list(spellings.items())[:5])
+        checks.append(
+            f"{pairs} is the same class, as only case or blanks differ; remove it from spellings if it is not"
+        )
+    missing = profile.missing + len(profile.present) - len(present)
+    return replace(profile, present=present, counts=present.value_counts(), missing=missing), rules, checks
 
 
 def _group_classes(profile: Profile, positive: str | None) -> tuple[Profile, str]:
@@ -73,7 +108,10 @@ def _group_classes(profile: Profile, positive: str | None) -> tuple[Profile, str
             f"{found}: two classes are supported. Add a column with two classes to the source, such as whether the value is above a limit."
         )
     words = convert_column(profile.present, "string")
-    chosen = [word for word in words.unique() if positive in (word, word.removesuffix(".0"))]
+    chosen_words = words.unique()
+    chosen = [word for word in chosen_words if positive in (word, word.removesuffix(".0"))]
+    if not chosen and positive is not None:
+        chosen = [word for word in chosen_words if word.strip().casefold() == positive.strip().casefold()]
     if len(chosen) != 1:
         missing = "" if positive is None else f", none of which is {positive!r}"
         raise ProjectError(
@@ -88,7 +126,10 @@ def _group_classes(profile: Profile, positive: str | None) -> tuple[Profile, str
 def _choose_positive(name: str, classes: list[Any], named: str | None) -> tuple[Any, str]:
     """Return which of two classes, the more frequent first, is predicted, and the reason."""
     if named is not None:
-        chosen = [value for value in classes if named in (str(value), str(value).lower())]
+        folded = named.strip().casefold()
+        chosen = [value for value in classes if named == str(value)] or [
+            value for value in classes if folded == str(value).strip().casefold()
+        ]
         if len(chosen) != 1:
             raise ProjectError(f"--positive: column {name!r} has no class {named!r}; it has {format_values(classes)}.")
         return chosen[0], "named by --positive"

@@ -65,7 +65,9 @@ def read_times(words: pd.Series[str], counts: Series, kinds: frozenset[NameKind]
     if not good:
         return None
     best = max(good, key=lambda form: good[form])
-    twins = [form for form, share in good.items() if form != best and share >= good[best] and _differ(words, best, form)]
+    twins = [
+        form for form, share in good.items() if form != best and share >= good[best] and _differ(words, best, form)
+    ]
     doubt = ""
     if twins:
         doubt = f"no value shows the order of day, month and year in {first[0]!r}: it is read as {best}; set format: {twins[0]!r} if that is wrong"
@@ -97,7 +99,11 @@ def _read_digits(words: pd.Series[str], counts: Series, kinds: frozenset[NameKin
         share = _share(words.where(lengths == length), counts, form, _YEARS if named else _COUNTED)
         sure = form in UNMISTAKABLE or named or (form == "%Y%m" and words.nunique() >= _PERSUADING)
         if share >= READABLE and sure:
-            doubt = "" if form in UNMISTAKABLE else f"{words.iloc[0]!r} is read as {form}; set role numeric and remove format if it is a number"
+            doubt = (
+                ""
+                if form in UNMISTAKABLE
+                else f"{words.iloc[0]!r} is read as {form}; set role numeric and remove format if it is a number"
+            )
             return TimeReading(form, share, doubt if not named or form == "%y%m%d" else "")
     if not named or kinds & {NameKind.CODE, NameKind.IDENTIFIER}:
         return None

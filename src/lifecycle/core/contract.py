@@ -36,7 +36,8 @@ class Column(Strict):
     `format` is how the text of a time or a number is written where it is not ISO 8601 or plain digits (see `core.parsing`);
     `null_values` are the texts that mean missing, besides blank ones. `duration` marks time since a start (such as the age of an account), `pii` what
     becomes of an identifying column, `owner` who answers for it, in place of the contract's. `others` are a target's further
-    classes, which count as the one of its two `values` that is not `positive`.
+    classes, which count as the one of its two `values` that is not `positive`; `spellings` maps other spellings to classes.
+    `open` says that `values` are those that were seen, and that others may occur.
     """
 
     role: Role  # what the column is for
@@ -44,6 +45,7 @@ class Column(Strict):
     description: Sentence  # what it means, for the reports
     nullable: bool = False  # whether values may be missing
     values: tuple[Scalar, ...] | None = None  # all values that may occur
+    open: bool = False  # whether further values than `values` may occur: they are counted, not refused
     min: float | None = None  # the least value that may occur, in `unit`
     max: float | None = None  # the greatest value that may occur, in `unit`
     unit: str = ""  # of a number, as in dollars or months
@@ -56,6 +58,7 @@ class Column(Strict):
     duration: bool = False  # a number that is the time since a start, such as the age of an account
     positive: Scalar | None = None  # of a target: the class whose probability is predicted
     others: tuple[str, ...] = ()  # of a target: further classes, which count as the negative one
+    spellings: dict[str, str] = Field(default_factory=dict)  # of a target: other spellings of its classes
     pii: Literal["pseudonymise", "drop"] = "drop"  # what happens to a column with role pii
     owner: str = ""  # who answers for it, in place of the owner of the table
 
@@ -98,12 +101,16 @@ class Column(Strict):
                 raise ValueError(f"a target needs `positive`, one of its values {list(self.values)}")
             if self.nullable:
                 raise ValueError("a target cannot be nullable")
+            if self.spellings and (
+                self.dtype != "string" or not set(self.spellings.values()) <= {*self.values, *self.others}
+            ):
+                raise ValueError("`spellings` need a target of dtype string, and lead to its classes")
             if self.others and (self.dtype != "string" or set(self.others) & set(self.values)):
                 raise ValueError("`others` need a target of dtype string, and none of them among its values")
         elif self.positive is not None:
             raise ValueError("`positive` belongs to the target alone")
-        elif self.others:
-            raise ValueError("`others` belong to the target alone")
+        elif self.others or self.spellings:
+            raise ValueError("`others` and `spellings` belong to the target alone")
         return self
 
 

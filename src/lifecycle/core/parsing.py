@@ -35,7 +35,9 @@ _DAY = 86_400 * 10**6  # microseconds
 _EXCEL_ZERO = -25_569 * _DAY  # serial day 0 is 30 December 1899, as Excel counts a 29 February 1900
 _LATEST = 2.0**63 / 1000  # microseconds: later times do not fit pandas' nanoseconds
 _EXAMPLE = re.compile(r"(?P<prefix>[^\d(]*)\(?1(?P<thousands>\D?)234(?P<decimal>\D)5(?P<suffix>[^\d)]*)\)?")
-_CLOCK = r"^(?P<h>[0-9]{1,4}):(?P<m>[0-5][0-9])(?::(?P<s>[0-5][0-9](?:[.,][0-9]+)?))?\s*(?P<half>[AaPp]?)(?:\.?[Mm]\.?)?$"
+_CLOCK = (
+    r"^(?P<h>[0-9]{1,4}):(?P<m>[0-5][0-9])(?::(?P<s>[0-5][0-9](?:[.,][0-9]+)?))?\s*(?P<half>[AaPp]?)(?:\.?[Mm]\.?)?$"
+)
 _BLANKS = "[ \u00a0\u202f\u2009]"  # a blank that groups digits; many locales write one that does not break a line
 
 
@@ -200,7 +202,7 @@ def _parse_clock(text: pa.Array) -> pa.Array:
     return pc.add(pc.add(pc.multiply(hours, 3600.0), pc.multiply(minutes, 60.0)), seconds)
 
 
-def _parse_truth(text: pa.Array, form: str) -> pa.Array:  # noqa: ARG001 - booleans have no format
+def _parse_truth(text: pa.Array, form: str) -> pa.Array:
     """Parse true, yes, t, y, 1 and false, no, f, n, 0, in any case."""
     place = pc.index_in(pc.utf8_lower(text), value_set=pa.array([*WORDS], pa.string()))
     return pa.array([*WORDS.values()], pa.bool_()).take(place)

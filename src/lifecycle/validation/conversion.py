@@ -14,13 +14,12 @@ import pyarrow.parquet as pq
 
 from lifecycle.core.contract import Column, Contract, Role
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.parsing import EPOCHS, EXACT, EXCEL, parse_text
+from lifecycle.core.parsing import EXACT, parse_text
 from lifecycle.core.paths import CONTRACT
 from lifecycle.core.tables import open_parts, size_part
 
 Series: TypeAlias = "pd.Series[Any]"
 
-TIME_FORMATS = {*EPOCHS, EXCEL}  # formats of times beside strftime's
 DTYPES = {"string": "str", "int64": "Int64", "float64": "float64", "bool": "boolean", "datetime": "datetime64[us]"}
 _NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
 _SOLID = {"Int64": "int64", "boolean": "bool"}  # how a column without missing values is stored
@@ -175,7 +174,7 @@ def convert_columns(raw: pd.DataFrame, columns: Mapping[str, Column]) -> tuple[p
     for name, column in columns.items():
         present = drop_missing(raw[name], column.null_values)
         typed[name] = convert_column(present, column.dtype, column.format)
-        if column.others:
+        if column.others or column.spellings:
             typed[name] = map_distinct(typed[name], partial(_join_classes, column=column))
         if typed[name] is present:
             continue
@@ -191,8 +190,9 @@ def is_words(raw: Series) -> bool:
 
 
 def _join_classes(values: Series, column: Column) -> Series:
-    """Map a target's further classes (`others`) to the negative class."""
-    return values.mask(values.isin(column.others), str(column.negative))
+    """Map other spellings of a target's classes to them, and its further classes (`others`) to the negative one."""
+    spelled = values.replace(column.spellings) if column.spellings else values
+    return spelled.mask(spelled.isin(column.others), str(column.negative))
 
 
 def drop_missing(raw: Series, null_values: tuple[str, ...] = ()) -> Series:
@@ -247,10 +247,9 @@ def convert_column(raw: Series, dtype: str, form: str = "") -> Series:
         return _to_text(raw)
     if is_words(raw):
         return _parse(raw, dtype, form)
-    if form in TIME_FORMATS or form.startswith("%"):
-        if dtype == "datetime" and not pd.api.types.is_datetime64_any_dtype(raw):
-            return map_distinct(raw, lambda values: _parse(_to_text(_make_whole(values)), dtype, form))
     if dtype == "datetime":
+        if form and pd.api.types.is_numeric_dtype(raw):
+            return map_distinct(raw, lambda values: _parse(_to_text(_make_whole(values)), dtype, form))
         return _to_moment(raw)
     if pd.api.types.is_datetime64_any_dtype(raw):
         return _make_missing(raw, DTYPES[dtype])
