@@ -27,7 +27,7 @@ from lifecycle.core.tables import write_table
 from lifecycle.monitoring.scenarios import check_scenario
 from lifecycle.sources.dispatch import read_source
 from lifecycle.validation.conversion import convert_columns, is_dropped, read_plain, read_raw
-from lifecycle.validation.rules import _find_breaches
+from lifecycle.validation.rules import find_breaches
 from tests.support.bundles import make_champion, write_release
 
 ROWS = 200
@@ -584,7 +584,7 @@ def test_cells_satisfy_the_contract_inferred_from_them(column: pa.Array, name: s
         return
     raw = pd.DataFrame({name: read_plain(pa.chunked_array([column]), name)})
     typed, broken = convert_columns(raw, {name: columns[name]})
-    breaches = _find_breaches(typed, broken, {name: columns[name]})
+    breaches = find_breaches(typed, broken, {name: columns[name]})
     infinite = np.isinf(typed[name]).to_numpy() if columns[name].dtype == "float64" else np.zeros(60, dtype=bool)
     kept = [breach for breach in breaches if breach.rule != "types" and not infinite[breach.rows].all()]
     assert not kept

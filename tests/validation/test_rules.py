@@ -17,7 +17,7 @@ from lifecycle.validation.conversion import convert_columns
 from lifecycle.validation.duplicates import RepeatFinder
 from lifecycle.validation.outliers import _compute_fences
 from lifecycle.validation.passes import Split, Survey, split_table, survey_table
-from lifecycle.validation.rules import _find_breaches, _list_values, build_schema, name_reasons
+from lifecycle.validation.rules import find_breaches, _list_values, build_schema, name_reasons
 from tests.support.contracts import make_contract
 
 GOOD: dict[str, Any] = {"id": "1", "months": "3", "spend": "9.5", "plan": "pro", "senior": "0", "left": "no"}
@@ -314,7 +314,7 @@ def test_breaches_are_those_that_pandera_finds(rows: list[dict[str, Any]]) -> No
     typed, _ = convert_columns(pd.DataFrame(rows, columns=[*contract.columns]).astype("str"), contract.columns)
     found = {
         (breach.column, "not_nullable" if breach.rule == "missing" else f"{breach.rule}: {breach.expected}", row)
-        for breach in _find_breaches(typed, {}, contract.columns)
+        for breach in find_breaches(typed, {}, contract.columns)
         for row in breach.rows
     }
     expected = set()

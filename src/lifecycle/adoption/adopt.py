@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,73 +15,159 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from lifecycle.adoption.backup import BACKUP, back_up, check_edits, swap_in
-from lifecycle.adoption.guess import Guess
+from lifecycle.adoption.guess import MAX_CATEGORIES, Guess, format_values
 from lifecycle.adoption.inference import infer_columns, to_columns
-from lifecycle.adoption.parameters import default_miss_cost, fit_params, measure_facts
+from lifecycle.adoption.page import render_adoption
+from lifecycle.adoption.parameters import fit_params, measure_facts
+from lifecycle.adoption.reading import NO_VALUE
 from lifecycle.adoption.target import suspect_leaks
 from lifecycle.adoption.yaml_text import change_params, clean, dump, to_flow
 from lifecycle.core import paths
 from lifecycle.core.contract import Contract, Role
 from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import replace_file
 from lifecycle.core.params import FORMAT, Collect, Params, parse_strictly
 from lifecycle.core.paths import Project
+from lifecycle.core.progress import show_progress
 from lifecycle.core.records import Record
 from lifecycle.exploration.association import Kind
 from lifecycle.exploration.univariate import measure_univariate_auc
 from lifecycle.promotion.releases import hold_lock
 from lifecycle.sources.addresses import find_local, hide_secrets, read_scheme
+from lifecycle.sources.detect import detect_options, takes_null_values
 from lifecycle.sources.dispatch import is_growing, open_source
 from lifecycle.sources.ingest import ingest
 from lifecycle.validation.conversion import convert_columns, is_dropped, read_plain
+from lifecycle.validation.names import NameKind, classify_name
 
+Ask = Callable[[str, str], str]  # a question and the default answer: the answer
 _Guesses = Mapping[str, Guess]
 _MAX_ROWS = 1_000_000  # rows of a longer table that are examined
 _AUC_ROWS = 200_000  # rows for the univariate ROC AUC
+_EXPLAINED = 8  # columns that an error names
+_PLAIN = re.compile(r"[\d\s.,+-]*")  # a number, which is not quoted where text is
 _VARIABLE = re.compile(r"\$\{\w+\}")  # an environment variable in place of a secret
 _KINDS: dict[Role, Kind] = {Role.NUMERIC: "numeric", Role.CATEGORICAL: "categorical", Role.BOOLEAN: "categorical"}
 
 
+@dataclass(frozen=True)
+class Request:
+    """What a person says about a table besides where it is: the columns and the class that are named, and the project's name."""
+
+    target: str
+    time: str | None = None
+    identity: str | None = None
+    positive: str | None = None
+    name: str | None = None
+
+
 def adopt_table(
-    project: Project, source: str, *, target: str, time: str | None = None, identity: str | None = None,
-    positive: str | None = None, name: str | None = None, options: Mapping[str, Any] | None = None, force: bool = False,
+    project: Project, source: str, request: Request, *, options: Mapping[str, Any] | None = None, force: bool = False,
+    ask: Ask | None = None,
 ) -> list[str]:  # fmt: skip
     """Replace the project's table by another one; return what was inferred and what to check, a line each.
 
-    A growing source is landed first. Contract, parameters, champion and profile are written anew. The former project goes
-    to .lifecycle/adopted at the first adoption. Raises ProjectError, without changing anything, if the table cannot be
-    read or is not supported, or if the adopted contract or parameters were edited since and `force` is not set.
+    A growing source is landed first. Contract, parameters, champion and profile are written anew, and reports/adopted.html
+    shows every column. The former project goes to .lifecycle/adopted at the first adoption. `ask` puts a question with a
+    default to a person; without it, the defaults are said. Raises ProjectError, without changing anything, if the table
+    cannot be read or is not supported, or if the adopted contract or parameters were edited since and `force` is not set.
     """
     check_edits(project.root, force)
     address = _place_source(project.root, source)
-    collect = _collect_from(address, options or {})
+    given = dict(options or {})
+    detected = detect_options(address, project.root, given)
+    collect = _collect_from(address, {**detected.options, **given})
     landed = list(ingest(project, Collect.model_validate(collect))) if collect["watch"] == paths.LANDED else []
-    shown, rows = _read_rows(address, project.root, options or {})
-    guesses = infer_columns(shown, target=target, time=time, identity=identity, positive=positive)
+    table = _read_rows(address, project.root, collect["options"])
+    if table.quotes.missing:
+        collect["options"]["null_values"] = list(table.quotes.missing)
+    guesses = _infer(table, request, ask)
     raw = pd.DataFrame(
-        {name: read_plain(shown[name], name) for name, column in to_columns(guesses).items() if not is_dropped(column)}
+        {name: read_plain(table.shown[name], name) for name, column in to_columns(guesses).items() if not is_dropped(column)}
     )
-    aucs = _measure_aucs(raw, guesses, target)
-    guesses = suspect_leaks(guesses, aucs, target)
-    title = name or _name_source(source)
+    aucs = _measure_aucs(raw, guesses, request.target)
+    guesses = suspect_leaks(guesses, aucs, request.target)
+    _require_features(guesses)
+    title = request.name or _name_source(source)
     typed, unread = _read_typed(raw, guesses)
-    tolerance = max(0.01, math.ceil(1.5 * unread * 1000) / 1000)
-    contract_text = _write_contract(title, _describe_source(address, rows, len(shown)), tolerance, guesses)
+    broken = unread + table.rejected / max(table.rows + table.rejected, 1)
+    tolerance = max(0.01, math.ceil(1.5 * broken * 1000) / 1000)
+    contract_text = _write_contract(title, _describe_source(address, table.rows, len(table.shown)), tolerance, guesses)
     contract = parse_strictly(Contract, YAML(typ="safe", pure=True).load(contract_text), Path(paths.CONTRACT))
-    facts = measure_facts(typed, contract, aucs, round(rows * (1 - unread)))
+    facts = measure_facts(typed, contract, aucs, round(table.rows * (1 - unread)))
     before = next(path for path in (project.root / BACKUP / paths.PARAMS, project.read(paths.PARAMS)) if path.exists())
-    changes = {"collect": collect, **fit_params(facts, contract, typed)}
-    params_text = change_params(before.read_text(encoding="utf-8"), changes)
+    sections = fit_params(facts, contract, typed)
+    asked = _ask_about_use(sections, contract, facts, ask)
+    params_text = change_params(before.read_text(encoding="utf-8"), {"collect": collect, **sections})
     parse_strictly(Params, YAML(typ="safe", pure=True).load(params_text), Path(paths.PARAMS))
+    notes = [*detected.notes, *_describe_rows(table, unread), *_describe_checks(guesses), *asked]
+    summary = _describe_table(title, guesses, table, facts)
+    page = render_adoption(title, table.shown, guesses, _make_cards(table, guesses, facts), notes)
     with hold_lock(project.output):
         back_up(project.output)
         swap_in(project.output, {
             paths.CONTRACT: contract_text, paths.PARAMS: params_text, paths.CHAMPION: '{\n  "model": null\n}\n', paths.PROFILE: "{}\n"
         })  # fmt: skip
-    return [*landed[-1:], *_describe_guesses(title, guesses, rows, len(shown), unread, facts)]
+    with replace_file(project.write(paths.ADOPTED_PAGE)) as aside:
+        aside.write_text(page, encoding="utf-8")
+    return [
+        *landed[-1:], *summary, *(f"check: {note}" for note in notes),
+        f"{paths.ADOPTED_PAGE} shows every column with its values, and the line to write where a guess is wrong; "
+        f"{paths.CONTRACT} has the reasons. `dvc repro` runs every stage; `lifecycle adopt --undo` restores the former project.",
+    ]  # fmt: skip
+
+
+def _infer(table: _Table, request: Request, ask: Ask | None) -> dict[str, Guess]:
+    """Infer the columns; ask for the class to predict where it is not named."""
+
+    def infer(positive: str | None) -> dict[str, Guess]:
+        return infer_columns(
+            table.shown, target=request.target, time=request.time, identity=request.identity, positive=positive,
+            quoted=table.quotes.words,
+        )  # fmt: skip
+
+    guesses = infer(request.positive)
+    if request.positive is None and ask is not None:
+        values = [str(value) for value in guesses[request.target].column["values"]]
+        answer = ask(f"The class to predict, {' or '.join(map(repr, values))}", str(guesses[request.target].column["positive"]))
+        guesses = infer(answer)
+    return guesses
+
+
+def _require_features(guesses: _Guesses) -> None:
+    """Raise ProjectError, with the reason for each column, when there is nothing to learn from."""
+    roles = {Role.NUMERIC, Role.CATEGORICAL, Role.BOOLEAN, Role.TIME}
+    if any(column.role in roles for column in to_columns(guesses).values()):
+        return
+    others = [f"{name!r} {guess.why}" for name, guess in guesses.items() if guess.column["role"] != "target"]
+    raise ProjectError(
+        f"There is nothing to learn from: {'; '.join(others[:_EXPLAINED]) or 'the table has no other column'}. Expected a column "
+        f"besides the target with numbers, categories of which there are at most {MAX_CATEGORIES}, or times."
+    )
+
+
+def _ask_about_use(sections: dict[str, Record], contract: Contract, facts: Record, ask: Ask | None) -> list[str]:
+    """Ask what errors cost and what the model is for, into the sections; return what was assumed where nobody could be asked."""
+    use = str(sections["explain"]["intended_use"])
+    cost = sections["train"]["cost"]
+    if ask is not None:
+        answer = ask("How many false alarms a missed positive costs", f"{cost['false_negative']:g}")
+        try:
+            cost["false_negative"] = float(answer)
+        except ValueError:
+            raise ProjectError(f"The cost of a missed positive is {answer!r}: expected a number.") from None
+        sections["explain"]["intended_use"] = ask("What the model is for", use)
+        return []
+    return [
+        f"train.cost in {paths.PARAMS}: a missed positive counts as much as {cost['false_negative']:g} false alarms, which follows from "
+        "the classes' frequencies; set your own costs",
+        f"explain.intended_use in {paths.PARAMS}: {use!r} is assumed; say what the model is for, and in out_of_scope what it is not for",
+    ]
 
 
 # Reading.
@@ -98,15 +186,91 @@ def _place_source(root: Path, source: str) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-def _read_rows(source: str, root: Path, options: Mapping[str, Any]) -> tuple[pa.Table, int]:
+@dataclass(frozen=True)
+class _Quotes:
+    """What quotes say of the words for "no value", such as NA, in a file of text.
+
+    missing: the words that mean missing throughout, as they stand without quotes where other text has them. words: the columns
+    in which they are certainly words, as they are in quotes and numbers are not.
+    """
+
+    missing: tuple[str, ...] = ()
+    words: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The rows of a source: the first ones, how many there are and how many could not be read, and what quotes say.
+    """
+
+    shown: pa.Table
+    rows: int
+    rejected: int
+    first_reject: str
+    quotes: _Quotes
+
+
+def _read_rows(source: str, root: Path, options: Mapping[str, Any]) -> _Table:
     """Read the source's first MAX_ROWS rows, and count all of its rows."""
     kept, rows = [], 0
     with open_source(source, root, options) as stream:
-        for batch in stream:
+        for batch in show_progress(stream, f"adopt: {hide_secrets(source)}"):
             if rows < _MAX_ROWS:
                 kept.append(batch)
             rows += batch.num_rows
-        return pa.Table.from_batches(kept, stream.schema).slice(0, _MAX_ROWS), rows
+        shown = pa.Table.from_batches(kept, stream.schema).slice(0, _MAX_ROWS)
+        rejects = stream.rejected.rows
+        first = f"{rejects[0].where}: {rejects[0].reason}" if rejects else ""
+    quotes = _inspect_quotes(source, root, options, shown) if takes_null_values(source, root, options) else _Quotes()
+    if quotes.missing:
+        shown = _read_shown(source, root, {**options, "null_values": list(quotes.missing)}, len(shown))
+    return _Table(shown, rows, len(rejects), first, quotes)
+
+
+def _read_shown(source: str, root: Path, options: Mapping[str, Any], rows: int) -> pa.Table:
+    """Read the source's first rows."""
+    kept, have = [], 0
+    with open_source(source, root, options) as stream:
+        for batch in stream:
+            kept.append(batch)
+            have += batch.num_rows
+            if have >= rows:
+                break
+        return pa.Table.from_batches(kept, stream.schema).slice(0, rows)
+
+
+def _inspect_quotes(source: str, root: Path, options: Mapping[str, Any], shown: pa.Table) -> _Quotes:
+    """Find out whether words such as NA are in quotes, as R and pandas write text beside missing values without them.
+
+    The reader takes the option `null_values` for missing where it is not quoted. So the table is read once more with these
+    words, with the most common text of each such column, and with a number: what is still there is quoted.
+    """
+    texts = [field.name for field in shown.schema if pa.types.is_string(field.type)]
+    none: dict[str, list[str]] = {}
+    common: dict[str, str] = {}
+    number = ("", "")
+    for name in texts:
+        words = pc.value_counts(shown[name].drop_null()).sort("descending", by="counts").field("values").to_pylist()
+        plain = [word for word in words if _PLAIN.fullmatch(word)]
+        if len(plain) == len(words) and words:
+            number = (name, words[0])
+        empty = [word for word in words if word.strip().lower() in NO_VALUE]
+        others = [word for word in words if word not in empty and word not in plain]
+        if empty and others:
+            none[name], common[name] = empty, others[0]
+    if not none or "null_values" in options:
+        return _Quotes()
+    tried = sorted({*chain(*none.values()), *common.values(), *number[1:]} - {""})
+    again = _read_shown(source, root, {**options, "null_values": tried}, len(shown))
+    quoted = [name for name in none if _count(again[name], common[name])]
+    missing = {word for name in quoted for word in none[name] if _count(again[name], word) < _count(shown[name], word)}
+    bare = bool(number[0]) and not _count(again[number[0]], number[1])
+    return _Quotes(tuple(sorted(missing)), frozenset(quoted) if bare else frozenset())
+
+
+def _count(column: pa.ChunkedArray, word: str) -> int:
+    """Count how often a word is in a column."""
+    return int(pc.sum(pc.equal(column, word)).as_py() or 0)
 
 
 def _name_source(source: str) -> str:
@@ -173,7 +337,7 @@ def _write_contract(name: str, description: str, tolerance: float, guesses: _Gue
     )
     document.yaml_add_eol_comment("columns whose groups are compared for fairness, if rows describe people", "fairness")
     for column, guess in guesses.items():
-        comment = f"{guess.why}{f' -- CHECK: {guess.check}' if guess.check else ''}"
+        comment = " -- CHECK: ".join([guess.why, *guess.checks])
         document["columns"].yaml_set_comment_before_after_key(column, before=clean(comment), indent=2)
     return dump(document)
 
@@ -181,27 +345,62 @@ def _write_contract(name: str, description: str, tolerance: float, guesses: _Gue
 # The report.
 
 
-def _describe_guesses(name: str, guesses: _Guesses, rows: int, shown: int, unread: float, facts: Record) -> list[str]:
-    """Describe what was inferred and what to check, in a few lines."""
-    seen = f" (the first {shown:,} were examined)" if shown < rows else ""
-    lines = [f"{name!r}: {rows:,} rows{seen}, {len(guesses)} columns; {facts['rate']:.2%} of the rows are positive."]
+def _describe_table(title: str, guesses: _Guesses, table: _Table, facts: Record) -> list[str]:
+    """Describe what was inferred, in a few lines."""
+    seen = f" (the first {len(table.shown):,} were examined)" if len(table.shown) < table.rows else ""
+    lines = [f"{title!r}: {table.rows:,} rows{seen}, {len(guesses)} columns; {facts['rate']:.2%} of the rows are positive."]
     for role in Role:
         names = [column for column, guess in guesses.items() if guess.column["role"] == role]
         if names:
             lines.append(f"{role.value}: {_join_few(names)}")
-    lines += [f"check: {column}: {guess.check}" for column, guess in guesses.items() if guess.check][:12]
-    more = sum(bool(guess.check) for guess in guesses.values()) - 12
-    if more > 0:
-        lines.append(f"check: {more} more columns are marked CHECK in {paths.CONTRACT}")
+    return lines
+
+
+def _describe_rows(table: _Table, unread: float) -> list[str]:
+    """Describe the rows that cannot be read, and those that do not satisfy the inferred contract."""
+    lines = []
+    if table.quotes.missing:
+        lines.append(
+            f"collect.options in {paths.PARAMS}: {format_values(table.quotes.missing)} without quotes means missing, as the file has other "
+            "text in quotes; remove it from null_values if it is a word"
+        )
+    if table.rejected:
+        lines.append(f"{table.rejected:,} rows cannot be read, and are quarantined; the first is {table.first_reject}")
     if unread:
-        lines.append(f"check: {unread:.2%} of the rows do not satisfy the inferred contract and will be quarantined")
-    cost = default_miss_cost(facts["rate"])
-    lines.append(
-        f"check: train.cost in {paths.PARAMS}: a missed positive counts as much as {cost:g} false alarms, from the classes' frequencies; set your own costs"
-    )
+        lines.append(f"{unread:.2%} of the rows do not satisfy the inferred contract, and will be quarantined")
+    return lines
+
+
+def _describe_checks(guesses: _Guesses) -> list[str]:
+    """Describe what to check of the columns; columns with the same sentence share a line."""
+    groups: dict[str, list[str]] = {}
+    for name, guess in guesses.items():
+        for check in guess.checks:
+            groups.setdefault(check, []).append(name)
+    lines = [f"{_join_few(names)}: {check}" for check, names in groups.items()]
+    protected = [name for name, guess in guesses.items() if _is_protected(name, guess)]
+    if protected:
+        lines.append(
+            f"fairness in {paths.CONTRACT}: {_join_few(protected)} may describe groups that must be treated alike; "
+            f"write fairness: [{', '.join(protected[:_EXPLAINED])}] to compare them"
+        )
+    return lines
+
+
+def _is_protected(name: str, guess: Guess) -> bool:
+    """Return whether a feature's name is that of a protected characteristic, such as gender or age."""
+    return guess.column["role"] in ("numeric", "categorical", "boolean") and NameKind.PROTECTED in classify_name(name)
+
+
+def _make_cards(table: _Table, guesses: _Guesses, facts: Record) -> list[Record]:
+    """Return the figures at the top of the page."""
+    used = sum(guess.column["role"] in ("numeric", "categorical", "boolean", "time") for guess in guesses.values())
+    checks = sum(len(guess.checks) for guess in guesses.values())
     return [
-        *lines,
-        f"{paths.CONTRACT} gives the reason for each column. `dvc repro` runs every stage; `lifecycle adopt --undo` restores the former project.",
+        {"label": "Rows", "value": f"{table.rows:,}", "note": f"{table.rejected:,} cannot be read"},
+        {"label": "Columns", "value": len(guesses), "note": f"{used} of them to learn from"},
+        {"label": "Positive", "value": f"{facts['rate']:.1%}", "note": "of the rows"},
+        {"label": "To check", "value": checks, "note": "guesses that are not certain"},
     ]
 
 

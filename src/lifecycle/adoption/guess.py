@@ -24,15 +24,15 @@ NO_WORDS = ("no", "false", "0", "n", "f", "off", "negative", "0.0")
 
 @dataclass(frozen=True)
 class Guess:
-    """An inferred column: its keys in the contract, the reason, and what a person should check (empty: nothing)."""
+    """An inferred column: its keys in the contract, the reason, and what a person should check, a sentence each."""
 
     column: Record
     why: str
-    check: str = ""
+    checks: tuple[str, ...] = ()
 
-    def ignore(self, why: str, check: str = "") -> Guess:
+    def ignore(self, why: str, *checks: str) -> Guess:
         """Return the same column with the role ignored."""
-        return Guess({**strip_rules(self.column), "role": "ignored"}, why, check)
+        return Guess({**strip_rules(self.column), "role": "ignored"}, why, checks)
 
 
 @dataclass(frozen=True)
@@ -123,14 +123,18 @@ def name_dtype(profile: Profile) -> str:
     return {"boolean": "bool", "Int64": "int64", "float64": "float64"}.get(str(profile.present.dtype), "string")
 
 
-def mark_missing(profile: Profile, column: Record, why: str, check: str = "") -> Guess:
+def mark_missing(profile: Profile, column: Record, why: str, *checks: str) -> Guess:
     """Return a guess that states how missing values are treated, if there are any: as a category of their own."""
     if not profile.missing:
-        return Guess(column, why, check)
+        return Guess(column, why, tuple(filter(None, checks)))
     share = profile.missing / (profile.missing + len(profile.present))
     description = column.pop("description")
     rule = {"missing": "category"} if column["role"] in ("numeric", "categorical", "boolean") else {}
-    return Guess({**column, "nullable": True, **rule, "description": description}, f"{why}; {share:.2%} missing", check)
+    return Guess(
+        {**column, "nullable": True, **rule, "description": description},
+        f"{why}; {share:.2%} missing",
+        tuple(filter(None, checks)),
+    )
 
 
 def share_cells(profile: Profile, chosen: Series) -> float:

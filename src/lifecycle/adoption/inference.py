@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -52,10 +52,17 @@ _SAME_SPELLINGS = 8  # pairs of spellings that are quoted
 
 
 def infer_columns(
-    table: pa.Table, *, target: str, time: str | None = None, identity: str | None = None, positive: str | None = None
+    table: pa.Table,
+    *,
+    target: str,
+    time: str | None = None,
+    identity: str | None = None,
+    positive: str | None = None,
+    quoted: Collection[str] = (),
 ) -> dict[str, Guess]:
     """Infer each column of a table, in the table's order, without regard to its association with the target.
 
+    quoted: columns in which words such as NA are in quotes while numbers are not, so that they are words.
     Raises ProjectError for a named column that does not exist, a target without two classes, a time that cannot be
     converted, or a table that is too short.
     """
@@ -65,17 +72,17 @@ def infer_columns(
         time: _require_time,
         target: lambda reading: guess_target(reading.profile, positive),
     }
-    readings, comma = _read_columns(table, {name for name in named if name is not None})
+    readings = _read_columns(table, {name for name in named if name is not None}, quoted)
     guesses: dict[str, Guess] = {}
     for name in table.column_names:
         if name not in readings:
-            guesses[name] = Guess(make_column("ignored", "string", name), _UNREADABLE, f"{_UNREADABLE}: it is left out")
+            guesses[name] = Guess(
+                make_column("ignored", "string", name), _UNREADABLE, (f"{_UNREADABLE}: it is left out",)
+            )
             continue
         reading = readings[name]
         if name == identity:
             reading = Reading(_profile_column(table[name], name), {})  # the text of an identifier is kept as it is
-        elif comma and reading.profile.text:
-            reading = read_column(reading.profile, comma)[0]
         guesses[name] = _add_reading(named.get(name, _guess_column)(reading), reading)
     if identity is not None:  # with a named identifier, other columns that number the rows are redundant
         others = {name: guess for name, guess in guesses.items() if guess.column["role"] == "id" and name != identity}
@@ -100,8 +107,8 @@ def _check_request(table: pa.Table, named: Mapping[str, str | None]) -> None:
         )
 
 
-def _read_columns(table: pa.Table, named: set[str]) -> tuple[dict[str, Reading], bool]:
-    """Read each column; return the readings, and whether the columns prove that the table's numbers have decimal commas.
+def _read_columns(table: pa.Table, named: set[str], quoted: Collection[str]) -> dict[str, Reading]:
+    """Read each column; those of an unsupported type are left out.
 
     Columns whose numbers could be read in two ways are read once more where others prove a decimal comma.
     """
@@ -112,12 +119,13 @@ def _read_columns(table: pa.Table, named: set[str]) -> tuple[dict[str, Reading],
         except (ProjectError, pa.ArrowException):
             if name in named:
                 raise
-    found = {name: read_column(profile) for name, profile in profiles.items()}
+    found = {name: read_column(profile, quoted=name in quoted) for name, profile in profiles.items()}
     proven = Counter(decimal for _, decimal in found.values() if decimal)
     comma = proven[","] > proven["."]
     if comma:
-        found |= {name: read_column(profile, comma) for name, profile in profiles.items() if profile.text}
-    return {name: reading for name, (reading, _) in found.items()}, comma
+        texts = {name: profile for name, profile in profiles.items() if profile.text}
+        found |= {name: read_column(profile, comma, quoted=name in quoted) for name, profile in texts.items()}
+    return {name: reading for name, (reading, _) in found.items()}
 
 
 def _profile_column(column: pa.ChunkedArray, name: str) -> Profile:
@@ -142,7 +150,7 @@ def _add_reading(guess: Guess, reading: Reading) -> Guess:
     return Guess(
         {**column, **({} if dropped else rules), "description": description},
         why,
-        "; ".join(filter(None, [guess.check, "" if dropped and not reading.profile.text else reading.check])),
+        (*guess.checks, *(() if dropped and not reading.profile.text else reading.checks)),
     )
 
 
@@ -166,7 +174,7 @@ def _protect_persons(table: pa.Table, guesses: Mapping[str, Guess]) -> dict[str,
             changed[name] = Guess(
                 {**plain, "role": "pii", "dtype": "string", "pii": "drop"},
                 why,
-                f"its values look like personal data ({finding.kind}); it is dropped: set another role if it is not",
+                (f"its values look like personal data ({finding.kind}); it is dropped: set another role if it is not",),
             )
     return {**guesses, **changed}
 
@@ -193,17 +201,15 @@ def _choose_time(guesses: Mapping[str, Guess], readings: Mapping[str, Reading]) 
         guess = guesses[likely[0]]
         why = f"{guess.why}; the only column whose name is that of a row's time, so the newest rows are held out"
         check = "taken as the time of a row, and the newest rows are held out; set role text if it is not"
-        changed[likely[0]] = Guess({**guess.column, "role": "time"}, why, "; ".join(filter(None, [guess.check, check])))
+        changed[likely[0]] = Guess({**guess.column, "role": "time"}, why, (*guess.checks, check))
     for name in named:
         if name not in changed:
             why = f"{guesses[name].why}; not used as a feature: derive features from it (features.derived), or name it with --time"
-            check = guesses[name].check
+            checks = guesses[name].checks
             if len(likely) > 1 and name in likely:
                 others = ", ".join(other for other in likely if other != name)
-                check = "; ".join(
-                    filter(None, [check, f"it may be the time of a row, and so may {others}: name one with --time"])
-                )
-            changed[name] = replace(guesses[name], why=why, check=check)
+                checks = (*checks, f"it may be the time of a row, and so may {others}: name one with --time")
+            changed[name] = replace(guesses[name], why=why, checks=checks)
     return {**guesses, **changed}
 
 
@@ -249,7 +255,7 @@ def _require_time(reading: Reading) -> Guess:
     )
 
 
-def _guess_identity(profile: Profile, why: str, check: str = "") -> Guess:
+def _guess_identity(profile: Profile, why: str, *checks: str) -> Guess:
     """Return a guess for an identifier; digits stay text where a number would lose some of them."""
     if profile.missing:
         why = f"{why}; missing in {profile.missing:,} rows"
@@ -257,7 +263,7 @@ def _guess_identity(profile: Profile, why: str, check: str = "") -> Guess:
         why = f"{why}; {profile.distinct:,} distinct values in {len(profile.present):,} rows; the split keeps rows with the same value together"
     whole = profile.whole or (profile.text and bool(profile.present.str.fullmatch(r"0|-?[1-9][0-9]{0,17}").all()))
     return Guess(
-        make_column("id", "int64" if whole else "string", profile.name, nullable=profile.missing > 0), why, check
+        make_column("id", "int64" if whole else "string", profile.name, nullable=profile.missing > 0), why, checks
     )
 
 
@@ -282,7 +288,7 @@ def _guess_number(reading: Reading) -> Guess:
             why = f"named like an identifier, but its {profile.distinct:,} values repeat: use --id if rows with the same value belong together"
             return Guess(
                 make_column("ignored", "int64", name), why,
-                "named like an identifier, but its values repeat: it is left out; use --id if rows with the same value belong together",
+                ("named like an identifier, but its values repeat: it is left out; use --id if rows with the same value belong together",),
             )  # fmt: skip
         if not reading.rules.get("format"):
             words = pd.Series([str(int(value)) for value in profile.counts.index], dtype="str")
@@ -310,7 +316,9 @@ def _guess_number(reading: Reading) -> Guess:
                 profile, "unique in every row, and rising from row to row",
                 "unique in every row and rising from row to row, so it is taken as an identifier; set role numeric if it is a quantity",
             )  # fmt: skip
-        return replace(guess, check="unique in every row: is it a number or an identifier? set role id if it is one")
+        return replace(
+            guess, checks=("unique in every row: is it a number or an identifier? set role id if it is one",)
+        )
     return guess
 
 
@@ -338,7 +346,7 @@ def _guess_code(profile: Profile) -> Guess:
         f"its name is that of a code, but it has {profile.distinct:,} values, more than the limit of {MAX_CATEGORIES} categories: "
         "it is used as a number; set role ignored, or group the codes in the source"
     )
-    return replace(guess, check=check)
+    return replace(guess, checks=(check,))
 
 
 def _guess_pair(profile: Profile) -> Guess:
@@ -400,14 +408,16 @@ def _guess_text(reading: Reading) -> Guess:
     if many and NameKind.PERSONAL in profile.kinds:
         why = f"{profile.distinct:,} distinct values, and its name suggests personal data: the column is dropped before any other stage reads it"
         check = "its name suggests personal data; it is dropped: set another role if it is not"
-        return Guess(make_column("pii", "string", name, pii="drop"), why, check)
+        return Guess(make_column("pii", "string", name, pii="drop"), why, (check,))
     if many and single and profile.unique and (profile.named_id or len(set(values.str.len())) == 1 or reading.code):
         return _guess_identity(profile, "unique in every row")
     if many and single and reading.code and values.str.len().max() > 15:
         return Guess(
             make_column("ignored", "string", name),
             f"{profile.distinct:,} whole numbers of up to {values.str.len().max()} digits, which are identifiers rather than quantities",
-            "its numbers are too long for quantities: it is left out; use --id if rows with the same value belong together",
+            (
+                "its numbers are too long for quantities: it is left out; use --id if rows with the same value belong together",
+            ),
         )
     if many and words > _MANY_WORDS:
         return mark_missing(
@@ -420,7 +430,7 @@ def _guess_text(reading: Reading) -> Guess:
             check += (
                 f"; if {format_values(values.head(1))} is a number or a time, it is written in a way that is not known"
             )
-        return Guess(make_column("ignored", "string", name), why, check)
+        return Guess(make_column("ignored", "string", name), why, (check,))
     return _guess_category(profile)
 
 

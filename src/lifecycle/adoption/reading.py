@@ -48,14 +48,15 @@ class Reading:
     profile: Profile
     rules: dict[str, Any]
     why: str = ""
-    check: str = ""
+    checks: tuple[str, ...] = ()
     code: bool = False
 
 
-def read_column(profile: Profile, comma: bool | None = None) -> tuple[Reading, str]:
+def read_column(profile: Profile, comma: bool | None = None, *, quoted: bool = False) -> tuple[Reading, str]:
     """Return how a column is read, and the decimal mark that it proves ("" without proof).
 
-    `comma` says whether other columns of the table prove a decimal comma. A column that is not text is read as it is, but
+    `comma` says whether other columns of the table prove a decimal comma, `quoted` that words such as NA are in quotes while
+    numbers are not. A column that is not text is read as it is, but
     for numbers that stand for missing values.
     """
     if not profile.text or not len(profile.present):
@@ -69,7 +70,7 @@ def read_column(profile: Profile, comma: bool | None = None) -> tuple[Reading, s
     kinds = classify_name(profile.name)
     reading, decimal = _read_values(profile, rest, rest_counts, kinds, comma)
     if reading is None:
-        return _read_words(profile, words, empty), ""
+        return _read_words(profile, words, empty & (not quoted)), ""
     if empty.any():
         marks = list(words[empty])
         count = int(counts.to_numpy()[empty].sum())
@@ -156,7 +157,7 @@ def _complete(
         profile.name, present, present.value_counts(), profile.missing + len(profile.present) - len(present) - len(lost)
     )
     kept = {key: value for key, value in rules.items() if value}
-    return Reading(typed, kept, "", "; ".join(checks))
+    return Reading(typed, kept, "", tuple(checks))
 
 
 def _is_long(words: pd.Series[str]) -> bool:
@@ -176,12 +177,14 @@ def _read_words(profile: Profile, words: pd.Series[str], empty: np.ndarray[Any, 
     trimmed = words.str.strip()
     never = trimmed.str.lower().isin(list(_NEVER_WORDS)).to_numpy() & empty
     code = bool(trimmed[~empty].str.fullmatch(r"[+-]?\d+").mean() >= READABLE)
-    check = ""
+    checks: tuple[str, ...] = ()
     if (doubtful := words[empty & ~never]).size:
         count = int(profile.counts.to_numpy()[empty & ~never].sum())
-        check = f"{format_values(list(doubtful))} in {count:,} cells stays a word; add it to null_values if it means missing"
+        checks = (
+            f"{format_values(list(doubtful))} in {count:,} cells stays a word; add it to null_values if it means missing",
+        )
     if not never.any():
-        return Reading(profile, {}, check=check, code=code)
+        return Reading(profile, {}, checks=checks, code=code)
     marks = list(words[never])
     present = profile.present[~profile.present.isin(marks)]
     typed = Profile(
@@ -189,7 +192,7 @@ def _read_words(profile: Profile, words: pd.Series[str], empty: np.ndarray[Any, 
     )
     count = int(profile.counts.to_numpy()[never].sum())
     return Reading(
-        typed, {"null_values": marks}, f"{format_values(marks)} in {count:,} cells means missing", check, code
+        typed, {"null_values": marks}, f"{format_values(marks)} in {count:,} cells means missing", checks, code
     )
 
 
@@ -216,7 +219,7 @@ def _drop_sentinels(reading: Reading) -> Reading:
         check = f"{text} in {count:,} cells is taken as missing, as it is far from all other values; remove it from null_values if it is a number"
         reading = replace(
             reading, profile=profile, rules={**reading.rules, "null_values": [*reading.rules.get("null_values", []), text]},
-            check="; ".join(filter(None, [reading.check, check])),
+            checks=(*reading.checks, check),
         )  # fmt: skip
     return reading
 

@@ -66,7 +66,7 @@ def guess_target(profile: Profile, positive: str | None) -> Guess:
         why = f"{why}; missing in {profile.missing:,} rows, which are quarantined"
         checks.append(f"it is missing in {profile.missing:,} rows, which are quarantined")
     named = [] if positive is not None else [f"{chosen!r} is the class that is predicted; --positive names the other"]
-    return Guess({**column, "positive": chosen, "description": description}, why, "; ".join([*named, *checks]))
+    return Guess({**column, "positive": chosen, "description": description}, why, (*named, *checks))
 
 
 def _unify_words(profile: Profile, positive: str | None) -> tuple[Profile, Record, list[str]]:
@@ -162,7 +162,9 @@ def suspect_leaks(guesses: Mapping[str, Guess], aucs: Mapping[str, float], targe
             changed[name] = replace(
                 guess,
                 why=why,
-                check=f"possible leak of the target (ROC AUC {auc:.3f}); set role ignored if it is known only later",
+                checks=(
+                    f"possible leak of the target (ROC AUC {auc:.3f}); set role ignored if it is known only later",
+                ),
             )
         elif name in features and _is_named_as_outcome(name, target):
             why = (
@@ -171,7 +173,7 @@ def suspect_leaks(guesses: Mapping[str, Guess], aucs: Mapping[str, float], targe
             changed[name] = replace(
                 guess,
                 why=why,
-                check="its name suggests that it is known only after the target; set role ignored in that case",
+                checks=("its name suggests that it is known only after the target; set role ignored in that case",),
             )
     return {**guesses, **changed}
 

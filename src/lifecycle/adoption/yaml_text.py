@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from lifecycle.core.records import Record
 
 _YAML_BOOLEANS = {"yes", "no", "y", "n", "on", "off"}  # YAML 1.1 reads these words as booleans, so they are quoted
+_PLAIN = re.compile(r"[^\W_]([\w ./()+$%'*=^<>~-]*[\w.()+$%])?")  # text that needs no quotes: YAML reads the rest in its own ways
 _COSTS = {
     "false_positive": "a false alarm",
     "false_negative": "a missed positive: set both to the costs of your decisions",
@@ -34,7 +36,7 @@ def to_flow(value: Any) -> Any:
         listed = CommentedSeq([to_flow(inner) for inner in value])
         listed.fa.set_flow_style()
         return listed
-    if isinstance(value, str) and (value.lower() in _YAML_BOOLEANS or not value.isprintable()):
+    if isinstance(value, str) and (value.lower() in _YAML_BOOLEANS or not _PLAIN.fullmatch(value)):
         return DoubleQuotedScalarString(value)
     return value
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import click
@@ -20,36 +22,44 @@ from lifecycle.core.paths import find_root, open_project
 @click.option("--name", metavar="NAME", help="The project's name. Default: the file's name.")
 @click.option("--option", multiple=True, metavar="KEY=VALUE", help="One of `collect.options`, such as table=visits.")
 @click.option("--force", is_flag=True, help="Overwrite a contract that was edited after an earlier adopt.")
+@click.option("--check", is_flag=True, help="Say what a new file of the adopted kind would change; write nothing.")
 @click.option("--undo", is_flag=True, help="Restore the project as it was before adopt.")
 def adopt(
     source: str | None, target: str | None, time: str | None, identity: str | None, positive: str | None, name: str | None,
-    option: tuple[str, ...], *, force: bool, undo: bool,
+    option: tuple[str, ...], *, force: bool, check: bool, undo: bool,
 ) -> None:  # fmt: skip
     """Adopt your own table: infer its contract and parameters."""
-    from lifecycle.adoption.adopt import adopt_table
+    from lifecycle.adoption.adopt import Request, adopt_table
     from lifecycle.adoption.backup import undo_adoption
+    from lifecycle.adoption.check import check_table
+    from lifecycle.sources.dispatch import read_option_texts
 
     project = open_project(write=True)
     if undo:
         lines = undo_adoption(project)
-    elif not source or not target:
-        raise ProjectError("expected FILE_OR_ADDRESS and --target COLUMN, or --undo.")
+    elif source and check:
+        lines = check_table(project, source, read_option_texts(source, _split_options(option)))
+    elif source and target:
+        request = Request(target, time, identity, positive, name)
+        options = read_option_texts(source, _split_options(option))
+        lines = adopt_table(project, source, request, options=options, force=force, ask=_find_asker())
     else:
-        lines = adopt_table(
-            project, source, target=target, time=time, identity=identity, positive=positive, name=name,
-            options=_parse_options(option), force=force,
-        )  # fmt: skip
+        raise ProjectError("expected FILE_OR_ADDRESS and --target COLUMN, FILE_OR_ADDRESS and --check, or --undo.")
     print(*(f"adopt: {line}" for line in lines), sep="\n")
 
 
-def _parse_options(pairs: tuple[str, ...]) -> dict[str, object]:
-    """Read KEY=VALUE pairs; each value is YAML, so that numbers and lists keep their types."""
-    from ruamel.yaml import YAML
+def _find_asker() -> Callable[[str, str], str] | None:
+    """Return a function that puts a question to the person at the terminal; None where there is no terminal."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return None
+    return lambda question, default: str(click.prompt(question, default=default))
 
+
+def _split_options(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Split KEY=VALUE pairs; a value is what was typed."""
     if wrong := [pair for pair in pairs if "=" not in pair]:
         raise ProjectError(f"--option {wrong[0]}: expected KEY=VALUE.")
-    split = (pair.split("=", 1) for pair in pairs)
-    return {key: YAML(typ="safe", pure=True).load(value) for key, value in split}
+    return dict(pair.split("=", 1) for pair in pairs)
 
 
 @click.command()

@@ -144,7 +144,8 @@ class NumberFormat:
         thousands, decimal = (re.escape(mark) if mark != " " else _BLANKS for mark in (self.thousands, self.decimal))
         if thousands in (_BLANKS, re.escape("\u00a0"), re.escape("\u202f")):
             thousands = _BLANKS
-        whole = rf"[0-9]{{1,3}}(?:{thousands}[0-9]{{2,3}})*{thousands}[0-9]{{3}}|[0-9]+" if self.thousands else "[0-9]+"
+        inner = "[0-9]{2,3}" if self.thousands == "," else "[0-9]{3}"  # 1,00,000 is how India groups
+        whole = rf"[0-9]{{1,3}}(?:{thousands}{inner})*{thousands}[0-9]{{3}}|[0-9]+" if self.thousands else "[0-9]+"
         text = _keep(text, rf"^[+-]?\s*(?:(?:{whole})(?:{decimal}[0-9]*)?|{decimal}[0-9]+)(?:[eE][+-]?[0-9]+)?$")
         if self.thousands:
             text = pc.replace_substring_regex(text, thousands, "")

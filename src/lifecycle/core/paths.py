@@ -67,6 +67,7 @@ REPLAY_PAGE = "reports/replay.html"
 MODEL_CARD = "reports/model_card.html"
 FEATURE_CATALOG = "reports/feature_catalog.json"
 FEATURE_PAGE = "reports/feature_catalog.html"
+ADOPTED_PAGE = "reports/adopted.html"
 INDEX = "reports/index.html"
 
 RUBRIC = "tests/ml_test_score.yaml"

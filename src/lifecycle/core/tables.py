@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -18,6 +19,14 @@ from lifecycle.core.files import hash_file, replace_file
 GROUP = 1 << 17  # rows of a row group, and of a part that is in memory at once
 _TEXT = 10_000  # characters of a row that could not be read
 _CELLS = 1 << 22  # of a part at most: a table of more than 32 columns is read in parts of fewer rows
+
+
+def set_columns(frame: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a frame with columns replaced or appended; `DataFrame.assign` cannot set one that is named `self`."""
+    changed = frame.copy(deep=False)
+    for name, values in columns.items():
+        changed[name] = values
+    return changed
 
 
 def size_part(columns: int) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lifecycle.core.expressions import parse_expression
+from lifecycle.core.tables import set_columns
 
 Array = np.ndarray[Any, Any]
 _FeatureRecord = dict[str, Any]
@@ -40,7 +41,7 @@ class Inputs:
             feature["name"]: parse_expression(feature["expression"], feature["name"]).evaluate(arrays)
             for feature in self.derived
         }
-        return frame.assign(**computed) if computed else frame
+        return set_columns(frame, computed) if computed else frame
 
     def wrap(self, predict: Callable[[pd.DataFrame], Array]) -> Callable[[pd.DataFrame], Array]:
         """Return the model's `predict` as a function of the columns `names` only."""

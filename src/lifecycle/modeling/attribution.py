@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lifecycle.core.ranking import measure_roc_auc
+from lifecycle.core.tables import set_columns
 
 Array = np.ndarray[Any, Any]
 Predict = Callable[[pd.DataFrame], Array]
@@ -195,7 +196,7 @@ def trace_effect(predict: Predict, table: pd.DataFrame, name: str, grid: list[An
     """
     repeated = table.iloc[np.tile(np.arange(len(table)), len(grid))].reset_index(drop=True)
     values = np.repeat(np.array(grid, dtype=object), len(table))
-    changed = repeated.assign(**{name: pd.Series(values, dtype=table[name].dtype)})
+    changed = set_columns(repeated, {name: pd.Series(values, dtype=table[name].dtype)})
     curves = predict(changed).reshape(len(grid), len(table))
     centred = curves - curves.mean(axis=0)
     low, high = np.quantile(centred, [0.1, 0.9], axis=1)

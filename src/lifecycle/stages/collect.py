@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,8 +14,9 @@ from lifecycle.core.contract import Contract
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.paths import LANDED, PARAMS
 from lifecycle.core.progress import show_progress
-from lifecycle.core.tables import read_batches, write_batches
+from lifecycle.core.tables import Stream, read_batches, write_batches
 from lifecycle.sources.addresses import find_local, hide_secrets
+from lifecycle.sources.casting import Caster
 from lifecycle.sources.dispatch import is_growing, open_source
 from lifecycle.sources.manifest import RawManifest
 
@@ -42,19 +43,48 @@ def check_columns(schema: pa.Schema, contract: Contract, source: str) -> None:
 def collect_table(source: str, root: Path, options: Mapping[str, Any], contract: Contract, path: Path) -> RawManifest:
     """Stream a source to a Parquet file; return the manifest: source, version, content hash, rows, columns and dtypes.
 
-    A few batches are in memory at a time. Raises ProjectError when the source cannot be read, or lacks the target.
+    Text is cast as the contract says (see `sources.casting`). A few batches are in memory at a time. Raises ProjectError
+    when the source cannot be read, or lacks the target.
     """
     name = hide_secrets(source)
     with open_source(source, root, options) as stream:
         check_columns(stream.schema, contract, name)
-        sha256 = write_batches(show_progress(stream, f"collect: {name}"), stream.schema, path)
+        sha256 = _write_cast(stream, contract, path, name) if stream.text else _write_as_is(stream, path, name)
         return RawManifest(
             source=name,
             version=stream.version,
             sha256=sha256,
             rows=pq.read_metadata(path).num_rows,
-            columns={field.name: str(field.type) for field in stream.schema},
+            columns={field.name: str(field.type) for field in pq.read_schema(path)},
         )
+
+
+def _write_as_is(stream: Stream, path: Path, name: str) -> str:
+    """Write a table with the types that its source gives it; return the file's SHA-256."""
+    return write_batches(show_progress(stream, f"collect: {name}"), stream.schema, path)
+
+
+class _UnfitError(Exception):
+    """Raised at the end of a table when a column has a cell that could not be cast, so that the file is not published."""
+
+
+def _write_cast(stream: Stream, contract: Contract, path: Path, name: str) -> str:
+    """Write a table of text in the contract's types; return the file's SHA-256.
+
+    Where a cell cannot be cast, the table is read a second time, and the cell's column stays text.
+    """
+    caster = Caster(stream.schema, contract.columns)
+
+    def cast_all(caster: Caster, label: str) -> Iterator[pa.RecordBatch]:
+        yield from map(caster.cast, show_progress(stream, label))
+        if caster.unfit:
+            raise _UnfitError
+
+    try:
+        return write_batches(cast_all(caster, f"collect: {name}"), caster.schema, path)
+    except _UnfitError:
+        again = Caster(stream.schema, contract.columns, kept=caster.unfit)
+        return write_batches(cast_all(again, f"collect: {name}, again"), again.schema, path)
 
 
 def read_head(path: Path, rows: int = 5) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from lifecycle.core.contract import Column, Contract, Role
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.parsing import EXACT, parse_text
 from lifecycle.core.paths import CONTRACT
-from lifecycle.core.tables import open_parts, size_part
+from lifecycle.core.tables import open_parts, set_columns, size_part
 
 Series: TypeAlias = "pd.Series[Any]"
 
@@ -76,7 +76,7 @@ def read_frames(path: Path, columns: Sequence[str] | None = None) -> Iterator[pd
         for batch in file.iter_batches(size_part(len(names)), columns=names):
             index = pd.RangeIndex(start, start + len(batch))
             words = {name: _read_categories(batch[name]) for name in repetitive}
-            yield batch.select(plain).to_pandas().assign(**words)[names].set_axis(index)
+            yield set_columns(batch.select(plain).to_pandas(), words)[names].set_axis(index)
             start += len(batch)
 
 
@@ -229,12 +229,13 @@ def map_distinct(raw: Series, function: Callable[[Series], Series]) -> Series:
 
 def spell_out(frame: pd.DataFrame) -> pd.DataFrame:
     """Convert a frame's categories to text, as it is stored."""
-    return frame.assign(
-        **{
+    return set_columns(
+        frame,
+        {
             str(name): map_distinct(frame[name], lambda values: values)
             for name in frame
             if isinstance(frame[name].dtype, pd.CategoricalDtype)
-        }
+        },
     )
 
 

@@ -76,7 +76,7 @@ def _list_values(values: list[Any], most: int = 6) -> str:
     return f"one of {', '.join(map(repr, values[:most]))}{more}"
 
 
-def _find_breaches(typed: pd.DataFrame, broken: Mapping[str, Array], columns: Mapping[str, Column]) -> list[Breach]:
+def find_breaches(typed: pd.DataFrame, broken: Mapping[str, Array], columns: Mapping[str, Column]) -> list[Breach]:
     """Find every breach of the contract's rules in a part of a typed table; rows do not depend on each other.
 
     The result is that of `build_schema`, without pandera's cost for each part. `broken` are the masks of cells that could
@@ -116,7 +116,7 @@ def collect_breaches(
     columns: Mapping[str, Column],
 ) -> list[Breach]:
     """Collect all breaches of a part of a table, sorted by the contract's columns: rules, repeats and outliers."""
-    breaches = _find_breaches(typed, broken, columns) + _find_outliers(typed, fences)
+    breaches = find_breaches(typed, broken, columns) + _find_outliers(typed, fences)
     if repeated.any():
         expected = "no repeat of an earlier row"
         breaches.append(Breach(name_keys(columns)[0], "repeats", expected, np.flatnonzero(repeated)))
