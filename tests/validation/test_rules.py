@@ -17,7 +17,7 @@ from lifecycle.validation.conversion import convert_columns
 from lifecycle.validation.duplicates import RepeatFinder
 from lifecycle.validation.outliers import _compute_fences
 from lifecycle.validation.passes import Split, Survey, split_table, survey_table
-from lifecycle.validation.rules import find_breaches, _list_values, build_schema, name_reasons
+from lifecycle.validation.rules import _list_values, build_schema, find_breaches, name_reasons
 from tests.support.contracts import make_contract
 
 GOOD: dict[str, Any] = {"id": "1", "months": "3", "spend": "9.5", "plan": "pro", "senior": "0", "left": "no"}

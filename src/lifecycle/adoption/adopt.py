@@ -39,7 +39,7 @@ from lifecycle.exploration.association import Kind
 from lifecycle.exploration.univariate import measure_univariate_auc
 from lifecycle.promotion.releases import hold_lock
 from lifecycle.sources.addresses import find_local, hide_secrets, read_scheme
-from lifecycle.sources.detect import detect_options, takes_null_values
+from lifecycle.sources.detect import detect_options
 from lifecycle.sources.dispatch import is_growing, open_source
 from lifecycle.sources.ingest import ingest
 from lifecycle.validation.conversion import convert_columns, is_dropped, read_plain
@@ -83,12 +83,16 @@ def adopt_table(
     detected = detect_options(address, project.root, given)
     collect = _collect_from(address, {**detected.options, **given})
     landed = list(ingest(project, Collect.model_validate(collect))) if collect["watch"] == paths.LANDED else []
-    table = _read_rows(address, project.root, collect["options"])
+    table = _read_rows(address, project.root, collect["options"], delimited=detected.delimited)
     if table.quotes.missing:
         collect["options"]["null_values"] = list(table.quotes.missing)
     guesses = _infer(table, request, ask)
     raw = pd.DataFrame(
-        {name: read_plain(table.shown[name], name) for name, column in to_columns(guesses).items() if not is_dropped(column)}
+        {
+            name: read_plain(table.shown[name], name)
+            for name, column in to_columns(guesses).items()
+            if not is_dropped(column)
+        }
     )
     aucs = _measure_aucs(raw, guesses, request.target)
     guesses = suspect_leaks(guesses, aucs, request.target)
@@ -115,11 +119,11 @@ def adopt_table(
         })  # fmt: skip
     with replace_file(project.write(paths.ADOPTED_PAGE)) as aside:
         aside.write_text(page, encoding="utf-8")
-    return [
-        *landed[-1:], *summary, *(f"check: {note}" for note in notes),
-        f"{paths.ADOPTED_PAGE} shows every column with its values, and the line to write where a guess is wrong; "
-        f"{paths.CONTRACT} has the reasons. `dvc repro` runs every stage; `lifecycle adopt --undo` restores the former project.",
-    ]  # fmt: skip
+    last = (
+        f"{paths.ADOPTED_PAGE} shows every column with its values, and the line to write where a guess is wrong. "
+        "`dvc repro` runs every stage; `lifecycle adopt --undo` restores the former project."
+    )
+    return [*landed[-1:], *summary, *(f"check: {note}" for note in notes), last]
 
 
 def _infer(table: _Table, request: Request, ask: Ask | None) -> dict[str, Guess]:
@@ -134,7 +138,9 @@ def _infer(table: _Table, request: Request, ask: Ask | None) -> dict[str, Guess]
     guesses = infer(request.positive)
     if request.positive is None and ask is not None:
         values = [str(value) for value in guesses[request.target].column["values"]]
-        answer = ask(f"The class to predict, {' or '.join(map(repr, values))}", str(guesses[request.target].column["positive"]))
+        answer = ask(
+            f"The class to predict, {' or '.join(map(repr, values))}", str(guesses[request.target].column["positive"])
+        )
         guesses = infer(answer)
     return guesses
 
@@ -163,10 +169,12 @@ def _ask_about_use(sections: dict[str, Record], contract: Contract, facts: Recor
             raise ProjectError(f"The cost of a missed positive is {answer!r}: expected a number.") from None
         sections["explain"]["intended_use"] = ask("What the model is for", use)
         return []
+    assumed = (
+        f"a missed positive counts as much as {cost['false_negative']:g} false alarms, from the classes' frequencies"
+    )
     return [
-        f"train.cost in {paths.PARAMS}: a missed positive counts as much as {cost['false_negative']:g} false alarms, which follows from "
-        "the classes' frequencies; set your own costs",
-        f"explain.intended_use in {paths.PARAMS}: {use!r} is assumed; say what the model is for, and in out_of_scope what it is not for",
+        f"train.cost in {paths.PARAMS}: {assumed}; set your own costs",
+        f"explain.intended_use in {paths.PARAMS}: {use!r} is assumed; say what the model is for, and what it is not for",
     ]
 
 
@@ -200,8 +208,7 @@ class _Quotes:
 
 @dataclass(frozen=True)
 class _Table:
-    """The rows of a source: the first ones, how many there are and how many could not be read, and what quotes say.
-    """
+    """The rows of a source: the first ones, how many there are and how many could not be read, and what quotes say."""
 
     shown: pa.Table
     rows: int
@@ -210,7 +217,7 @@ class _Table:
     quotes: _Quotes
 
 
-def _read_rows(source: str, root: Path, options: Mapping[str, Any]) -> _Table:
+def _read_rows(source: str, root: Path, options: Mapping[str, Any], *, delimited: bool) -> _Table:
     """Read the source's first MAX_ROWS rows, and count all of its rows."""
     kept, rows = [], 0
     with open_source(source, root, options) as stream:
@@ -221,7 +228,7 @@ def _read_rows(source: str, root: Path, options: Mapping[str, Any]) -> _Table:
         shown = pa.Table.from_batches(kept, stream.schema).slice(0, _MAX_ROWS)
         rejects = stream.rejected.rows
         first = f"{rejects[0].where}: {rejects[0].reason}" if rejects else ""
-    quotes = _inspect_quotes(source, root, options, shown) if takes_null_values(source, root, options) else _Quotes()
+    quotes = _inspect_quotes(source, root, options, shown) if delimited else _Quotes()
     if quotes.missing:
         shown = _read_shown(source, root, {**options, "null_values": list(quotes.missing)}, len(shown))
     return _Table(shown, rows, len(rejects), first, quotes)
@@ -348,7 +355,9 @@ def _write_contract(name: str, description: str, tolerance: float, guesses: _Gue
 def _describe_table(title: str, guesses: _Guesses, table: _Table, facts: Record) -> list[str]:
     """Describe what was inferred, in a few lines."""
     seen = f" (the first {len(table.shown):,} were examined)" if len(table.shown) < table.rows else ""
-    lines = [f"{title!r}: {table.rows:,} rows{seen}, {len(guesses)} columns; {facts['rate']:.2%} of the rows are positive."]
+    lines = [
+        f"{title!r}: {table.rows:,} rows{seen}, {len(guesses)} columns; {facts['rate']:.2%} of the rows are positive."
+    ]
     for role in Role:
         names = [column for column, guess in guesses.items() if guess.column["role"] == role]
         if names:

@@ -37,7 +37,11 @@ def check_table(project: Project, source: str, options: Mapping[str, Any] | None
     given = {**collect.options, **(options or {})}
     lines = _compare_options(given, detect_options(source, project.root, {}).options)
     table, rows, rejected = _read(project, source, given)
-    lines += [f"{len(rejected):,} of {rows + len(rejected):,} rows cannot be read; the first is {rejected[0]}"] if rejected else []
+    lines += (
+        [f"{len(rejected):,} of {rows + len(rejected):,} rows cannot be read; the first is {rejected[0]}"]
+        if rejected
+        else []
+    )
     lines += _compare_names(table.column_names, contract)
     shared = [name for name in contract.columns if name in table.column_names]
     if contract.target in shared:
@@ -80,7 +84,9 @@ def _compare_guesses(table: pa.Table, contract: Contract) -> list[str]:
     identity = next((name for name in contract.names(Role.ID) if name in table.column_names), None)
     time = contract.time if contract.time in table.column_names else None
     try:
-        guesses = infer_columns(table, target=contract.target, time=time, identity=identity, positive=str(contract.positive))
+        guesses = infer_columns(
+            table, target=contract.target, time=time, identity=identity, positive=str(contract.positive)
+        )
     except ProjectError as error:
         return [f"the table would not be adopted: {error}"]
     return [

@@ -44,6 +44,7 @@ from lifecycle.validation.pii import find_personal
 _LEAST_ROWS = 50  # of a table, to have enough for training and evaluation
 _MAX_LISTED = 20  # a column with at most so many categories lists them in the contract
 _UNREADABLE = "contains values of a type that is not supported"
+_PERSONAL_NUMBERS = {NameKind.PHONE, NameKind.NATIONAL_ID, NameKind.PAYMENT}
 _MANY_WORDS = 2  # more words than this in the mean cell are a text, not a name
 _SAME_SPELLINGS = 8  # pairs of spellings that are quoted
 
@@ -280,6 +281,8 @@ def _guess_number(reading: Reading) -> Guess:
     if profile.whole:
         if profile.distinct == 2:
             return _guess_pair(profile)
+        if profile.distinct > MAX_CATEGORIES and kinds & _PERSONAL_NUMBERS:
+            return _guess_personal(profile)
         if profile.unique and profile.named_id:
             return _guess_identity(profile, "unique in every row, and named like an identifier")
         if profile.unique and _is_sequence(profile):
@@ -329,6 +332,13 @@ def _has_digits_of_an_id(profile: Profile) -> bool:
     return bool(
         numbers.min() >= 0 and len(profile.present) > MAX_CATEGORIES and len(lengths) <= 2 and max(lengths) >= 3
     )
+
+
+def _guess_personal(profile: Profile) -> Guess:
+    """Return a guess for a column whose name suggests personal data."""
+    why = f"{profile.distinct:,} distinct values, and its name suggests personal data: the column is dropped before any other stage reads it"
+    check = "its name suggests personal data; it is dropped: set another role if it is not"
+    return Guess(make_column("pii", "string", profile.name, pii="drop"), why, (check,))
 
 
 def _guess_code(profile: Profile) -> Guess:
@@ -406,9 +416,7 @@ def _guess_text(reading: Reading) -> Guess:
     words = float(values.head(10_000).str.count(r"\S+").mean())
     single = words <= 1
     if many and NameKind.PERSONAL in profile.kinds:
-        why = f"{profile.distinct:,} distinct values, and its name suggests personal data: the column is dropped before any other stage reads it"
-        check = "its name suggests personal data; it is dropped: set another role if it is not"
-        return Guess(make_column("pii", "string", name, pii="drop"), why, (check,))
+        return _guess_personal(profile)
     if many and single and profile.unique and (profile.named_id or len(set(values.str.len())) == 1 or reading.code):
         return _guess_identity(profile, "unique in every row")
     if many and single and reading.code and values.str.len().max() > 15:

@@ -14,7 +14,9 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from lifecycle.core.records import Record
 
 _YAML_BOOLEANS = {"yes", "no", "y", "n", "on", "off"}  # YAML 1.1 reads these words as booleans, so they are quoted
-_PLAIN = re.compile(r"[^\W_]([\w ./()+$%'*=^<>~-]*[\w.()+$%])?")  # text that needs no quotes: YAML reads the rest in its own ways
+_PLAIN = re.compile(
+    r"[^\W_]([\w ./()+$%'*=^<>~-]*[\w.()+$%])?"
+)  # text that needs no quotes: YAML reads the rest in its own ways
 _COSTS = {
     "false_positive": "a false alarm",
     "false_negative": "a missed positive: set both to the costs of your decisions",

@@ -32,7 +32,7 @@ def adopt(
     from lifecycle.adoption.adopt import Request, adopt_table
     from lifecycle.adoption.backup import undo_adoption
     from lifecycle.adoption.check import check_table
-    from lifecycle.sources.dispatch import read_option_texts
+    from lifecycle.sources.option_texts import read_option_texts
 
     project = open_project(write=True)
     if undo:

@@ -1,0 +1,77 @@
+"""Small tables as people have them: each is read right, or the terminal says what is not certain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from lifecycle.cli.main import main
+from lifecycle.core import paths
+from lifecycle.core.contract import load_contract
+from lifecycle.core.params import load_params
+from lifecycle.stages.collect import collect_table
+from lifecycle.validation.conversion import convert_columns, read_raw
+from tests.support.messy_docs import DOCS, describe_tables, read_block
+from tests.support.messy_tables import TABLES, write_messy
+
+
+def plain(value: object) -> object:
+    """A value for a comparison: numbers as numbers, missing as None."""
+    if value is None or pd.isna(value):  # type: ignore[call-overload]
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_read_right_or_told(
+    name: str, project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = TABLES[name]
+    path = write_messy(table, tmp_path)
+    target = ("--target", "y")
+    status = main(["adopt", str(path), *target, *table.words])
+    output = capsys.readouterr()
+    if table.outcome == "refused":
+        assert status == 1 and "nothing to learn from" in output.err and table.column in output.err
+        return
+    assert status == 0, output.err
+    contract, collect = load_contract(project / paths.CONTRACT), load_params(project / paths.PARAMS).collect
+    column = (
+        next(other for other in (f"{table.column}_2", table.column) if other in contract.columns)
+        if name == "twice"
+        else table.column
+    )
+    lines = [line for line in output.out.splitlines() if line.startswith("adopt: check:")]
+    about = [
+        line
+        for line in lines
+        if table.column in line or "cannot be read" in line or "encoding" in line or "skip" in line or "column" in line
+    ]
+    assert bool(about) == (table.outcome == "told"), output.out
+    assert not table.role or contract.columns[table.column if name != "twice" else "x"].role == table.role, output.out
+    raw = project / "raw.parquet"
+    collect_table(collect.source, project, collect.options, contract, raw)
+    rejected = raw.with_name(Path(paths.REJECTED_TABLE).name)
+    assert (pq.read_metadata(rejected).num_rows if rejected.exists() else 0) == table.rejected
+    if table.truth is None:
+        return
+    typed, broken = convert_columns(pd.concat(read_raw(raw, contract)), contract.columns)
+    read = [plain(value) for value in typed[column if name != "twice" else "x"].astype(object)]
+    assert column not in broken
+    expected = [plain(value) for value in table.truth]
+    if contract.columns[table.column].dtype == "string":
+        expected = [None if value is None else str(value) for value in expected]
+    if contract.columns[table.column].dtype == "float64":
+        assert read == pytest.approx(expected)
+    else:
+        assert read == expected
+
+
+def test_the_documentation_shows_every_table(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`python -m tests.support.messy_docs` writes the table anew."""
+    made = describe_tables(project, tmp_path)
+    capsys.readouterr()
+    assert read_block((Path(__file__).parents[2] / DOCS).read_text(encoding="utf-8")) == made
