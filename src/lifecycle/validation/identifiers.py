@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module
+from itertools import islice
 
 import numpy as np
 
@@ -250,15 +251,14 @@ def _find_ids(column: _Column) -> Iterator[Match]:
     for identifier in IDENTIFIERS:
         if identifier.named and not supported:
             continue
-        form, check = re.compile(identifier.form), _load_check(identifier.module)
-        padded = {
-            text: _pad(text, identifier.width) if column.numeric else short for text, short in column.compact.items()
-        }
+        form = re.compile(identifier.form)
+        padded = {text: _pad(text, identifier.width) for text in column.counts} if column.numeric else column.compact
+        if not any(form.fullmatch(padded[text]) for text in islice(column.counts, _PROBED)):
+            continue
         formed, share = column.choose(lambda text, form=form, padded=padded: form.fullmatch(padded[text]))  # type: ignore[misc]
-        if share >= _FORMED:
-            values = [padded[text] if column.numeric else text for text in formed]
-            if valid := _prove(values, check, supported=supported):
-                yield Match(identifier.kind, share * valid, formed[0])
+        values = [padded[text] for text in formed] if column.numeric else formed
+        if share >= _FORMED and (valid := _prove(values, _load_check(identifier.module), supported=supported)):
+            yield Match(identifier.kind, share * valid, formed[0])
 
 
 def _pad(digits: str, width: int) -> str:
