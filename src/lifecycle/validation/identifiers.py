@@ -62,6 +62,10 @@ class Identifier:
     width: int = 0
     named: bool = False
 
+    def check(self, text: str) -> bool:
+        """Return whether a text has the form and passes the check."""
+        return bool(re.fullmatch(self.form, _compact(text))) and _load_check(self.module)(text)
+
 
 IDENTIFIERS = (
     Identifier("SSN", r"\d{9}", "us.ssn", 9, named=True),
@@ -257,7 +261,7 @@ def _find_ids(column: _Column) -> Iterator[Match]:
             continue
         formed, share = column.choose(lambda text, form=form, padded=padded: form.fullmatch(padded[text]))  # type: ignore[misc]
         values = [padded[text] for text in formed] if column.numeric else formed
-        if share >= _FORMED and (valid := _prove(values, _load_check(identifier.module), supported=supported)):
+        if share >= _FORMED and (valid := _prove(values, identifier.check, supported=supported)):
             yield Match(identifier.kind, share * valid, formed[0])
 
 

@@ -181,6 +181,7 @@ _ALONE = {
     NameKind.NATIONAL_ID: "sin tin rg pan nie rc medicare",
     NameKind.IDENTIFIER: "index idx key serial number nr no num lfd lfdnr row record case nummer numero",
     NameKind.CODE: "cap",
+    NameKind.PERSONAL: "ip",
     NameKind.PHONE: "cell portable",
     NameKind.PROTECTED: "eta",
     NameKind.OUTCOME: "y",

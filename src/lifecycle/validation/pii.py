@@ -121,9 +121,10 @@ class _Sample:
     def add(self, part: pd.DataFrame, names: list[str]) -> None:
         """Add the rows of a part whose hashes are among the smallest so far, in the columns of these names."""
         hashes = scramble(part.index.to_numpy().astype(np.uint64))
-        least = np.argsort(hashes, kind="stable")[: self.size]
-        if len(self.rows) == self.size:
-            least = least[hashes[least] < self.rows.index[-1]]
+        full = len(self.rows) == self.size
+        least = np.flatnonzero(hashes < self.rows.index[-1]) if full else np.arange(len(hashes))
+        if len(least) > self.size:
+            least = least[np.argpartition(hashes[least], self.size - 1)[: self.size]]
         chosen = part.iloc[least][names].set_axis(hashes[least])
         words = {str(name): chosen[name].astype("str") for name in chosen if is_words(chosen[name])}
         self.rows = pd.concat([self.rows, chosen.assign(**words)]).sort_index().head(self.size)
@@ -195,7 +196,7 @@ class _Search:
         match = recognise_column(name, texts, numeric=numeric, trusted=self.column.role is not Role.ID)
         if match is None:
             return None
-        share, distinct = match.share * len(texts) / sample.count(), len(set(texts))
+        share, distinct = match.share * len(texts) / int(sample.count()), len(set(texts))
         decision = _decide(self.column, share, distinct, policy)
         return Finding(
             name, match.kind, round(share * self.cells), distinct, share, _mask_text(match.example), decision
