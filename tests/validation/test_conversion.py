@@ -18,6 +18,7 @@ from lifecycle.validation.conversion import (
     convert_column,
     convert_columns,
     count_zones,
+    list_wordless,
     read_raw,
     solidify,
     spell_out,
@@ -207,6 +208,26 @@ def test_parts_of_any_size_hold_the_same(tmp_path: Path, monkeypatch: pytest.Mon
     pd.testing.assert_frame_equal(
         pd.concat(map(spell_out, read_raw(path, make_contract(), ["plan"]))), plain.drop(columns="plan")
     )
+
+
+def test_columns_of_small_numbers_are_told_from_the_statistics(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "text": ["a", "b", None],
+            "small": [1, 2, 999_999],
+            "large": [1, 2, 1_000_000],
+            "rate": [0.5, float("nan"), 7.0],
+            "phone": [1.0, 447961425548.0, None],
+            "half": pa.array(np.array([1, 2, 3], dtype="float16")),
+            "none": pa.array([None] * 3, pa.float64()),
+            "flag": [True, False, None],
+            "day": [date(2024, 1, 1)] * 3,
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=2)
+    assert list_wordless(tmp_path / "t.parquet", 10**6) == ["small", "rate", "half", "none", "flag", "day"]
+    pq.write_table(table, tmp_path / "t.parquet", write_statistics=False)
+    assert list_wordless(tmp_path / "t.parquet", 10**6) == ["half", "flag", "day"]
 
 
 def test_an_empty_table_is_one_empty_part(tmp_path: Path) -> None:

@@ -162,6 +162,66 @@ def test_card_numbers_as_integers() -> None:
     assert find_personal([ids], columns) == []
 
 
+def make_phones(rows: int) -> list[int]:
+    """British numbers without their leading zero, as a table of numbers has them."""
+    return [
+        (7_400_000_000, 7_700_000_000, 7_800_000_000)[row % 3] + 7919 * row * row % 90_000_000 for row in range(rows)
+    ]
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "float64"])
+def test_telephone_numbers_as_numbers(dtype: str) -> None:
+    phones = make_phones(3000)
+    columns = make_columns(
+        handy={"role": "numeric", "dtype": "int64"},
+        x={"role": "numeric", "dtype": "int64"},
+        amount={"role": "numeric", "dtype": "float64"},
+    )
+    raw = pd.DataFrame(
+        {
+            "handy": pd.Series([*phones[:-300], *[None] * 300], dtype=dtype),
+            "x": pd.Series(phones, dtype=dtype),
+            "amount": pd.Series([phone + 0.5 for phone in phones]),
+        }
+    )
+    (finding,) = find_personal([raw], columns)
+    assert (finding.column, finding.kind, finding.decision) == ("handy", "phone", "drop")
+    assert (finding.cells, finding.share, finding.example) == (2700, 1.0, "9999999999")
+    parts = [raw[start : start + 700] for start in range(0, len(raw), 700)]
+    assert find_personal(parts, columns) == [finding]
+
+
+def test_bare_telephone_numbers_as_text() -> None:
+    phones = [f"0{phone}" for phone in make_phones(3000)]
+    columns = make_columns(kontakt2={}, listed={"values": phones[:5]}, note={"role": "text"})
+    raw = make_frame(
+        kontakt2=[*phones[:2000], *[None, "k.A."] * 500], listed=phones[:5] * 600, note=["see ann@x.org", *phones[1:]]
+    )
+    findings = find_personal([raw], columns, "pseudonymise")
+    assert [(f.column, f.kind, f.decision) for f in findings] == [
+        ("kontakt2", "phone", "pseudonymise"),
+        ("note", "phone", "pseudonymise"),
+    ]
+    assert findings[0].share == pytest.approx(0.8, abs=0.05)  # of the present cells, from a sample
+    assert findings[0].cells == round(findings[0].share * 2500)
+    parts = [raw[start : start + 700] for start in range(0, len(raw), 700)]
+    assert find_personal(parts, columns, "pseudonymise") == findings
+    assert find_personal([part.astype("category") for part in parts], columns, "pseudonymise") == findings
+
+
+def test_numbers_with_a_sign_are_not_telephone_numbers() -> None:
+    signed = make_frame(change=[f"+{99_000_000 + 7 * row}" for row in range(100)])
+    assert find_personal([signed], make_columns(change={})) == []
+    phones = make_frame(change=[f"+44{phone}" for phone in make_phones(100)])
+    assert [finding.kind for finding in find_personal([phones], make_columns(change={}))] == ["phone"]
+
+
+def test_an_identifier_named_like_an_account_is_kept() -> None:
+    raw = make_frame(account_number=[f"{7919 * row * row % 10**8:08d}" for row in range(1, 200)])
+    assert find_personal([raw], make_columns(account_number={"role": "id"})) == []
+    assert find_personal([raw], make_columns(account_number={}))[0].kind == "account number"
+
+
 def test_pseudonyms(monkeypatch: pytest.MonkeyPatch) -> None:
     contract = make_contract(
         mail={"role": "pii", "dtype": "string", "pii": "pseudonymise", "nullable": True},
@@ -205,7 +265,7 @@ def test_the_hash_is_hmac() -> None:
 @settings(deadline=None, max_examples=50)
 @given(st.text(max_size=40))
 def test_masks_keep_nothing(text: str) -> None:
-    masked = privacy._mask_text(text)
+    masked = privacy.mask_text(text)
     assert len(masked) == len(text)
     assert not [letter for letter in masked if letter.isalpha() and letter != "x"]
     assert not [letter for letter in masked if letter.isdigit() and letter != "9" and letter.isdecimal()]

@@ -27,7 +27,15 @@ from lifecycle.validation.conversion import list_wordless, read_frames, read_raw
 from lifecycle.validation.outcome import Validation
 from lifecycle.validation.passes import Split, Survey, read_safe, survey_table
 from lifecycle.validation.passes import split_table as split_parts
-from lifecycle.validation.pii import Finding, Policy, Protection, find_personal, narrow_columns, plan_protection
+from lifecycle.validation.pii import (
+    LEAST_NUMBER,
+    Finding,
+    Policy,
+    Protection,
+    find_personal,
+    narrow_columns,
+    plan_protection,
+)
 from lifecycle.validation.profile import Profiler, compare_profiles, cut_edges
 from lifecycle.validation.sampling import choose_rows, find_span, limit_rows
 
@@ -45,7 +53,7 @@ MOST = 150  # columns whose pairs are compared when some are categorical, where 
 
 def search_personal(path: Path, contract: Contract, policy: Policy) -> list[Finding]:
     """Search the raw table for personal data, in a first pass (see `pii.find_personal`)."""
-    parts = read_raw(path, contract, list_wordless(path))
+    parts = read_raw(path, contract, list_wordless(path, LEAST_NUMBER))
     return find_personal(show_progress(parts, "personal data", count_rows(path)), contract.columns, policy)
 
 

@@ -100,14 +100,27 @@ def _read_categories(column: pa.DictionaryArray) -> Series:
     return pd.Series(pd.Categorical.from_codes(codes, values, validate=False))
 
 
-def list_wordless(path: Path) -> list[str]:
-    """List the columns of a table that hold neither text nor whole numbers."""
-    kinds = pa.types
-    return [
+def list_wordless(path: Path, least: float) -> list[str]:
+    """List the columns of a table that hold neither text nor, by the file's statistics, numbers of at least `least`."""
+    kinds, fields, metadata = pa.types, list(pq.read_schema(path)), pq.read_metadata(path)
+    wordless = {
         field.name
-        for field in pq.read_schema(path)
-        if kinds.is_floating(field.type) or kinds.is_boolean(field.type) or kinds.is_temporal(field.type)
-    ]
+        for field in fields
+        if kinds.is_boolean(field.type) or kinds.is_temporal(field.type) or kinds.is_float16(field.type)
+    }
+    numbers = {field.name for field in fields if kinds.is_floating(field.type) or kinds.is_integer(field.type)}
+    large = set()
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for chunk in map(group.column, range(group.num_columns)):
+            if chunk.path_in_schema in numbers - wordless and not _is_below(chunk, least):
+                large.add(chunk.path_in_schema)
+    return [field.name for field in fields if field.name in wordless | (numbers - large)]
+
+
+def _is_below(chunk: pq.ColumnChunkMetaData, least: float) -> bool:
+    """Return whether the statistics of a column of numbers in a row group say that all are less than `least`."""
+    facts = chunk.statistics
+    return facts is not None and (facts.max < least if facts.has_min_max else facts.null_count == chunk.num_values)
 
 
 def is_dropped(column: Column) -> bool:

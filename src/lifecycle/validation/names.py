@@ -114,7 +114,7 @@ _WORDS = {
     NameKind.IDENTIFIER: """
         id ids uuid guid rowid identifier identifiant identificador identificativo identyfikator kennung tunnus tunniste
         uid oid pk primary_key hash checksum index_level serial_number seriennummer numero_serie row_number rownumber
-        row_num row_names row_name row_no record_number record_no record_name case_number case_no unnamed""",
+        row_num row_names row_name row_no record_number record_no record_name case_number case_no unnamed contact_id kontakt_id phone_id mobile_id email_id address_id""",
     NameKind.CODE: """
         code codes kode kod kody codigo codice koodi kodu schlussel codepostal
         zip zipcode plz postleitzahl postcode postal postnummer postnr codigo_postal code_postal kod_pocztowy
@@ -137,7 +137,7 @@ _WORDS = {
         expiry expires expiration expiration_date expiry_date expire valid_until valid_to valid_thru ablauf ablaufdatum
         gultig_bis vencimiento caducidad scadenza validade vencimento vervaldatum waznosci utgangsdatum
         udlobsdato utlopsdato platnost due due_date deadline fallig falligkeit falligkeitsdatum echeance date_limite
-        end end_date ended enddatum ende fin date_fin fecha_fin fine_data data_fine fim data_fim einddatum koniec
+        end end_date ended enddatum ende date_fin fecha_fin fine_data data_fine data_fim einddatum koniec
         slutdatum slutdato loppupvm konec bitis
         updated updated_at update_date modified modified_at last_modified last_updated changed geandert aktualisiert
         modifie mis_jour actualizado modificado aggiornato atualizado gewijzigd zmieniono andrad endret muokattu
@@ -157,7 +157,7 @@ _WORDS = {
         indkomst antall inntekt summa hinta tulot palkka maara lukumaara paino castka prijem plat pocet mnozstvi vaha tutar
         fiyat gelir maas adet miktar agirlik usd eur gbp kg km cm""",
     NameKind.OUTCOME: """
-        target label outcome response y churn churned default defaulted fraud is_fraud survived converted conversion attrition
+        target label outcome response churn churned default defaulted fraud is_fraud survived converted conversion attrition
         cancelled canceled returned approved rejected purchased bought subscribed deposit_subscribed diagnosis died deceased
         readmitted exited clicked abgewandert gekundigt kundigung ausfall zahlungsausfall betrug ziel zielvariable
         resiliation desabonnement cible fraude impago objetivo insolvenza abbandono frode alvo inadimplente cancelou
@@ -180,9 +180,11 @@ _NEITHER = """
 _ALONE = {
     NameKind.NATIONAL_ID: "sin tin rg pan nie rc medicare",
     NameKind.IDENTIFIER: "index idx key serial number nr no num lfd lfdnr row record case nummer numero",
-    NameKind.CODE: "cap cp",
+    NameKind.CODE: "cap",
+    NameKind.PERSONAL: "ip",
     NameKind.PHONE: "cell portable",
     NameKind.PROTECTED: "eta",
+    NameKind.OUTCOME: "y",
     NameKind.QUANTITY: "n",
     NameKind.PAYMENT: "konto",
 }
@@ -265,8 +267,8 @@ def _classify_words(words: tuple[str, ...]) -> set[NameKind]:
     words = tuple(part for word in words if word not in _SMALL for part in _part_compound(word))
     kinds = _find_phrases(words)
     others = [word for word in words if word not in _NUMBERS]
-    if len(words) == 1 or len(others) == 1:
-        kinds |= {kind for kind, text in _ALONE.items() if (others or words)[0] in text.split()}
+    if len(words) == 1 or (words and others == [words[0]]):
+        kinds |= {kind for kind, text in _ALONE.items() if words[0] in text.split()}
     if not _NAMES.isdisjoint(words) and _PERSONS.issuperset(set(others) - _NAMES):
         kinds.add(NameKind.PERSONAL)
     if len(words) > 1 and not kinds:

@@ -1,7 +1,8 @@
 """Find personal data by the content of cells, and drop, pseudonymise or redact it before later steps read it.
 
-A form and a checksum identify e-mail addresses, telephone numbers, payment cards, IBANs and US social security numbers.
-Names and postal addresses have no such form: the contract must declare them (role pii).
+A form and a checksum identify e-mail addresses, telephone numbers, payment cards, IBANs and US social security numbers in
+any text. Whole columns of numbers and codes are recognised from a sample of their rows, with the column's name as evidence
+(see `identifiers`). Names and postal addresses have no such form: the contract must declare them (role pii).
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import pyarrow.compute as pc
 from lifecycle.core.contract import Column, Role
 from lifecycle.core.errors import ProjectError
 from lifecycle.validation.conversion import is_words, map_distinct
-from lifecycle.validation.sampling import Tally, count_distinct
+from lifecycle.validation.identifiers import is_dialled, recognise_column
+from lifecycle.validation.sampling import Tally, count_distinct, scramble
 
 Series: TypeAlias = "pd.Series[Any]"
 Array = np.ndarray[Any, Any]
@@ -32,7 +34,11 @@ _KEY_VARIABLE = "LIFECYCLE_PII_KEY"
 _KEY_LENGTH = 16  # characters at least: with a short key, a telephone number could be found by trial
 _LEAST_SHARE = 0.01  # share of a column's cells that look personal, from which the whole column counts as personal
 _LEAST_DISTINCT = 5  # or this many different values
-_LEAST_CARD = 10**12  # the shortest payment card has 13 digits
+_SAMPLE = 1000  # rows in which whole columns are recognised
+_CELLS = 1 << 22  # of this sample at most
+LEAST_NUMBER = 10**6  # the least number that could identify a person: telephone numbers have seven digits
+_SIGNED = re.compile(r"\s*\+[0-9]+\s*")
+_CHECKED = 200  # of them
 _PIECES = 3  # matches of one kind that are checked in a cell, as a valid one may follow an invalid one
 
 # Characters that must not precede or follow a match, as it would be part of something longer. A full stop may end a sentence.
@@ -83,50 +89,68 @@ class Protection:
 def find_personal(
     parts: Iterable[pd.DataFrame], columns: Mapping[str, Column], policy: Policy = "drop"
 ) -> list[Finding]:
-    """Search the text columns that the contract does not declare as personal (and integers, for card numbers).
+    """Search the columns that the contract does not declare as personal.
 
     The raw table comes in parts. A column in which 1 % of the cells or five different values look personal is dropped or
     pseudonymised, according to `policy`; a column of numbers is dropped, as a pseudonym is text. In other columns, and
-    when the contract lists a column's values, single cells are redacted.
+    when the contract lists a column's values, single cells are redacted. A column that only `identifiers` recognises is
+    judged by a sample of 1,000 rows, and its number of cells is estimated. The result does not depend on the parts.
     """
+    searched = {name: column for name, column in columns.items() if column.role not in (Role.PII, Role.IGNORED)}
     searches: dict[str, _Search] = {}
+    sample = _Sample(min(_SAMPLE, _CELLS // max(len(searched), 1)))
     for part in parts:
-        for name, column in columns.items():
-            if name in part and column.role not in (Role.PII, Role.IGNORED):
+        for name, column in searched.items():
+            if name in part:
                 searches.setdefault(name, _Search(column)).add(part[name])
+        sample.add(part, list(searches))
     return [
         finding
-        for name, column in columns.items()
-        if name in searches
-        for finding in searches[name].list_findings(name, column, policy)
+        for name, search in searches.items()
+        for finding in search.list_findings(name, policy, sample.rows[name])
     ]
+
+
+class _Sample:
+    """Some rows of a table, chosen by a hash of their position so that they do not depend on how the table is cut."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.rows = pd.DataFrame()
+
+    def add(self, part: pd.DataFrame, names: list[str]) -> None:
+        """Add the rows of a part whose hashes are among the smallest so far, in the columns of these names."""
+        hashes = scramble(part.index.to_numpy().astype(np.uint64))
+        full = len(self.rows) == self.size
+        least = np.flatnonzero(hashes < self.rows.index[-1]) if full else np.arange(len(hashes))
+        if len(least) > self.size:
+            least = least[np.argpartition(hashes[least], self.size - 1)[: self.size]]
+        chosen = part.iloc[least][names].set_axis(hashes[least])
+        words = {str(name): chosen[name].astype("str") for name in chosen if is_words(chosen[name])}
+        self.rows = pd.concat([self.rows, chosen.assign(**words)]).sort_index().head(self.size)
 
 
 class _Search:
     """Counts what looks personal in a raw column, by kind, from parts."""
 
     def __init__(self, column: Column) -> None:
+        self.column = column
         self.listed = [str(value) for value in column.values or ()]  # declared by the contract
         self.cells = 0
-        self.least = 0.0
         self.personal = dict.fromkeys(_FORMS, 0)  # cells
         self.formed = {kind: Tally() for kind in _FORMS}
         self.valid = {kind: Tally() for kind in _FORMS}
         self.examples: dict[str, str] = {}
 
     def add(self, raw: Series) -> None:
-        """Check a part's distinct values when they are known, else each cell."""
-        if is_words(raw):
-            texts, counts = _count_texts(raw)
-            open_to = ~texts.isin(self.listed).to_numpy()
-            texts, counts = texts[open_to], counts[open_to]
-            self.cells += int(counts.sum())
-        elif raw.dtype == "Int64":
-            self.least = 0.5  # in a number, nothing distinguishes a card from a serial number
-            self.cells += int(raw.notna().sum())
-            texts, counts = _count_texts(raw[(raw >= _LEAST_CARD).fillna(False)].astype("str"))
-        else:
+        """Check a part's distinct values when they are known, else each cell; numbers are only counted."""
+        if not is_words(raw):
+            self.cells += int(raw.count())
             return
+        texts, counts = _count_texts(raw)
+        open_to = ~texts.isin(self.listed).to_numpy()
+        texts, counts = texts[open_to], counts[open_to]
+        self.cells += int(counts.sum())
         near = np.asarray(pc.match_substring_regex(_to_arrow(texts), _ANY_FORM))
         if near.any():
             self.count(texts[near], counts[near], raw)
@@ -140,17 +164,56 @@ class _Search:
             self.personal[kind] += int(counts[valid].sum())
             if valid.any() and kind not in self.examples:
                 first = raw[raw.astype("str").isin(texts[valid])].astype("str").iloc[:1]
-                self.examples[kind] = _mask_text(_find_pieces(_to_arrow(first), kind)[0].as_py())
+                self.examples[kind] = mask_text(_find_pieces(_to_arrow(first), kind)[0].as_py())
 
-    def list_findings(self, name: str, column: Column, policy: Policy) -> list[Finding]:
-        """List the findings in the column of this name, by kind."""
+    def list_findings(self, name: str, policy: Policy, sample: Series) -> list[Finding]:
+        """List the findings in the column of this name, by kind; a column that is kept may be recognised as a whole."""
         findings = []
         for kind, cells in self.personal.items():
             share, distinct = cells / max(self.cells, 1), self.valid[kind].distinct
-            if cells and share >= self.least and not _is_chance(kind, distinct, self.formed[kind].distinct):
-                decision = _decide(column, share, distinct, policy)
+            if cells and not _is_chance(kind, distinct, self.formed[kind].distinct) and not self.is_signed(kind):
+                decision = _decide(self.column, share, distinct, policy)
                 findings.append(Finding(name, kind, cells, distinct, share, self.examples[kind], decision))
+        if all(finding.decision == "redact" for finding in findings) and (
+            whole := self.recognise(name, policy, sample)
+        ):
+            return [whole]
         return findings
+
+    def is_signed(self, kind: str) -> bool:
+        """Return whether what looks like telephone numbers are numbers with a sign, of no country's length."""
+        values = self.valid[kind].values if kind == "phone" else None
+        texts = [] if values is None else values[:_CHECKED].tolist()
+        if not texts or not all(_SIGNED.fullmatch(text) for text in texts):
+            return False
+        return 2 * sum(is_dialled(text.strip()) for text in texts) < len(texts)
+
+    def recognise(self, name: str, policy: Policy, sample: Series) -> Finding | None:
+        """Return the finding that all of the column is personal, from a sample of its rows."""
+        if self.column.values is not None or self.column.dtype in ("bool", "datetime"):
+            return None
+        texts, numeric = _write_cells(sample), not is_words(sample)
+        match = recognise_column(name, texts, numeric=numeric, trusted=self.column.role is not Role.ID)
+        if match is None:
+            return None
+        share, distinct = match.share * len(texts) / int(sample.count()), len(set(texts))
+        decision = _decide(self.column, share, distinct, policy)
+        return Finding(
+            name, match.kind, round(share * self.cells), distinct, share, mask_text(match.example), decision
+        )
+
+
+def _write_cells(raw: Series) -> list[str]:
+    """Write the present cells of a column as text; numbers only when most are whole and have at least seven digits."""
+    present = raw.dropna()
+    if is_words(raw):
+        return present.tolist()
+    if not (pd.api.types.is_numeric_dtype(raw) and present.dtype.kind in "if"):
+        return []
+    whole = present[(present >= LEAST_NUMBER) & (present % 1 == 0) & (present < 2.0**63)]
+    if 2 * len(whole) < len(present):
+        return []
+    return whole.astype("int64").astype("str").tolist()
 
 
 def _count_texts(raw: Series) -> tuple[Series, Array]:
@@ -262,7 +325,7 @@ def _check_iban(texts: Any) -> Array:
     return np.asarray((remainder == 1) & (length >= 15) & whole)
 
 
-def _mask_text(text: str) -> str:
+def mask_text(text: str) -> str:
     """Return the shape of a text: each letter as x, each digit as 9."""
     return re.sub(r"[^\W\d_]", "x", re.sub(r"\d", "9", text))
 
