@@ -354,7 +354,7 @@ def test_two_truths_are_no_one(server: ServerProcess, separator: bytes) -> None:
 @pytest.mark.parametrize(
     ("change", "field", "got", "expected"),
     [
-        ({"months": "12"}, "months", "'12'", "a whole number from 0 to 100 months"),
+        ({"months": "12"}, "months", "'12'", "a whole number from 0 to 100 months: send 12 without quotes"),
         ({"months": None}, "months", "null", "a whole number from 0 to 100 months"),
         ({"months": True}, "months", "true", "a whole number from 0 to 100 months"),
         ({"months": 1.5}, "months", "1.5", "a whole number from 0 to 100 months"),
@@ -376,7 +376,7 @@ def test_two_truths_are_no_one(server: ServerProcess, separator: bytes) -> None:
         ({"plan": "x" * 5000}, "plan", "'" + "x" * 79 + "…", "one of 'basic', 'plus', 'pro' or null"),
         ({"senior": 2}, "senior", "2", "one of 0, 1"),
         ({"senior": True}, "senior", "true", "one of 0, 1"),
-        ({"senior": "0"}, "senior", "'0'", "one of 0, 1"),
+        ({"senior": "0"}, "senior", "'0'", "one of 0, 1: send 0 without quotes"),
         ({"region": 1}, "region", "1", "no such column; the columns are months, spend, plan, senior"),
         ({"__proto__": {}}, "__proto__", "object of 0", "no such column; the columns are months, spend, plan, senior"),
     ],
@@ -728,7 +728,7 @@ def test_the_model_is_described(server: ServerProcess, champion: Record) -> None
         "model": champion["model"], "bundle": champion["bundle"], "family": "logistic",
         "answering": champion["model"][:12], "threshold": 0.5, "prior": 0.25, "metrics": {"roc_auc": 0.8},
         "since": SINCE, "by": "somebody", "because": "it is better", "verdict": "it is good",
-        "made_of": {"train": "t" * 64}, "shadow": None,
+        "made_of": {"train": "t" * 64}, "shadow": None, "ignored": ["customer", "left", "e-mail"],
     }  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def compare(frame: pd.DataFrame, contract: Contract, family: str, odd: list[dict
     rows = rows.astype({name: DTYPES[contract.columns[name].dtype] for name in names})
     expected = classifier.predict_proba(compute_features(rows, features))[:, 1]
     body = json.dumps(deploy.to_requests(rows, columns)).encode()
-    requests, _ = Schema(columns, len(rows)).parse(body)
+    requests = Schema(columns, len(rows)).parse(body).rows
     scorer = Scorer(plan, {column["name"]: column["dtype"] for column in columns}, trees)
     np.testing.assert_allclose(scorer.score(requests), expected, rtol=0, atol=1e-12)
     np.testing.assert_allclose([scorer.score_one(row) for row in requests], expected, rtol=0, atol=1e-12)

@@ -196,7 +196,9 @@ def test_a_column_of_the_model_that_has_the_name_keeps_it() -> None:
     schema = Schema([column, *COLUMNS[1:]], 10)
     assert read_entities(body, schema) is None
     assert (
-        schema.parse(json.dumps({**ROW, "entity_id": 3} | {}).replace('"months": 12, ', "").encode())[0][0]["entity_id"]
+        schema.parse(json.dumps({**ROW, "entity_id": 3} | {}).replace('"months": 12, ', "").encode()).rows[0][
+            "entity_id"
+        ]
         == 3
     )
 

@@ -122,8 +122,8 @@ def test_the_examples_are_what_the_parser_takes_and_the_schemas_say(bundle: Bund
     body = operation["requestBody"]["content"]["application/json"]
     for name, example in body["examples"].items():
         check(document, body["schema"], example["value"])
-        rows, listed = bundle.schema.parse(json.dumps(example["value"]).encode())
-        assert listed == (name == "list") and rows[0] == ROW
+        parsed = bundle.schema.parse(json.dumps(example["value"]).encode())
+        assert parsed.listed == (name == "list") and parsed.rows[0] == ROW
     answer = operation["responses"]["200"]["content"]["application/json"]
     check(document, answer["schema"], answer["example"])
     told = answer["example"]
