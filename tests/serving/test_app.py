@@ -31,7 +31,7 @@ from lifecycle.core import paths
 from lifecycle.prediction_log.reader import read_predictions
 from lifecycle.serving.acceptance import Reply, ServerProcess, ask, start_server
 from lifecycle.serving.request_ids import Signer, now
-from tests.support.bundles import COLUMNS, ROW, compute_probability, make_champion, write_release
+from tests.support.bundles import COLUMNS, OTHERS, ROW, compute_probability, make_champion, write_release
 from tests.support.monitor_reports import make_report, write_report
 
 Record = dict[str, Any]
@@ -728,7 +728,7 @@ def test_the_model_is_described(server: ServerProcess, champion: Record) -> None
         "model": champion["model"], "bundle": champion["bundle"], "family": "logistic",
         "answering": champion["model"][:12], "threshold": 0.5, "prior": 0.25, "metrics": {"roc_auc": 0.8},
         "since": SINCE, "by": "somebody", "because": "it is better", "verdict": "it is good",
-        "made_of": {"train": "t" * 64}, "shadow": None, "ignored": ["customer", "left", "e-mail"],
+        "made_of": {"train": "t" * 64}, "shadow": None, "ignored": OTHERS,
     }  # fmt: skip
 
 
@@ -743,7 +743,7 @@ def test_every_example_of_the_description_is_answered_as_it_says(server: ServerP
     assert one.keys() == told.keys() and len(one["request_id"]) == len(told["request_id"])
     assert several["predictions"][0]["probability"] == one["probability"]
     columns = document["components"]["schemas"]["Row"]["properties"]
-    assert columns.keys() == ROW.keys()
+    assert columns.keys() == {*ROW, *OTHERS}
     assert (columns["months"]["minimum"], columns["months"]["maximum"]) == (0, 100)
     assert "Since the beginning." in columns["months"]["description"]
 

@@ -130,7 +130,7 @@ def test_rare_unknown_and_absent_levels_are_compiled(customers: pd.DataFrame, mi
     frame = customers.sort_values("left", ignore_index=True)  # so that each level says something
     for name, (counts, _) in LEVELS.items():
         frame[name] = pd.Series(spread(counts, len(frame)), dtype="str")
-    words = ["basic", "plus", "a", "b", "pro", "never seen", "", "nan", "None", None]
+    words = ["basic", "plus", "a", "b", "pro", "never seen", " plus", "nan", "None", None]
     plan = compare(frame, contract, "logistic", [{name: word} for name in LEVELS for word in words])
     widths = {level["name"]: level["width"] for level in plan["categories"]}
     assert {name: widths[name] for name in LEVELS} == {

@@ -160,8 +160,9 @@ class Service:
         answer = self.scorer.score(chain, rows)
         at = now()
         predictions = self.describe_predictions(chain, answer, at)
-        for number, names in parsed.unseen.items():
-            predictions[number]["unseen"] = names
+        if parsed.unseen:
+            for number, names in parsed.unseen.items():
+                predictions[number]["unseen"] = names
         if entities:
             predictions = [record | entity for record, entity in zip(predictions, entities, strict=True)]
         if explain:
@@ -170,11 +171,12 @@ class Service:
         degraded = model != chain.name
         if degraded:
             self.count_failures(answer, model, len(rows))
-        self.count_inputs(chain, parsed)
         self.keep(chain, model, rows, predictions, at)
         shared: Record = {"threshold": _find_threshold(chain, answer), "model": model, "degraded": degraded}
         if parsed.ignored:
             shared["ignored"] = list(parsed.ignored)
+        if parsed.ignored or parsed.unseen:
+            self.count_beyond(parsed)
         reply = {"predictions": predictions, **shared} if parsed.listed else {**predictions[0], **shared}
         await send_response(scope, send, 200, JSON, orjson.dumps(reply), close=self.draining)
         self.metrics.latency.observe(time.perf_counter() - began)
@@ -184,7 +186,8 @@ class Service:
         schema = chain.first.schema if chain.first else None
         if schema is None:
             return self.parse_freely(body), []
-        found, entities = read_entities(body, schema), list[Record]()
+        found = read_entities(body, schema)
+        entities: list[Record] = []
         if found is None or (self.store is None and FIELD in schema.others):  # then it is a column like others
             parsed = schema.parse(body)
         elif self.store is None:
@@ -255,15 +258,15 @@ class Service:
             })  # fmt: skip
         for label, count in labels.items():
             self.metrics.count_predictions(model, str(label), count)
+        if chain.first is not None:
+            for name in chain.first.schema.nullable:
+                if missing := [row.get(name) for row in rows].count(None):
+                    self.metrics.missing.labels(name).inc(missing)
         if chain.shadow is not None:
             self.shadow.offer(chain.shadow, [record["request_id"] for record in predictions], rows, at)
 
-    def count_inputs(self, chain: FallbackChain, parsed: Parsed) -> None:
-        """Count by column what was missing, ignored, or beyond an open list."""
-        if chain.first is not None:
-            for name in chain.first.schema.nullable:
-                if missing := [row.get(name) for row in parsed.rows].count(None):
-                    self.metrics.missing.labels(name).inc(missing)
+    def count_beyond(self, parsed: Parsed) -> None:
+        """Count by column what was ignored, and what an open list does not have."""
         for name, count in parsed.ignored.items():
             self.metrics.ignored.labels(name).inc(count)
         for names in parsed.unseen.values():

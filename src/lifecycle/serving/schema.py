@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from math import ceil, floor, isfinite
-from typing import Annotated, Any, Literal, NotRequired, Required
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Required
 
 import typing_extensions
 from pydantic import (
@@ -30,7 +29,8 @@ Row = dict[str, Any]
 MAX_SHOWN_PROBLEMS = 20  # of a request; further ones are only counted
 MAX_SHOWN_LETTERS = 80  # of a wrong value
 _MAX_SHOWN_NAMES = 40  # of columns
-_MAX_COMPARED = 500  # names of columns that a misspelt one is compared with
+_MAX_COMPARED = 1000  # names of columns that an unknown one is compared with
+_MAX_SUGGESTED = 3  # unknown names of a request that are compared
 _NUMBERS: dict[str, Callable[[Any], Any]] = {"bool": bool, "float64": float, "int64": int}
 _MAX_INTEGER = 2**53 - 1  # beyond it two integers may be the same float64 (RFC 8259, section 6)
 _LETTER = r"[^\s\x1c-\x1f]"  # text without one is blank, for Rust as for Python
@@ -47,8 +47,7 @@ class RequestError(Exception):
         self.status, self.detail, self.errors = status, detail, list(errors)
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(NamedTuple):
     """The rows of a body, with the columns of the model alone, and whether the body was a list.
 
     ignored: in how many rows each other column of the contract was. unseen: by row, the columns with a value that their
@@ -125,12 +124,16 @@ class Schema:
             return refusal
         width = 1 + listed  # a column may have tried a value in two ways
         problems = list({problem["loc"][:width]: problem for problem in reversed(problems)}.values())[::-1]
-        shown = [self.describe(problem, listed) for problem in problems[:MAX_SHOWN_PROBLEMS]]
+        suggested = [problem["loc"] for problem in problems if problem["type"] == "extra_forbidden"][:_MAX_SUGGESTED]
+        shown = [
+            self.describe(problem, listed, suggest=problem["loc"] in suggested)
+            for problem in problems[:MAX_SHOWN_PROBLEMS]
+        ]
         more = f" ({len(problems) - 1} more problem{'s' * (len(problems) > 2)})" if len(problems) > 1 else ""
         return RequestError(422, "{field}: got {got}, expected {expected}".format(**shown[0]) + f"{more}.", shown)
 
-    def describe(self, problem: Any, listed: bool) -> Record:
-        """Return one problem: the field, the value and what was expected."""
+    def describe(self, problem: Any, listed: bool, *, suggest: bool) -> Record:
+        """Return one problem: the field, the value and what was expected. suggest: name the column closest to an unknown one."""
         place = list(problem["loc"])
         row = place.pop(0) if listed and place else None
         name = str(place[0])[:MAX_SHOWN_LETTERS] if place else None
@@ -140,17 +143,23 @@ class Schema:
         if problem["type"] == "missing":
             record["got"] = "nothing"
         if problem["type"] == "extra_forbidden":
-            return {**record, "expected": f"no such column; {self.suggest_name(str(place[0]))}"}
+            closest = self.find_closest(str(place[0])) if suggest else None
+            return {**record, "expected": f"no such column; {closest or self.name_columns()}"}
         column = self.columns.get(name or "")
         if column is None:
             return {**record, "expected": "an object with the columns"}
         return {**record, "expected": describe_column(column) + _suggest_number(problem["input"], column)}
 
-    def suggest_name(self, name: str) -> str:
-        """Return the known name that is most like an unknown one, or the first names, as text."""
-        if len(name) <= MAX_SHOWN_LETTERS and len(self.names) + len(self.others) <= _MAX_COMPARED:
-            for close in get_close_matches(name, (*self.names, *self.others), 1):
-                return f"the closest is {close!r}"
+    def find_closest(self, name: str) -> str | None:
+        """Return the known name that is most like an unknown one, as text; None where none is close, or there are too many."""
+        if len(name) > MAX_SHOWN_LETTERS or len(self.names) + len(self.others) > _MAX_COMPARED:
+            return None
+        known = {other.strip().casefold(): other for other in (*self.others, *self.names)}
+        close = get_close_matches(name.strip().casefold(), known, 1)
+        return f"the closest is {known[close[0]]!r}" if close else None
+
+    def name_columns(self) -> str:
+        """Return the columns, the first of many, as text."""
         more = f" and {len(self.names) - _MAX_SHOWN_NAMES} more" if len(self.names) > _MAX_SHOWN_NAMES else ""
         return f"the columns are {', '.join(self.names[:_MAX_SHOWN_NAMES])}{more}"
 
