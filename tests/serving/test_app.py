@@ -278,6 +278,48 @@ def test_the_log_holds_what_was_answered(server: ServerProcess, project: tuple[P
     assert len({answer["request_id"] for answer in answers}) == len(answers)
 
 
+def test_a_row_of_the_table_is_answered_as_its_columns_of_the_model(
+    server: ServerProcess, project: tuple[Path, Record], count: Callable[..., float]
+) -> None:
+    """Other columns of the contract are ignored and counted; their values reach neither the answer nor the log."""
+    own = {"customer": 7, **ROW, "left": "yes", "e-mail": "ann@example.org"}
+    one, several = predict(server, own), predict(server, [ROW, own, {**ROW, "e-mail": ["bob@example.org"]}])
+    assert one["probability"] == predict(server)["probability"] and "ignored" not in predict(server)
+    assert one["ignored"] == several["ignored"] == OTHERS
+    assert {record["probability"] for record in several["predictions"]} == {one["probability"]}
+    for name, times in (("customer", 2), ("left", 2), ("e-mail", 3)):
+        assert count("model_inputs_ignored_total", name) == times
+    identity = one["request_id"]
+
+    def read() -> dict[str, Record]:
+        table = read_predictions(project[0] / paths.PREDICTIONS, "prediction")
+        return {record["id"]: record["features"] for record in table.to_pylist()}
+
+    wait(lambda: identity in read())
+    assert read()[identity] == ROW
+    written = b"".join(path.read_bytes() for path in (project[0] / paths.PREDICTIONS).rglob("*") if path.is_file())
+    assert b"example.org" not in written and b"ann@" not in "".join(server.errors).encode()
+
+
+def test_a_misspelt_column_is_refused_with_the_closest(server: ServerProcess) -> None:
+    """It would count as missing without a word."""
+    row = {"spent": 40.5, **{name: value for name, value in ROW.items() if name != "spend"}, "left": "no"}
+    check_problem(tell(server, row), 422, "spent: got 40.5, expected no such column; the closest is 'spend'.")
+
+
+def test_a_strict_server_refuses_what_the_model_does_not_read(project: tuple[Path, Record]) -> None:
+    with start_server(project[0], strict=1, **QUICK) as strict:
+        assert predict(strict)["degraded"] is False
+        reply = tell(strict, [ROW, {**ROW, "e-mail": "ann@example.org", "left": "no"}])
+        sentence = (
+            "left, e-mail: expected no column that the model does not read, because LIFECYCLE_SERVE_STRICT is set."
+        )
+        problem = check_problem(reply, 422, sentence)
+        assert [error["field"] for error in problem["errors"]] == ["left", "e-mail"] and b"ann@" not in reply[2]
+        document = json.loads(strict.ask("/openapi.json")[2])
+        assert document["components"]["schemas"]["Row"]["properties"].keys() == ROW.keys()
+
+
 # --- the later truth
 
 
