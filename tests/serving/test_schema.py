@@ -337,6 +337,7 @@ OWN = Schema(
         make_column("seen", "datetime", format="epoch seconds", nullable=True, example="2026-01-31T00:00:00"),
         make_column("price", "float64", format="1.234,5", null_values=["n/a", "-"], nullable=True, example=3.5),
         make_column("count", "int64", null_values=["n/a"], example=3),
+        make_column("opened", "float64", format="clock", nullable=True, example=27000.0),
         make_column("word", "string", null_values=["NA"], nullable=True, example="a"),
         make_column("plan", "string", values=["basic", "plus"], open=True, null_values=["NA"], nullable=True, example="basic"),
         make_column("region", "string", values=["north"], open=True, example="north"),
@@ -392,6 +393,7 @@ def test_a_row_is_taken_as_the_table_has_it(name: str, value: Any, expected: Any
         ("price", "1.234,5", "a finite number or null: send 1234.5 without quotes"),
         ("price", "-1.234.567,25", "a finite number or null: send -1234567.25 without quotes"),
         ("price", "abc", "a finite number or null, without quotes"),
+        ("opened", "07:30", "a finite number or null, in seconds and without quotes"),
         ("count", "n/a", "a whole number, without quotes"),
         ("count", "", "a whole number, without quotes"),
         ("plan", 5, "a string or null"),
@@ -465,6 +467,7 @@ def test_the_json_schema_says_what_is_ignored_and_what_is_open() -> None:
     assert list(told["properties"]) == [*OWN.names, *OWN.others]
     assert told["properties"]["id"]["description"].startswith("Ignored")
     assert told["properties"]["region"]["examples"] == ["north"]
+    assert told["properties"]["plan"]["description"] == "Plan."
     strict = OWN.to_json_schema(strict=True)
     assert list(strict["properties"]) == list(OWN.names) and strict["additionalProperties"] is False
 

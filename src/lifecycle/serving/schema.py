@@ -33,6 +33,7 @@ _MAX_COMPARED = 1000  # names of columns that an unknown one is compared with
 _MAX_SUGGESTED = 3  # unknown names of a request that are compared
 _NUMBERS: dict[str, Callable[[Any], Any]] = {"bool": bool, "float64": float, "int64": int}
 _MAX_INTEGER = 2**53 - 1  # beyond it two integers may be the same float64 (RFC 8259, section 6)
+_CLOCK = "clock"  # the contract's format of a time of day or a duration, which the model reads in seconds
 _LETTER = r"[^\s\x1c-\x1f]"  # text without one is blank, for Rust as for Python
 
 
@@ -238,13 +239,14 @@ def annotate(column: Record) -> Any:
         kind = Annotated[kind, AfterValidator(partial(_note_unknown, column["name"], frozenset(column["values"])))]
     if not column["nullable"]:
         return kind
-    missing = rf"^\s*({'|'.join(map(re.escape, column.get('null_values', ())))})?\s*$"
+    words = "|".join(map(re.escape, column.get("null_values", ())))
+    missing = rf"^\s*({words})?\s*$" if words else r"^\s*$"
     blank = Annotated[
         str,
         AfterValidator(partial(_to_missing, re.compile(missing))),
         WithJsonSchema({"type": "string", "pattern": missing}),
     ]
-    return Annotated[kind | blank, Field(union_mode="left_to_right")] | None
+    return Annotated[Annotated[kind | blank, Field(union_mode="left_to_right")] | None, Field(**about)]
 
 
 def _annotate_text(column: Record, about: Record) -> Any:
@@ -379,6 +381,8 @@ def _suggest_number(value: Any, column: Record) -> str:
     """Return what to send in place of a number that came as text, as an ending of a sentence; empty for other values."""
     if not isinstance(value, str) or column["dtype"] not in ("int64", "float64"):
         return ""
+    if column.get("format") == _CLOCK:
+        return ", in seconds and without quotes"
     number = _read_number(value, column.get("format", ""))
     return f": send {number!r} without quotes" if number is not None else ", without quotes"
 
