@@ -32,6 +32,7 @@ SETTINGS = {
     "workers": "Processes that share the port.",
     "api_keys": "The keys that callers may send. Without keys, every client is served.",
     "cors_origins": "Web sites whose pages may call the API.",
+    "strict": "Whether columns of the contract that the model does not read are refused, in place of ignored and counted.",
     "max_body_bytes": "The largest body of a request.",
     "max_rows": "The most rows in one request.",
     "max_explained": "The most rows in a request with `?explain=true`.",

@@ -68,6 +68,8 @@ def test_the_projects_contract_is_good(checkout: Path) -> None:
             "`duration` needs role numeric",
         ),
         ("role: numeric", "role: ignored", None),
+        ("unit: euros", "open: true", "`open` needs `values`, and role categorical"),
+        ('positive: "Yes"', 'open: true, positive: "Yes"', "`open` needs `values`, and role categorical"),
         ("columns:", "fairness: [sex]\ncolumns:", "fairness names 'sex', which is not a column"),
     ],
 )
@@ -91,3 +93,25 @@ def test_something_to_learn_from(tmp_path: Path) -> None:
     text = "\n".join(line for line in GOOD.splitlines() if "  at:" not in line and "  price:" not in line)
     with pytest.raises(ProjectError, match="no column is left to learn from"):
         load(text, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rules", "closed"),
+    [
+        ("role: categorical, dtype: string, values: [a, b]", ("a", "b")),
+        ("role: categorical, dtype: string, values: [a, b], open: true", None),
+        ("role: categorical, dtype: int64, values: [1, 2], open: true", None),
+        ("role: boolean, dtype: string, values: [f, m], open: true", None),
+        ("role: categorical, dtype: string", None),
+    ],
+)
+def test_a_list_is_closed_unless_it_says_otherwise(tmp_path: Path, rules: str, closed: object) -> None:
+    contract = load(GOOD + f"  kind: {{{rules}, description: Kind.}}\n", tmp_path)
+    assert contract.columns["kind"].closed == closed
+
+
+def test_a_boolean_of_numbers_cannot_be_open(tmp_path: Path) -> None:
+    """Its values are 0 and 1 to the model: there is no third one."""
+    column = "  kind: {role: boolean, dtype: int64, values: [0, 1], open: true, description: Kind.}\n"
+    with pytest.raises(ProjectError, match="`open` needs `values`"):
+        load(GOOD + column, tmp_path)

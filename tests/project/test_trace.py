@@ -22,8 +22,9 @@ def test_each_step_is_what_the_definition_says(tmp_path: Any, spend: float | Non
     write_small_bundle(tmp_path / "bundle", "m" * 64, 0.3)
     bundle = load_bundle(tmp_path / "bundle")
     request = {**ROW, "spend": spend, "plan": plan}
-    (row,), listed = bundle.schema.parse(encode_row(request))
-    assert (row, listed) == (request, False)
+    parsed = bundle.schema.parse(encode_row(request))
+    (row,) = parsed.rows
+    assert (row, parsed.listed) == (request, False)
 
     inputs = bundle.scorer.model.inputs
     assert [name for name, _ in inputs.numbers] == ["months", "spend", "pace"]
@@ -46,7 +47,7 @@ def test_the_champions_golden_requests_can_be_followed() -> None:
     """The same steps lead from a request to the answer that the fitted model gave when it was compiled."""
     bundle = load_champion()
     for record in bundle.golden:
-        (row,), _ = bundle.schema.parse(encode_row(record["request"]))
+        (row,) = bundle.schema.parse(encode_row(record["request"])).rows
         inputs = bundle.scorer.model.inputs
         numbers = inputs.read_numbers([row])
         for place, expression in inputs.derived.items():

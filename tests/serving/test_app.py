@@ -31,7 +31,7 @@ from lifecycle.core import paths
 from lifecycle.prediction_log.reader import read_predictions
 from lifecycle.serving.acceptance import Reply, ServerProcess, ask, start_server
 from lifecycle.serving.request_ids import Signer, now
-from tests.support.bundles import COLUMNS, ROW, compute_probability, make_champion, write_release
+from tests.support.bundles import COLUMNS, OTHERS, ROW, compute_probability, make_champion, write_release
 from tests.support.monitor_reports import make_report, write_report
 
 Record = dict[str, Any]
@@ -278,6 +278,48 @@ def test_the_log_holds_what_was_answered(server: ServerProcess, project: tuple[P
     assert len({answer["request_id"] for answer in answers}) == len(answers)
 
 
+def test_a_row_of_the_table_is_answered_as_its_columns_of_the_model(
+    server: ServerProcess, project: tuple[Path, Record], count: Callable[..., float]
+) -> None:
+    """Other columns of the contract are ignored and counted; their values reach neither the answer nor the log."""
+    own = {"customer": 7, **ROW, "left": "yes", "e-mail": "ann@example.org"}
+    one, several = predict(server, own), predict(server, [ROW, own, {**ROW, "e-mail": ["bob@example.org"]}])
+    assert one["probability"] == predict(server)["probability"] and "ignored" not in predict(server)
+    assert one["ignored"] == several["ignored"] == OTHERS
+    assert {record["probability"] for record in several["predictions"]} == {one["probability"]}
+    for name, times in (("customer", 2), ("left", 2), ("e-mail", 3)):
+        assert count("model_inputs_ignored_total", name) == times
+    identity = one["request_id"]
+
+    def read() -> dict[str, Record]:
+        table = read_predictions(project[0] / paths.PREDICTIONS, "prediction")
+        return {record["id"]: record["features"] for record in table.to_pylist()}
+
+    wait(lambda: identity in read())
+    assert read()[identity] == ROW
+    written = b"".join(path.read_bytes() for path in (project[0] / paths.PREDICTIONS).rglob("*") if path.is_file())
+    assert b"example.org" not in written and b"ann@" not in "".join(server.errors).encode()
+
+
+def test_a_misspelt_column_is_refused_with_the_closest(server: ServerProcess) -> None:
+    """It would count as missing without a word."""
+    row = {"spent": 40.5, **{name: value for name, value in ROW.items() if name != "spend"}, "left": "no"}
+    check_problem(tell(server, row), 422, "spent: got 40.5, expected no such column; the closest is 'spend'.")
+
+
+def test_a_strict_server_refuses_what_the_model_does_not_read(project: tuple[Path, Record]) -> None:
+    with start_server(project[0], strict=1, **QUICK) as strict:
+        assert predict(strict)["degraded"] is False
+        reply = tell(strict, [ROW, {**ROW, "e-mail": "ann@example.org", "left": "no"}])
+        sentence = (
+            "left, e-mail: expected no column that the model does not read, because LIFECYCLE_SERVE_STRICT is set."
+        )
+        problem = check_problem(reply, 422, sentence)
+        assert [error["field"] for error in problem["errors"]] == ["left", "e-mail"] and b"ann@" not in reply[2]
+        document = json.loads(strict.ask("/openapi.json")[2])
+        assert document["components"]["schemas"]["Row"]["properties"].keys() == ROW.keys()
+
+
 # --- the later truth
 
 
@@ -354,7 +396,7 @@ def test_two_truths_are_no_one(server: ServerProcess, separator: bytes) -> None:
 @pytest.mark.parametrize(
     ("change", "field", "got", "expected"),
     [
-        ({"months": "12"}, "months", "'12'", "a whole number from 0 to 100 months"),
+        ({"months": "12"}, "months", "'12'", "a whole number from 0 to 100 months: send 12 without quotes"),
         ({"months": None}, "months", "null", "a whole number from 0 to 100 months"),
         ({"months": True}, "months", "true", "a whole number from 0 to 100 months"),
         ({"months": 1.5}, "months", "1.5", "a whole number from 0 to 100 months"),
@@ -376,7 +418,7 @@ def test_two_truths_are_no_one(server: ServerProcess, separator: bytes) -> None:
         ({"plan": "x" * 5000}, "plan", "'" + "x" * 79 + "…", "one of 'basic', 'plus', 'pro' or null"),
         ({"senior": 2}, "senior", "2", "one of 0, 1"),
         ({"senior": True}, "senior", "true", "one of 0, 1"),
-        ({"senior": "0"}, "senior", "'0'", "one of 0, 1"),
+        ({"senior": "0"}, "senior", "'0'", "one of 0, 1: send 0 without quotes"),
         ({"region": 1}, "region", "1", "no such column; the columns are months, spend, plan, senior"),
         ({"__proto__": {}}, "__proto__", "object of 0", "no such column; the columns are months, spend, plan, senior"),
     ],
@@ -728,7 +770,7 @@ def test_the_model_is_described(server: ServerProcess, champion: Record) -> None
         "model": champion["model"], "bundle": champion["bundle"], "family": "logistic",
         "answering": champion["model"][:12], "threshold": 0.5, "prior": 0.25, "metrics": {"roc_auc": 0.8},
         "since": SINCE, "by": "somebody", "because": "it is better", "verdict": "it is good",
-        "made_of": {"train": "t" * 64}, "shadow": None,
+        "made_of": {"train": "t" * 64}, "shadow": None, "ignored": OTHERS,
     }  # fmt: skip
 
 
@@ -743,7 +785,7 @@ def test_every_example_of_the_description_is_answered_as_it_says(server: ServerP
     assert one.keys() == told.keys() and len(one["request_id"]) == len(told["request_id"])
     assert several["predictions"][0]["probability"] == one["probability"]
     columns = document["components"]["schemas"]["Row"]["properties"]
-    assert columns.keys() == ROW.keys()
+    assert columns.keys() == {*ROW, *OTHERS}
     assert (columns["months"]["minimum"], columns["months"]["maximum"]) == (0, 100)
     assert "Since the beginning." in columns["months"]["description"]
 

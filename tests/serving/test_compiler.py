@@ -54,7 +54,7 @@ def compare(frame: pd.DataFrame, contract: Contract, family: str, odd: list[dict
     rows = rows.astype({name: DTYPES[contract.columns[name].dtype] for name in names})
     expected = classifier.predict_proba(compute_features(rows, features))[:, 1]
     body = json.dumps(deploy.to_requests(rows, columns)).encode()
-    requests, _ = Schema(columns, len(rows)).parse(body)
+    requests = Schema(columns, len(rows)).parse(body).rows
     scorer = Scorer(plan, {column["name"]: column["dtype"] for column in columns}, trees)
     np.testing.assert_allclose(scorer.score(requests), expected, rtol=0, atol=1e-12)
     np.testing.assert_allclose([scorer.score_one(row) for row in requests], expected, rtol=0, atol=1e-12)
@@ -130,7 +130,7 @@ def test_rare_unknown_and_absent_levels_are_compiled(customers: pd.DataFrame, mi
     frame = customers.sort_values("left", ignore_index=True)  # so that each level says something
     for name, (counts, _) in LEVELS.items():
         frame[name] = pd.Series(spread(counts, len(frame)), dtype="str")
-    words = ["basic", "plus", "a", "b", "pro", "never seen", "", "nan", "None", None]
+    words = ["basic", "plus", "a", "b", "pro", "never seen", " plus", "nan", "None", None]
     plan = compare(frame, contract, "logistic", [{name: word} for name in LEVELS for word in words])
     widths = {level["name"]: level["width"] for level in plan["categories"]}
     assert {name: widths[name] for name in LEVELS} == {

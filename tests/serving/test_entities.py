@@ -15,6 +15,7 @@ from referencing.jsonschema import DRAFT202012
 
 from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
+from lifecycle.core.files import hash_file, read_json, write_json
 from lifecycle.prediction_log.reader import read_predictions
 from lifecycle.serving.acceptance import ServerProcess, start_server
 from lifecycle.serving.entities import read_entities
@@ -196,9 +197,34 @@ def test_a_column_of_the_model_that_has_the_name_keeps_it() -> None:
     schema = Schema([column, *COLUMNS[1:]], 10)
     assert read_entities(body, schema) is None
     assert (
-        schema.parse(json.dumps({**ROW, "entity_id": 3} | {}).replace('"months": 12, ', "").encode())[0][0]["entity_id"]
+        schema.parse(json.dumps({**ROW, "entity_id": 3} | {}).replace('"months": 12, ', "").encode()).rows[0][
+            "entity_id"
+        ]
         == 3
     )
+
+
+def test_an_id_beside_the_entity_is_ignored_like_other_columns(server: ServerProcess) -> None:
+    status, answer = predict(server, {"entity_id": 17, "customer": 17, "left": "no"})
+    assert (status, answer["ignored"], answer["entity_id"]) == (200, ["customer", "left"], 17)
+    assert answer["probability"] == predict(server, {"entity_id": 17})[1]["probability"]
+
+
+@pytest.mark.parametrize("store", ["", EMBEDDED])
+def test_an_id_column_may_be_called_as_the_field_that_names_an_entity(tmp_path: Path, store: str) -> None:
+    """Without a feature store it is a column that the model does not read; with one it names the entity."""
+    root = make_root(tmp_path)
+    (manifest,) = (root / paths.RELEASES).glob("*/bundle/manifest.json")
+    write_json({**read_json(manifest), "other_columns": ["entity_id"]}, manifest)
+    champion = read_json(root / paths.CHAMPION)
+    write_json({**champion, "bundle": hash_file(manifest)}, root / paths.CHAMPION)
+    with start_server(root, feature_store=store, **QUICK) as server:
+        status, answer = predict(server, {"entity_id": 17, **ROW})
+        assert (status, answer["probability"]) == (200, pytest.approx(compute_probability(ROW), abs=1e-12))
+        assert answer.get("entity_id") == (17 if store else None)
+        assert answer.get("ignored") == (None if store else ["entity_id"])
+        document = json.loads(server.ask("/openapi.json")[2])["components"]["schemas"]
+        assert ("entity_id" in document["Row"]["properties"]) == (not store)
 
 
 @pytest.mark.parametrize("url", ["redis://:s3cret@h:port", "postgresql://:s3cret@h/d"])

@@ -18,7 +18,7 @@ from lifecycle.serving.app import Service
 from lifecycle.serving.bundle import Bundle, load_bundle
 from lifecycle.serving.openapi import PAGE, PAGES, START, describe_service, read_page
 from lifecycle.serving.settings import Settings, read_settings
-from tests.support.bundles import COLUMNS, ROW, make_champion, write_release
+from tests.support.bundles import COLUMNS, OTHERS, ROW, make_champion, write_release
 
 Record = dict[str, Any]
 DOCUMENT = "urn:document"
@@ -122,8 +122,8 @@ def test_the_examples_are_what_the_parser_takes_and_the_schemas_say(bundle: Bund
     body = operation["requestBody"]["content"]["application/json"]
     for name, example in body["examples"].items():
         check(document, body["schema"], example["value"])
-        rows, listed = bundle.schema.parse(json.dumps(example["value"]).encode())
-        assert listed == (name == "list") and rows[0] == ROW
+        parsed = bundle.schema.parse(json.dumps(example["value"]).encode())
+        assert parsed.listed == (name == "list") and parsed.rows[0] == ROW
     answer = operation["responses"]["200"]["content"]["application/json"]
     check(document, answer["schema"], answer["example"])
     told = answer["example"]
@@ -151,6 +151,9 @@ ONE = {key: ANSWER[key] for key in ("prediction", "probability", "confidence", "
         ({"prediction": "maybe"}, False),
         ({"probability": "0.7"}, False),
         ({"degraded": None}, False),
+        ({"ignored": ["customer"]}, True),
+        ({"ignored": 1}, False),
+        ({"unseen": ["plan"]}, True),
         ({"predictions": [ONE]}, False),
     ],
 )
@@ -160,7 +163,7 @@ def test_an_answer_has_one_of_two_forms(bundle: Bundle, change: Record, fits: bo
     told = Draft202012Validator({**schema, "components": document["components"]})
     assert told.is_valid({**ANSWER, **change}) is fits
     listed = {"predictions": [{**ONE, **change}], **SHARED}
-    if change.keys() <= {"prediction", "probability", "explanation"}:
+    if change.keys() <= {"prediction", "probability", "explanation", "unseen"}:
         assert told.is_valid(listed) is fits
     assert not told.is_valid(ONE) and not told.is_valid(SHARED)
 
@@ -186,7 +189,9 @@ def test_a_truth_is_one_of_the_classes(bundle: Bundle, label: Any, fits: bool) -
 def test_the_row_is_that_of_the_contract(bundle: Bundle) -> None:
     document = describe(bundle)
     row = document["components"]["schemas"]["Row"]
-    assert list(row["properties"]) == [column["name"] for column in COLUMNS]
+    columns = [column["name"] for column in COLUMNS]
+    assert list(row["properties"]) == [*columns, *OTHERS]
+    assert list(describe(bundle, strict=True)["components"]["schemas"]["Row"]["properties"]) == columns
     assert row["additionalProperties"] is False and set(row["required"]) == {"months", "senior"}
     assert "example" not in row  # JSON Schema 2020-12 has `examples`; the request has the row
 

@@ -254,12 +254,17 @@ def test_with_no_model_left_the_prior_answers(root: Path) -> None:
         reply = predict(server)
         assert (reply["probability"], reply["model"], reply["degraded"]) == (0.25, "prior", True)
         assert reply["prediction"] is None and reply["threshold"] is None
+        assert predict(server, {**ROW, "e-mail": "ann@example.org"})["model"] == "prior"
         status, headers, body = server.ask("/predict", b"[1]")
         assert (status, headers["content-type"]) == (422, "application/problem+json"), body
         assert ready(server)[0] == 503 and len(ready(server)[1]["problems"]) == 2
-        assert read_metric(server, "model_degraded_predictions_total", by="prior") == 1
+        assert read_metric(server, "model_degraded_predictions_total", by="prior") == 2
         for path in ("/model", "/metrics", "/openapi.json"):
             assert server.ask(path)[0] == 200
+    logged = [
+        line for path in (root / paths.PREDICTIONS / SEGMENTS).iterdir() for line in path.read_text().splitlines()
+    ]
+    assert len(logged) == 2 and not any("ann@" in line or "spend" in line for line in logged)
 
 
 def test_a_stand_in_that_does_not_load_is_told_of_and_no_more(root: Path) -> None:

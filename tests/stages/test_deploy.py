@@ -52,7 +52,7 @@ def build(customers: pd.DataFrame, family: str, calibration: str, folder: Path) 
     requests, expected = deploy.to_requests(frame, columns), model.predict(table)
     plan, trees = compile_model(model.classifier, features)
     golden = deploy.choose_golden(requests, expected, 10)
-    facts = deploy.describe_bundle(model, CONTRACT, float(table["left"].mean()))
+    facts = deploy.describe_bundle(model, CONTRACT, float(table["left"].mean()), columns)
     write_bundle(folder / "bundle", plan, trees, columns, golden, requests[:5], facts)
     return model, load_bundle(folder / "bundle"), table.assign(request=requests)
 

@@ -104,7 +104,7 @@ def release_champion(root: Path, customers: pd.DataFrame, sha256: str = "d" * 64
     requests = deploy.to_requests(raw, columns)
     plan, trees = compile_model(CalibratedClassifier(model.classifier, Calibrator("none")), features)
     golden = deploy.choose_golden(requests, model.predict(table.tail(100)), 5)
-    about = {**deploy.describe_bundle(model, contract, 0.3), **facts}
+    about = {**deploy.describe_bundle(model, contract, 0.3, columns), **facts}
     bundle = write_bundle(find_bundle_folder(root, sha256), plan, trees, columns, golden, requests[:5], about)
     Champion(format=2, model=sha256, bundle=bundle, prior=0.3).write(root / paths.CHAMPION)
     return model

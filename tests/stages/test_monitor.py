@@ -375,6 +375,18 @@ def test_drift_and_concept_drift_have_alerts_from_their_month_on(turned: Watch) 
     assert not any(alert.column in {"months", "plan", "senior"} for alert in turned.current)
 
 
+def test_the_report_names_new_categories(tmp_path: Path, bundle: Bundle, reference: Record) -> None:
+    months = [draw_rows(300, seed) for seed in range(2)]
+    months[1].loc[:29, "plan"] = "gold"
+    months[1].loc[30:59, "plan"] = [f"plan {number}" for number in range(30)]
+    report = describe(watch(tmp_path, bundle, reference, make_months(bundle, months)), bundle, reference)
+    new = {(row.window, row.column): row.new for row in report.drift if row.new}
+    assert new.keys() == {("2026-02", "plan")} and len(new["2026-02", "plan"]) == 10
+    assert new["2026-02", "plan"][:2] == ("gold", "plan 0")
+    report.write(tmp_path / "report.json")
+    assert MonitorReport.read(tmp_path / "report.json") == report
+
+
 def test_the_report_has_all_findings(turned: Watch, bundle: Bundle, reference: Record) -> None:
     report = describe(turned, bundle, reference)
     assert (report.format, report.model, report.bundle) == (2, bundle.name, bundle.sha256)
@@ -388,6 +400,7 @@ def test_the_report_has_all_findings(turned: Watch, bundle: Bundle, reference: R
     assert len(rows) == len(report.drift) == 6 * 6
     assert rows["2026-04", "spend"].drifted and not rows["2026-03", "spend"].drifted
     assert rows["2026-06", MULTIVARIATE].psi is None and rows["2026-06", PREDICTION].kind == "numeric"
+    assert {row.new for row in report.drift} == {()}
     performance = {(row.window, row.metric): row for row in report.performance}
     newest = performance["2026-06", "roc_auc"]
     assert newest.realised is None and newest.expected is not None and newest.expected.value > 0.6

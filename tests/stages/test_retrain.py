@@ -148,6 +148,15 @@ def test_rows_of_every_model_count_with_their_first_label(tmp_path: Path, bundle
     assert len(read_labelled(log, CONTRACT, NAMES)) == 79, "a label that the contract does not allow is ignored"
 
 
+def test_predictions_of_a_server_without_a_bundle_teach_nothing(tmp_path: Path, bundle: Bundle) -> None:
+    """Such a server cannot know which columns are personal, and logs none."""
+    records = make_records(bundle, draw_rows(40, 0).assign(left="yes"), NEW_YEAR)
+    without = [
+        {**record, "id": f"o{record['id']}", **({"features": {}} if "features" in record else {})} for record in records
+    ]
+    assert len(read_labelled(write_segment(tmp_path, [*records, *without]), CONTRACT, NAMES)) == 40
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_log_without_labels_has_no_labelled_rows_and_an_empty_one_is_refused(tmp_path: Path, bundle: Bundle) -> None:
     with pytest.raises(ProjectError, match="has no predictions: expected a prediction log"):

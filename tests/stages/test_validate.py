@@ -26,6 +26,7 @@ from lifecycle.validation.checks import (
     check_personal,
     check_rows,
     check_time,
+    check_unlisted,
 )
 from lifecycle.validation.pii import _KEY_VARIABLE, narrow_columns, plan_protection
 from tests.support.contracts import make_contract
@@ -54,6 +55,7 @@ def walk(
     checks = [
         *check_personal(contract, findings, policy),
         *check_rows(split.reasons, split.broken, columns),
+        check_unlisted(split.unlisted),
         check_classes(split.classes, contract),
         check_ids(survey.repeats.varied, columns),
         check_duplicates(survey.repeats.duplicated, survey.rows),
@@ -85,6 +87,7 @@ def make_everything() -> Contract:
         spend={"outliers": "quarantine"},
         note={"role": "text", "dtype": "string", "nullable": True},
         name={"role": "pii", "dtype": "string"},
+        shop={"role": "categorical", "dtype": "string", "values": ["north", "south"], "open": True, "nullable": True},
     )
 
 
@@ -92,7 +95,7 @@ def make_everything() -> Contract:
 def clean(customers: pd.DataFrame) -> pd.DataFrame:
     """The customers, with a moment, a note and a name."""
     when = pd.date_range("2024-01-01", periods=300, freq="h")
-    return customers.assign(when=when, note="fine", name="Ann", spend=customers["spend"].clip(upper=150))
+    return customers.assign(when=when, note="fine", name="Ann", shop="north", spend=customers["spend"].clip(upper=150))
 
 
 @pytest.fixture
@@ -131,6 +134,7 @@ BREAKS: dict[str, Any] = {
     "types": lambda f: change(f, "months", {5: "x"}),
     "missing": lambda f: change(f, "plan", {5: None}),
     "values": lambda f: change(f, "plan", {5: "gold"}),
+    "unlisted": lambda f: change(f, "shop", {5: "east", 7: None}),
     "range": lambda f: change(f, "months", {5: -1}),
     "finite": lambda f: change(f, "spend", {5: np.inf}),
     "target": lambda f: change(f, "left", {5: None}),
@@ -211,7 +215,7 @@ def test_nothing_personal_is_written(clean: pd.DataFrame, tmp_path: Path, monkey
 def test_a_check_that_does_not_apply_says_so(customers: pd.DataFrame, tmp_path: Path) -> None:
     made = walk(customers, make_contract(), tmp_path)
     apart = {name for name, check in made["checks"].items() if check["status"] == "not applicable"}
-    assert apart == {"declared", "outlier_rows", "window", "order", "gaps", "zones", "drift", "categories"}
+    assert apart == {"declared", "unlisted", "outlier_rows", "window", "order", "gaps", "zones", "drift", "categories"}
     assert "lifecycle profile" in made["checks"]["drift"]["message"]
 
 

@@ -28,6 +28,7 @@ COLUMNS: list[dict[str, Any]] = [
     {"name": "senior", "dtype": "int64", "nullable": False, "values": [0, 1], "min": None, "max": None, "unit": None,
      "description": "Whether older than 65.", "example": 0},
 ]  # fmt: skip
+OTHERS = ["customer", "left", "e-mail"]  # of the contract; the model does not read them
 
 
 def compute_probability(row: dict[str, Any], intercept: float = 0.0) -> float:
@@ -78,7 +79,7 @@ def write_small_bundle(folder: Path, model: str, intercept: float) -> str:
     answers = [{"request": row, "probability": compute_probability(row, intercept)} for row in rows]
     facts = {
         "model": model, "family": "logistic", "target": "left", "positive": "yes", "negative": "no", "threshold": 0.5,
-        "prior": 0.25, "hashes": {"train": "t" * 64},
+        "prior": 0.25, "hashes": {"train": "t" * 64}, "other_columns": OTHERS,
     }  # fmt: skip
     return write_bundle(folder, plan, None, COLUMNS, answers, rows, facts)
 

@@ -32,7 +32,8 @@ def make_report(model: str, **change: Any) -> Record:
     drift = [
         {"window": window, "column": column, "kind": "numeric", "p": 0.5 if calm else 1e-5, "q": 0.5 if calm else 1e-4,
          "psi": None if psi is None else psi * (0.1 if calm else 1), "distance": None if psi is None else 1.5 * psi,
-         "missing": 0.25 if column == "spend" else 0.0, "drifted": not calm and psi != 0}
+         "missing": 0.25 if column == "spend" else 0.0, "drifted": not calm and psi != 0,
+         "new": [MARKUP] if column == "plan" and not calm else []}
         for window, calm in (("2026-04", True), ("2026-05", False))
         for column, psi in PSI.items()
     ]  # fmt: skip

@@ -30,14 +30,14 @@ class Role(StrEnum):
 class Column(Strict):
     """One column of the table.
 
-    `values` lists all that may occur; `min` and `max` are inclusive, in `unit`. `missing` says what a model gets where
-    the value is absent (`impute`: median or most frequent value of the training part; `level`: a level of its own;
-    `keep`: left absent), `outliers` what happens beyond Tukey's outer fences (3 IQR; fitted on the training part).
-    `format` is how the text of a time or a number is written where it is not ISO 8601 or plain digits (see `core.parsing`);
-    `null_values` are the texts that mean missing, besides blank ones. `duration` marks time since a start (such as the age of an account), `pii` what
-    becomes of an identifying column, `owner` who answers for it, in place of the contract's. `others` are a target's further
-    classes, which count as the one of its two `values` that is not `positive`; `spellings` maps other spellings to classes.
-    `open` says that `values` are those that were seen, and that others may occur.
+    `values` lists all that may occur, or with `open` those that are known: further ones are counted, and a model takes them as
+    unknown. `min` and `max` are inclusive, in `unit`. `format` is how the text of a time or a number is written where it is
+    not ISO 8601 or plain digits (see `core.parsing`); `null_values` are the texts that mean missing, besides blank ones.
+    `missing` says what a model gets where the value is absent (`impute`: median or most frequent value of the training part;
+    `category`: a category of its own; `keep`: left absent), `outliers` what happens beyond Tukey's outer fences (3 IQR; fitted
+    on the training part). `duration` marks time since a start (such as the age of an account), `pii` what becomes of an
+    identifying column, `owner` who answers for it, in place of the contract's. `others` are a target's further classes, which
+    count as the one of its two `values` that is not `positive`; `spellings` maps other spellings to classes.
     """
 
     role: Role  # what the column is for
@@ -45,12 +45,12 @@ class Column(Strict):
     description: Sentence  # what it means, for the reports
     nullable: bool = False  # whether values may be missing
     values: tuple[Scalar, ...] | None = None  # all values that may occur
-    open: bool = False  # whether further values than `values` may occur: they are counted, not refused
+    open: bool = False  # further values may occur; `values` are those that are known
     min: float | None = None  # the least value that may occur, in `unit`
     max: float | None = None  # the greatest value that may occur, in `unit`
     unit: str = ""  # of a number, as in dollars or months
     format: str = (
-        ""  # how it is written: `%d.%m.%Y` or `epoch seconds` for a time, an example such as `1.234,5` for a number
+        ""  # how it is written: a time as `%d.%m.%Y` or `epoch seconds`, a number as 1234.5 would be, `1.234,5`
     )
     null_values: tuple[str, ...] = ()  # texts that mean missing, besides blank ones
     missing: Literal["impute", "category", "keep"] = "impute"  # what a model gets for a missing value
@@ -66,6 +66,16 @@ class Column(Strict):
     def negative(self) -> Scalar:
         """The class of a target that is not the positive one."""
         return next(value for value in self.values or () if value != self.positive)
+
+    @property
+    def closed(self) -> tuple[Scalar, ...] | None:
+        """All values that may occur; None where others may."""
+        return None if self.open else self.values
+
+    @property
+    def _is_worded(self) -> bool:
+        """Whether two words stand for true and false."""
+        return self.role is Role.BOOLEAN and self.dtype == "string"
 
     @model_validator(mode="after")
     def check_agreement(self) -> Self:
@@ -87,6 +97,8 @@ class Column(Strict):
         wrong = [value for value in self.values or () if type(value) not in KINDS[self.dtype]]
         if wrong:
             raise ValueError(f"values {wrong} are not of dtype {self.dtype}")
+        if self.open and (self.values is None or not (self.role is Role.CATEGORICAL or self._is_worded)):
+            raise ValueError("`open` needs `values`, and role categorical, or role boolean with values of dtype string")
         if self.duration and self.role is not Role.NUMERIC:
             raise ValueError("`duration` needs role numeric")
         return self

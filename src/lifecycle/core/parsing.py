@@ -20,8 +20,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lifecycle.core.moments import COUNTED, LATEST
+
 EXACT = 2**53  # whole numbers up to this are exact in float64
-EPOCHS = {"epoch seconds": 10**6, "epoch milliseconds": 10**3, "epoch microseconds": 1, "epoch nanoseconds": 1 / 1000}
 EXCEL = "excel days"
 CLOCK = "clock"
 TYPES = {
@@ -31,9 +32,6 @@ WORDS = {"true": True, "yes": True, "1": True, "1.0": True, "t": True, "y": True
          "false": False, "no": False, "0": False, "0.0": False, "f": False, "n": False}  # fmt: skip
 NUMBER = r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*"
 _MOMENT = r"^[0-9]{4}-[0-9]{2}(-[0-9]{2}([T ].*)?)?$"
-_DAY = 86_400 * 10**6  # microseconds
-_EXCEL_ZERO = -25_569 * _DAY  # serial day 0 is 30 December 1899, as Excel counts a 29 February 1900
-_LATEST = 2.0**63 / 1000  # microseconds: later times do not fit pandas' nanoseconds
 _EXAMPLE = re.compile(r"(?P<prefix>[^\d(]*)\(?1(?P<thousands>\D?)234(?P<decimal>\D)5(?P<suffix>[^\d)]*)\)?")
 _CLOCK = (
     r"^(?P<h>[0-9]{1,4}):(?P<m>[0-5][0-9])(?::(?P<s>[0-5][0-9](?:[.,][0-9]+)?))?\s*(?P<half>[AaPp]?)(?:\.?[Mm]\.?)?$"
@@ -216,10 +214,8 @@ def _parse_moment(text: pa.Array, form: str) -> pa.Array:
     """Parse times to microseconds in UTC: in the format, and in ISO 8601, which a server's log has whatever the format is."""
     if not form:
         return _parse_iso(text)
-    if form in EPOCHS:
-        moments = _count_microseconds(text, EPOCHS[form], 0)
-    elif form == EXCEL:
-        moments = _count_microseconds(text, _DAY, _EXCEL_ZERO)
+    if form in COUNTED:
+        moments = _count_microseconds(text, *COUNTED[form])
     else:
         written = pd.to_datetime(text.to_pandas(), format=form, errors="coerce", utc=True)
         moments = _from_pandas(written)
@@ -249,7 +245,7 @@ def _count_microseconds(text: pa.Array, unit: float, zero: int) -> pa.Array:
     numbers = digits.cast(pa.float64()).to_numpy(zero_copy_only=False)
     whole = _cast_exactly(_keep(digits, "^-?[0-9]+$"))
     scaled = np.round(numbers * unit)
-    fits = np.isfinite(scaled) & (np.abs(scaled + zero) < _LATEST)
+    fits = np.isfinite(scaled) & (np.abs(scaled + zero) < LATEST)
     exact = whole.fill_null(0).to_numpy(zero_copy_only=False)
     with np.errstate(over="ignore"):  # what does not fit is masked
         counted = exact // 1000 if unit < 1 else exact * int(unit)

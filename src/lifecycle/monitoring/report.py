@@ -24,6 +24,7 @@ from lifecycle.serving.monitor_report import (
     Window,
 )
 
+_MOST_NEW = 10  # new categories of a column and window that the report names
 _DRIFT_COLUMNS = ("column", "kind", "p", "q", "psi", "distance", "missing", "drifted")  # of a drift table
 
 
@@ -63,7 +64,13 @@ def build_report(
         columns=sorted(weights, key=lambda name: (-weights[name], name)),
         weights=weights,
         drift=[
-            Drift.model_validate({"window": name, **{key: _to_plain(row[key]) for key in _DRIFT_COLUMNS}})
+            Drift.model_validate(
+                {
+                    "window": name,
+                    **{key: _to_plain(row[key]) for key in _DRIFT_COLUMNS},
+                    "new": tuple(row["new"][:_MOST_NEW]),
+                }
+            )
             for name, table in zip(results.names, results.tables, strict=True)
             if table is not None
             for row in table.to_dict("records")

@@ -37,6 +37,8 @@ def read_labelled(folder: Path, contract: Contract, names: Sequence[str]) -> pd.
         predictions = table.select(["id", "at", "model", "probability"]).to_pandas()
         placed = predictions.assign(place=np.arange(len(predictions))).merge(labels, on="id")
         frame = frame_features(table, names).iloc[placed["place"].to_numpy()].reset_index(drop=True)
+        known = frame.notna().any(axis="columns").to_numpy()  # a server without a bundle logs no features
+        frame, placed = frame[known].reset_index(drop=True), placed[known].reset_index(drop=True)
         frame[contract.target] = placed["label"].map(classes)
         parts.append(frame.assign(**{AT: placed["at"], MODEL: placed["model"], SCORE: placed["probability"]}))
         start += _CHUNK

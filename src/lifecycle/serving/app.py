@@ -24,8 +24,8 @@ from lifecycle.serving.guards import CLOSE, KeyRing, RateLimit
 from lifecycle.serving.http import JSON, ClientGoneError, Receive, Send, build_problem, read_body, send_response
 from lifecycle.serving.monitor_file import MonitorFile
 from lifecycle.serving.request_ids import Signer, find_key, now
-from lifecycle.serving.schema import RequestError
-from lifecycle.serving.settings import Settings
+from lifecycle.serving.schema import Parsed, RequestError
+from lifecycle.serving.settings import Settings, name_variable
 from lifecycle.serving.shadow import Shadow
 from lifecycle.serving.traffic import TrafficHistory
 
@@ -153,12 +153,16 @@ class Service:
         explain = bool(scope["query_string"]) and _wants_explanation(scope["query_string"])
         body = await read_body(headers, receive, self.settings.max_body_bytes)
         chain = self.chain  # read once, so that no answer mixes two versions
-        rows, listed, entities = await self.read_rows(body, chain)
+        parsed, entities = await self.read_rows(body, chain)
+        rows = parsed.rows
         if explain and len(rows) > self.settings.max_explained:
             raise RequestError(413, f"At most {self.settings.max_explained} rows are explained in one request.")
         answer = self.scorer.score(chain, rows)
         at = now()
         predictions = self.describe_predictions(chain, answer, at)
+        if parsed.unseen:
+            for number, names in parsed.unseen.items():
+                predictions[number]["unseen"] = names
         if entities:
             predictions = [record | entity for record, entity in zip(predictions, entities, strict=True)]
         if explain:
@@ -168,27 +172,35 @@ class Service:
         if degraded:
             self.count_failures(answer, model, len(rows))
         self.keep(chain, model, rows, predictions, at)
-        shared = {"threshold": _find_threshold(chain, answer), "model": model, "degraded": degraded}
-        reply = {"predictions": predictions, **shared} if listed else {**predictions[0], **shared}
+        shared: Record = {"threshold": _find_threshold(chain, answer), "model": model, "degraded": degraded}
+        if parsed.ignored:
+            shared["ignored"] = list(parsed.ignored)
+        if parsed.ignored or parsed.unseen:
+            self.count_beyond(parsed)
+        reply = {"predictions": predictions, **shared} if parsed.listed else {**predictions[0], **shared}
         await send_response(scope, send, 200, JSON, orjson.dumps(reply), close=self.draining)
         self.metrics.latency.observe(time.perf_counter() - began)
 
-    async def read_rows(self, body: bytes, chain: FallbackChain) -> tuple[list[Record], bool, list[Record]]:
-        """Return the rows of a body, whether it was a list, and what the answer says about named entities, if any."""
+    async def read_rows(self, body: bytes, chain: FallbackChain) -> tuple[Parsed, list[Record]]:
+        """Return the rows of a body, and what the answer says about named entities, if any."""
         schema = chain.first.schema if chain.first else None
         if schema is None:
-            return *self.parse_freely(body), []
+            return self.parse_freely(body), []
         found = read_entities(body, schema)
-        if found is None:
-            return *schema.parse(body), []
-        if self.store is None:
+        entities: list[Record] = []
+        if found is None or (self.store is None and FIELD in schema.others):  # then it is a column like others
+            parsed = schema.parse(body)
+        elif self.store is None:
             message = f"{FIELD}: rows cannot name entities: LIFECYCLE_FEATURE_STORE names no feature store."
             raise RequestError(422, message)
-        loop = asyncio.get_running_loop()  # the store may wait for another machine; other requests do not
-        rows, entities = await loop.run_in_executor(None, complete_rows, *found, schema, self.store)
-        return rows, found[1], entities
+        else:
+            loop = asyncio.get_running_loop()  # the store may wait for another machine; other requests do not
+            parsed, entities = await loop.run_in_executor(None, complete_rows, *found, schema, self.store)
+        if parsed.ignored and self.settings.strict:
+            raise schema.reject_ignored(parsed.ignored, name_variable("strict"))
+        return parsed, entities
 
-    def parse_freely(self, body: bytes) -> tuple[list[Record], bool]:
+    def parse_freely(self, body: bytes) -> Parsed:
         """Return the rows of a body when no bundle is loaded whose schema could check them; they must be objects."""
         try:
             value = orjson.loads(body)
@@ -198,7 +210,7 @@ class Service:
         if not 1 <= len(rows) <= self.settings.max_rows or not all(isinstance(row, dict) for row in rows):
             message = f"The body must be an object or a list of 1 to {self.settings.max_rows} objects."
             raise RequestError(422, message)
-        return rows, isinstance(value, list)
+        return Parsed(rows, isinstance(value, list), {}, {})
 
     def describe_predictions(self, chain: FallbackChain, answer: Answer, at: int) -> list[Record]:
         """Return a record for each row: prediction, probability, confidence and request id."""
@@ -231,7 +243,10 @@ class Service:
                     logger.warning("no explanation", extra={"model": answer.bundle.name, "kind": type(error).__name__})
 
     def keep(self, chain: FallbackChain, model: str, rows: list[Record], predictions: list[Record], at: int) -> None:
-        """Log and count the predictions, and pass the request on to the challenger in the shadow."""
+        """Log and count the predictions, and pass the request on to the challenger in the shadow.
+
+        Without a bundle nothing says which columns are personal, so that the log has none.
+        """
         labels: dict[str, int] = {}
         for row, record in zip(rows, predictions, strict=True):
             label = record["prediction"]
@@ -239,7 +254,7 @@ class Service:
             self.log.append({
                 "kind": "prediction", "id": record["request_id"], "at": at, "model": model,
                 "probability": record["probability"], "prediction": None if label is None else str(label),
-                "degraded": model != chain.name, "features": row,
+                "degraded": model != chain.name, "features": row if chain.first else {},
             })  # fmt: skip
         for label, count in labels.items():
             self.metrics.count_predictions(model, str(label), count)
@@ -249,6 +264,14 @@ class Service:
                     self.metrics.missing.labels(name).inc(missing)
         if chain.shadow is not None:
             self.shadow.offer(chain.shadow, [record["request_id"] for record in predictions], rows, at)
+
+    def count_beyond(self, parsed: Parsed) -> None:
+        """Count by column what was ignored, and what an open list does not have."""
+        for name, count in parsed.ignored.items():
+            self.metrics.ignored.labels(name).inc(count)
+        for names in parsed.unseen.values():
+            for name in names:
+                self.metrics.unseen.labels(name).inc()
 
     def count_failures(self, answer: Answer, model: str, rows: int) -> None:
         """Count and log the bundles that could not answer; `model` answered in their place."""

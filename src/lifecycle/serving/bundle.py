@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
@@ -44,6 +44,9 @@ class Manifest(Frozen):
     hashes: dict[str, str]  # of the training table, the features, the contract and the raw table
     versions: dict[str, str]
     files: dict[str, str]
+    other_columns: list[str] = Field(
+        default_factory=list
+    )  # of the contract, which the model does not read: a request may have them
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Bundle:
 
     def check_golden(self) -> None:
         """Score the golden requests; raise ProjectError for the first probability that has changed."""
-        rows = [self.schema.parse_one(encode_row(record["request"])) for record in self.golden]
+        rows = [self.schema.parse(encode_row(record["request"])).rows[0] for record in self.golden]
         together = self.score(rows)
         for number, (record, row) in enumerate(zip(self.golden, rows, strict=True)):
             probability = self.score_one(row)
@@ -99,7 +102,7 @@ def write_bundle(
 ) -> str:  # fmt: skip
     """Write a bundle into `folder`, completely or not at all, and return its hash; the same content has the same bytes.
 
-    facts: the manifest's entries model, family, target, positive, negative, threshold, prior and hashes. reference: what
+    facts: the manifest's entries model, family, target, positive, negative, threshold, prior, hashes and other_columns. reference: what
     monitoring compares later rows with; the server does not read it.
     """
     aside = folder.with_name(f".{folder.name}.new")
@@ -143,9 +146,9 @@ def load_bundle(folder: Path, rows: int = 1000) -> Bundle:
     trees = (folder / TREES).read_bytes() if TREES in manifest.files else None
     try:
         scorer = Scorer(plan, {column["name"]: column["dtype"] for column in columns}, trees)
-        schema = Schema(columns, rows)
+        schema = Schema(columns, rows, manifest.other_columns)
         _check_requests(schema, golden)
-        compared = [schema.parse(encode_row(row))[0][0] for row in background]
+        compared = [schema.parse(encode_row(row)).rows[0] for row in background]
         return Bundle(hash_bundle(folder), manifest, schema, scorer, golden, compared)
     except ProjectError as error:
         raise ProjectError(f"{folder}: {error}") from error

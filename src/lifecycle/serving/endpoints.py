@@ -111,7 +111,7 @@ class Endpoints:
         return _respond(orjson.dumps(reply), status=200 if accepted else 503)
 
     async def show_model(self, request: Request) -> Response:
-        """GET /model: which model is live, since when and why, its metrics, and the columns of a request."""
+        """GET /model: which model is live, since when and why, its metrics, the columns of a request, and those it may have besides."""
         chain = self.service.chain
         first, champion, since = chain.first, chain.champion, chain.since
         reply = {
@@ -129,6 +129,7 @@ class Endpoints:
             "made_of": first.manifest.hashes if first else None,
             "shadow": chain.shadow.name if chain.shadow else None,
             "columns": list(first.schema.columns.values()) if first else None,
+            "ignored": list(first.schema.others) if first else None,
         }
         return _respond(orjson.dumps(reply))
 

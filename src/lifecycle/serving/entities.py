@@ -14,7 +14,7 @@ from lifecycle.core.records import Record
 from lifecycle.features.cache import open_cache
 from lifecycle.features.store import Entity, FeatureStore, StoreMetrics, UnknownEntityError
 from lifecycle.serving.bundle import to_request
-from lifecycle.serving.schema import RequestError, Row, Schema, format_value
+from lifecycle.serving.schema import Parsed, RequestError, Row, Schema, format_value
 from lifecycle.serving.settings import Settings
 
 FIELD = "entity_id"
@@ -52,7 +52,7 @@ def _names_entity(row: Any) -> bool:
     return isinstance(row, dict) and FIELD in row
 
 
-def complete_rows(rows: list[Row], listed: bool, schema: Schema, store: FeatureStore) -> tuple[list[Row], list[Record]]:
+def complete_rows(rows: list[Row], listed: bool, schema: Schema, store: FeatureStore) -> tuple[Parsed, list[Record]]:
     """Return validated rows with the columns of the entities that they name, and what each answer says about its entity.
 
     Columns in the request take precedence over those of the store. Raises RequestError: 404 for an unknown entity, 422 for
@@ -73,8 +73,7 @@ def complete_rows(rows: list[Row], listed: bool, schema: Schema, store: FeatureS
         row = dict(rows[place])
         described[place] = {FIELD: row.pop(FIELD), "features": features.origin}
         completed[place] = {**to_request(features), **row}
-    checked, _ = schema.parse(orjson.dumps(completed if listed else completed[0]))
-    return checked, described
+    return schema.parse(orjson.dumps(completed if listed else completed[0])), described
 
 
 def _read_entity(value: Any, place: int | None) -> Entity:

@@ -49,6 +49,18 @@ class Metrics:
             "model_inputs_rejected", "Values that violated the contract.", ["column"], registry=registry
         )
         self.missing = Counter("model_inputs_missing", "Missing values.", ["column"], registry=registry)
+        self.ignored = Counter(
+            "model_inputs_ignored",
+            "Values of columns that the contract has and the model does not read.",
+            ["column"],
+            registry=registry,
+        )
+        self.unseen = Counter(
+            "model_inputs_unseen",
+            "Values that an open list of the contract does not have.",
+            ["column"],
+            registry=registry,
+        )
         self.failures = Counter(
             "model_failures", "Times a bundle could not answer.", ["model", "kind"], registry=registry
         )

@@ -40,7 +40,8 @@ class Drift(_Part):
     """How far a column of a window is from its reference.
 
     p: of the test that nothing moved. q: p, adjusted for the number of columns. psi: the population stability index.
-    distance: Wasserstein's, in standard deviations, or Jensen-Shannon's. missing: the share of missing values.
+    distance: Wasserstein's, in standard deviations, or Jensen-Shannon's. missing: the share of missing values. new: categories
+    that the reference does not have, the most frequent first.
     """
 
     window: str
@@ -52,6 +53,7 @@ class Drift(_Part):
     distance: float | None
     missing: float | None
     drifted: bool
+    new: tuple[str, ...] = ()
 
 
 class Interval(_Part):

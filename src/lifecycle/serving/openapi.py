@@ -29,6 +29,11 @@ _PREDICTION: Record = {
     "probability": {"type": "number", "description": "Of the positive class."},
     "confidence": {"type": "number", "description": "The probability of the class that was predicted."},
     "request_id": {"type": "string", "description": "The id for POST /feedback."},
+    "unseen": {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "The columns with a value that their open list in the contract does not have; absent when there are none.",
+    },
     "explanation": {
         "type": ["object", "null"],
         "description": "With ?explain=true: Shapley values in probability; base, contributions and others add up to the probability.",
@@ -38,6 +43,11 @@ _SHARED: Record = {
     "threshold": {"type": ["number", "null"]},
     "model": {"type": "string", "description": "The first twelve digits of the model's content hash, or `prior`."},
     "degraded": {"type": "boolean", "description": "The champion could not answer, and a fallback did."},
+    "ignored": {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "The columns of the request that the model does not read; absent when there are none.",
+    },
 }
 
 
@@ -64,7 +74,7 @@ _NAMED: Record = {  # properties of a prediction for a named entity
 
 def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
     """Return the OpenAPI document; without a bundle a row is any object."""
-    row: Record = bundle.schema.to_json_schema() if bundle else {"type": "object", "example": {}}
+    row: Record = bundle.schema.to_json_schema(strict=settings.strict) if bundle else {"type": "object", "example": {}}
     example = row.pop("example", {})
     labels = [bundle.manifest.negative, bundle.manifest.positive] if bundle else None
     prediction = {
@@ -79,14 +89,15 @@ def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
     rows: Record = {"type": "array", "items": items, "minItems": 1, "maxItems": settings.max_rows}
     if named:
         prediction |= _NAMED
-    optional = ("explanation", *(_NAMED if named else ()))
+        row["properties"].pop(FIELD, None)  # a column of the contract that has this name gives way to the entity
+    optional = ("explanation", "unseen", "ignored", *(_NAMED if named else ()))
     feedback_label = {"request_id": {"type": "string"}, "label": {"enum": labels} if labels else {}}
     schemas: Record = {
         "Row": row,
         "Prediction": _describe_object({**prediction, **_SHARED}, optional=optional),
         "Predictions": _describe_object({
             "predictions": {"type": "array", "items": _describe_object(prediction, optional=optional)}, **_SHARED,
-        }),
+        }, optional=optional),
         "Feedback": {**_describe_object(feedback_label), "additionalProperties": False},
         "Problem": _describe_object(
             {"type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"},
@@ -195,7 +206,7 @@ def _golden_example(bundle: Bundle | None) -> Record | None:
     """Return the response to the schema's example."""
     if bundle is None:
         return None
-    probability = bundle.score_one(bundle.schema.parse_one(encode_row(bundle.schema.example)))
+    probability = bundle.score_one(bundle.schema.parse(encode_row(bundle.schema.example)).rows[0])
     positive = probability >= bundle.manifest.threshold
     return {
         "prediction": bundle.manifest.positive if positive else bundle.manifest.negative,

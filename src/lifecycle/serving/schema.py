@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from math import ceil, floor
-from typing import Annotated, Any, Literal, NotRequired, Required
+import re
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from functools import partial
+from math import ceil, floor, isfinite
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Required
 
 import typing_extensions
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic_core import SchemaValidator
 
+from lifecycle.core.moments import COUNTED, count_moment, read_moment
 from lifecycle.core.records import Record
 
 Row = dict[str, Any]
 MAX_SHOWN_PROBLEMS = 20  # of a request; further ones are only counted
 MAX_SHOWN_LETTERS = 80  # of a wrong value
+_MAX_SHOWN_NAMES = 40  # of columns
+_MAX_COMPARED = 1000  # names of columns that an unknown one is compared with
+_MAX_SUGGESTED = 3  # unknown names of a request that are compared
 _NUMBERS: dict[str, Callable[[Any], Any]] = {"bool": bool, "float64": float, "int64": int}
 _MAX_INTEGER = 2**53 - 1  # beyond it two integers may be the same float64 (RFC 8259, section 6)
+_CLOCK = "clock"  # the contract's format of a time of day or a duration, which the model reads in seconds
+_LETTER = r"[^\s\x1c-\x1f]"  # text without one is blank, for Rust as for Python
 
 
 _make_typed_dict: Any = typing_extensions.TypedDict  # its fields are known only when a bundle is loaded
@@ -32,22 +48,42 @@ class RequestError(Exception):
         self.status, self.detail, self.errors = status, detail, list(errors)
 
 
+class Parsed(NamedTuple):
+    """The rows of a body, with the columns of the model alone, and whether the body was a list.
+
+    ignored: in how many rows each other column of the contract was. unseen: by row, the columns with a value that their
+    open list in the contract does not have.
+    """
+
+    rows: list[Row]
+    listed: bool
+    ignored: dict[str, int]
+    unseen: dict[int, list[str]]
+
+
+_NOTHING: dict[Any, Any] = {}  # of most bodies; never changed
+
+
 class Schema:
     """The columns that a model reads.
 
-    columns: records of name, dtype, nullable, values, min, max, unit, description and example, in order. rows: the maximum
-    number of rows in a request.
+    columns: records of name, dtype, nullable, values, min, max, unit, description and example, in order, and of open,
+    format and null_values where they are not as in an older bundle. rows: the maximum number of rows in a request. others:
+    further columns of the contract, which a row may have and which are not kept.
     """
 
-    def __init__(self, columns: list[Record], rows: int) -> None:
+    def __init__(self, columns: list[Record], rows: int, others: Iterable[str] = ()) -> None:
         self.columns = {column["name"]: column for column in columns}
         self.names = tuple(self.columns)
+        self.others = tuple(others)
         self.nullable = tuple(name for name, column in self.columns.items() if column["nullable"])
+        self.known = {name: frozenset(column["values"]) for name, column in self.columns.items() if is_open(column)}
         self.rows = rows
         fields: dict[str, Any] = {
             name: NotRequired[annotate(column)] if column["nullable"] else Required[annotate(column)]
             for name, column in self.columns.items()
         }
+        fields |= {name: NotRequired[_annotate_other(name)] for name in self.others}
         kind: Any = _make_typed_dict("Row", fields)
         kind.__pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
         self.one: TypeAdapter[Row] = TypeAdapter(kind)
@@ -56,13 +92,27 @@ class Schema:
         self.parse_one: Any = as_validator(self.one).validate_json
         self.parse_many: Any = as_validator(self.many).validate_json
 
-    def parse(self, body: bytes) -> tuple[list[Row], bool]:
-        """Return the rows of a JSON body and whether it was a list; raise RequestError naming each invalid field."""
+    def parse(self, body: bytes) -> Parsed:
+        """Return the rows of a JSON body; raise RequestError naming each invalid field."""
         listed = body.lstrip()[:1] == b"["
+        noted: set[str] = set()  # columns with something to count; there are none in most bodies
         try:
-            return (self.parse_many(body), True) if listed else ([self.parse_one(body)], False)
+            rows = self.parse_many(body, context=noted) if listed else [self.parse_one(body, context=noted)]
         except ValidationError as error:
             raise self.reject(error, listed) from None
+        if not noted:
+            return Parsed(rows, listed, _NOTHING, _NOTHING)
+        ignored = {name: _remove(rows, name) for name in self.others if name in noted}
+        return Parsed(rows, listed, ignored, self.find_unseen(rows, noted.intersection(self.known)))
+
+    def find_unseen(self, rows: list[Row], names: Iterable[str]) -> dict[int, list[str]]:
+        """Return, for each row that has some, the columns with a value that their open list does not have."""
+        unseen: dict[int, list[str]] = {}
+        for name in sorted(names, key=self.names.index):
+            for number, row in enumerate(rows):
+                if (value := row.get(name)) is not None and value not in self.known[name]:
+                    unseen.setdefault(number, []).append(name)
+        return unseen
 
     def accepts(self, rows: list[Row]) -> bool:
         """Return whether rows that another schema validated have all columns of this one and no others."""
@@ -75,12 +125,16 @@ class Schema:
             return refusal
         width = 1 + listed  # a column may have tried a value in two ways
         problems = list({problem["loc"][:width]: problem for problem in reversed(problems)}.values())[::-1]
-        shown = [self.describe(problem, listed) for problem in problems[:MAX_SHOWN_PROBLEMS]]
+        suggested = [problem["loc"] for problem in problems if problem["type"] == "extra_forbidden"][:_MAX_SUGGESTED]
+        shown = [
+            self.describe(problem, listed, suggest=problem["loc"] in suggested)
+            for problem in problems[:MAX_SHOWN_PROBLEMS]
+        ]
         more = f" ({len(problems) - 1} more problem{'s' * (len(problems) > 2)})" if len(problems) > 1 else ""
         return RequestError(422, "{field}: got {got}, expected {expected}".format(**shown[0]) + f"{more}.", shown)
 
-    def describe(self, problem: Any, listed: bool) -> Record:
-        """Return one problem: the field, the value and what was expected."""
+    def describe(self, problem: Any, listed: bool, *, suggest: bool) -> Record:
+        """Return one problem: the field, the value and what was expected. suggest: name the column closest to an unknown one."""
         place = list(problem["loc"])
         row = place.pop(0) if listed and place else None
         name = str(place[0])[:MAX_SHOWN_LETTERS] if place else None
@@ -90,13 +144,38 @@ class Schema:
         if problem["type"] == "missing":
             record["got"] = "nothing"
         if problem["type"] == "extra_forbidden":
-            return {**record, "expected": "no such column; the columns are " + ", ".join(self.names)}
+            closest = self.find_closest(str(place[0])) if suggest else None
+            return {**record, "expected": f"no such column; {closest or self.name_columns()}"}
         column = self.columns.get(name or "")
-        return {**record, "expected": "an object with the columns" if column is None else describe_column(column)}
+        if column is None:
+            return {**record, "expected": "an object with the columns"}
+        return {**record, "expected": describe_column(column) + _suggest_number(problem["input"], column)}
 
-    def to_json_schema(self) -> Record:
-        """Return the JSON Schema of a row."""
-        return {**self.one.json_schema(), "title": "Row", "example": self.example}
+    def find_closest(self, name: str) -> str | None:
+        """Return the known name that is most like an unknown one, as text; None where none is close, or there are too many."""
+        if len(name) > MAX_SHOWN_LETTERS or len(self.names) + len(self.others) > _MAX_COMPARED:
+            return None
+        known = {other.strip().casefold(): other for other in (*self.others, *self.names)}
+        close = get_close_matches(name.strip().casefold(), known, 1)
+        return f"the closest is {known[close[0]]!r}" if close else None
+
+    def name_columns(self) -> str:
+        """Return the columns, the first of many, as text."""
+        more = f" and {len(self.names) - _MAX_SHOWN_NAMES} more" if len(self.names) > _MAX_SHOWN_NAMES else ""
+        return f"the columns are {', '.join(self.names[:_MAX_SHOWN_NAMES])}{more}"
+
+    def reject_ignored(self, ignored: Iterable[str], setting: str) -> RequestError:
+        """Return the RequestError for columns that the model does not read, which the setting refuses; it shows no value."""
+        expected = f"no column that the model does not read, because {setting} is set"
+        errors = [{"field": name, "got": "a value", "expected": expected} for name in ignored]
+        return RequestError(422, f"{', '.join(ignored)}: expected {expected}.", errors)
+
+    def to_json_schema(self, *, strict: bool = False) -> Record:
+        """Return the JSON Schema of a row; with `strict` it has no columns that are ignored."""
+        told = self.one.json_schema()
+        shown = self.names if strict else (*self.names, *self.others)
+        properties = {name: told["properties"][name] for name in shown}
+        return {**told, "properties": properties, "title": "Row", "example": self.example}
 
     @property
     def example(self) -> Row:
@@ -124,39 +203,118 @@ def as_validator(adapter: TypeAdapter[Any]) -> SchemaValidator:
     return adapter.validator
 
 
+def is_open(column: Record) -> bool:
+    """Return whether a column lists the values that are known, and takes further ones; an older bundle does not say."""
+    return column["values"] is not None and bool(column.get("open"))
+
+
 def annotate(column: Record) -> Any:
     """Return a column's type for pydantic, with its limits and its description."""
     about = {"description": column["description"] + (f" In {column['unit']}." if column["unit"] else "")}
     low, high, dtype = column["min"], column["max"], column["dtype"]
+    values = None if is_open(column) else column["values"]
     kind: Any
     if dtype == "int64" and (limits := find_limits(column)) is not None:
         shown = {"type": "integer", "minimum": limits[0], "maximum": limits[1], **about}
-        if column["values"] is not None:
-            shown = {"enum": column["values"], **about}
+        if values is not None:
+            shown = {"enum": values, **about}
         among = Field(ge=limits[0], le=limits[1])
         # 3.0 is an integer in JSON; the first alternative matches nearly always and is four times as fast
         whole: Any = Annotated[int, among] | Annotated[float, among, AfterValidator(to_whole)]
         kind = Annotated[whole, Field(union_mode="left_to_right"), WithJsonSchema(shown)]
-    elif column["values"] is not None and dtype in _NUMBERS:
-        shown = {"enum": column["values"], **about}
+    elif values is not None and dtype in _NUMBERS:
+        shown = {"enum": values, **about}
         kind = Annotated[bool if dtype == "bool" else float, AfterValidator(pick_from(column)), WithJsonSchema(shown)]
-    elif column["values"] is not None:
-        kind = Annotated[Literal[tuple(column["values"])], Field(**about)]
+    elif values is not None:
+        kind = Annotated[Literal[tuple(values)], Field(**about)]
     elif dtype == "float64":
         kind = Annotated[float, Field(ge=low, le=high, **about)]
     elif dtype == "bool":
         kind = Annotated[bool, Field(**about)]
     elif dtype == "datetime":
-        shown = {"type": "string", "format": "date-time", **about}
-        kind = Annotated[str, AfterValidator(to_utc), WithJsonSchema(shown)]
+        kind = _annotate_moment(column.get("format", ""), about)
     else:
-        kind = Annotated[str, Field(**about)]
-    return kind | None if column["nullable"] else kind
+        kind = _annotate_text(column, about)
+    if is_open(column) and dtype != "string":
+        kind = Annotated[kind, AfterValidator(partial(_note_unknown, column["name"], frozenset(column["values"])))]
+    if not column["nullable"]:
+        return kind
+    words = "|".join(map(re.escape, column.get("null_values", ())))
+    missing = rf"^\s*({words})?\s*$" if words else r"^\s*$"
+    blank = Annotated[
+        str,
+        AfterValidator(partial(_to_missing, re.compile(missing))),
+        WithJsonSchema({"type": "string", "pattern": missing}),
+    ]
+    return Annotated[Annotated[kind | blank, Field(union_mode="left_to_right")] | None, Field(**about)]
+
+
+def _annotate_text(column: Record, about: Record) -> Any:
+    """Return the type of a column of text: blank text and the column's words for a missing value are not a value."""
+    words = frozenset(word.strip() for word in column.get("null_values", ()))
+    text: Any = Annotated[str, Field(pattern=_LETTER, **about)]
+    if words:
+        said = {"type": "string", "pattern": _LETTER, "not": {"enum": sorted(words)}, **about}
+        text = Annotated[text, AfterValidator(partial(_refuse_words, words)), WithJsonSchema(said)]
+    if not is_open(column):
+        return text
+    # a known value is found without a call into Python
+    unknown: Any = Annotated[text, AfterValidator(partial(_note, column["name"]))]
+    known: Any = Literal[tuple(column["values"])]
+    shown = {**TypeAdapter(text).json_schema(), "examples": column["values"]}
+    return Annotated[known | unknown, Field(union_mode="left_to_right"), WithJsonSchema(shown)]
+
+
+def _annotate_moment(form: str, about: Record) -> Any:
+    """Return the type of a column of dates or times; where the contract's format counts a unit, numbers are taken too."""
+    shown = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}], **about}
+    text = Annotated[str, AfterValidator(partial(read_moment, form=form))]
+    if form not in COUNTED:
+        return Annotated[text, WithJsonSchema(shown)]
+    shown["anyOf"].append({"type": "number"})
+    number = Annotated[int | float, Field(union_mode="left_to_right"), AfterValidator(partial(count_moment, form=form))]
+    return Annotated[text | number, Field(union_mode="left_to_right"), WithJsonSchema(shown)]
+
+
+def _annotate_other(name: str) -> Any:
+    """Return the type of a column that is ignored: any value, and a note that it was there."""
+    shown = {"description": "Ignored: the contract has this column, and the model does not read it."}
+    return Annotated[Any, AfterValidator(partial(_note, name)), WithJsonSchema(shown)]
+
+
+def _note(name: str, value: Any, info: ValidationInfo) -> Any:
+    """Note in the context that a column has something to count."""
+    if info.context is not None:
+        info.context.add(name)
+    return value
+
+
+def _note_unknown(name: str, known: frozenset[Any], value: Any, info: ValidationInfo) -> Any:
+    """Note in the context that a column has a value that its open list does not have."""
+    return value if value in known else _note(name, value, info)
+
+
+def _remove(rows: list[Row], name: str) -> int:
+    """Remove a column from rows; return in how many it was."""
+    return sum(row.pop(name, _NOTHING) is not _NOTHING for row in rows)
+
+
+def _to_missing(pattern: re.Pattern[str], text: str) -> None:
+    """Return None for text that means missing; raise ValueError for other text."""
+    if not pattern.fullmatch(text):
+        raise ValueError("not a word for a missing value")
+
+
+def _refuse_words(words: frozenset[str], text: str) -> str:
+    """Return text that does not mean missing; raise ValueError for text that does."""
+    if text.strip() in words:
+        raise ValueError("a word for a missing value")
+    return text
 
 
 def find_limits(column: Record) -> tuple[int, int] | None:
     """Return the smallest and the largest integer that a column accepts; None when its `values` leave gaps."""
-    if column["values"] is not None:
+    if column["values"] is not None and not is_open(column):
         low, high = int(min(column["values"])), int(max(column["values"]))
         return (low, high) if sorted(column["values"]) == list(range(low, high + 1)) else None
     low = -_MAX_INTEGER if column["min"] is None else max(ceil(column["min"]), -_MAX_INTEGER)
@@ -187,20 +345,6 @@ def to_whole(number: float) -> int:
     return whole
 
 
-def to_utc(text: str) -> datetime:
-    """Return an ISO 8601 time in UTC without a zone; a time without a zone is taken as UTC. Raises ValueError.
-
-    pydantic's own validator would also accept "1769860800", seconds since 1970.
-    """
-    if text[10:11] not in ("T", "t", " "):
-        raise ValueError("a time needs a date and a time of day")
-    moment = datetime.fromisoformat(text)
-    try:
-        return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-    except OverflowError as error:
-        raise ValueError("the time in UTC is out of range") from error
-
-
 def format_value(value: Any) -> str:
     """Return a value as short text, in JSON's notation for null, booleans and floats."""
     if isinstance(value, dict | list):
@@ -217,9 +361,11 @@ def describe_column(column: Record) -> str:
     low, high = column["min"], column["max"]
     words = {
         "string": "a string", "int64": "a whole number", "float64": "a finite number", "bool": "true or false",
-        "datetime": "a time such as 2026-01-31T12:00:00Z",
+        "datetime": "a date or time such as 2026-01-31 or 2026-01-31T12:00:00Z",
     }[column["dtype"]]  # fmt: skip
-    if column["values"] is not None:
+    if column["dtype"] == "datetime" and (form := column.get("format")):
+        words += f", or in {form}" if form in COUNTED else f", or in the format {form}"
+    if column["values"] is not None and not is_open(column):
         words = "one of " + ", ".join(map(repr, column["values"]))
     elif low is not None and high is not None:
         words += f" from {low:g} to {high:g}"
@@ -229,3 +375,28 @@ def describe_column(column: Record) -> str:
         words += f" of at most {high:g}"
     words += f" {column['unit']}" if column["unit"] else ""
     return words + (" or null" if column["nullable"] else "")
+
+
+def _suggest_number(value: Any, column: Record) -> str:
+    """Return what to send in place of a number that came as text, as an ending of a sentence; empty for other values."""
+    if not isinstance(value, str) or column["dtype"] not in ("int64", "float64"):
+        return ""
+    if column.get("format") == _CLOCK:
+        return ", in seconds and without quotes"
+    number = _read_number(value, column.get("format", ""))
+    return f": send {number!r} without quotes" if number is not None else ", without quotes"
+
+
+def _read_number(text: str, form: str) -> int | float | None:
+    """Return the number that text stands for, with the marks of the format (an example such as `1.234,5`); None for other text."""
+    decimal = form.rpartition("5")[0][-1:] or "."
+    if len(text) > MAX_SHOWN_LETTERS or not set(text) <= {*"0123456789+-eE \u00a0\u202f", decimal, *form}:
+        return None
+    digits = re.sub(rf"[^0-9eE{re.escape(decimal)}+-]", "", text).replace(decimal, ".")
+    try:
+        number = float(digits)
+    except ValueError:
+        return None
+    if not isfinite(number):
+        return None
+    return int(number) if number.is_integer() and abs(number) <= _MAX_INTEGER else number

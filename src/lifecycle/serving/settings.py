@@ -43,6 +43,7 @@ class Settings(BaseModel):
     cors_origins: Annotated[
         tuple[str, ...], BeforeValidator(_split_words)
     ] = ()  # web pages of these origins may send requests
+    strict: bool = False  # refuse columns of the contract that the model does not read, in place of ignoring them
     max_body_bytes: Annotated[int, Field(ge=1024)] = 2 * 1024 * 1024
     max_rows: Annotated[int, Field(ge=1, le=100_000)] = 1000  # in one request
     max_explained: Annotated[int, Field(ge=1, le=1000)] = 20  # rows in a request with ?explain=true

@@ -54,7 +54,7 @@ def choose_features(declaration: Record, model: Model) -> list[Record]:
 def describe_columns(contract: Contract, features: list[Record], raw: pd.DataFrame) -> list[Record]:
     """Return the columns that features are computed from, in the contract's order, with their rules and an example."""
     read = {name for feature in features for name in feature["columns"]}
-    rules = ("dtype", "nullable", "values", "min", "max", "unit", "description")
+    rules = ("dtype", "nullable", "values", "open", "min", "max", "unit", "format", "null_values", "description")
     return [
         {
             "name": name,
@@ -88,8 +88,12 @@ def choose_golden(requests: list[Record], probability: Array, rows: int) -> list
     ]
 
 
-def describe_bundle(model: Model, contract: Contract, prior: float) -> Record:
-    """Return the facts about a model that a bundle's manifest holds."""
+def describe_bundle(model: Model, contract: Contract, prior: float, columns: list[Record]) -> Record:
+    """Return the facts about a model that a bundle's manifest holds. columns: those of a request.
+
+    Of the contract's other columns only the names are recorded, so that a row of the table can be sent as it is.
+    """
+    read = {column["name"] for column in columns}
     metadata = model.metadata
     return {
         "model": model.sha256,
@@ -100,6 +104,7 @@ def describe_bundle(model: Model, contract: Contract, prior: float) -> Record:
         "threshold": metadata["threshold"],
         "prior": prior,
         "hashes": {key.removesuffix("_sha256"): metadata[key] for key in metadata if key.endswith("_sha256")},
+        "other_columns": [name for name in contract.columns if name not in read],
     }
 
 

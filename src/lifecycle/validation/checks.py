@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from lifecycle.core.contract import Column, Contract, Role
-from lifecycle.core.paths import PROFILE
+from lifecycle.core.paths import CONTRACT, PROFILE
 from lifecycle.validation.chronology import Course
 from lifecycle.validation.conversion import list_names
 from lifecycle.validation.duplicates import Places
+from lifecycle.validation.open_lists import Unlisted
 from lifecycle.validation.pii import Finding
 from lifecycle.validation.rules import name_keys
 
@@ -24,6 +25,7 @@ CHECKS: dict[str, tuple[str, _Severity]] = {
     "types": ("Types", "error"),
     "missing": ("Missing values", "error"),
     "values": ("Known values", "error"),
+    "unlisted": ("Values beyond open lists", "warning"),
     "range": ("Ranges", "error"),
     "finite": ("Finite numbers", "error"),
     "target": ("Target", "error"),
@@ -56,6 +58,7 @@ _ROW_RULES = {
 }
 _DONE = {"drop": "column dropped", "pseudonymise": "column pseudonymised", "redact": "cells redacted"}
 _EXAMPLES = 3
+_SHOWN = 40  # characters of a value
 
 
 def _make_check(
@@ -94,7 +97,7 @@ def check_rows(reasons: pd.DataFrame, broken: Mapping[str, int], columns: Mappin
     reach = {
         "types": len(rest),
         "missing": sum(not column.nullable for column in rest),
-        "values": sum(column.values is not None for column in rest),
+        "values": sum(column.closed is not None for column in rest),
         "range": sum(column.min is not None or column.max is not None for column in rest),
         "finite": sum(column.dtype == "float64" for column in rest),
         "target": 1,
@@ -115,6 +118,29 @@ def _check_rule(name: str, reasons: pd.DataFrame, rows: int, reach: int) -> Chec
     failed = f"{count_things(rows, 'row')} {wrong} ({'; '.join(reasons['reason'].head(2))})."
     passed = f"{right} ({reach:,} columns checked)." if reach > 1 else f"{right}."
     return _make_check(name, rows, failed, passed, reasons.sort_index()["example"])
+
+
+def check_unlisted(unlisted: Mapping[str, Unlisted]) -> Check:
+    """Check whether columns have values that their open lists in the contract do not have."""
+    if not unlisted:
+        return _skip_check("unlisted", "No column has an open list.")
+    beyond = {name: found for name, found in unlisted.items() if found.rows}
+    count = sum(found.rows for found in beyond.values())
+    failed = (
+        f"{count_things(count, 'value')} that an open list does not have, in {list_names([*beyond], 3)}: a model that has not "
+        f"learned from it takes it as unknown. Add it to `values` in {CONTRACT} once it is known."
+    )
+    passed = f"The open lists have every value ({count_things(len(unlisted), 'column')} checked)."
+    lines = [f"{name}: {_name_values(found)}" for name, found in beyond.items()]
+    return _make_check("unlisted", count, failed, passed, lines)
+
+
+def _name_values(found: Unlisted) -> str:
+    """Name the most frequent values beyond an open list, with their rows."""
+    named = sorted(found.counts, key=lambda value: (-found.counts[value], str(value)))[:_EXAMPLES]
+    rest = found.rows - sum(found.counts[value] for value in named)
+    shown = [f"{str(value)[:_SHOWN]!r} in {count_things(found.counts[value], 'row')}" for value in named]
+    return ", ".join(shown + ([f"others in {count_things(rest, 'row')}"] if rest else []))
 
 
 def check_classes(classes: Mapping[Any, int], contract: Contract) -> Check:

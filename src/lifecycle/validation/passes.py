@@ -22,6 +22,7 @@ from lifecycle.core.tables import TableWriter, open_table
 from lifecycle.validation.chronology import Course, CourseTracer
 from lifecycle.validation.conversion import convert_columns, read_raw, solidify, spell_out
 from lifecycle.validation.duplicates import RepeatFinder, Repeats
+from lifecycle.validation.open_lists import Unlisted, UnlistedCounter
 from lifecycle.validation.outliers import count_beyond, measure_fences, read_numbers
 from lifecycle.validation.pii import Protection, protect_table
 from lifecycle.validation.profile import Profiler
@@ -52,7 +53,7 @@ class Split:
     """The result of the split.
 
     `reasons`: see `BreachCounter.list_reasons`. `broken`: rows by check. `fences`: with the rows `below` and `above`.
-    `missing`: each column's share. `profile`: of the valid rows, with the bins of the reference profile. `sample`: valid
+    `missing`: each column's share. `unlisted`: by column with an open list. `profile`: of the valid rows, with the bins of the reference profile. `sample`: valid
     rows, all of a small table, in order. `classes`: valid rows by class.
     """
 
@@ -62,6 +63,7 @@ class Split:
     broken: dict[str, int]
     fences: pd.DataFrame
     missing: pd.Series[float]
+    unlisted: dict[str, Unlisted]
     profile: dict[str, Any]
     sample: pd.DataFrame
     classes: dict[Any, int]
@@ -104,7 +106,7 @@ def split_table(
     Each row is in one of the two, in order. The last column of the quarantine, `reasons`, holds every reason of a row,
     joined by "; ". `like` is the reference profile; `size` the maximum of rows in the sample.
     """
-    counter, profiler = BreachCounter(columns), Profiler(columns, like)
+    counter, unlisted, profiler = BreachCounter(columns), UnlistedCounter(columns), Profiler(columns, like)
     target = next(name for name, column in columns.items() if column.role is Role.TARGET)
     missing, beyond = np.zeros(len(columns), dtype=np.int64), np.zeros((len(survey.fences), 2), dtype=np.int64)
     size = min(size, limit_rows(len(columns)))
@@ -127,6 +129,7 @@ def split_table(
             for writer, frame in zip(writers, outcome, strict=True):
                 writer.write(frame)
             counter.add(part, breaches)
+            unlisted.add(typed)
             profiler.add(valid)
             missing += _count_missing(typed, broken)
             beyond += count_beyond(read_numbers(typed, columns), survey.fences)
@@ -140,6 +143,7 @@ def split_table(
         broken=counter.rows,
         fences=survey.fences.assign(below=below, above=above),
         missing=pd.Series(missing / max(survey.rows, 1), index=[*columns], dtype="float64"),
+        unlisted=unlisted.list_unlisted(),
         profile=profiler.make_profile(),
         sample=pd.concat(sample, ignore_index=True),
         classes={level: int(count) for level, count in classes.items()},

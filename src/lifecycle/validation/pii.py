@@ -198,9 +198,7 @@ class _Search:
             return None
         share, distinct = match.share * len(texts) / int(sample.count()), len(set(texts))
         decision = _decide(self.column, share, distinct, policy)
-        return Finding(
-            name, match.kind, round(share * self.cells), distinct, share, mask_text(match.example), decision
-        )
+        return Finding(name, match.kind, round(share * self.cells), distinct, share, mask_text(match.example), decision)
 
 
 def _write_cells(raw: Series) -> list[str]:

@@ -55,8 +55,8 @@ def build_schema(columns: Mapping[str, Column]) -> DataFrameSchema:
 def _list_tests(column: Column) -> list[tuple[str, str, Any]]:
     """List the rules for a column's present values: the rule, what it expects, and a test of a series."""
     tests: list[tuple[str, str, Any]] = []
-    if column.values is not None and not column.open:
-        values = list(column.values)
+    if column.closed is not None:
+        values = list(column.closed)
         tests.append(("values", _list_values(values), lambda series: series.isin(values)))
     if column.min is not None:
         tests.append(("range", f"at least {column.min:g}", lambda series: series >= column.min))

@@ -186,6 +186,19 @@ function showTraffic(families) {
   const note = slow !== null ? `of the predictions ${when}` : recent ? "No requests in the last minute." : "No requests yet.";
   showCard("latency", slow === null ? "–" : saySeconds(median, slow), note);
   showAccuracy(families, sample.at);
+  showInputs(families);
+}
+
+function showInputs(families) {
+  // what was taken, but not as the model knows it: by column, since the start
+  const list = (name) => (families.get(name) || []).filter(({ value }) => value > 0)
+    .sort((one, other) => other.value - one.value)
+    .map(({ labels, value }) => `${labels.column} (${round(value, 0)})`);
+  const unseen = list("model_inputs_unseen_total"), ignored = list("model_inputs_ignored_total");
+  find("#inputs").textContent = [
+    unseen.length ? `Values that the contract's open lists do not have, since the start: ${unseen.join(", ")}.` : "",
+    ignored.length ? `Columns that were ignored because the model does not read them: ${ignored.join(", ")}.` : "",
+  ].filter(Boolean).join(" ");
 }
 
 function showAccuracy(families, at) {
@@ -313,6 +326,7 @@ function makeCell(row, window) {
   const facts = [["PSI", row.psi], ["distance", row.distance], ["p", row.p], ["missing", row.missing]]
     .filter(([, value]) => value !== null && value !== undefined)
     .map(([name, value]) => `${name} ${name === "missing" ? sayShare(value) : Number(value.toPrecision(3))}`);
+  if (row.new?.length) facts.push(`new: ${row.new.map((value) => `"${value}"`).join(" ")}`);
   const title = `${row.column}, ${row.window}: ${[...facts, row.drifted ? "drifted" : "not drifted"].join(", ")}`;
   const text = row.psi === null ? (row.drifted ? "drift" : "none") : round(row.psi, 2);
   return make("td", { class: `heat-${grade}${row.drifted ? " drifted" : ""}`, title }, text);
