@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,13 +12,15 @@ import pyarrow.parquet as pq
 
 from lifecycle.core.contract import Contract
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.paths import LANDED, PARAMS
+from lifecycle.core.paths import LANDED, OPTIONS, PARAMS, REJECTED_TABLE
 from lifecycle.core.progress import show_progress
-from lifecycle.core.tables import read_batches, write_batches
+from lifecycle.core.tables import Rejects, count_rows, read_batches, write_batches, write_table
 from lifecycle.sources.addresses import find_local, hide_secrets
 from lifecycle.sources.dispatch import is_growing, open_source
 from lifecycle.sources.manifest import RawManifest
 
+REJECTED = ["where", "text", "reason"]  # the columns of the table of rows that could not be read
+_TEXT = 100  # characters of such a row that are shown
 DISTINCT = 10_000  # distinct values of a column that are counted; beyond, the report says "more than"
 
 
@@ -39,15 +41,22 @@ def check_columns(schema: pa.Schema, contract: Contract, source: str) -> None:
         raise ProjectError(f"{source} has no column {contract.target!r}, the contract's target; it has {schema.names}.")
 
 
-def collect_table(source: str, root: Path, options: Mapping[str, Any], contract: Contract, path: Path) -> RawManifest:
+def collect_table(
+    source: str, root: Path, options: Mapping[str, Any], contract: Contract, path: Path, rejected: Path
+) -> RawManifest:
     """Stream a source to a Parquet file; return the manifest: source, version, content hash, rows, columns and dtypes.
 
-    A few batches are in memory at a time. Raises ProjectError when the source cannot be read, or lacks the target.
+    The rows that cannot be read go to the Parquet file `rejected`: where they are, their text, and the reason. A few batches
+    are in memory at a time. Raises ProjectError when the source cannot be read, lacks the target, or when most of its rows
+    cannot be read.
     """
     name = hide_secrets(source)
     with open_source(source, root, options) as stream:
         check_columns(stream.schema, contract, name)
-        sha256 = write_batches(show_progress(stream, f"collect: {name}"), stream.schema, path)
+        sha256 = write_batches(
+            _check_rejected(show_progress(stream, f"collect: {name}"), stream.rejected, name), stream.schema, path
+        )
+        write_rejected(stream.rejected, rejected)
         return RawManifest(
             source=name,
             version=stream.version,
@@ -55,6 +64,42 @@ def collect_table(source: str, root: Path, options: Mapping[str, Any], contract:
             rows=pq.read_metadata(path).num_rows,
             columns={field.name: str(field.type) for field in stream.schema},
         )
+
+
+def _check_rejected(batches: Iterable[pa.RecordBatch], rejected: Rejects, source: str) -> Iterator[pa.RecordBatch]:
+    """Yield the batches; raise ProjectError at their end, before the table appears, when most rows cannot be read."""
+    rows = 0
+    for batch in batches:
+        rows += batch.num_rows
+        yield batch
+    if len(rejected) > rows:
+        first = rejected.rows[0]
+        raise ProjectError(
+            f"{len(rejected):,} of {rows + len(rejected):,} rows of {source} cannot be read, the first at {first.where} "
+            f"({first.reason}): the file is probably not written as {OPTIONS} say; set delimiter, quote, encoding or skip there."
+        )
+
+
+def write_rejected(rejected: Rejects, path: Path) -> None:
+    """Write the rows that could not be read to a Parquet file; it is empty without any."""
+    rows = [(row.where, row.text, row.reason) for row in rejected.rows]
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
+    write_table(pa.table([pa.array(column, pa.string()) for column in columns], REJECTED), path)
+
+
+def show_rejected(path: Path, rows: int = 5) -> pd.DataFrame:
+    """Return the first rows that could not be read, their text cut to a line."""
+    head = next(read_batches(path, rows=rows)).to_pandas() if count_rows(path) else pd.DataFrame(columns=REJECTED)
+    return head.assign(text=head["text"].str.slice(0, _TEXT))
+
+
+def describe_rejected(path: Path) -> str:
+    """Describe how many rows could not be read, in a sentence of Markdown."""
+    count = count_rows(path)
+    if not count:
+        return "Every row could be read."
+    rows = f"{count:,} row{'' if count == 1 else 's'}"
+    return f"**{rows} could not be read** and {'is' if count == 1 else 'are'} in `{REJECTED_TABLE}`; the next stage counts them as quarantined."
 
 
 def read_head(path: Path, rows: int = 5) -> pd.DataFrame:
