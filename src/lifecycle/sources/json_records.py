@@ -24,6 +24,7 @@ from lifecycle.sources.cells import NOTHING, Kind, Kinds, classify_whole, join_k
 _HEAD_BYTES = 1 << 16  # bytes that show how the records are laid out
 _LONG = re.compile(rb"(?<=[:\[,\s-])[0-9]{16,}(?=[\s,}\]])")  # a whole number that float64 may not hold
 _BLANK = b" \t\r\n"
+_BEFORE = b":[,- \t\r\n"  # what stands before a number
 _EXPECTED = "expected one object a line, a list of objects, or an object with exactly one list of objects"
 _SIMPLE = {  # the kinds of a column that Arrow reads exactly, by the column's type
     pa.bool_(): Kind.BOOLEAN,
@@ -96,12 +97,15 @@ def inspect_json(open_file: Open, name: str, rejected: Rejects, *, lines: bool) 
     """Find the columns of a file and the kinds of their values, in one pass; `lines`: its ending says one record a line."""
     layout = _find_layout(open_file, name, lines)
     file = JsonFile(open_file, name, {}, layout, rejected=rejected)
-    parts: list[Kinds] = []
+    found: Kinds = {}
     flat = True
-    for kinds, plain in run_ahead(lambda block: _classify_block(block, file), _read_blocks(open_file, layout)):
-        parts = [join_kinds([*parts, kinds])]
+    words: list[pa.Schema] = []  # the columns of text in the first block, which need no inference in the others
+    for kinds, plain in run_ahead(lambda block: _classify_block(block, file, words), _read_blocks(open_file, layout)):
+        found = join_kinds((found, kinds))
         flat &= plain
-    return JsonFile(open_file, name, parts[0] if parts else {}, layout, flat, rejected)
+        if not words:
+            words.append(pa.schema([(column, pa.string()) for column, kind in kinds.items() if kind == Kind.TEXT]))
+    return JsonFile(open_file, name, found, layout, flat, rejected)
 
 
 # Records.
@@ -207,9 +211,9 @@ def _describe(error: Exception) -> str:
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
-def _classify_block(block: tuple[int, bytes], file: JsonFile) -> tuple[Kinds, bool]:
+def _classify_block(block: tuple[int, bytes], file: JsonFile, words: Sequence[pa.Schema]) -> tuple[Kinds, bool]:
     """Return the kinds of a block's columns, and whether no record is nested."""
-    if not _LONG.search(block[1]) and (table := _parse_fast(block[1])) is not None:
+    if not _has_long(block[1]) and (table := _parse_fast(block[1], *words, infer=True)) is not None:
         found = {column.name: _classify_column(table[column.name]) for column in table.schema}
         if None not in found.values():
             return {name: kind for name, kind in found.items() if kind is not None}, True
@@ -220,6 +224,17 @@ def _classify_block(block: tuple[int, bytes], file: JsonFile) -> tuple[Kinds, bo
             kinds[name] = kinds.get(name, NOTHING) | _classify(value)
     nested = b"{" in block[1].replace(b"\n{", b"\n").lstrip(_BLANK)[1:]
     return kinds, not nested
+
+
+def _has_long(block: bytes) -> bool:
+    """Return whether a block may hold a whole number that float64 does not hold: sixteen digits or more."""
+    array = np.frombuffer(block, np.uint8)
+    digits = (array - np.uint8(ord("0"))) < 10
+    run = digits  # the positions from which there are 1, 2, 4, 8, 16 digits
+    for width in (1, 2, 4, 8):
+        run = run[:-width] & run[width:]
+    starts = np.flatnonzero(run[1:] & ~digits[: max(len(run) - 1, 0)])
+    return any(block[start] in _BEFORE for start in starts)
 
 
 def _classify_column(column: pa.ChunkedArray) -> Kind | None:
@@ -235,9 +250,12 @@ def _classify_column(column: pa.ChunkedArray) -> Kind | None:
     return {pa.bool_(): Kind.BOOLEAN, pa.float64(): Kind.FRACTION, pa.string(): Kind.TEXT}.get(kind)
 
 
-def _parse_fast(block: bytes, needed: pa.Schema | None = None) -> pa.Table | None:
-    """Parse a block with Arrow: the needed columns, or all with their inferred types; None unless every line is a record."""
-    options = {} if needed is None else {"explicit_schema": needed, "unexpected_field_behavior": "ignore"}
+def _parse_fast(block: bytes, known: pa.Schema | None = None, *, infer: bool = False) -> pa.Table | None:
+    """Parse a block with Arrow: the known columns, or all, others with their inferred types.
+
+    Returns None unless every line is a record of these types.
+    """
+    options = {"explicit_schema": known, "unexpected_field_behavior": "infer" if infer else "ignore"}
     whole = pa.json.ReadOptions(block_size=len(block) + 1, use_threads=False)
     try:
         block.decode()
