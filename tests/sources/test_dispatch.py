@@ -1,3 +1,4 @@
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,12 @@ def test_files_come_as_they_are(customers: pd.DataFrame, tmp_path: Path, suffix:
     save(customers, tmp_path / f"table{suffix}")
     table, version = read_source(f"table{suffix}", tmp_path)
     assert version == ""
-    pd.testing.assert_frame_equal(table.to_pandas(), customers, check_dtype=False)
+    if suffix == ".csv":  # as text, as it is in the file
+        with (tmp_path / "table.csv").open(newline="") as file:
+            rows = [{name: cell or None for name, cell in row.items()} for row in csv.DictReader(file)]
+        assert table.to_pylist() == rows
+    else:
+        pd.testing.assert_frame_equal(table.to_pandas(), customers, check_dtype=False)
 
 
 def test_the_default_source_is_the_real_table(tmp_path: Path) -> None:
@@ -39,15 +45,24 @@ def test_the_default_source_is_the_real_table(tmp_path: Path) -> None:
     [
         ("empty.csv", b"", r"empty\.csv is empty"),
         ("header.csv", b"a,b\n", r"header\.csv has no rows"),
-        ("short.csv", b"a,b\n1,2\n3", r"short\.csv is not readable as csv.*Expected 2 columns"),
-        ("twice.csv", b"a,b,a\n1,2,3\n", r"twice\.csv has more than one column named 'a'"),
-        ("picture.csv", b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", r"picture\.csv (is not|has)"),
-        ("latin.csv", "name\nMüller\n".encode("latin-1"), r"latin\.csv is not UTF-8 text: see column 'name'"),
+        ("picture.csv", b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", r"picture\.csv is a picture: expected \.csv"),
+        ("picture", b"\xff\xd8\xff\xe0\x00\x10JFIF", r"picture is a picture: expected \.csv, .*\.xlsx"),
+        ("noise", bytes(range(256)) * 40, r"noise is not text: expected \.csv"),
+        ("page.csv", b"<!DOCTYPE html><html><body>", r"page\.csv is an HTML or XML document"),
+        ("table.xls", b"<html><table><tr><td>1</td></tr></table>", r"table\.xls is an HTML or XML document"),
+        ("latin.csv", "name,n\nMüller,1\n".encode("latin-1"),
+         r"latin\.csv is not UTF-8 text: set params\.yaml: collect\.options to \{encoding: 'cp1252'\}"),
+        ("wide.csv", "name,n\nMüller,1\n".encode("utf-16"), r"wide\.csv is not UTF-8 text: set .*\{encoding: 'utf-16'\}"),
+        ("semi.csv", b"a;b\n1;2,5\n2;3,5\n", r"semi\.csv has one column 'a;b' as it is read: set .*\{delimiter: ';'\}"),
         ("cut.parquet", b"PAR1\x15\x04", r"cut\.parquet is not readable as parquet"),
-        ("cut.jsonl", b'{"a": 1}\n{"a": ', r"cut\.jsonl is not readable as jsonl"),
-        ("table.xlsx", b"PK", r"table\.xlsx ends in '\.xlsx': expected one of \.csv"),
+        ("cut.jsonl", b'{"a": ', r"cut\.jsonl has no rows that can be read: 1 are broken, the first at cut\.jsonl, line 1: not JSON"),
+        ("list.json", b"[1, 2]", r"list\.json is a list of other things than objects: expected one object a line"),
+        ("one.json", b'{"a": 1}', r"one\.json is one object without a list of objects"),
+        ("two.json", b'{"a": [{"x": 1}], "b": [{"x": 1}]}', r"two\.json is one object with 2 lists of objects"),
+        ("table.xlsx", b"PK", r"table\.xlsx is not readable as a workbook"),
+        ("table.zip", b"PK\x03\x04", r"table\.zip is not readable as a ZIP archive"),
     ],
-)
+)  # fmt: skip
 def test_a_bad_file_is_one_sentence(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ProjectError, match=message) as raised:

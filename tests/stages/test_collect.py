@@ -1,3 +1,4 @@
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from lifecycle.core.contract import Contract, load_contract
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import hash_file
 from lifecycle.core.tables import write_table
+from lifecycle.sources.manifest import RawManifest
 from lifecycle.stages import collect
 from tests.support.small import SMALL
 
@@ -40,33 +42,65 @@ def test_what_is_read_here_must_be_watched(source: str, options: dict[str, Any],
             collect.check_watch(source, options, "other")
 
 
+def collect_into(folder: Path, source: str, contract: Contract, **options: Any) -> RawManifest:
+    """Collect a source of a folder into it."""
+    return collect.collect_table(
+        source, folder, options, contract, folder / "table.parquet", folder / "rejected.parquet"
+    )
+
+
 def test_a_missing_target_is_named_and_nothing_is_written(contract: Contract, tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("a\n1\n")
     with pytest.raises(ProjectError, match=r"mine\.csv has no column 'churn'.*\['a'\]"):
-        collect.collect_table("mine.csv", tmp_path, {}, contract, tmp_path / "table.parquet")
-    assert not (tmp_path / "table.parquet").exists()
+        collect_into(tmp_path, "mine.csv", contract)
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.csv"}
 
 
-def test_a_source_that_breaks_on_the_way_leaves_the_last_good_table(
-    contract: Contract, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lifecycle.sources.files._BLOCK_BYTES", 1000)
-    lines = "".join(f'{{"churn": {n}}}\n' for n in range(1000))
-    (tmp_path / "mine.jsonl").write_text(lines)
-    kept = tmp_path / "table.parquet"
-    collect.collect_table("mine.jsonl", tmp_path, {}, contract, kept)
-    before = kept.read_bytes()
-    (tmp_path / "mine.jsonl").write_text(lines + '{"churn": "x"}\n')
-    with pytest.raises(ProjectError, match=r"mine\.jsonl is not readable as jsonl"):
-        collect.collect_table("mine.jsonl", tmp_path, {}, contract, kept)
-    assert kept.read_bytes() == before
-    assert {path.name for path in tmp_path.iterdir()} == {"mine.jsonl", "table.parquet"}
+def test_a_source_that_breaks_on_the_way_leaves_the_last_good_table(contract: Contract, tmp_path: Path) -> None:
+    lines = "".join(f"{n}\n" for n in range(200_000))
+    (tmp_path / "mine.csv.gz").write_bytes(whole := gzip.compress(f"churn\n{lines}".encode()))
+    collect_into(tmp_path, "mine.csv.gz", contract)
+    kept = [tmp_path / "table.parquet", tmp_path / "rejected.parquet"]
+    before = [path.read_bytes() for path in kept]
+    (tmp_path / "mine.csv.gz").write_bytes(whole[:-1000])
+    with pytest.raises(ProjectError, match=r"mine\.csv\.gz is not readable as csv"):
+        collect_into(tmp_path, "mine.csv.gz", contract)
+    assert [path.read_bytes() for path in kept] == before
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.csv.gz", "table.parquet", "rejected.parquet"}
+
+
+def test_rows_that_cannot_be_read_are_kept_beside_the_table(contract: Contract, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("churn,n\n1,2\n3,4,5\n" + "0,1\n" * 9 + 'a,"x" y"\n"b,1\n')
+    manifest = collect_into(tmp_path, "mine.csv", contract)
+    rejected = pq.read_table(tmp_path / "rejected.parquet")
+    assert rejected.column_names == ["where", "text", "reason"]
+    assert rejected["where"].to_pylist()[0] == "mine.csv, line 3"
+    assert rejected["text"].to_pylist()[0] == "3,4,5"
+    assert manifest.rows + rejected.num_rows == 13
+    assert f"**{rejected.num_rows} row" in collect.describe_rejected(tmp_path / "rejected.parquet")
+    assert collect.show_rejected(tmp_path / "rejected.parquet")["text"][0] == "3,4,5"
+
+    (tmp_path / "mine.csv").write_text("churn,n\n1,2\n")
+    collect_into(tmp_path, "mine.csv", contract)
+    assert pq.read_table(tmp_path / "rejected.parquet").num_rows == 0
+    assert collect.describe_rejected(tmp_path / "rejected.parquet") == "Every row could be read."
+    assert collect.show_rejected(tmp_path / "rejected.parquet").columns.tolist() == ["where", "text", "reason"]
+
+
+def test_a_source_of_which_most_rows_cannot_be_read_names_the_options(contract: Contract, tmp_path: Path) -> None:
+    lines = ['{"churn": 1}', *["churn=1"] * 3]
+    (tmp_path / "mine.jsonl").write_text("\n".join(lines))
+    with pytest.raises(
+        ProjectError, match=r"3 of 4 rows of mine\.jsonl cannot be read, the first at mine\.jsonl, line 2 \(not JSON"
+    ):
+        collect_into(tmp_path, "mine.jsonl", contract)
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.jsonl"}
 
 
 def test_manifest_and_description(customers: pd.DataFrame, contract: Contract, tmp_path: Path) -> None:
     write_table(customers.rename(columns={"left": "churn"}), tmp_path / "in.parquet")
     path = tmp_path / "table.parquet"
-    manifest = collect.collect_table("in.parquet", tmp_path, {}, contract, path)
+    manifest = collect_into(tmp_path, "in.parquet", contract)
     assert manifest.source == "in.parquet" and manifest.version == "" and manifest.rows == 300
     assert manifest.sha256 == hash_file(path) == hash_file(tmp_path / "in.parquet")
     assert manifest.columns["spend"] == "double"
@@ -79,7 +113,7 @@ def test_manifest_and_description(customers: pd.DataFrame, contract: Contract, t
 
 def test_a_manifest_has_no_secret(contract: Contract, tmp_path: Path) -> None:
     fsspec.filesystem("memory").pipe("/me:hidden@t.csv", b"churn\n1\n")
-    manifest = collect.collect_table("memory://me:hidden@t.csv", tmp_path, {}, contract, tmp_path / "table.parquet")
+    manifest = collect_into(tmp_path, "memory://me:hidden@t.csv", contract)
     assert manifest.source == "memory://me:***@t.csv"
 
 

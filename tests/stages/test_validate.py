@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import pytest
 
 from lifecycle.core.contract import Contract
 from lifecycle.core.errors import ProjectError
+from lifecycle.core.tables import Rejects
 from lifecycle.reporting import quality
 from lifecycle.stages import validate
+from lifecycle.stages.collect import write_rejected
 from lifecycle.validation.checks import (
     CHECKS,
     check_association,
@@ -24,6 +27,7 @@ from lifecycle.validation.checks import (
     check_leakage,
     check_outliers,
     check_personal,
+    check_readable,
     check_rows,
     check_time,
     check_unlisted,
@@ -40,10 +44,16 @@ def walk(
     reference: Any = None,
     policy: Any = "drop",
     limit: float = 0.95,
+    rejects: Sequence[tuple[str, str, str]] = (),
 ) -> dict[str, Any]:
     """What the notebook does, up to the verdict."""
     path, valid_path, quarantine_path = (folder / f"{name}.parquet" for name in ("raw", "valid", "quarantine"))
     pq.write_table(pa.Table.from_pandas(raw, preserve_index=False), path)
+    broken = Rejects()
+    for reject in rejects:
+        broken.add(*reject)
+    write_rejected(broken, folder / "rejected.parquet")
+    rejected = validate.count_rejected(folder / "rejected.parquet")
     findings = validate.search_personal(path, contract, policy)
     protection = plan_protection(contract.columns, findings)
     columns = narrow_columns(contract.columns, protection)
@@ -53,6 +63,7 @@ def walk(
     aucs = validate.measure_univariate_aucs(split.sample, columns, contract, 0)
     associations = validate.associate_columns(split.sample, columns, aucs, 0)
     checks = [
+        check_readable(rejected, survey.rows),
         *check_personal(contract, findings, policy),
         *check_rows(split.reasons, split.broken, columns),
         check_unlisted(split.unlisted),
@@ -65,7 +76,7 @@ def walk(
         check_association(associations, contract.target, limit),
         check_leakage(aucs, limit),
     ]
-    verdict = validate.judge_table(checks, contract, protection, split)
+    verdict = validate.judge_table(checks, contract, protection, split, rejected)
     valid, quarantine = (pd.read_parquet(validate.hide_file(name)) for name in (valid_path, quarantine_path))
     validate.release_tables(verdict, valid_path, quarantine_path)
     assert valid_path.exists() == verdict.passed
@@ -181,6 +192,46 @@ def test_the_verdict_stops_past_the_tolerance(clean: pd.DataFrame, tmp_path: Pat
         validate.require_passed(verdict)
     assert "the next stage does not run" in validate.describe_outcome_text(verdict)
     assert "**4 rows" in validate.describe_quarantine(verdict)
+
+
+def test_rows_that_could_not_be_read_count_against_the_tolerance(clean: pd.DataFrame, tmp_path: Path) -> None:
+    rejects = [(f"in.csv, line {line}", "ann@x.org;1;2", "3 cells, expected 2") for line in (7, 9)]
+    made = walk(clean, make_everything(), tmp_path, rejects=rejects)
+    verdict = made["verdict"]
+    assert (verdict.passed, verdict.rows, verdict.valid, verdict.quarantined, verdict.rejected) == (
+        True,
+        302,
+        300,
+        0,
+        2,
+    )
+    assert (
+        "None of 302 rows broke the contract, which tolerates 1.0%, and 2 (0.7%) could not be read" in verdict.because
+    )
+    check = made["checks"]["readable"]
+    assert (check["status"], check["count"], check["examples"]) == (
+        "failed",
+        2,
+        ("in.csv, line 7: 3 cells, expected 2",),
+    )
+    assert "**2 rows (0.7\N{NO-BREAK SPACE}%)** could not be read" in validate.describe_quarantine(verdict)
+    assert "0 to `data/validated/quarantine.parquet`, 2 could not be read" in validate.describe_outcome_text(verdict)
+    assert "2 could not be read" in quality.render_verdict(verdict.to_json())
+    assert "ann@x.org" not in str(verdict)
+
+    rejects += [("in.csv, line 11", "x", "a quote is not closed"), ("in.csv, line 12", "y", "a quote is not closed")]
+    broken = change(clean, "months", dict.fromkeys(range(3), -1))
+    made = walk(broken, make_everything(), tmp_path, rejects=rejects)
+    assert not made["verdict"].passed
+    with pytest.raises(
+        ProjectError,
+        match=r"3 \(1\.0%\) of 304 rows broke .* and 4 \(1\.3%\) could not be read: months: expected at least 0 \(3 rows\); "
+        r"cannot be read: 3 cells, expected 2 \(2 rows\); cannot be read: a quote is not closed \(2 rows\)",
+    ):
+        validate.require_passed(made["verdict"])
+    reasons = validate.join_reasons(made["split"].reasons, made["rejected"])
+    assert reasons["rows"].tolist() == [3, 2, 2]
+    assert quality.draw_reasons(reasons) is not None
 
 
 def test_one_class_and_forbidden_personal_data_stop_it(clean: pd.DataFrame, tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ def render_verdict(verdict: dict[str, Any]) -> str:
     warnings = sum(check["severity"] == "warning" for check in failed)
     cards = [
         {"label": "rows valid", "value": f"{verdict['valid']:,}", "note": f"of {verdict['rows']:,}"},
-        {"label": "rows in quarantine", "value": f"{verdict['quarantined']:,}",
-         "note": f"the contract tolerates {verdict['tolerance']:.1%}"},
+        {"label": "rows in quarantine", "value": f"{verdict['quarantined'] + verdict['rejected']:,}",
+         "note": f"the contract tolerates {verdict['tolerance']:.1%}{_describe_rejected(verdict['rejected'])}"},
         {"label": "warnings", "value": f"{warnings}", "note": f"from {len(applied)} checks that apply"},
         {"label": "columns removed", "value": f"{len(verdict['dropped'])}",
          "note": f"and {len(verdict['pseudonymised'])} pseudonymised"},
@@ -49,6 +49,11 @@ def render_verdict(verdict: dict[str, Any]) -> str:
         checks=[check | _describe_outcome(check) for check in sorted(applied, key=_rank_outcome)],
         skipped=[check["title"].lower() for check in verdict["checks"] if check["status"] == "not applicable"],
     )
+
+
+def _describe_rejected(count: int) -> str:
+    """Describe how many of the rows in quarantine could not be read, after a comma; nothing if all could."""
+    return f"; {count:,} could not be read" if count else ""
 
 
 def _rank_outcome(check: dict[str, Any]) -> int:

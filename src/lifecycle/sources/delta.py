@@ -14,7 +14,8 @@ from pydantic import Field
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.tables import Stream
 from lifecycle.sources.addresses import DELTA_SCHEME
-from lifecycle.sources.files import TableOptions, read_fragments, select, translate_errors
+from lifecycle.sources.parquet import read_fragments, show_types
+from lifecycle.sources.selection import TableOptions, select, translate_errors
 
 
 class DeltaOptions(TableOptions):
@@ -46,5 +47,5 @@ def open_delta(source: str, root: Path, options: DeltaOptions) -> Stream:
             fragments = dataset.get_fragments(filter=expression)
             yield from read_fragments(fragments, dataset.schema, chosen, expression)
 
-    stream = select(dataset.schema, options, source, read)
+    stream = select(show_types(dataset.schema), options, source, read)
     return Stream(stream.schema, stream.batches, f"Delta version {table.version()}")

@@ -1,45 +1,61 @@
-"""Tables in files: CSV, Parquet and JSON lines on any file system; many files are one table, read in bounded memory."""
+"""Tables in files on any file system; many files are one table, read in bounded memory."""
 
 from __future__ import annotations
 
 import codecs
+import io
 import logging
 import re
+import shutil
 import tempfile
-import weakref
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import chain, repeat, takewhile
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Protocol
 from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.dataset as ds
-import pyarrow.json
-import pyarrow.parquet
 from pyarrow import fs
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StringConstraints
 
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.params import Strict
-from lifecycle.core.tables import Stream
+from lifecycle.core.paths import OPTIONS
+from lifecycle.core.tables import Rejects, Stream
+from lifecycle.sources import excel, kinds
 from lifecycle.sources.addresses import split_glob
+from lifecycle.sources.archive import list_tables, open_member
+from lifecycle.sources.blocks import Open
+from lifecycle.sources.cells import Kind, Kinds, choose_type, join_kinds
+from lifecycle.sources.delimited import DelimitedTable, open_delimited
+from lifecycle.sources.dialect import Dialect, detect_dialect
+from lifecycle.sources.json_records import inspect_json
+from lifecycle.sources.parquet import (
+    describe_changes,
+    explain_text,
+    find_index,
+    open_fragment,
+    read_fragments,
+    show_types,
+    unify_schemas,
+)
+from lifecycle.sources.selection import (
+    TableOptions,
+    build_filter,
+    build_text_filter,
+    check_names,
+    choose_columns,
+    select,
+    translate_errors,
+)
 
-KINDS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
-COMPRESSIONS = (".gz", ".bz2", ".zst", ".lz4")  # of CSV and JSON lines; Parquet files compress their columns
-_BLOCK_BYTES = 1 << 20  # bytes of text that are parsed at once
 _FOOTER_THREADS = 8  # Parquet footers that are read at the same time, as each is a round trip to an object store
-_READ_AHEAD = 2  # blocks or row groups that are read ahead
+HEAD_BYTES = 1 << 20  # of a file that show how it is written
+_DELIMITERS = {".tsv": "\t", ".tab": "\t", ".psv": "|"}  # by the ending
 _NULL_KEY = "__HIVE_DEFAULT_PARTITION__"
-_MISFIT = re.compile(r"In CSV column #(\d+): .*CSV conversion error", re.DOTALL)
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 logger = logging.getLogger("lifecycle.sources")
 
@@ -52,207 +68,189 @@ def _check_encoding(name: str) -> str:
         raise ValueError(f"{name!r} is not the name of a text encoding") from None
 
 
-_Clause = tuple[str, Literal["==", "=", "!=", "<", "<=", ">", ">=", "in", "not in"], Any]
+def _check_range(text: str) -> str:
+    """Return a range of cells as it was given; raise ValueError for other text."""
+    excel.parse_range(text)
+    return text
 
 
-class TableOptions(Strict):
-    """Which part of a table is read: `columns`, in their order, and the rows that match every clause of `filter`."""
-
-    columns: Annotated[list[str], Field(min_length=1)] | None = None  # the columns to read, in this order
-    filter: tuple[_Clause, ...] = ()  # clauses of column, operator and value that must all hold
+_Character = Annotated[str, StringConstraints(max_length=1)]
 
 
 class FileOptions(TableOptions):
-    """The options of files; `delimiter` and `encoding` are for CSV."""
+    """The options of files: which part is read, how delimited text is written, and which cells of a workbook are read."""
 
-    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None  # of a CSV file; a comma if absent
-    encoding: Annotated[str, AfterValidator(_check_encoding)] | None = None  # of a CSV file; UTF-8 if absent
+    encoding: Annotated[str, AfterValidator(_check_encoding)] | None = None  # of delimited text; UTF-8 if absent
+    delimiter: Annotated[str, Field(min_length=1)] | None = (
+        None  # between cells of delimited text; a comma if absent, a tab in .tsv and .tab, a bar in .psv
+    )
+    quote: _Character | None = None  # around cells of delimited text; `"` if absent, empty for none
+    escape: _Character | None = None  # before a quote or delimiter that belongs to the cell; none if absent
+    skip: Annotated[int, Field(ge=0)] | None = None  # lines of delimited text before the header; 0 if absent
+    header: bool | None = None  # whether the first row names the columns; true if absent
+    skip_space: bool | None = None  # whether spaces after a delimiter are left out; false if absent
+    quotes_all: bool | None = (
+        None  # whether all cells are quoted, so that a quoted word may mean missing; false if absent
+    )
+    null_values: tuple[str, ...] = ()  # words that mean missing, where they are not quoted
+    sheet: str | int | None = None  # of a workbook, by its name or its number from 1; the first with data if absent
+    range: Annotated[str, AfterValidator(_check_range)] | None = (
+        None  # of cells of a sheet, as in `B3:F200` or `B3`; all if absent
+    )
+
+
+_TEXT_OPTIONS = ("encoding", "delimiter", "quote", "escape", "skip", "skip_space", "quotes_all")
+_EXCEL_OPTIONS = ("sheet", "range")
 
 
 @dataclass(frozen=True)
-class _File:
-    """A file of a table: its path, its name in messages, the keys of its partition, and its columns.
+class Found:
+    """The files of a source: each path in `system` with its name in messages, and the folder whose subfolders are keys."""
 
-    fragment: a Parquet file with its footer. parts: the positions of JSON lines in a spool; None: they are parsed again.
+    system: fs.FileSystem
+    paths: Mapping[str, str]
+    source: str
+    base: str = ""
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """A file of a table: its name in messages, its kind, how it is opened, its folders, and the keys in their names.
+
+    path: in a file system, if it is not within an archive or compressed.
     """
 
-    path: str
     name: str
+    kind: str
+    open: Open
+    folders: tuple[str, ...] = ()
     keys: dict[str, Any] = field(default_factory=dict)
-    schema: pa.Schema | None = None
-    fragment: ds.ParquetFileFragment | None = None
-    parts: tuple[int, ...] | None = None
+    path: str = ""
+
+    def read_head(self) -> bytes:
+        """Read the file's first bytes."""
+        with translate_errors(self.name, f"is not readable as {self.kind[1:]}"), self.open() as stream:
+            return read_up_to(stream, HEAD_BYTES)
+
+    def read_whole(self) -> io.BytesIO:
+        """Read a workbook, which is in memory as a whole."""
+        with self.open() as stream:
+            return io.BytesIO(stream.read())
 
 
-class Spool:
-    """Keeps batches with different columns and types on disk until their common schema is known."""
+class _Part(Protocol):
+    """A file whose columns are known: the kinds of their values, and a reader of the columns that are needed."""
 
-    def __init__(self) -> None:
-        self.file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with its last reader
-        weakref.finalize(self, self.file.close)
+    @property
+    def kinds(self) -> Kinds: ...
+    def read(self, needed: pa.Schema, /) -> Iterator[pa.RecordBatch]: ...
 
-    def write(self, batch: pa.RecordBatch) -> int:
-        """Store a batch; return its position."""
-        place = self.file.tell()
-        with pa.ipc.new_stream(self.file, batch.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
-            writer.write_batch(batch)
-        return place
 
-    def read(self, place: int, schema: pa.Schema) -> pa.RecordBatch:
-        """Read a batch with the columns of `schema`: cast, and null where it lacks one."""
-        self.file.seek(place)
-        batch = pa.ipc.open_stream(self.file).read_next_batch()
-        arrays = [
-            batch.column(column.name).cast(column.type)
-            if column.name in batch.schema.names
-            else pa.nulls(batch.num_rows, column.type)
-            for column in schema
-        ]
-        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+@dataclass(frozen=True)
+class Again:
+    """Batches that are read anew at each iteration."""
+
+    read: Any
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return iter(self.read())
+
+
+def read_up_to(stream: Any, size: int) -> bytes:
+    """Read bytes until there are so many of them, or no more."""
+    parts = []
+    while size and (piece := stream.read(size)):
+        parts.append(piece)
+        size -= len(piece)
+    return b"".join(parts)
+
+
+# Files.
+
+
+def list_files(found: Found) -> list[TableFile]:
+    """List the files of a table, those within archives as well, in the order of their paths; they are of one kind.
+
+    The kind is that of the ending, and of the content where the ending does not say. Raises ProjectError naming the file.
+    """
+    files = [
+        file
+        for path, name in sorted(found.paths.items())
+        for file in _list_file(found.system, path, name, _list_folders(path, found.base))
+    ]
+    names = sorted({".jsonl" if file.kind in kinds.LINES else file.kind for file in files})
+    if len(names) > 1:
+        raise ProjectError(f"{found.source} holds files of more than one kind: {', '.join(names)}.")
+    return files
+
+
+def _list_folders(path: str, base: str) -> tuple[str, ...]:
+    """List the folders of a path below `base`."""
+    return PurePosixPath(path).relative_to(base).parts[:-1] if base else ()
+
+
+def _list_file(system: fs.FileSystem, path: str, name: str, folders: tuple[str, ...]) -> list[TableFile]:
+    """Return a file, or the files within it if it is an archive."""
+    with translate_errors(name, "is not readable"):
+        if system.get_file_info(path).size == 0:
+            raise ProjectError(f"{name} is empty.")
+        kind, compression = kinds.split_ending(path)
+        if kinds.needs_content(path):
+            kind, compression = _look_into(
+                partial(_open_plain, system, path), path, name, partial(list_tables, system, path, name)
+            )
+    if kind == kinds.ZIP:
+        return _list_members(system, path, name, folders)
+    return [TableFile(name, kind, partial(_open_plain, system, path, compression), folders, path=path)]
+
+
+def _look_into(open_file: Any, path: str, name: str, list_members: Any) -> tuple[str, str | None]:
+    """Return the kind and the compression of a file by its first bytes; the content is right where the ending is not."""
+    with open_file() as stream:
+        head = read_up_to(stream, 1 << 13)
+    compression = kinds.find_compression(head)
+    if compression is not None:
+        with translate_errors(name, "is not readable"), open_file(compression) as stream:
+            head = read_up_to(stream, 1 << 13)
+    return kinds.find_kind(path, name, head, list_members), compression
+
+
+def _list_members(system: fs.FileSystem, path: str, name: str, folders: tuple[str, ...]) -> list[TableFile]:
+    """List the tables within an archive."""
+    files = []
+    for member in list_tables(system, path, name):
+        shown = f"{name}/{member}"
+        open_file = partial(_open_inner, system, path, name, member)
+        kind, compression = kinds.split_ending(member)
+        if kinds.needs_content(member):
+            kind, compression = _look_into(open_file, member, shown, list)
+        if kind == kinds.ZIP:
+            raise ProjectError(f"{shown} is an archive within an archive: {kinds.ACCEPTED}.")
+        inside = (*folders, *PurePosixPath(member).parts[:-1])
+        files.append(TableFile(shown, kind, partial(open_file, compression), inside))
+    return files
+
+
+def _open_plain(system: fs.FileSystem, path: str, compression: str | None = None) -> AbstractContextManager[Any]:
+    """Open a file as a stream of bytes without its compression."""
+    stream: AbstractContextManager[Any] = system.open_input_stream(path, compression=compression)
+    return stream
 
 
 @contextmanager
-def translate_errors(name: str, doing: str) -> Iterator[None]:
-    """Translate a library's exceptions into a ProjectError of one sentence: `name` and what could not be done."""
-    try:
-        yield
-    except (pa.ArrowException, OSError, UnicodeError) as error:
-        raise ProjectError(f"{name} {doing}: {' '.join(str(error).split())}") from error
+def _open_inner(
+    system: fs.FileSystem, path: str, name: str, member: str, compression: str | None = None
+) -> Iterator[Any]:
+    """Open a file within an archive as a stream of bytes without its compression."""
+    with open_member(system, path, name, member) as stream:
+        yield pa.CompressedInputStream(pa.PythonFile(stream), compression) if compression else stream
 
 
-def _name_kind(path: str, name: str) -> str:
-    """Return the kind of a file by its suffix, without that of a compression; raise ProjectError for an unknown one."""
-    *inner, kind = PurePosixPath(path.lower()).suffixes or [""]
-    if kind in COMPRESSIONS:
-        if inner and inner[-1] in KINDS and inner[-1] != ".parquet":
-            return inner[-1]
-        kind = "".join([*inner[-1:], kind])
-    if kind not in KINDS:
-        raise ProjectError(
-            f"{name} ends in {kind!r}: expected one of {', '.join(KINDS)}, "
-            f"or a text file's suffix followed by one of {', '.join(COMPRESSIONS)}."
-        )
-    return kind
-
-
-def open_files(
-    system: fs.FileSystem, paths: Mapping[str, str], source: str, options: FileOptions, base: str = ""
-) -> Stream:
-    """Open files of one kind as one table, with the rows in the order of the paths.
-
-    paths: each file's path in `system`, with its name in messages. base: the folder below which folders named
-    `key=value` are columns (int64 when all values are whole numbers, else string). A column that a file lacks is null
-    there; numbers of several types become the widest. Raises ProjectError naming the file, column or option.
-    """
-    kinds = {_name_kind(path, name) for path, name in paths.items()}
-    if len(kinds) > 1:
-        raise ProjectError(f"{source} holds files of more than one kind: {', '.join(sorted(kinds))}.")
-    (kind,) = kinds
-    text = kind in {".csv", ".tsv"}
-    if not text and (options.delimiter or options.encoding):
-        raise ProjectError(f"{source} is not CSV: the options delimiter and encoding are for CSV only.")
-    if kind == ".tsv" and options.delimiter is None:
-        options = options.model_copy(update={"delimiter": "\t"})
-    files, keys = _find_keys([_File(path, name) for path, name in sorted(paths.items())], base)
-    files = _prune_files(files, keys, options.filter, source)
-
-    spool = Spool()
-
-    def inspect(file: _File) -> _File:
-        with translate_errors(file.name, f"is not readable as {kind[1:]}"):
-            if system.get_file_info(file.path).size == 0:
-                raise ProjectError(f"{file.name} is empty.")
-            if kind == ".parquet":
-                fragment = _open_fragment(system, file, keys)
-                file = replace(file, schema=fragment.physical_schema, fragment=fragment)
-            elif text:
-                file = replace(file, schema=_infer_csv(system, file, options))
-            else:
-                schema, parts = _infer_json(system, file, spool)
-                file = replace(file, schema=schema, parts=parts)
-        check_names(file.schema, file.name)
-        return file
-
-    if kind == ".parquet":
-        with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
-            files = list(pool.map(inspect, files))
-    else:
-        files = [inspect(file) for file in files]
-    schema = _unify_files(files)
-    for key in keys:
-        if key.name not in schema.names:
-            schema = schema.append(key)
-
-    def read_all(chosen: pa.Schema, expression: ds.Expression | None) -> Iterator[pa.RecordBatch]:
-        if kind == ".parquet":
-            with translate_errors(source, "is not readable as parquet"):
-                yield from read_fragments((file.fragment for file in files), schema, chosen, expression)
-            return
-        for file in files:
-            needed = _list_needed(file, schema, chosen, options)
-            with translate_errors(file.name, f"is not readable as {kind[1:]}"):
-                if text:
-                    batches = read_csv(system, file, schema, needed, options)
-                elif file.parts is not None:
-                    batches = (spool.read(place, needed) for place in file.parts)
-                else:
-                    batches = read_json(system, file, needed)
-                for batch in batches:
-                    yield _finish_batch(batch, file, schema, chosen, expression)
-
-    return select(schema, options, source, read_all)
-
-
-def select(
-    schema: pa.Schema,
-    options: TableOptions,
-    source: str,
-    read: Callable[[pa.Schema, ds.Expression | None], Iterable[pa.RecordBatch]],
-) -> Stream:
-    """Return the stream of a table that `options` select; `read` reads the selected columns of the matching rows."""
-    expression = _build_filter(schema, options.filter, source)
-    for name in options.columns or []:
-        if name not in schema.names:
-            raise ProjectError(f"{source} has no column {name!r} (collect.options.columns); it has {schema.names}.")
-    chosen = schema if options.columns is None else pa.schema([schema.field(name) for name in options.columns])
-    check_names(chosen, source)
-    return Stream(chosen, read(chosen, expression))
-
-
-def check_names(schema: pa.Schema, name: str) -> None:
-    """Raise ProjectError when two columns have the same name."""
-    repeated = sorted({column for column in schema.names if schema.names.count(column) > 1})
-    if repeated:
-        raise ProjectError(f"{name} has more than one column named {', '.join(map(repr, repeated))}.")
-
-
-def _build_filter(schema: pa.Schema, clauses: Sequence[_Clause], source: str) -> ds.Expression | None:
-    """Join clauses with `and` into an expression, with values of the columns' types; raise ProjectError naming the clause."""
-    typed = []
-    for column, op, value in clauses:
-        clause = f"the filter [{column}, {op}, {value}] (collect.options.filter)"
-        if column not in schema.names:
-            raise ProjectError(f"{source} has no column {column!r} for {clause}; it has {schema.names}.")
-        kind = schema.field(column).type
-        many = op in {"in", "not in"}
-        if many != isinstance(value, list):
-            raise ProjectError(f"{source}: {clause} needs {'a list' if many else 'one value, not a list'}.")
-        try:
-            values = [pa.scalar(item).cast(kind).as_py() for item in (value if many else [value])]
-        except (pa.ArrowException, OverflowError) as error:
-            raise ProjectError(f"{source}: {clause} does not fit its column of type {kind}.") from error
-        if None in values:
-            raise ProjectError(f"{source}: {clause} compares with null, which is never true.")
-        typed.append((column, op, values if many else values[0]))
-    return pa.parquet.filters_to_expression(typed) if typed else None
-
-
-def _find_keys(files: Sequence[_File], base: str) -> tuple[list[_File], pa.Schema]:
-    """Return the files with the keys in the names of their folders below `base`, and the keys' types."""
+def _find_keys(files: Sequence[TableFile]) -> tuple[list[TableFile], pa.Schema]:
+    """Return the files with the keys in the names of their folders, and the keys' types."""
     texts = []
     for file in files:
-        folders = PurePosixPath(file.path).relative_to(base).parts[:-1] if base else ()
-        pairs = (folder.split("=", 1) for folder in folders if "=" in folder)
+        pairs = (folder.split("=", 1) for folder in file.folders if "=" in folder)
         texts.append({key: None if value == _NULL_KEY else unquote(value) for key, value in pairs})
     names = list(dict.fromkeys(name for found in texts for name in found))
     whole = {
@@ -272,9 +270,9 @@ def _find_keys(files: Sequence[_File], base: str) -> tuple[list[_File], pa.Schem
     return keyed, pa.schema([(name, pa.int64() if whole[name] else pa.string()) for name in names])
 
 
-def _prune_files(files: Sequence[_File], keys: pa.Schema, clauses: Sequence[_Clause], source: str) -> list[_File]:
-    """Return the files whose keys match the clauses, so that the others are not opened; at least one, for its columns."""
-    expression = _build_filter(keys, [clause for clause in clauses if clause[0] in keys.names], source)
+def _prune_files(files: Sequence[TableFile], keys: pa.Schema, options: FileOptions, source: str) -> list[TableFile]:
+    """Return the files whose keys match the filter, so that the others are not opened; at least one, for its columns."""
+    expression = build_filter(keys, [clause for clause in options.filter if clause[0] in keys.names], source)
     if expression is None:
         return list(files)
     table = pa.Table.from_pylist([file.keys for file in files], schema=keys)
@@ -282,230 +280,261 @@ def _prune_files(files: Sequence[_File], keys: pa.Schema, clauses: Sequence[_Cla
     return [files[index] for index in kept] or list(files[:1])
 
 
-def unify_types(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
-    """Return the narrowest type that holds the values of both, None without one."""
-    if pa.types.is_date(left) and pa.types.is_timestamp(right) and right.tz is None:
-        return right
-    if pa.types.is_timestamp(left) and left.tz is None and pa.types.is_date(right):
-        return left
-    sides = [pa.schema([("", left)]), pa.schema([("", right)])]
-    try:
-        return pa.unify_schemas(sides, promote_options="permissive").field(0).type
-    except pa.ArrowTypeError:
-        return None
+# Tables.
 
 
-def _unify_files(files: Sequence[_File]) -> pa.Schema:
-    """Return the columns of all files in order of appearance; raise ProjectError naming a column and two files in conflict."""
-    first = files[0]
-    assert first.schema is not None
-    if len(files) == 1:
-        return first.schema
-    types: dict[str, tuple[pa.DataType, str]] = {}
+def open_files(found: Found, options: FileOptions) -> Stream:
+    """Open files of one kind as one table, with the rows in the order of the paths.
+
+    Folders named `key=value` are columns (int64 when all values are whole numbers, else string). A column that a file lacks is
+    null there. Text files arrive as text, JSON and workbooks with exact types, and are read anew at each iteration; rows that
+    cannot be read go to the stream's `rejected`. Raises ProjectError naming the file, column or option.
+    """
+    stream, notes = open_noted(found, options)
+    for note in notes:
+        logger.warning("%s", note)
+    return stream
+
+
+def open_noted(found: Found, options: FileOptions) -> tuple[Stream, tuple[str, ...]]:
+    """Open files as one table (see `open_files`); return the stream, and what was seen that a reader should know."""
+    files = list_files(found)
+    _check_options(files[0].kind, options, found.source)
+    files, keys = _find_keys(files)
+    files = _prune_files(files, keys, options, found.source)
+    if files[0].kind == ".parquet":
+        return _open_parquet(found, files, keys, options)
+    rejected = Rejects()
+    parts: list[_Part] = []
+    notes: list[str] = []
     for file in files:
-        assert file.schema is not None
-        for column in file.schema:
-            known, where = types.get(column.name, (column.type, file.name))
-            wider = unify_types(known, column.type)
-            if wider is None:
-                raise ProjectError(
-                    f"The column {column.name!r} is {known} in {where} and {column.type} in {file.name}: "
-                    "the files of one table need compatible types."
-                )
-            types[column.name] = (wider, where if wider == known else file.name)
-    return pa.schema([(name, kind) for name, (kind, _) in types.items()])
+        with translate_errors(file.name, f"is not readable as {file.kind[1:]}"):
+            part, told = _open_part(file, options, rejected)
+        parts.append(part)
+        notes += told
+    joined = join_kinds(part.kinds for part in parts)
+    notes += _describe_absent(files, parts, joined)
+    schema = pa.schema([(name, choose_type(kind)) for name, kind in joined.items()])
+    for key in keys:
+        if key.name not in schema.names:
+            schema = schema.append(key)
+    chosen = choose_columns(schema, options, found.source)
+    matching = build_text_filter(schema, options.filter, found.source)
+
+    def read() -> Iterator[pa.RecordBatch]:
+        rejected.clear()
+        for file, part in zip(files, parts, strict=True):
+            wanted = {*chosen.names, *(clause[0] for clause in options.filter)} - (file.keys.keys() - part.kinds.keys())
+            needed = pa.schema([column for column in schema if column.name in wanted])
+            with translate_errors(file.name, f"is not readable as {file.kind[1:]}"):
+                for batch in part.read(needed):
+                    yield matching.apply(_add_keys(batch, file, schema)).select(chosen.names)
+
+    return Stream(chosen, Again(read), text=True, rejected=rejected), tuple(notes)
 
 
-def _list_needed(file: _File, schema: pa.Schema, chosen: pa.Schema, options: TableOptions) -> pa.Schema:
-    """List the columns to read from a text file: the selected ones, and those of the filter."""
-    assert file.schema is not None
-    wanted = {*chosen.names, *(clause[0] for clause in options.filter)} - (file.keys.keys() - set(file.schema.names))
-    return pa.schema([column for column in schema if column.name in wanted])
-
-
-def _finish_batch(
-    batch: pa.RecordBatch, file: _File, schema: pa.Schema, chosen: pa.Schema, expression: ds.Expression | None
-) -> pa.RecordBatch:
-    """Add the keys of its folders to a batch of a text file, filter it, and select its columns."""
+def _add_keys(batch: pa.RecordBatch, file: TableFile, schema: pa.Schema) -> pa.RecordBatch:
+    """Add the keys of a file's folders to a batch."""
     for name, value in file.keys.items():
         if name not in batch.schema.names:
             batch = batch.append_column(name, pa.repeat(pa.scalar(value, schema.field(name).type), batch.num_rows))
-    if expression is not None:
-        batch = batch.filter(expression)
-    return batch.select(chosen.names)
+    return batch
 
 
-def _open_fragment(system: fs.FileSystem, file: _File, keys: pa.Schema) -> ds.ParquetFileFragment:
-    """Open a Parquet file as a part of a dataset; its footer is read once, and its keys are known."""
-    known = ds.scalar(True)
-    for name, value in file.keys.items():
-        key = ds.field(name)
-        known &= key.is_null() if value is None else key == pa.scalar(value, keys.field(name).type)
-    return ds.ParquetFileFormat().make_fragment(file.path, filesystem=system, partition_expression=known)
+def _check_options(kind: str, options: FileOptions, source: str) -> None:
+    """Raise ProjectError for an option that is for another kind of file."""
+    allowed = {"header", "null_values"} if kind in (*kinds.TEXT, *excel.KINDS) else set()
+    allowed |= set(_TEXT_OPTIONS if kind in kinds.TEXT else _EXCEL_OPTIONS if kind in excel.KINDS else ())
+    given = {
+        name for name in options.model_fields_set - {"columns", "filter"} if getattr(options, name) not in (None, ())
+    }
+    if wrong := sorted((given & set(FileOptions.model_fields)) - allowed):
+        raise ProjectError(f"{source} is read as {kind}, which does not take the option {wrong[0]} (collect.options).")
 
 
-def read_fragments(
-    fragments: Iterable[ds.ParquetFileFragment], schema: pa.Schema, chosen: pa.Schema, expression: ds.Expression | None
-) -> Iterator[pa.RecordBatch]:
-    """Read Parquet files of a dataset by row groups, in order, as a scan of a whole file keeps it in memory."""
-
-    def read(group: ds.ParquetFileFragment) -> list[pa.RecordBatch]:
-        return list(group.to_batches(schema=schema, columns=chosen.names, filter=expression))
-
-    groups = (
-        group for fragment in fragments for group in fragment.split_by_row_group(filter=expression, schema=schema)
-    )
-    yield from chain.from_iterable(_run_ahead(read, groups))
-
-
-def _run_ahead(
-    function: Callable[[_Item], _Result], items: Iterable[_Item], threads: int = _READ_AHEAD
-) -> Iterator[_Result]:
-    """Apply a function to items in threads, at most a few items ahead; yield the results in order."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[_Result]] = deque()
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+def _open_part(file: TableFile, options: FileOptions, rejected: Rejects) -> tuple[_Part, Sequence[str]]:
+    """Inspect a file of text, JSON or a workbook; return its reader, and what was seen that a reader should know."""
+    if file.kind in kinds.JSON:
+        return inspect_json(file.open, file.name, rejected, lines=file.kind in kinds.LINES), ()
+    if file.kind in excel.KINDS:
+        book = excel.inspect_excel(
+            file.read_whole(),
+            file.name,
+            options.sheet,
+            options.range,
+            options.null_values,
+            header=options.header is not False,
+        )
+        return book, book.notes
+    return _open_text(file, options, rejected)
 
 
-def _open_csv(system: fs.FileSystem, file: _File, options: FileOptions, skip: int = 0, **convert: Any) -> Any:
-    """Open a reader of a CSV file's batches, after `skip` lines; `convert` holds pyarrow.csv.ConvertOptions."""
-    return pa.csv.open_csv(
-        system.open_input_stream(file.path, compression="detect"),
-        pa.csv.ReadOptions(block_size=_BLOCK_BYTES, skip_rows_after_names=skip, encoding=options.encoding or "utf8"),
-        pa.csv.ParseOptions(delimiter=options.delimiter or ",", newlines_in_values=True),
-        pa.csv.ConvertOptions(strings_can_be_null=True, **convert),
-    )
+def _describe_absent(files: Sequence[TableFile], parts: Sequence[_Part], joined: Kinds) -> list[str]:
+    """Describe the columns that some of the files lack, in sentences."""
+    told = []
+    for name in joined:
+        absent = [file.name for file, part in zip(files, parts, strict=True) if name not in part.kinds]
+        if absent:
+            told.append(
+                f"{absent[0]} has no column {name!r}, which is missing in its rows"
+                + (f" (and in those of {len(absent) - 1:,} more files)." if len(absent) > 1 else ".")
+            )
+    return told
 
 
-def _infer_csv(system: fs.FileSystem, file: _File, options: FileOptions) -> pa.Schema:
-    """Infer the columns of a CSV file with types that fit all values; each block is read once and not kept.
+def _open_parquet(
+    found: Found, files: Sequence[TableFile], keys: pa.Schema, options: FileOptions
+) -> tuple[Stream, tuple[str, ...]]:
+    """Open Parquet files as one table; numbers of several types become the widest."""
+    unpacked = [_unpack(found.system, file) for file in files]
 
-    A value that does not fit the earlier blocks widens its column: int64, double, string (or date32, timestamp,
-    string). Raises ProjectError for text that is not in the encoding.
-    """
-    reader = _open_csv(system, file, options)
-    schema, rows = reader.schema, 0
-    while True:
-        check_names(schema, file.name)
-        for column in schema:
-            if pa.types.is_binary(column.type):
-                expected = options.encoding or "UTF-8"
-                raise ProjectError(f"{file.name} is not {expected.upper()} text: see column {column.name!r}.")
-        try:
-            for batch in reader:
-                rows += batch.num_rows
-        except pa.ArrowInvalid as error:
-            misfit = _MISFIT.search(str(error))
-            if misfit is None:
-                raise
-            block = _open_csv(system, file, options, rows).schema
-            wider = [
-                unify_types(known, kind) or pa.string() for known, kind in zip(schema.types, block.types, strict=True)
-            ]
-            if wider == schema.types:  # empty lines count as lines but not as rows: this was another block
-                wider[int(misfit[1])] = pa.string()
-            for column, kind in zip(schema, wider, strict=True):
-                if column.type not in {kind, pa.null()}:
-                    logger.warning(
-                        "%s: the column %r is read as %s: its values are %s up to row %s, but not after it.",
-                        file.name, column.name, kind, column.type, f"{rows:,}",
-                    )  # fmt: skip
-            schema = pa.schema([(column.name, kind) for column, kind in zip(schema, wider, strict=True)])
-            reader = _open_csv(system, file, options, rows, column_types=schema)
-        else:
-            return schema
+    def inspect(place: int) -> ds.ParquetFileFragment:
+        system, path, _ = unpacked[place]
+        with translate_errors(files[place].name, "is not readable as parquet"):
+            fragment = open_fragment(system, path, files[place].keys, keys)
+            check_names(fragment.physical_schema, files[place].name)
+        return fragment
 
+    with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
+        fragments = list(pool.map(inspect, range(len(files))))
+    named = {*(options.columns or ()), *(clause[0] for clause in options.filter)}
+    notes: list[str] = []
+    schemas = []
+    for file, fragment in zip(files, fragments, strict=True):
+        schema = fragment.physical_schema
+        index = [name for name in find_index(schema) if name not in named]
+        if index:
+            notes.append(
+                f"{file.name}: {', '.join(index)} is the index of a pandas frame without a name, and is left out."
+            )
+        schemas.append(pa.schema([column for column in schema if column.name not in index]) if index else schema)
+        notes += describe_changes(schemas[-1], file.name)
+    schema = unify_schemas([file.name for file in files], schemas)
+    for key in keys:
+        if key.name not in schema.names:
+            schema = schema.append(key)
 
-def read_csv(
-    system: fs.FileSystem, file: _File, schema: pa.Schema, needed: pa.Schema, options: FileOptions
-) -> Iterator[pa.RecordBatch]:
-    """Read the needed columns of a CSV file with the types of `schema`; missing columns are null."""
-    # An empty list means all columns: with keys alone, the file's own columns count the rows.
-    wanted = {"include_columns": needed.names, "include_missing_columns": bool(needed.names)}
-    reader = _open_csv(system, file, options, column_types=schema, **wanted)
-    batches = _run_ahead(lambda _: next(reader, None), repeat(None), threads=1)
-    yield from takewhile(lambda batch: batch is not None, batches)
+    def read(chosen: pa.Schema, expression: ds.Expression | None) -> Iterator[pa.RecordBatch]:
+        with translate_errors(found.source, "is not readable as parquet"):
+            try:
+                yield from read_fragments(fragments, schema, chosen, expression)
+            except pa.ArrowException as error:
+                raise explain_text(error, schema, found.source) or error from error
+        assert unpacked  # they are removed with their last reader
+
+    return select(show_types(schema), options, found.source, read), tuple(dict.fromkeys(notes))
 
 
-def _read_blocks(system: fs.FileSystem, file: _File) -> Iterator[bytes]:
-    """Yield a text file in blocks of whole lines, without empty blocks."""
-    rest = b""
-    with system.open_input_stream(file.path, compression="detect") as stream:
-        while piece := stream.read(_BLOCK_BYTES):
-            head, newline, tail = piece.rpartition(b"\n")
-            if not newline:
-                rest += tail
-                continue
-            block, rest = rest + head + newline, tail
-            if block.strip():
-                yield block
-    if rest.strip():
-        yield rest
+def _unpack(system: fs.FileSystem, file: TableFile) -> tuple[fs.FileSystem, str, Any]:
+    """Return the file system and the path of a file that is read at any place, and what holds it meanwhile."""
+    if file.path:
+        return system, file.path, None
+    held = tempfile.NamedTemporaryFile()  # noqa: SIM115 - it is removed with its last reader
+    with file.open() as stream:
+        shutil.copyfileobj(stream, held)
+    held.flush()
+    return fs.LocalFileSystem(), held.name, held
 
 
-def _parse_json(block: bytes, **parse: Any) -> pa.Table:
-    """Parse JSON lines; `parse` holds pyarrow.json.ParseOptions."""
-    whole = pa.json.ReadOptions(block_size=len(block) + 1, use_threads=False)
-    return pa.json.read_json(pa.BufferReader(block), read_options=whole, parse_options=pa.json.ParseOptions(**parse))
+@dataclass(frozen=True)
+class _TextFile:
+    """A file of delimited text as a part of a table."""
+
+    table: DelimitedTable
+
+    @property
+    def kinds(self) -> Kinds:
+        """Every column is text."""
+        return dict.fromkeys(self.table.names, Kind.TEXT)
+
+    def read(self, needed: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Read the needed columns; missing columns are null."""
+        own = [name for name in needed.names if name in self.table.names]
+        for batch in self.table.read(own or self.table.names[:1]):  # without columns, the first one counts the rows
+            missing = pa.nulls(batch.num_rows, pa.string())
+            arrays = [batch[name] if name in own else missing for name in needed.names]
+            yield pa.RecordBatch.from_arrays(arrays, schema=needed) if arrays else batch
 
 
-def _infer_json(system: fs.FileSystem, file: _File, spool: Spool) -> tuple[pa.Schema, tuple[int, ...] | None]:
-    """Infer the columns of a JSON-lines file, with types that fit all blocks, and the positions of its spooled rows.
-
-    There are no positions when some blocks hold times and others text in the same column: all blocks are parsed again,
-    so that the text stays as it was.
-    """
-    types: dict[str, pa.DataType] = {}
-    parts: list[int] | None = []
-    for table in _run_ahead(_parse_json, _read_blocks(system, file)):
-        check_names(table.schema, file.name)
-        for column in table.schema:
-            known = types.get(column.name, column.type)
-            wider = unify_types(known, column.type)
-            types[column.name] = wider or pa.string()
-            if wider is None:
-                parts = None
-        if parts is not None:
-            parts += [spool.write(batch) for batch in table.to_batches()]
-    return pa.schema(list(types.items())), None if parts is None else tuple(parts)
+def _open_text(file: TableFile, options: FileOptions, rejected: Rejects) -> tuple[_Part, Sequence[str]]:
+    """Open a file of delimited text; raise ProjectError, which names the options to set, when it clearly does not fit them."""
+    dialect = make_dialect(file, options)
+    table = open_delimited(file.open, file.name, dialect, rejected, null_values=options.null_values)
+    if better := _find_better(file, table, options):
+        text = ", ".join(f"{name}: {value!r}" for name, value in better.items())
+        fault = "is not UTF-8 text" if "encoding" in better else f"has one column {table.names[0]!r} as it is read"
+        raise ProjectError(f"{file.name} {fault}: set {OPTIONS} to {{{text}}}, which its first lines suggest.")
+    return _TextFile(table), table.notes
 
 
-def read_json(system: fs.FileSystem, file: _File, needed: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Read the needed columns of a JSON-lines file; missing columns are null."""
+def _find_better(file: TableFile, table: DelimitedTable, options: FileOptions) -> dict[str, Any]:
+    """Return the options that a file seems to need: when its text is in another encoding, or when it has one column alone."""
+    head, given = file.read_head(), list_given(options)
+    misread = "encoding" not in given and not is_utf8(head)
+    narrow = "delimiter" not in given and _count_named(table) <= 1
+    if not misread and not narrow:
+        return {}
+    detected = detect_dialect(head, name=file.name, given=given).dialect
+    other = narrow and detected.delimiter != table.dialect.delimiter
+    split = other and _count_named(open_delimited(file.open, file.name, detected, Rejects())) > 1
+    recoded = misread and detected.encoding != table.dialect.encoding
+    return name_changes(file, detected, options) if split or recoded else {}
 
-    def parse(block: bytes) -> list[pa.RecordBatch]:
-        table = _parse_json(block, explicit_schema=needed, unexpected_field_behavior="ignore")
-        batches: list[pa.RecordBatch] = table.to_batches()
-        return batches
 
-    yield from chain.from_iterable(_run_ahead(parse, _read_blocks(system, file)))
+def _count_named(table: DelimitedTable) -> int:
+    """Return how many columns have a name in the header."""
+    return sum(not re.fullmatch(r"column_\d+", name) for name in table.names)
 
 
-def open_local(source: str, root: Path, options: FileOptions) -> Stream:
-    """Open a local file, glob or folder; files and folders whose name begins with a dot or an underscore are left out."""
+def name_changes(file: TableFile, dialect: Dialect, options: FileOptions) -> dict[str, Any]:
+    """Return the options that make a file be read in a dialect, without those that are given or need no mention."""
+    usual = make_dialect(file, options)
+    return {
+        name: value
+        for name, value in dialect.to_json().items()
+        if name not in list_given(options) and value != getattr(usual, name)
+    }
+
+
+def is_utf8(head: bytes) -> bool:
+    """Return whether bytes are UTF-8, of which the last character may be cut."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in head[:4096]
+
+
+def list_given(options: FileOptions) -> dict[str, Any]:
+    """Return what the options say about how delimited text is written."""
+    names = [name for name in Dialect.model_fields if name in FileOptions.model_fields]
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
+def make_dialect(file: TableFile, options: FileOptions) -> Dialect:
+    """Return the dialect as which a file is read: that of its ending, changed by the options."""
+    ending = kinds.split_ending(file.name)[0]
+    return Dialect.model_validate({"delimiter": _DELIMITERS.get(ending, ",")} | list_given(options))
+
+
+def find_local_files(source: str, root: Path) -> Found:
+    """Find a local file, or those of a glob or folder; what begins with a dot or an underscore is left out."""
     path = root / source
     if path.is_file():
-        return open_files(fs.LocalFileSystem(), {str(path): source}, source, options)
+        return Found(fs.LocalFileSystem(), {str(path): source}, source)
     folder, pattern = (path, "**/*") if path.is_dir() else (root / split_glob(source)[0], split_glob(source)[1])
     found = [file for file in folder.glob(pattern) if file.is_file()] if pattern else []
     paths = {str(file): str(PurePosixPath(split_glob(source)[0], file.relative_to(folder))) for file in found}
-    return open_found(fs.LocalFileSystem(), paths, str(folder), source, options, f"looked for {path}")
+    return leave_hidden(Found(fs.LocalFileSystem(), paths, source, str(folder)), f"looked for {path}")
 
 
-def open_found(
-    system: fs.FileSystem, paths: Mapping[str, str], folder: str, source: str, options: FileOptions, looked: str
-) -> Stream:
-    """Open the files found below a folder, without those whose name begins with a dot or an underscore."""
+def leave_hidden(found: Found, looked: str) -> Found:
+    """Leave out files whose name or folder begins with a dot or an underscore; raise ProjectError when none is left."""
     shown = {
         path: name
-        for path, name in paths.items()
-        if not any(part.startswith((".", "_")) for part in PurePosixPath(path).relative_to(folder).parts)
+        for path, name in found.paths.items()
+        if not any(part.startswith((".", "_")) for part in PurePosixPath(path).relative_to(found.base).parts)
     }
     if not shown:
-        raise ProjectError(f"{source} does not exist ({looked}).")
-    return open_files(system, shown, source, options, folder)
+        raise ProjectError(f"{found.source} does not exist ({looked}).")
+    return replace(found, paths=shown)

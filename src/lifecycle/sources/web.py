@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import io
 import logging
@@ -9,8 +10,10 @@ import os
 import re
 import tempfile
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from email.message import Message
 from pathlib import Path, PurePosixPath
 from typing import IO, Annotated, Any
 from urllib.parse import parse_qs, urljoin, urlsplit
@@ -27,9 +30,13 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import Scalar, Strict
 from lifecycle.core.paths import PARAMS
 from lifecycle.core.tables import Stream
+from lifecycle.sources import kinds
 from lifecycle.sources.addresses import SENSITIVE
-from lifecycle.sources.files import COMPRESSIONS, KINDS, FileOptions, Spool, open_files, translate_errors, unify_types
+from lifecycle.sources.files import FileOptions, Found, is_utf8, list_files, open_files
+from lifecycle.sources.json_records import flatten
 from lifecycle.sources.options import parse_options
+from lifecycle.sources.parquet import unify_types
+from lifecycle.sources.selection import translate_errors
 
 _TIMEOUT = 30  # seconds to connect, and between two chunks
 _CHUNK_BYTES = 1 << 16  # bytes that an interrupted transfer loses at most
@@ -164,13 +171,64 @@ def _describe_reason(error: requests.RequestException) -> str:
 
 @contextmanager
 def _open_download(source: str, name: str, options: DownloadOptions) -> Iterator[Stream]:
-    """Download an http(s) file, then open it as a file of the kind that its path names."""
-    plain = FileOptions(**options.model_dump(include=set(FileOptions.model_fields)))
+    """Download an http(s) file, then open it as a file of the kind that its path or its content says."""
+    with download(source, name, options) as (found, plain):
+        yield open_files(found, plain)
+
+
+@contextmanager
+def download(source: str, name: str, options: DownloadOptions) -> Iterator[tuple[Found, FileOptions]]:
+    """Download an http(s) file; yield it with the options of a file.
+
+    The encoding is the one that the server names, unless an option names one, or the text is UTF-8.
+    """
+    given = options.model_dump(include=set(FileOptions.model_fields), exclude_unset=True)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, PurePosixPath(urlsplit(source).path).name)
         with Session(options.headers, options.retries, name) as session, path.open("wb") as file:
-            _fetch(session, source, file, name)
-        yield open_files(fs.LocalFileSystem(), {str(path): name}, name, plain)
+            answer = _fetch(session, source, file, name)
+        found = Found(fs.LocalFileSystem(), {str(path): name}, name)
+        charset = _find_charset(answer)
+        if charset and "encoding" not in given and not is_utf8(list_files(found)[0].read_head()):
+            given["encoding"] = charset
+        yield found, FileOptions(**given)
+
+
+def _find_charset(answer: requests.Response) -> str | None:
+    """Return the encoding that a response names, if it is known and not UTF-8."""
+    message = Message()
+    message["Content-Type"] = answer.headers.get("Content-Type", "")
+    with suppress(LookupError):
+        name = codecs.lookup(str(message.get_content_charset() or "utf-8")).name
+        return name if name != "utf-8" else None
+    return None
+
+
+class _Spool:
+    """Keeps batches with different columns and types on disk until their common schema is known."""
+
+    def __init__(self) -> None:
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with its last reader
+        weakref.finalize(self, self.file.close)
+
+    def write(self, batch: pa.RecordBatch) -> int:
+        """Store a batch; return its position."""
+        place = self.file.tell()
+        with pa.ipc.new_stream(self.file, batch.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+            writer.write_batch(batch)
+        return place
+
+    def read(self, place: int, schema: pa.Schema) -> pa.RecordBatch:
+        """Read a batch with the columns of `schema`: cast, and null where it lacks one."""
+        self.file.seek(place)
+        batch = pa.ipc.open_stream(self.file).read_next_batch()
+        arrays = [
+            batch.column(column.name).cast(column.type)
+            if column.name in batch.schema.names
+            else pa.nulls(batch.num_rows, column.type)
+            for column in schema
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _open_pages(source: str, name: str, options: PagesOptions) -> Stream:
@@ -180,7 +238,7 @@ def _open_pages(source: str, name: str, options: PagesOptions) -> Stream:
     whole numbers and fractions is double; a column of incompatible values (1, "x") is text.
     """
     types: dict[str, pa.DataType] = {}
-    spool, places = Spool(), []
+    spool, places = _Spool(), []
     for number, records in _read_pages(source, name, options):
         if records:
             batch = _build_batch(records, f"{name}, page {number}")
@@ -275,23 +333,12 @@ def _look_up(page: Any, path: str) -> Any:
     return page
 
 
-def _flatten(record: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Flatten a record: nested fields become `a.b`, lists JSON text; raise ProjectError when two fields get the same name."""
-    flat: dict[str, Any] = {}
-    for name, value in record.items():
-        if isinstance(value, dict):
-            inner = {f"{name}.{key}": item for key, item in _flatten(value, where).items()}
-        else:
-            inner = {name: orjson.dumps(value).decode() if isinstance(value, list) else value}
-        if twice := flat.keys() & inner.keys():
-            raise ProjectError(f"{where} has a record with two values for {min(twice)!r}.")
-        flat |= inner
-    return flat
-
-
 def _build_batch(records: Sequence[Mapping[str, Any]], where: str) -> pa.RecordBatch:
     """Convert a page's records to a batch: columns in order of appearance, missing fields null."""
-    flat = [_flatten(record, where) for record in records]
+    try:
+        flat = [flatten(record) for record in records]
+    except ValueError as error:
+        raise ProjectError(f"{where} has a record with {error}.") from error
     names = list(dict.fromkeys(name for record in flat for name in record))
     return pa.RecordBatch.from_arrays([_build_array([record.get(name) for record in flat]) for name in names], names)
 
@@ -305,9 +352,14 @@ def _build_array(values: list[Any]) -> pa.Array:
         return pa.array(list(texts), pa.string())
 
 
+def is_file(source: str, options: Mapping[str, Any]) -> bool:
+    """Return whether an http(s) address is that of a file: its path has a file's suffix, and no option is for an API."""
+    pages = set(options) & (set(PagesOptions.model_fields) - set(DownloadOptions.model_fields))
+    return not pages and kinds.names_kind(urlsplit(source).path)
+
+
 def open_web(source: str, name: str, options: Mapping[str, Any]) -> AbstractContextManager[Stream]:
     """Open an http(s) address: a file when its path has a file's suffix, else (or with the option `records`) a JSON API."""
-    suffixes = PurePosixPath(urlsplit(source).path.lower()).suffixes
-    if "records" not in options and suffixes and suffixes[-1] in {*KINDS, *COMPRESSIONS}:
+    if is_file(source, options):
         return _open_download(source, name, parse_options(DownloadOptions, name, options))
     return nullcontext(_open_pages(source, name, parse_options(PagesOptions, name, options)))

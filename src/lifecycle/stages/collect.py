@@ -12,14 +12,16 @@ import pyarrow.parquet as pq
 
 from lifecycle.core.contract import Contract
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.paths import LANDED, PARAMS
+from lifecycle.core.paths import LANDED, OPTIONS, PARAMS, REJECTED_TABLE
 from lifecycle.core.progress import show_progress
-from lifecycle.core.tables import Stream, read_batches, write_batches
+from lifecycle.core.tables import Rejects, Stream, count_rows, read_batches, write_batches, write_table
 from lifecycle.sources.addresses import find_local, hide_secrets
 from lifecycle.sources.casting import Caster
 from lifecycle.sources.dispatch import is_growing, open_source
 from lifecycle.sources.manifest import RawManifest
 
+REJECTED = ["where", "text", "reason"]  # the columns of the table of rows that could not be read
+_TEXT = 100  # characters of such a row that are shown
 DISTINCT = 10_000  # distinct values of a column that are counted; beyond, the report says "more than"
 
 
@@ -40,16 +42,21 @@ def check_columns(schema: pa.Schema, contract: Contract, source: str) -> None:
         raise ProjectError(f"{source} has no column {contract.target!r}, the contract's target; it has {schema.names}.")
 
 
-def collect_table(source: str, root: Path, options: Mapping[str, Any], contract: Contract, path: Path) -> RawManifest:
+def collect_table(
+    source: str, root: Path, options: Mapping[str, Any], contract: Contract, path: Path, rejected: Path
+) -> RawManifest:
     """Stream a source to a Parquet file; return the manifest: source, version, content hash, rows, columns and dtypes.
 
-    Text is cast as the contract says (see `sources.casting`). A few batches are in memory at a time. Raises ProjectError
-    when the source cannot be read, or lacks the target.
+    Text is cast as the contract says (see `sources.casting`). The rows that cannot be read go to the Parquet file `rejected`:
+    where they are, their text, and the reason. A few batches are in memory at a time. Raises ProjectError when the source
+    cannot be read, lacks the target, or when most of its rows cannot be read.
     """
     name = hide_secrets(source)
     with open_source(source, root, options) as stream:
         check_columns(stream.schema, contract, name)
-        sha256 = _write_cast(stream, contract, path, name) if stream.text else _write_as_is(stream, path, name)
+        write = _write_cast if stream.text else _write_as_is
+        sha256 = write(stream, contract, path, name)
+        write_rejected(stream.rejected, rejected)
         return RawManifest(
             source=name,
             version=stream.version,
@@ -59,9 +66,9 @@ def collect_table(source: str, root: Path, options: Mapping[str, Any], contract:
         )
 
 
-def _write_as_is(stream: Stream, path: Path, name: str) -> str:
+def _write_as_is(stream: Stream, contract: Contract, path: Path, name: str) -> str:
     """Write a table with the types that its source gives it; return the file's SHA-256."""
-    return write_batches(show_progress(stream, f"collect: {name}"), stream.schema, path)
+    return write_batches(_read_whole(stream, name), stream.schema, path)
 
 
 class _UnfitError(Exception):
@@ -73,18 +80,55 @@ def _write_cast(stream: Stream, contract: Contract, path: Path, name: str) -> st
 
     Where a cell cannot be cast, the table is read a second time, and the cell's column stays text.
     """
-    caster = Caster(stream.schema, contract.columns)
 
     def cast_all(caster: Caster, label: str) -> Iterator[pa.RecordBatch]:
-        yield from map(caster.cast, show_progress(stream, label))
+        yield from map(caster.cast, _read_whole(stream, label))
         if caster.unfit:
             raise _UnfitError
 
+    caster = Caster(stream.schema, contract.columns)
     try:
-        return write_batches(cast_all(caster, f"collect: {name}"), caster.schema, path)
+        return write_batches(cast_all(caster, name), caster.schema, path)
     except _UnfitError:
         again = Caster(stream.schema, contract.columns, kept=caster.unfit)
-        return write_batches(cast_all(again, f"collect: {name}, again"), again.schema, path)
+        return write_batches(cast_all(again, f"{name}, again for {', '.join(caster.unfit)}"), again.schema, path)
+
+
+def _read_whole(stream: Stream, source: str) -> Iterator[pa.RecordBatch]:
+    """Yield all batches of a stream with progress; raise ProjectError at their end, before the table appears, when most rows cannot be read."""
+    rows = 0
+    rejected = stream.rejected
+    for batch in show_progress(stream, f"collect: {source}"):
+        rows += batch.num_rows
+        yield batch
+    if len(rejected) > rows:
+        first = rejected.rows[0]
+        raise ProjectError(
+            f"{len(rejected):,} of {rows + len(rejected):,} rows of {source} cannot be read, the first at {first.where} "
+            f"({first.reason}): the file is probably not written as {OPTIONS} say; set delimiter, quote, encoding or skip there."
+        )
+
+
+def write_rejected(rejected: Rejects, path: Path) -> None:
+    """Write the rows that could not be read to a Parquet file; it is empty without any."""
+    rows = [(row.where, row.text, row.reason) for row in rejected.rows]
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
+    write_table(pa.table([pa.array(column, pa.string()) for column in columns], REJECTED), path)
+
+
+def show_rejected(path: Path, rows: int = 5) -> pd.DataFrame:
+    """Return the first rows that could not be read, their text cut to a line."""
+    head = next(read_batches(path, rows=rows)).to_pandas() if count_rows(path) else pd.DataFrame(columns=REJECTED)
+    return head.assign(text=head["text"].str.slice(0, _TEXT))
+
+
+def describe_rejected(path: Path) -> str:
+    """Describe how many rows could not be read, in a sentence of Markdown."""
+    count = count_rows(path)
+    if not count:
+        return "Every row could be read."
+    rows = f"{count:,} row{'' if count == 1 else 's'}"
+    return f"**{rows} could not be read** and {'is' if count == 1 else 'are'} in `{REJECTED_TABLE}`; the next stage counts them as quarantined."
 
 
 def read_head(path: Path, rows: int = 5) -> pd.DataFrame:

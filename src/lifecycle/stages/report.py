@@ -203,9 +203,10 @@ def _describe_stages(contract: Contract, read: Mapping[str, Any]) -> list[str]:
     blessing, manifest, tuned = read["blessing"], read["manifest"], read["tuned"]
     held = sum(check["passed"] is True for check in blessing["conditions"])
     failed = [check for check in checks["checks"] if check["status"] == "failed"]
+    unread = f", {checks['rejected']:,} could not be read" if checks["rejected"] else ""
     outcomes = {
         "collect": f"{manifest['rows']:,} rows × {len(manifest['columns'])} columns from {_name_source(manifest['source'])}.",
-        "validate": f"{checks['valid']:,} rows satisfy the contract and {checks['quarantined']:,} are in quarantine; "
+        "validate": f"{checks['valid']:,} rows satisfy the contract and {checks['quarantined']:,} are in quarantine{unread}; "
         f"{len(failed)} of {len(checks['checks'])} checks need attention.",
         "explore": f"How the columns relate to {contract.target} = {contract.positive}, in figures.",
         "features": f"{len(read['features']['features'])} features; {split['train_rows']:,} rows for training and "

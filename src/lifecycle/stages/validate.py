@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from lifecycle.core.contract import Column, Contract, Role
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.paths import QUARANTINE_TABLE, VALIDATED_TABLE, VALIDATION
+from lifecycle.core.paths import QUARANTINE_TABLE, REJECTED_TABLE, VALIDATED_TABLE, VALIDATION
 from lifecycle.core.progress import show_progress
 from lifecycle.core.tables import count_rows
 from lifecycle.exploration.association import Kind, associate
@@ -138,29 +139,56 @@ def measure_univariate_aucs(
     return measure_univariate_auc(sample, kinds, target, seed)
 
 
-def judge_table(checks: list[Check], contract: Contract, protection: Protection, split: Split) -> Validation:
+def count_rejected(path: Path) -> pd.DataFrame:
+    """Count the rows that could not be read by reason, the most common first, in the columns of `BreachCounter.list_reasons`.
+
+    The text of these rows, which may be personal, is not looked at.
+    """
+    table = pq.read_table(path, columns=["where", "reason"]).to_pandas()
+    counts = table.groupby("reason", sort=False)["where"].agg(["size", "first"])
+    reasons = [f"cannot be read: {reason}" for reason in counts.index]
+    examples = [f"{where}: {reason}" for reason, where in counts["first"].items()]
+    found = pd.DataFrame(
+        {"column": "", "rule": "readable", "reason": reasons, "rows": counts["size"].to_numpy(), "example": examples}
+    )
+    return found.assign(check="readable").sort_values("rows", ascending=False, kind="stable", ignore_index=True)
+
+
+def join_reasons(reasons: pd.DataFrame, rejected: pd.DataFrame) -> pd.DataFrame:
+    """Join the reasons of quarantined and of rejected rows, the most common first."""
+    return pd.concat([reasons, rejected]).sort_values("rows", ascending=False, kind="stable", ignore_index=True)
+
+
+def judge_table(
+    checks: list[Check], contract: Contract, protection: Protection, split: Split, rejected: pd.DataFrame
+) -> Validation:
     """Return the verdict with all checks in the order of `CHECKS`, as in checks.json.
 
-    The table passes when the contract tolerates the share of quarantined rows and no check of the whole table failed.
+    The table passes when the contract tolerates the share of quarantined rows and of rows that could not be read (`rejected`,
+    see `count_rejected`), and no check of the whole table failed.
     """
-    valid, quarantined, reasons = split.valid, split.quarantined, split.reasons
-    rows, limit = valid + quarantined, contract.tolerance.quarantined
-    share = quarantined / max(rows, 1)
-    broke = f"{quarantined:,} ({format_share(share)})" if quarantined else "None"
+    unread, limit = int(rejected["rows"].sum()), contract.tolerance.quarantined
+    rows = split.valid + split.quarantined + unread
+    share = (split.quarantined + unread) / max(rows, 1)
+    broke = f"{split.quarantined:,} ({format_share(split.quarantined / rows)})" if split.quarantined else "None"
     summary = f"{broke} of {count_things(rows, 'row')} broke the contract, which tolerates {format_share(limit)}"
+    if unread:
+        summary = f"{summary}, and {unread:,} ({format_share(unread / rows)}) could not be read"
     failed = [check for check in checks if check.status == "failed" and check.severity == "error"]
     wrong = [check.message for check in failed if check.name in TABLE_ERRORS]
     if share > limit:
+        reasons = join_reasons(split.reasons, rejected)
         worst = zip(reasons["reason"].head(3), reasons["rows"].head(3), strict=True)
         named = "; ".join(f"{reason} ({count_things(count, 'row')})" for reason, count in worst)
         wrong.insert(0, f"{summary}: {named}.")
     order = list(CHECKS)
     return Validation(
         passed=not wrong,
-        because=" ".join(wrong) or (f"{summary}: they are quarantined." if quarantined else f"{summary}."),
+        because=" ".join(wrong) or (f"{summary}: they are quarantined." if share else f"{summary}."),
         rows=rows,
-        valid=valid,
-        quarantined=quarantined,
+        valid=split.valid,
+        quarantined=split.quarantined,
+        rejected=unread,
         tolerance=limit,
         dropped=protection.dropped,
         pseudonymised=protection.pseudonymised,
@@ -170,12 +198,17 @@ def judge_table(checks: list[Check], contract: Contract, protection: Protection,
 
 
 def describe_quarantine(verdict: Validation) -> str:
-    """Describe which rows are quarantined, in a sentence of Markdown."""
-    if not verdict.quarantined:
-        return "Every row satisfies the contract: the quarantine is empty."
-    share = format_percent(verdict.quarantined / verdict.rows)
-    rows = count_things(verdict.quarantined, "row")
-    return f"**{rows} ({share})** are in `{QUARANTINE_TABLE}`, unchanged and with every reason."
+    """Describe which rows are quarantined, and which could not be read, in sentences of Markdown."""
+    told = []
+    if verdict.rejected:
+        rows, share = count_things(verdict.rejected, "row"), format_percent(verdict.rejected / verdict.rows)
+        told.append(
+            f"**{rows} ({share})** could not be read and are in `{REJECTED_TABLE}`, with their text and the reason."
+        )
+    if verdict.quarantined:
+        rows, share = count_things(verdict.quarantined, "row"), format_percent(verdict.quarantined / verdict.rows)
+        told.insert(0, f"**{rows} ({share})** are in `{QUARANTINE_TABLE}`, unchanged and with every reason.")
+    return " ".join(told) or "Every row satisfies the contract: the quarantine is empty."
 
 
 def describe_outcome_text(verdict: Validation) -> str:
@@ -185,7 +218,8 @@ def describe_outcome_text(verdict: Validation) -> str:
     kept = f"**{count_things(verdict.valid, 'valid row')}**{without}"
     record = f"every check is in `{VALIDATION}`."
     if verdict.passed:
-        return f"{kept} went to `{VALIDATED_TABLE}`, {verdict.quarantined:,} to `{QUARANTINE_TABLE}`; {record}"
+        unread = f", {verdict.rejected:,} could not be read" if verdict.rejected else ""
+        return f"{kept} went to `{VALIDATED_TABLE}`, {verdict.quarantined:,} to `{QUARANTINE_TABLE}`{unread}; {record}"
     return f"The pipeline stops here, and the next stage does not run. {describe_quarantine(verdict)} And {record}"
 
 

@@ -22,6 +22,7 @@ from lifecycle.validation.rules import name_keys
 CHECKS: dict[str, tuple[str, _Severity]] = {
     "declared": ("Personal data, declared", "info"),
     "personal": ("Personal data, found", "warning"),
+    "readable": ("Readable rows", "error"),
     "types": ("Types", "error"),
     "missing": ("Missing values", "error"),
     "values": ("Known values", "error"),
@@ -89,6 +90,15 @@ def format_share(share: float) -> str:
 def _number_rows(places: Places) -> list[str]:
     """Name the first rows, counted from 1."""
     return [f"row {position + 1}" for position in places.first]
+
+
+def check_readable(rejected: pd.DataFrame, rows: int) -> Check:
+    """Check that every row of the source could be read; `rejected` counts those that could not by reason, beside `rows`."""
+    count = int(rejected["rows"].sum())
+    failed = (
+        f"{count_things(count, 'row')} of {rows + count:,} could not be read ({'; '.join(rejected['reason'].head(2))})."
+    )
+    return _make_check("readable", count, failed, "Every row could be read.", rejected["example"])
 
 
 def check_rows(reasons: pd.DataFrame, broken: Mapping[str, int], columns: Mapping[str, Column]) -> list[Check]:

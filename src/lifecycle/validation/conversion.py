@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from lifecycle.core.contract import Column, Contract, Role
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.parsing import EXACT, parse_text
-from lifecycle.core.paths import CONTRACT
+from lifecycle.core.paths import CONTRACT, OPTIONS
 from lifecycle.core.tables import open_parts, set_columns, size_part
 
 Series: TypeAlias = "pd.Series[Any]"
@@ -165,7 +165,8 @@ def read_plain(column: pa.ChunkedArray, name: str) -> Series:
         column, dtype = column.cast(pa.string()), pd.StringDtype(na_value=np.nan)
     else:
         raise ProjectError(
-            f"Column {name!r} of the raw table holds {kind}: expected numbers, text, dates, times or booleans."
+            f"Column {name!r} of the raw table holds {kind}: expected numbers, text, dates, times or booleans. "
+            f"Give it `role: ignored`, or leave it out with {OPTIONS}.columns."
         )
     plain: Series = column.to_pandas(types_mapper=lambda _: dtype)
     return plain
