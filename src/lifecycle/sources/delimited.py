@@ -1,0 +1,539 @@
+"""Delimited text, read as text: regular parts by Arrow, the others record by record; a row that cannot be read is rejected."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, pairwise
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from lifecycle.core.tables import Rejects
+from lifecycle.sources.dialect import Dialect, Record, Splitter, count_lines
+
+_BLOCK_BYTES = 4 << 20  # of text that are examined at once
+_SMALL_BYTES = 1 << 16  # an irregular part this small is split record by record
+_OPEN_CHARACTERS = 1 << 18  # a quoted cell that is not closed within so many characters is taken as broken
+_LONGEST_BYTES = 16 << 20  # of a record
+_SAMPLE_RECORDS = 2_000  # from which the columns are found
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_SPACES = " \t"
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The columns of a table: their names, and the cells of a row.
+
+    kept: the positions of the named cells; the others are empty. shortest: rows of so many cells or more are taken, as empty
+    last cells may be left out. surplus: whether empty cells beyond the last column are no sign that the cells have moved.
+    """
+
+    names: list[str]
+    cells: int
+    kept: list[int]
+    shortest: int
+    surplus: bool = True
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class DelimitedTable:
+    """A table of delimited text whose columns are all text.
+
+    Bounded memory: a block of the file is in memory at once. An unquoted empty cell is null, a quoted one is empty text. Empty
+    lines are skipped. A row with too many cells is rejected, unless those beyond the last column are empty and the last column
+    never is: otherwise a delimiter too many may have moved its cells. A row with too few cells is rejected, unless the file
+    leaves out the empty cells at the ends of its rows throughout. Rows with a quote that is not closed, or with bytes that
+    are not in the encoding, are rejected.
+
+    names: the columns. notes: a sentence on each thing about the columns that a reader of the file would not expect.
+    """
+
+    open_bytes: Callable[[], IO[bytes]]
+    name: str
+    dialect: Dialect
+    rejected: Rejects
+    null_values: Sequence[str]
+    layout: _Layout
+    splitter: Splitter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.splitter = Splitter(self.dialect)
+
+    @property
+    def names(self) -> list[str]:
+        """The columns' names, all different."""
+        return self.layout.names
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what was changed or left out to find the columns."""
+        return self.layout.notes
+
+    def read(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of `columns` (all), in that order; may be called again.
+
+        Each time, the rows that cannot be read are added to `rejected`.
+        """
+        chosen = list(self.names if columns is None else columns)
+        if not self.names:
+            return
+        schema = pa.schema([(name, pa.string()) for name in chosen])
+        for part in self._parts(chosen):
+            yield from part.select(chosen).cast(schema).to_batches()
+
+    def _parts(self, chosen: list[str]) -> Iterator[pa.Table]:
+        """Yield tables of all rows; each block is cut where a record ends."""
+        rest, line = b"", 1
+        begun = False
+        with self.open_bytes() as source:
+            for chunk, final in _read_text(source, self.dialect.encoding):
+                block = rest + chunk
+                if not begun:
+                    start = self._skip(block, final)
+                    if start is None:
+                        rest = block
+                        continue
+                    line += count_lines(block[:start].decode("utf-8", "surrogateescape"))
+                    block, begun = block[start:], True
+                reading = _Block(self, block, line, final, chosen)
+                yield from reading.tables()
+                rest, line = block[reading.position :], reading.line
+
+    def _skip(self, block: bytes, final: bool) -> int | None:
+        """Return where the first row begins: after the lines to skip and the header; None if the block ends before."""
+        text = block.decode("utf-8", "surrogateescape")
+        start = _skip_lines(text, self.dialect.skip)
+        if self.dialect.header:
+            record = next((r for r in self.splitter.split(text, start) if not r.blank), None)
+            start = record.end if record else len(text)
+        if start == len(text) and not final and len(block) < _LONGEST_BYTES:
+            return None
+        return len(text[:start].encode("utf-8", "surrogateescape"))
+
+
+class _Block:
+    """A block of a table's text that begins with a record; after `tables`, `position` and `line` are where the rest begins."""
+
+    def __init__(self, table: DelimitedTable, block: bytes, line: int, final: bool, chosen: list[str]) -> None:
+        self.table, self.block, self.line, self.final = table, block, line, final
+        self.dialect, self.layout = table.dialect, table.layout
+        self.position = 0
+        labels = _label(self.layout)
+        dropped = [label for at, label in enumerate(labels) if at not in set(self.layout.kept)]
+        self.labels, self.dropped = labels, dropped
+        self.chosen = [label for label in labels if label in set(chosen)] + dropped or labels[:1]
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Yield the rows of the block's whole records: regular parts by Arrow, the others record by record."""
+        while self.position < len(self.block):
+            stop, regular = self._regular_end()
+            if stop > self.position:
+                segment = self.block[self.position : stop]
+                yield from self._read_regular(segment, self.line)
+                self.position = stop
+                self.line += _count_line_ends(segment)
+            if regular:
+                return
+            before = self.position
+            text = self.block[before:].decode("utf-8", "surrogateescape")
+            rows, end, self.line = self._split(text, self.line, self.final, _SMALL_BYTES)
+            if rows:
+                yield self._to_table(rows)
+            self.position += len(text[:end].encode("utf-8", "surrogateescape"))
+            if self.position == before:
+                return  # more of the text is needed
+
+    # --- regular text -----------------------------------------------------------------------------------------------
+
+    def _regular_end(self) -> tuple[int, bool]:
+        """Return where the records end that Arrow reads as we would, and whether nothing else follows but a cut record."""
+        dialect, block, start = self.dialect, self.block, self.position
+        byte_sized = len(dialect.delimiter) == 1 and (dialect.delimiter + dialect.quote).isascii()
+        if not byte_sized or (dialect.escape and dialect.escape.encode() in block):
+            return start, False
+        if self.layout.cells != len(self.labels):
+            return start, False
+        quote = dialect.quote.encode()
+        if not quote or block.find(quote, start) < 0:
+            return (len(block) if self.final else _last_line_end(block, start, len(block))), True
+        if dialect.skip_space:
+            return start, False
+        return self._quoted_end(quote)
+
+    def _quoted_end(self, quote: bytes) -> tuple[int, bool]:
+        """Do the same for a block with quotes: each opens after a delimiter, closes before one, or is doubled."""
+        start = self.position
+        text = np.frombuffer(self.block, np.uint8)[start:]
+        quotes = np.flatnonzero(text == quote[0])
+        edge = np.zeros(256, bool)
+        edge[[quote[0], ord(self.dialect.delimiter), 10, 13]] = True
+        before = np.where(quotes > 0, text[quotes - 1], 10)
+        after = text[np.minimum(quotes + 1, len(text) - 1)]
+        if quotes[-1] + 1 == len(text):
+            after[-1] = 10
+        wrong = np.empty(len(quotes), bool)
+        wrong[0::2], wrong[1::2] = ~edge[before[0::2]], ~edge[after[1::2]]
+        # a doubled quote closes and opens at once, so a quote before one that opens must be the last that closed
+        first = int(np.argmax(wrong)) if wrong.any() else self._find_swallowed(text, quotes)
+        if first < len(quotes):
+            return start + self._record_end(quotes, int(quotes[first])), False
+        end = self._record_end(quotes, len(text))
+        if self.final and len(quotes) % 2 == 0:
+            return len(self.block), True
+        cut_short = self.final or len(text) - end > _LONGEST_BYTES
+        return start + end, not cut_short
+
+    def _record_end(self, quotes: np.ndarray, limit: int) -> int:
+        """Return the end, before `limit` in the rest of the block, of the last record that ends outside quotes."""
+        start = self.position
+        while True:
+            end = _last_line_end(self.block, start, start + limit) - start
+            count = int(np.searchsorted(quotes, end))
+            if end <= 0 or count % 2 == 0:
+                return max(end, 0)
+            limit = int(quotes[count - 1])
+
+    def _find_swallowed(self, text: np.ndarray, quotes: np.ndarray) -> int:
+        """Return the position in `quotes` of the first that opens a cell which seems to contain rows, or the number of quotes."""
+        width = self.layout.cells
+        ends = np.flatnonzero((text == 10) | (text == 13))
+        inside = np.searchsorted(quotes, ends)
+        opened, count = np.unique(inside[inside % 2 == 1], return_counts=True)
+        for at in opened[count > 1]:
+            close = int(quotes[at]) if at < len(quotes) else len(text)
+            cell = text[int(quotes[at - 1]) + 1 : close].tobytes()
+            if width > 1 and _contains_rows(cell, self.dialect.delimiter.encode(), width):
+                return int(at - 1)
+        return len(quotes)
+
+    def _read_regular(self, segment: bytes, line: int) -> Iterator[pa.Table]:
+        """Yield the rows of a regular segment; parts in which Arrow finds a row of another length are split by us."""
+        try:
+            table = self._parse(segment)
+        except pa.ArrowInvalid:
+            table = None
+        if table is not None and not any(table[label].null_count < len(table) for label in self.dropped):
+            yield table.rename_columns(self._rename(table.column_names)) if table.num_rows else table.slice(0, 0)
+            return
+        middle = self._middle(segment) if len(segment) > _SMALL_BYTES else 0
+        if middle:
+            yield from self._read_regular(segment[:middle], line)
+            yield from self._read_regular(segment[middle:], line + _count_line_ends(segment[:middle]))
+            return
+        rows, _, _ = self._split(segment.decode("utf-8", "surrogateescape"), line, True, len(segment) + 1)
+        yield self._to_table(rows)
+
+    def _rename(self, labels: list[str]) -> list[str]:
+        return labels
+
+    def _middle(self, segment: bytes) -> int:
+        """Return the end of a record near the middle of a regular segment, 0 if there is none."""
+        end = _last_line_end(segment, 0, len(segment) // 2)
+        quote = self.dialect.quote.encode()
+        while quote and end > 0 and segment.count(quote, 0, end) % 2:
+            end = _last_line_end(segment, 0, segment.rfind(quote, 0, end))
+        return max(end, 0)
+
+    def _parse(self, segment: bytes) -> pa.Table:
+        """Parse a regular segment by Arrow; raise ArrowInvalid for a row of another length or a broken character."""
+        dialect = self.dialect
+        table = pa.csv.read_csv(
+            pa.py_buffer(segment),
+            pa.csv.ReadOptions(column_names=self.labels, block_size=max(1 << 20, 0)),
+            pa.csv.ParseOptions(
+                delimiter=dialect.delimiter,
+                quote_char=dialect.quote or False,
+                double_quote=True,
+                newlines_in_values=True,
+            ),
+            pa.csv.ConvertOptions(
+                column_types=dict.fromkeys(self.labels, pa.string()),
+                include_columns=self.chosen,
+                null_values=["", *self.table.null_values],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=dialect.quotes_all,
+            ),
+        )
+        if dialect.skip_space:
+            nulls = pa.array(["", *self.table.null_values], pa.string())
+            for at, label in enumerate(table.column_names):
+                cells = pc.utf8_ltrim(table[label], " ")
+                table = table.set_column(
+                    at, label, pc.if_else(pc.is_in(cells, nulls), pa.scalar(None, pa.string()), cells)
+                )
+        return table
+
+    # --- other text -------------------------------------------------------------------------------------------------
+
+    def _split(self, text: str, line: int, final: bool, enough: int) -> tuple[list[list[str | None]], int, int]:
+        """Split records until `enough` characters are used; return the rows, where the rest begins, and its line."""
+        rows: list[list[str | None]] = []
+        start = 0
+        again = True
+        while again and start < min(enough, len(text)):
+            again = False
+            for record in self.table.splitter.split(text, start, line):
+                if record.end == len(text) and not final and len(text) - record.start < _LONGEST_BYTES:
+                    return rows, record.start, record.line
+                if record.flaw == "open" and not final and len(text) - record.start < _OPEN_CHARACTERS:
+                    return rows, record.start, record.line
+                end = self._rejoin(text, record)
+                if end < record.end:
+                    self._reject(text[record.start : end], record.line, "a quote is not closed")
+                elif not record.blank:
+                    self._take(text, record, rows)
+                start, line = end, record.line + count_lines(text[record.start : end])
+                again = end < record.end
+                if again or start >= enough:
+                    break
+        return rows, start, line
+
+    def _rejoin(self, text: str, record: Record) -> int:
+        """Return the end of a record; of one that a stray quote joined with the next lines, where these begin."""
+        body = text[record.start : record.end]
+        ends = [match.end() for match in islice(_LINE_END.finditer(body), 1000)]
+        if len(ends) < 2 and not (ends and ends[0] < len(body)):
+            return record.end
+        width = self.layout.cells
+        delimiter = self.dialect.delimiter
+        swallowed = width > 1 and any(
+            _contains_rows(cell.encode("utf-8", "surrogateescape"), delimiter.encode(), width)
+            for cell, quoted in zip(record.cells, record.quoted, strict=True)
+            if quoted and count_lines(cell) > 1
+        )
+        if not swallowed and not record.flaw and len(record.cells) == width:
+            return record.end
+        for end in ends:
+            if end >= len(body):
+                break
+            following = next(self.table.splitter.split(text, record.start + end), None)
+            if following and not following.flaw and len(following.cells) == width and width > 1:
+                return record.start + end
+        return record.end
+
+    def _take(self, text: str, record: Record, rows: list[list[str | None]]) -> None:
+        """Add a record to the rows, or reject it."""
+        layout, cells = self.layout, record.cells
+        body = text[record.start : record.end]
+        surplus = any(
+            cell.strip() or quoted
+            for cell, quoted in zip(cells[layout.cells :], record.quoted[layout.cells :], strict=True)
+        )
+        surplus = surplus or (len(cells) > layout.cells and not layout.surplus)
+        if record.flaw == "open":
+            reason = "a quote is not closed"
+        elif "\ufffd" in body or not _is_unicode(body):
+            reason = f"bytes that are not {self.dialect.encoding}"
+        elif surplus or len(cells) < layout.shortest:
+            reason = f"{len(cells)} cells, expected {layout.cells}"
+        elif any(at < len(cells) and cells[at].strip() for at in range(layout.cells) if at not in layout.kept):
+            reason = "a value in a column without a name"
+        else:
+            missing = {"", *self.table.null_values}
+            row = [
+                None if cell in missing and (not quoted or self.dialect.quotes_all) else cell
+                for cell, quoted in zip(cells, record.quoted, strict=True)
+            ]
+            rows.append((row + [None] * layout.cells)[: layout.cells])
+            return
+        self._reject(body, record.line, reason)
+
+    def _reject(self, text: str, line: int, reason: str) -> None:
+        self.table.rejected.add(f"{self.table.name}, line {line}", _printable(text).rstrip("\r\n"), reason)
+
+    def _to_table(self, rows: list[list[str | None]]) -> pa.Table:
+        """Return rows as a table of the columns that are read."""
+        positions = [self.labels.index(label) for label in self.chosen]
+        arrays = [pa.array([row[at] for row in rows], pa.string()) for at in positions]
+        return pa.table(dict(zip(self.chosen, arrays, strict=True)))
+
+
+def open_delimited(
+    open_bytes: Callable[[], IO[bytes]],
+    name: str,
+    dialect: Dialect,
+    rejected: Rejects,
+    *,
+    null_values: Sequence[str] = (),
+) -> DelimitedTable:
+    """Open delimited text and find its columns; the rows are read by `DelimitedTable.read`.
+
+    null_values: unquoted cells that are missing, beside empty ones. rejected: gets the rows that cannot be read, with their
+    line, text and reason. A file without any text has no columns.
+    """
+    head = b""
+    with open_bytes() as source:
+        for chunk, _ in _read_text(source, dialect.encoding):
+            head += chunk
+            if len(head) >= _BLOCK_BYTES // 4:
+                break
+    text = head.decode("utf-8", "surrogateescape")
+    records = Splitter(dialect).split(text, _skip_lines(text, dialect.skip))
+    sample = list(islice((record for record in records if not record.blank), _SAMPLE_RECORDS))
+    return DelimitedTable(open_bytes, name, dialect, rejected, null_values, _find_layout(sample, dialect, name))
+
+
+# --- columns ----------------------------------------------------------------------------------------------------------
+
+
+def _find_layout(sample: list[Record], dialect: Dialect, name: str) -> _Layout:
+    """Find the columns from the first records; their number is that of most rows."""
+    if not sample:
+        return _Layout([], 0, [], 0)
+    rows = sample[1:] if dialect.header else sample
+    widths = Counter(len(row.cells) for row in rows)
+    usual = widths.most_common(1)[0][0] if widths else len(sample[0].cells)
+    if not dialect.header:
+        names = [f"column_{at + 1}" for at in range(usual)]
+        return _Layout(names, usual, list(range(usual)), _shortest(rows, usual), _ends_filled(rows))
+    header = [cell.strip() for cell in sample[0].cells]
+    notes: list[str] = []
+    alike = [row.cells for row in rows if len(row.cells) == usual]
+    if len(header) > usual and len([cell for cell in header if cell]) == usual:
+        header = [cell for cell in header if cell]
+        notes.append(
+            f"The header of {name} has {len(sample[0].cells)} cells and the rows {usual}: empty names were left out."
+        )
+    elif len(header) < usual and _are_labels([cells[0] for cells in alike]) and usual == len(header) + 1:
+        header = ["", *header]
+    width = max(len(header), usual)
+    kept = list(range(width))
+    while (
+        len(kept) > 1
+        and not "".join(header[kept[-1] :])
+        and not any("".join(cells[kept[-1] :]).strip() for cells in alike)
+    ):
+        kept.pop()  # at the end, without a name and empty
+    if len(kept) < width and len(header) > len(kept):
+        notes.append(
+            f"{name} has {width - len(kept)} empty columns without a name at the end of its rows; they were left out."
+        )
+    elif len(kept) < width:
+        notes.append(
+            f"The rows of {name} end with {width - len(kept)} empty cells more than the header; they were left out."
+        )
+    names = _name_columns((header + [""] * width)[: len(kept)], name, notes)
+    shortest = min(_shortest(rows, width), usual)
+    if len(header) > usual:
+        notes.append(f"The rows of {name} have {usual} cells and its header {len(header)}: the last columns are empty.")
+    return _Layout(names, width, kept, shortest, _ends_filled(rows), tuple(notes))
+
+
+def _name_columns(header: list[str], name: str, notes: list[str]) -> list[str]:
+    """Return different names for all columns: empty ones by position, repeated ones with a number."""
+    names: list[str] = []
+    taken = set(header)
+    for at, title in enumerate(header, 1):
+        unique = title or f"column_{at}"
+        number = 2
+        while unique in names or (unique != title and unique in taken):
+            unique, number = f"{title or f'column_{at}'}_{number}", number + 1
+        names.append(unique)
+        if not title:
+            notes.append(f"Column {at} of {name} has no name; it is called {unique}.")
+        elif unique != title:
+            notes.append(f"The name {title} is repeated in the header of {name}; column {at} is called {unique}.")
+    return names
+
+
+def _are_labels(cells: list[str]) -> bool:
+    """Whether the cells number the rows, as R writes them without a name in the header."""
+    return (
+        len(cells) > 1
+        and all(cell.isdecimal() for cell in cells)
+        and {int(b) - int(a) for a, b in pairwise(cells)} == {1}
+    )
+
+
+def _shortest(rows: list[Record], width: int) -> int:
+    """Return the least cells of a row: fewer than `width` if the file leaves out empty cells at the ends of its rows.
+
+    It does if many rows are shorter, and no row ends with an empty cell.
+    """
+    short = [row for row in rows if len(row.cells) < width]
+    if len(short) >= max(3, len(rows) / 20) and width > 2 and all(row.cells[-1] for row in rows):
+        return 1
+    return width
+
+
+def _ends_filled(rows: list[Record]) -> bool:
+    """Whether the last cell of every row of the usual length contains something."""
+    usual = Counter(len(row.cells) for row in rows).most_common(1)
+    return all(row.cells[-1].strip() for row in rows if len(row.cells) == usual[0][0])
+
+
+def _label(layout: _Layout) -> list[str]:
+    """Return a name for each cell of a row: those of the columns, and different ones for cells that are left out."""
+    labels = dict(zip(layout.kept, layout.names, strict=True))
+    spare = (f"\0{at}" for at in range(layout.cells))
+    return [labels.get(at) or next(spare) for at in range(layout.cells)]
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+
+def _read_text(source: IO[bytes], encoding: str) -> Iterator[tuple[bytes, bool]]:
+    """Yield blocks of a file as UTF-8 without a byte order mark, and whether it is the last.
+
+    Bytes that are not in the encoding become U+FFFD, unless it is UTF-8.
+    """
+    decoder = None if _is_utf8(encoding) else codecs.getincrementaldecoder(encoding)("replace")
+    first = True
+    chunk = source.read(_BLOCK_BYTES)
+    while True:
+        following = source.read(_BLOCK_BYTES) if chunk else b""
+        final = not following
+        text = chunk if decoder is None else decoder.decode(chunk, final).encode("utf-8", "surrogatepass")
+        if first:
+            text = text.removeprefix(codecs.BOM_UTF8)
+            first = False
+        yield text, final
+        if final:
+            return
+        chunk = following
+
+
+def _is_utf8(encoding: str) -> bool:
+    return codecs.lookup(encoding).name in {"utf-8", "utf-8-sig", "ascii"}
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether all bytes of a text that was decoded with `surrogateescape` were UTF-8."""
+    return text.isascii() or not re.search("[\ud800-\udfff]", text)
+
+
+def _printable(text: str) -> str:
+    """Return a text with U+FFFD for bytes that are not UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _skip_lines(text: str, lines: int) -> int:
+    """Return where the text begins after so many lines."""
+    ends = islice(_LINE_END.finditer(text), lines)
+    return max((match.end() for match in ends), default=0) if lines else 0
+
+
+def _last_line_end(block: bytes, start: int, stop: int) -> int:
+    """Return the end of the last line that ends in block[start:stop], or `start`."""
+    end = max(block.rfind(b"\n", start, stop), block.rfind(b"\r", start, stop - 1)) + 1
+    if end == stop - 1 and block[end : end + 1] == b"\n":
+        end += 1
+    return max(end, start)
+
+
+def _count_line_ends(segment: bytes) -> int:
+    return segment.count(b"\n") or segment.count(b"\r")
+
+
+def _contains_rows(cell: bytes, delimiter: bytes, width: int) -> bool:
+    """Whether most whole lines within a cell have as many delimiters as a row, so that it seems to be joined rows."""
+    lines = [line for line in cell.splitlines()[1:-1] if line]
+    return bool(lines) and sum(line.count(delimiter) == width - 1 for line in lines) > len(lines) / 2
