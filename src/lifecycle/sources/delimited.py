@@ -159,7 +159,7 @@ class _Block:
         byte_sized = len(dialect.delimiter) == 1 and (dialect.delimiter + dialect.quote).isascii()
         if not byte_sized or (dialect.escape and dialect.escape.encode() in block):
             return start, False
-        if self.layout.cells != len(self.labels):
+        if dialect.skip_space and dialect.delimiter == " ":
             return start, False
         quote = dialect.quote.encode()
         if not quote or block.find(quote, start) < 0:
@@ -265,6 +265,8 @@ class _Block:
         if dialect.skip_space:
             nulls = pa.array(["", *self.table.null_values], pa.string())
             for at, label in enumerate(table.column_names):
+                if label == self.labels[0]:
+                    continue
                 cells = pc.utf8_ltrim(table[label], " ")
                 table = table.set_column(
                     at, label, pc.if_else(pc.is_in(cells, nulls), pa.scalar(None, pa.string()), cells)
@@ -330,7 +332,7 @@ class _Block:
         surplus = surplus or (len(cells) > layout.cells and not layout.surplus)
         if record.flaw == "open":
             reason = "a quote is not closed"
-        elif "\ufffd" in body or not _is_unicode(body):
+        elif not _is_unicode(body):
             reason = f"bytes that are not {self.dialect.encoding}"
         elif surplus or len(cells) < layout.shortest:
             reason = f"{len(cells)} cells, expected {layout.cells}"
@@ -483,15 +485,16 @@ def _label(layout: _Layout) -> list[str]:
 def _read_text(source: IO[bytes], encoding: str) -> Iterator[tuple[bytes, bool]]:
     """Yield blocks of a file as UTF-8 without a byte order mark, and whether it is the last.
 
-    Bytes that are not in the encoding become U+FFFD, unless it is UTF-8.
+    Bytes that are not in the encoding become bytes that are not UTF-8.
     """
-    decoder = None if _is_utf8(encoding) else codecs.getincrementaldecoder(encoding)("replace")
+    codecs.register_error("lifecycle.broken", lambda error: ("\udcff", error.end))  # type: ignore[attr-defined]
+    decoder = None if _is_utf8(encoding) else codecs.getincrementaldecoder(encoding)("lifecycle.broken")
     first = True
     chunk = source.read(_BLOCK_BYTES)
     while True:
         following = source.read(_BLOCK_BYTES) if chunk else b""
         final = not following
-        text = chunk if decoder is None else decoder.decode(chunk, final).encode("utf-8", "surrogatepass")
+        text = chunk if decoder is None else decoder.decode(chunk, final).encode("utf-8", "surrogateescape")
         if first:
             text = text.removeprefix(codecs.BOM_UTF8)
             first = False

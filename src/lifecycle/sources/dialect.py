@@ -79,31 +79,37 @@ class Splitter:
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
         delimiter, quote, escape = (re.escape(part) for part in (dialect.delimiter, dialect.quote, dialect.escape))
-        end = rf"(?:{delimiter}|\r\n|\r|\n|\Z)"
-        space = " *" if dialect.skip_space else ""
-        after = "" if dialect.delimiter.startswith(" ") else " *"
         escaped = rf"{escape}[\s\S]|" if escape else ""
         plain = rf"(?:{escaped}(?!{delimiter})[^\r\n])*+"
         if len(dialect.delimiter) == 1 and not escape:
             plain = rf"[^{delimiter}\r\n]*+"
+        before, after, between = "", " *", delimiter
+        if dialect.delimiter.startswith(" "):
+            after = ""
+        if dialect.skip_space:
+            between = rf"{delimiter} *"
+        if dialect.skip_space and dialect.delimiter == " ":  # columns that are aligned by spaces
+            before, between = " *", r" +(?![ \r\n]|\Z)"
+            plain += r"(?: +(?=[\r\n]|\Z))?"
+        end = rf"(?:{between}|\r\n|\r|\n|\Z)"
         quoted = r"(?!)()"
         if quote:
             inner = rf"(?:[^{quote}{escape}]++|{escaped}{quote}{quote}|{quote}(?!{after}{end}))*+"
-            quoted = rf"{space}{quote}({inner}){quote}{after}(?={end})"
-        self._cell = re.compile(rf"(?:{quoted}|({plain}))({end})")
+            quoted = rf"{quote}({inner}){quote}{after}(?={end})"
+        self._cell = re.compile(rf"{before}(?:{quoted}|({plain}))({end})")
         self._escaped = re.compile(rf"{escape}({escape}|{quote or '(?!)'}|{delimiter}|\r|\n)") if escape else None
 
     def split(self, text: str, start: int = 0, line: int = 1) -> Iterator[Record]:
         """Yield the records of `text` from `start` on, empty lines as well."""
-        delimiter, quote, space = self.dialect.delimiter, self.dialect.quote, self.dialect.skip_space
+        quote, aligned = self.dialect.quote, self.dialect.skip_space and self.dialect.delimiter == " "
         cells: list[str] = []
         quoted: list[bool] = []
         flaw = ""
         for match in self._cell.finditer(text, start):
             inside, plain, end = match.groups()
             if inside is None:
-                if space:
-                    plain = plain.lstrip(" ")
+                if aligned:
+                    plain = plain.rstrip(" ")
                 if quote and plain.startswith(quote):
                     flaw = "open"
                 cells.append(self._unescape(plain) if self._escaped else plain)
@@ -115,7 +121,7 @@ class Splitter:
                     self._unescape(inside).replace(quote * 2, quote) if quote in inside or self._escaped else inside
                 )
             quoted.append(inside is not None)
-            if end == delimiter:
+            if end and end[0] not in "\r\n":
                 continue
             stop = match.end()
             if stop > start or len(cells) > 1:
@@ -274,13 +280,15 @@ def _type_of(cell: str) -> str:
 
 def _worth(cell: str, quoted: bool) -> float:
     """Return how much a cell looks like one value: less when it contains what may separate values."""
+    if quoted:
+        return 1.0
+    if '"' in cell:
+        return 0.3 if cell.strip().startswith('"') or cell.strip().endswith('"') else 0.6
     kind = _type_of(cell)
     if kind in _WORTH:
         return _WORTH[kind]
-    if quoted:
-        return 0.9
     if re.search(r"[;\t|]|,\S", cell):
-        return 0.2
+        return 0.3
     return 0.7 if len(cell) > 3 else 0.4
 
 
@@ -293,29 +301,39 @@ class _Trial:
         if len(records) > 1 and (len(records) > _SAMPLE_RECORDS or not whole):
             records.pop()  # it may be cut
         self.records = [record for record in records if not record.blank]
-        lengths = Counter(len(record.cells) for record in self.records)
+        self.body = [record for record in self.records if not text.startswith("#", record.start)] or self.records
+        lengths = Counter(len(record.cells) for record in self.body)
         # of rows equally frequent the wider ones
         self.width = max(lengths, key=lambda width: (lengths[width], width), default=1)
-        self.rows = [record for record in self.records if len(record.cells) == self.width]
+        self.rows = [record for record in self.body if len(record.cells) == self.width]
 
     @cached_property
     def score(self) -> float:
         """How well the dialect fits: many alike rows, cells that look like single values, quotes in their places."""
         if not self.records:
             return 0.0
-        first = self.records.index(self.rows[0])
-        body = len(self.records) - min(first, len(self.records) // 4)  # lines before the table count less
-        alike = len(self.rows) / body
+        common = self.dialect.delimiter in _COMMON
+        first = self.body.index(self.rows[0])
+        body = len(self.body) - min(first, len(self.body) // 4)  # lines before the table count less
+        alike = (len(self.rows) / body) ** (2 if common else 4)
         cells = [(cell, quoted) for row in self.rows[:200] for cell, quoted in zip(row.cells, row.quoted, strict=True)]
         filled = [(cell, quoted) for cell, quoted in cells if cell.strip()]
         worth = sum(_worth(cell, quoted) for cell, quoted in filled) / max(len(filled), 1)
         filling = 0.5 + 0.5 * len(filled) / len(cells)
-        loose = sum(bool(record.flaw) for record in self.records) / len(self.records)
-        width = 0.1 if self.width == 1 else 1 - 1 / self.width
-        return alike**2 * worth**2 * width * filling * (1 - loose / 2) * _PRIOR.get(self.dialect.delimiter, 0.5)
+        flaws = sum(bool(record.flaw) for record in self.body) / len(self.body)
+        columns = sum(any(row.cells[at].strip() for row in self.rows) for at in range(self.width))
+        if columns > 1 and not common and len(self.rows) < _FEW:
+            columns = 1  # chance
+        width = 0.1 if columns <= 1 else 1 - 1 / columns
+        if first:
+            begun = 0.6 if len(self.body[0].cells) == 1 and _COMMON & set(self.body[0].cells[0]) else 0.8
+        else:
+            begun = 1.2 if columns > 1 and _is_names(self.body[0].cells) else 1.0
+        return alike * worth**2 * width * filling * begun * (1 - flaws / 2) * (1.0 if common else 0.65)
 
 
-_PRIOR = {",": 1.0, ";": 1.0, "\t": 1.0, "|": 1.0, " ": 0.6, ":": 0.5}
+_COMMON = {",", ";", "\t", "|"}
+_FEW = 3  # rows that need not mean anything when they are split at an uncommon delimiter
 
 
 def _candidates(text: str, fixed: dict[str, Any]) -> Iterator[Dialect]:
@@ -324,10 +342,11 @@ def _candidates(text: str, fixed: dict[str, Any]) -> Iterator[Dialect]:
     if "delimiter" in fixed:
         delimiters: Sequence[str] = [fixed["delimiter"]]
     else:
-        delimiters = [each for each in DELIMITERS if text.count(each) >= lines / 4] or [","]
+        unused = next((each for each in DELIMITERS if each not in text), ",")  # for a single column
+        delimiters = [*(each for each in DELIMITERS if text.count(each) >= lines / 4 and each in text), unused]
     for delimiter in delimiters:
         for quote in [fixed["quote"]] if "quote" in fixed else _quotes(text, delimiter):
-            spaced = text.count(delimiter + " ") > 0.6 * text.count(delimiter) and delimiter != " "
+            spaced = text.count(delimiter + " ") > (0.6 if delimiter != " " else 0.2) * text.count(delimiter)
             escapes = ["", "\\"] if quote and "\\" + quote in text else [""]
             for escape in [fixed["escape"]] if "escape" in fixed else escapes:
                 values = {"delimiter": delimiter, "quote": quote, "escape": escape, "skip_space": spaced} | fixed
@@ -337,7 +356,9 @@ def _candidates(text: str, fixed: dict[str, Any]) -> Iterator[Dialect]:
 def _quotes(text: str, delimiter: str) -> list[str]:
     """Return the quotes that may be around cells; `"` when there is none, as a later cell may need it."""
     edge = rf"(?:^|{re.escape(delimiter)}) *"
-    found = [quote for quote in QUOTES if re.search(edge + quote, text, re.MULTILINE)]
+    lines = count_lines(text) + 1
+    opened = {quote: len(re.findall(edge + quote, text, re.MULTILINE)) for quote in QUOTES}
+    found = [quote for quote in QUOTES if opened[quote] and (quote == '"' or opened[quote] >= lines / 10)]
     return [*found, ""] if found else ['"']
 
 
