@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
-from typing import IO
+from typing import IO, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +19,14 @@ from lifecycle.core.tables import Rejects
 from lifecycle.sources.dialect import Dialect, Record, Splitter, count_lines
 
 _BLOCK_BYTES = 4 << 20  # of text that are examined at once
+_PARSED_BYTES = 1 << 19  # of text that a thread parses at once
+_WINDOW_BYTES = 1 << 20  # of text with quotes
 _SMALL_BYTES = 1 << 16  # an irregular part this small is split record by record
 _OPEN_CHARACTERS = 1 << 18  # a quoted cell that is not closed within so many characters is taken as broken
 _LONGEST_BYTES = 16 << 20  # of a record
 _SAMPLE_RECORDS = 2_000  # from which the columns are found
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_SPACES = " \t"
+_Follows = Literal["nothing", "irregular", "regular"]
 
 
 @dataclass(frozen=True)
@@ -134,83 +136,80 @@ class _Block:
     def tables(self) -> Iterator[pa.Table]:
         """Yield the rows of the block's whole records: regular parts by Arrow, the others record by record."""
         while self.position < len(self.block):
-            stop, regular = self._regular_end()
+            stop, follows = self._find_regular()
             if stop > self.position:
                 segment = self.block[self.position : stop]
                 yield from self._read_regular(segment, self.line)
                 self.position = stop
                 self.line += _count_line_ends(segment)
-            if regular:
+            if follows == "nothing":
                 return
-            before = self.position
-            text = self.block[before:].decode("utf-8", "surrogateescape")
-            rows, end, self.line = self._split(text, self.line, self.final, _SMALL_BYTES)
-            if rows:
-                yield self._to_table(rows)
-            self.position += len(text[:end].encode("utf-8", "surrogateescape"))
-            if self.position == before:
-                return  # more of the text is needed
+            if follows == "irregular":
+                before = self.position
+                text = self.block[before:].decode("utf-8", "surrogateescape")
+                rows, end, self.line = self._split(text, self.line, self.final, _SMALL_BYTES)
+                if rows:
+                    yield self._to_table(rows)
+                self.position += len(text[:end].encode("utf-8", "surrogateescape"))
+                if self.position == before:
+                    return  # more of the text is needed
 
     # --- regular text -----------------------------------------------------------------------------------------------
 
-    def _regular_end(self) -> tuple[int, bool]:
-        """Return where the records end that Arrow reads as we would, and whether nothing else follows but a cut record."""
+    def _find_regular(self) -> tuple[int, _Follows]:
+        """Return where the next records end that Arrow reads as we would, and what follows: "nothing" but a cut record."""
         dialect, block, start = self.dialect, self.block, self.position
         byte_sized = len(dialect.delimiter) == 1 and (dialect.delimiter + dialect.quote).isascii()
-        if not byte_sized or (dialect.escape and dialect.escape.encode() in block):
-            return start, False
-        if dialect.skip_space and dialect.delimiter == " ":
-            return start, False
+        aligned = dialect.skip_space and dialect.delimiter == " "
+        if not byte_sized or aligned or (dialect.escape and dialect.escape.encode() in block):
+            return start, "irregular"
         quote = dialect.quote.encode()
         if not quote or block.find(quote, start) < 0:
-            return (len(block) if self.final else _last_line_end(block, start, len(block))), True
+            return (len(block) if self.final else _last_line_end(block, start, len(block))), "nothing"
         if dialect.skip_space:
-            return start, False
-        return self._quoted_end(quote)
+            return start, "irregular"
+        stop = start + _WINDOW_BYTES
+        if stop < len(block):
+            end, follows = self._find_quoted(block[start:stop], quote)
+            if end or follows == "irregular":
+                return start + end, "irregular" if follows == "irregular" else "regular"
+        end, follows = self._find_quoted(block[start:], quote)
+        return start + end, follows
 
-    def _quoted_end(self, quote: bytes) -> tuple[int, bool]:
-        """Do the same for a block with quotes: each opens after a delimiter, closes before one, or is doubled."""
-        start = self.position
-        text = np.frombuffer(self.block, np.uint8)[start:]
-        quotes = np.flatnonzero(text == quote[0])
-        edge = np.zeros(256, bool)
-        edge[[quote[0], ord(self.dialect.delimiter), 10, 13]] = True
-        before = np.where(quotes > 0, text[quotes - 1], 10)
-        after = text[np.minimum(quotes + 1, len(text) - 1)]
-        if quotes[-1] + 1 == len(text):
-            after[-1] = 10
-        wrong = np.empty(len(quotes), bool)
-        wrong[0::2], wrong[1::2] = ~edge[before[0::2]], ~edge[after[1::2]]
+    def _find_quoted(self, part: bytes, quote: bytes) -> tuple[int, _Follows]:
+        """Do the same for a text with quotes, which open after a delimiter, close before one, or are doubled."""
+        text = np.frombuffer(part, np.uint8)
+        mark = text == quote[0]
+        quotes = np.flatnonzero(mark)
+        ends = text == ord("\n")
+        if b"\r" in part:
+            ends |= text == ord("\r")
+        edge = np.ones(len(text) + 2, bool)  # what is before and behind the part does not matter
+        edge[1:-1] = (text == ord(self.dialect.delimiter)) | mark | ends
         # a doubled quote closes and opens at once, so a quote before one that opens must be the last that closed
-        first = int(np.argmax(wrong)) if wrong.any() else self._find_swallowed(text, quotes)
+        opens, closes = edge[quotes[0::2]], edge[quotes[1::2] + 2]
+        first = len(quotes)
+        if not opens.all():
+            first = 2 * int(np.argmin(opens))
+        if not closes.all():
+            first = min(first, 2 * int(np.argmin(closes)) + 1)
+        first = min(first, self._find_swallowed(part, quotes, np.flatnonzero(ends)))
         if first < len(quotes):
-            return start + self._record_end(quotes, int(quotes[first])), False
-        end = self._record_end(quotes, len(text))
-        if self.final and len(quotes) % 2 == 0:
-            return len(self.block), True
-        cut_short = self.final or len(text) - end > _LONGEST_BYTES
-        return start + end, not cut_short
+            return _find_record_end(part, quotes, int(quotes[first])), "irregular"
+        whole = self.final and self.position + len(part) == len(self.block)
+        if whole and len(quotes) % 2 == 0:
+            return len(part), "nothing"
+        end = _find_record_end(part, quotes, len(part))
+        return end, "irregular" if whole or len(part) - end > _LONGEST_BYTES else "nothing"
 
-    def _record_end(self, quotes: np.ndarray, limit: int) -> int:
-        """Return the end, before `limit` in the rest of the block, of the last record that ends outside quotes."""
-        start = self.position
-        while True:
-            end = _last_line_end(self.block, start, start + limit) - start
-            count = int(np.searchsorted(quotes, end))
-            if end <= 0 or count % 2 == 0:
-                return max(end, 0)
-            limit = int(quotes[count - 1])
-
-    def _find_swallowed(self, text: np.ndarray, quotes: np.ndarray) -> int:
-        """Return the position in `quotes` of the first that opens a cell which seems to contain rows, or the number of quotes."""
+    def _find_swallowed(self, part: bytes, quotes: np.ndarray, ends: np.ndarray) -> int:
+        """Return which of the quotes is the first that opens a cell that seems to contain rows, or their number if none does."""
         width = self.layout.cells
-        ends = np.flatnonzero((text == 10) | (text == 13))
         inside = np.searchsorted(quotes, ends)
         opened, count = np.unique(inside[inside % 2 == 1], return_counts=True)
-        for at in opened[count > 1]:
-            close = int(quotes[at]) if at < len(quotes) else len(text)
-            cell = text[int(quotes[at - 1]) + 1 : close].tobytes()
-            if width > 1 and _contains_rows(cell, self.dialect.delimiter.encode(), width):
+        for at in opened[count > 1] if width > 1 else ():
+            close = int(quotes[at]) if at < len(quotes) else len(part)
+            if _contains_rows(part[int(quotes[at - 1]) + 1 : close], self.dialect.delimiter.encode(), width):
                 return int(at - 1)
         return len(quotes)
 
@@ -221,7 +220,7 @@ class _Block:
         except pa.ArrowInvalid:
             table = None
         if table is not None and not any(table[label].null_count < len(table) for label in self.dropped):
-            yield table.rename_columns(self._rename(table.column_names)) if table.num_rows else table.slice(0, 0)
+            yield table
             return
         middle = self._middle(segment) if len(segment) > _SMALL_BYTES else 0
         if middle:
@@ -230,9 +229,6 @@ class _Block:
             return
         rows, _, _ = self._split(segment.decode("utf-8", "surrogateescape"), line, True, len(segment) + 1)
         yield self._to_table(rows)
-
-    def _rename(self, labels: list[str]) -> list[str]:
-        return labels
 
     def _middle(self, segment: bytes) -> int:
         """Return the end of a record near the middle of a regular segment, 0 if there is none."""
@@ -247,7 +243,7 @@ class _Block:
         dialect = self.dialect
         table = pa.csv.read_csv(
             pa.py_buffer(segment),
-            pa.csv.ReadOptions(column_names=self.labels, block_size=max(1 << 20, 0)),
+            pa.csv.ReadOptions(column_names=self.labels, block_size=_PARSED_BYTES),
             pa.csv.ParseOptions(
                 delimiter=dialect.delimiter,
                 quote_char=dialect.quote or False,
@@ -530,6 +526,16 @@ def _last_line_end(block: bytes, start: int, stop: int) -> int:
     if end == stop - 1 and block[end : end + 1] == b"\n":
         end += 1
     return max(end, start)
+
+
+def _find_record_end(part: bytes, quotes: np.ndarray, limit: int) -> int:
+    """Return the end of the last line that ends in part[:limit] outside quotes, whose positions are given; 0 without one."""
+    while True:
+        end = _last_line_end(part, 0, limit)
+        before = int(np.searchsorted(quotes, end))
+        if end == 0 or before % 2 == 0:
+            return end
+        limit = int(quotes[before - 1])
 
 
 def _count_line_ends(segment: bytes) -> int:
