@@ -61,11 +61,13 @@ def open_source(source: str, root: Path, options: Mapping[str, Any] | None = Non
         check_names(stream.schema, name)
         batches = (batch for batch in stream if batch.num_rows)
         first = next(batches, None)
+        if first is None and (rejected := stream.rejected.rows):
+            raise ProjectError(f"{name} has no row that can be read; {rejected[0].where}: {rejected[0].reason}.")
         if first is None:
             raise ProjectError(f"{name} has no rows{' that match the filter' if options.get('filter') else ''}.")
         # Readers differ in the schema's metadata; the stream's batches all have the stream's schema.
         same = (pa.RecordBatch.from_arrays(batch.columns, schema=stream.schema) for batch in chain([first], batches))
-        yield Stream(stream.schema, same, stream.version)
+        yield Stream(stream.schema, same, stream.version, rejected=stream.rejected)
 
 
 def read_source(source: str, root: Path, options: Mapping[str, Any] | None = None) -> tuple[pa.Table, str]:
