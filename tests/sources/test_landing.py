@@ -224,7 +224,8 @@ def test_decimals_that_arrow_lacks_are_their_digits(text: str, kind: pa.DataType
         ([2**64, 1, -(2**64)], pa.decimal128(38, 0), []),
         ([*range(200), 2**63], pa.int64(), [200]),
         ([1, 2, "x", True], pa.int64(), [2, 3]),
-        ([2**63, 5.0, 5.5], pa.decimal128(38, 0), [2]),
+        ([2**63, 5.0, 5.5], pa.int64(), [0, 2]),
+        ([2**63, 2**63 + 1, 5.0, 5.5], pa.decimal128(38, 0), [3]),
         ([1.0, 2.0], pa.float64(), []),
     ],
 )

@@ -8,8 +8,7 @@ import logging
 import os
 import re
 import warnings
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -26,7 +25,8 @@ from lifecycle.core.params import Strict, parse_strictly
 from lifecycle.core.paths import OPTIONS
 from lifecycle.core.tables import Rejects, Stream
 from lifecycle.sources.landing import UnavailableError
-from lifecycle.sources.typing import EXACT, FEW, convert_values, describe_type, format_value, infer_type
+from lifecycle.sources.sql_types import find_described, find_type, is_interval, settle_types
+from lifecycle.sources.typing import convert_values, describe_type, format_value, infer_type
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -36,7 +36,6 @@ logger = logging.getLogger("lifecycle")
 _SAMPLE_ROWS = 10_000  # rows whose values determine the types of a query when the database does not report them
 _FETCH_ROWS = 10_000  # rows of a round trip
 _CONNECT_TIMEOUT = 10  # seconds to connect
-_COUNTED = 200  # columns whose cells one query counts
 _WATERMARK = pa.decimal128(38, 10)  # a watermark without declared digits
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(E[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _INTERVAL = re.compile(rb"(?:([+-]?\d+) days? ?)?(?:([+-]?)(\d+):(\d\d):(\d\d(?:\.\d+)?))?")  # without months
@@ -268,46 +267,11 @@ def find_relation(connection: sa.Connection, options: DatabaseOptions) -> tuple[
             raise ProjectError(
                 f"There is no table {options.table!r}{where}; the tables are: {', '.join(sorted(names)) or 'none'}."
             ) from error
-        schema = pa.schema([(column.name, _find_type(column.type, find_free(column.name))) for column in relation.c])
+        schema = pa.schema([(column.name, find_type(column.type, find_free(column.name))) for column in relation.c])
     columns = options.columns or schema.names
     for name in columns:
         find_column(relation, name)
     return relation, pa.schema([schema.field(name) for name in dict.fromkeys(columns)])
-
-
-def settle_types(
-    connection: sa.Connection, relation: sa.FromClause, schema: pa.Schema, settled: Collection[str] = ()
-) -> pa.Schema:
-    """Return the types that a table's columns are read with, from counts of the cells that do not fit the declared ones.
-
-    A column keeps its declared type when at most 1 % of its cells do not fit. Otherwise it is text, or, in SQLite, whose
-    cells each have a type, the type of all its cells. The columns `settled` are not counted, if they have a type.
-    """
-    decide = {"sqlite": _decide_stored, "postgresql": _decide_declared}.get(connection.dialect.name)
-    count = {"sqlite": _count_stored, "postgresql": _count_declared}.get(connection.dialect.name)
-    types = dict(zip(schema.names, schema.types, strict=True))
-    if decide is not None and count is not None:
-        counts = {
-            name: counted
-            for name, kind in types.items()
-            if (name not in settled or pa.types.is_null(kind)) and (counted := count(relation.c[name], kind))
-        }
-        for name, found in _count_cells(connection, relation, counts):
-            types[name] = decide(types[name], found)
-    return pa.schema([(name, pa.string() if pa.types.is_null(kind) else kind) for name, kind in types.items()])
-
-
-def _count_cells(
-    connection: sa.Connection, relation: sa.FromClause, counts: Mapping[str, Mapping[str, sa.ColumnElement[bool]]]
-) -> Iterator[tuple[str, Counter[str]]]:
-    """Count the cells of each column for which each of its conditions holds; yield columns and counts."""
-    import sqlalchemy as sa
-
-    chosen = list(counts)
-    for names in (chosen[first : first + _COUNTED] for first in range(0, len(chosen), _COUNTED)):
-        sums = [sa.func.sum(sa.case((holds, 1), else_=0)) for name in names for holds in counts[name].values()]
-        found = iter(connection.execute(sa.select(*sums).select_from(relation)).one())
-        yield from ((name, Counter({key: int(next(found) or 0) for key in counts[name]})) for name in names)
 
 
 def find_column(relation: sa.FromClause, name: str) -> sa.ColumnElement[Any]:
@@ -315,83 +279,6 @@ def find_column(relation: sa.FromClause, name: str) -> sa.ColumnElement[Any]:
     if name not in relation.c:
         raise ProjectError(f"There is no column {name!r}; the columns are: {', '.join(relation.c.keys())}.")
     return relation.c[name]
-
-
-def _count_stored(column: sa.ColumnElement[Any], kind: pa.DataType) -> dict[str, sa.ColumnElement[bool]]:
-    """Return the conditions of a SQLite cell: its storage class, an inexact float64, and `misfit` for the declared type."""
-    import sqlalchemy as sa
-
-    plain = sa.type_coerce(column, sa.types.NullType())
-    stored = sa.func.typeof(plain)
-    conditions = {name: stored == name for name in ("integer", "real", "text", "blob")}
-    conditions["inexact"] = sa.and_(stored == "integer", sa.or_(plain > EXACT, plain < -EXACT))
-    if pa.types.is_boolean(kind):
-        conditions["misfit"] = sa.not_(sa.and_(stored == "integer", plain.in_([0, 1])))
-    elif pa.types.is_temporal(kind):
-        parse = sa.func.time if pa.types.is_time(kind) else sa.func.datetime
-        form = "[0-9][0-9]:[0-9]*" if pa.types.is_time(kind) else "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*"
-        iso = sa.and_(plain.op("GLOB")(form), parse(plain).is_not(None))
-        if pa.types.is_date(kind):
-            iso = sa.and_(iso, sa.func.length(plain) == len("yyyy-mm-dd"))
-        conditions["misfit"] = sa.not_(sa.and_(stored == "text", iso))
-    elif pa.types.is_decimal(kind):
-        most = 10 ** (kind.precision - kind.scale)
-        fits = sa.and_(sa.func.round(plain, kind.scale) == plain, plain < most, plain > -most)
-        conditions["misfit"] = sa.and_(stored.in_(["integer", "real"]), sa.not_(fits))
-    return conditions
-
-
-def _decide_stored(kind: pa.DataType, found: Counter[str]) -> pa.DataType:
-    """Return the type of a SQLite column: the declared one, if nearly all cells fit, that of its cells, or text."""
-    cells = found["integer"] + found["real"] + found["text"] + found["blob"]
-    words = found["text"] + found["blob"]
-    if pa.types.is_decimal(kind) and found["misfit"]:
-        kind = pa.float64()  # more digits than declared: the cells are binary floating point
-    misfits = (
-        found["real"] + words if pa.types.is_integer(kind)
-        else found["inexact"] + words if pa.types.is_floating(kind)
-        else words if pa.types.is_decimal(kind)
-        else cells - found["blob"] if pa.types.is_binary(kind)
-        else cells if pa.types.is_null(kind)
-        else found["misfit"] if not pa.types.is_string(kind)
-        else 0
-    )  # fmt: skip
-    if misfits <= FEW * cells:
-        return kind
-    if not words and not found["real"]:
-        return pa.int64()
-    if not words and not found["inexact"]:
-        return pa.float64()
-    return pa.binary() if found["blob"] == cells else pa.string()
-
-
-def _count_declared(column: sa.ColumnElement[Any], kind: pa.DataType) -> dict[str, sa.ColumnElement[bool]]:
-    """Return the conditions of a PostgreSQL cell that is not null, and that does not fit its declared type in Arrow."""
-    import sqlalchemy as sa
-
-    misfit: sa.ColumnElement[bool] | None = None
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        years = sa.extract("year", column).between(1, 9999)
-        misfit = sa.not_(sa.and_(sa.func.isfinite(column), years))
-    elif pa.types.is_decimal(kind):
-        misfit = column == sa.literal_column("'NaN'::numeric")
-    elif pa.types.is_time(kind):
-        misfit = column == sa.literal_column("'24:00'::time")
-    elif _is_interval(column.type):
-        misfit = sa.or_(sa.extract("year", column) != 0, sa.extract("month", column) != 0)
-    return {} if misfit is None else {"cells": column.is_not(None), "misfit": misfit}
-
-
-def _decide_declared(kind: pa.DataType, found: Counter[str]) -> pa.DataType:
-    """Return a PostgreSQL column's declared type if nearly all its cells fit, else text."""
-    return kind if found["misfit"] <= FEW * found["cells"] else pa.string()
-
-
-def _is_interval(kind: sa.types.TypeEngine[Any]) -> bool:
-    """Return whether a column is a length of time."""
-    import sqlalchemy as sa
-
-    return isinstance(kind, sa.Interval) or kind.__visit_name__ == "INTERVAL"
 
 
 def _list_orderable(relation: sa.FromClause, schema: pa.Schema) -> list[str]:
@@ -415,7 +302,7 @@ def select_columns(connection: sa.Connection, relation: sa.FromClause, schema: p
     def select(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         if as_text and column.type.__visit_name__ == "MONEY":
             column = sa.cast(column, sa.Numeric)
-        if as_text and _is_interval(column.type) and pa.types.is_string(schema.field(str(column.key)).type):
+        if as_text and is_interval(column.type) and pa.types.is_string(schema.field(str(column.key)).type):
             column = sa.cast(column, sa.Text)
         if as_text or connection.dialect.name == "sqlite" or isinstance(column.type, sa.JSON):
             return sa.type_coerce(column, sa.types.NullType())
@@ -429,39 +316,6 @@ def _build_text(query: str) -> sa.TextClause:
     import sqlalchemy as sa
 
     return sa.text(query.strip().rstrip(";").replace(":", r"\:") + "\n")  # the last line of the query may be a comment
-
-
-def _find_type(kind: sa.types.TypeEngine[Any], free: pa.DataType) -> pa.DataType:
-    """Return the Arrow type of a database column, `free` for a number without declared digits."""
-    import sqlalchemy as sa
-
-    if (base := getattr(kind, "data_type", None)) is not None:  # a domain of PostgreSQL
-        return _find_type(base, free)
-    if isinstance(kind, sa.types.NullType):
-        return free if pa.types.is_null(free) else pa.string()
-    if isinstance(kind, sa.Boolean):
-        return pa.bool_()
-    if isinstance(kind, sa.Integer):
-        wide = isinstance(kind, sa.BigInteger) and getattr(kind, "unsigned", False)  # of MySQL
-        return pa.uint64() if wide else pa.int64()
-    if isinstance(kind, sa.Numeric) and not isinstance(kind, sa.Float):
-        return _find_decimal(kind.precision, kind.scale, free)
-    if isinstance(kind, sa.Float) or _is_interval(kind):
-        return pa.float64()
-    if isinstance(kind, sa.DateTime):
-        return pa.timestamp("us", "UTC" if kind.timezone else None)
-    if isinstance(kind, sa.Date):
-        return pa.date32()
-    if isinstance(kind, sa.Time) and not kind.timezone:
-        return pa.time64("us")
-    return pa.binary() if isinstance(kind, sa.LargeBinary) else pa.string()
-
-
-def _find_decimal(precision: int | None, scale: int | None, free: pa.DataType) -> pa.DataType:
-    """Return decimal128 when a number's digits are declared and fit, else `free`."""
-    if precision is None or scale is None or not 0 <= scale <= precision <= 38:
-        return free
-    return pa.decimal128(precision, scale)
 
 
 def _to_sql(kind: pa.DataType) -> sa.types.TypeEngine[Any]:
@@ -488,7 +342,7 @@ def _describe_query(connection: sa.Connection, query: str, find_free: Callable[[
         raise ProjectError(f"option query has more than one column named {', '.join(map(repr, twice))}.")
     if _loads_text(connection):
         types = _find_driver(connection).adapters.types
-        kinds = [_find_described(column, types, find_free(column.name)) for column in cursor.description]
+        kinds = [find_described(column, types, find_free(column.name)) for column in cursor.description]
     elif connection.dialect.name == "sqlite":
         kinds = [pa.null()] * len(names)
     else:
@@ -497,15 +351,6 @@ def _describe_query(connection: sa.Connection, query: str, find_free: Callable[[
         kinds = [pa.string() if pa.types.is_null(kind) else kind for kind in found]
     empty.close()
     return pa.schema(list(zip(names, kinds, strict=True)))
-
-
-def _find_described(column: Any, types: Any, free: pa.DataType) -> pa.DataType:
-    """Return the Arrow type of a column in psycopg's description."""
-    found = types.get(column.type_code)
-    name = "" if found is None or found.array_oid == column.type_code else found.name
-    if name == "numeric":
-        return _find_decimal(column.precision, column.scale, free)
-    return _DESCRIBED.get(name, pa.string())
 
 
 def read_rows(
@@ -598,10 +443,3 @@ def format_row(schema: pa.Schema, row: Sequence[Any]) -> bytes:
     """Format a row as JSON for the quarantine."""
     text = json.dumps(dict(zip(schema.names, row, strict=True)), default=format_value, ensure_ascii=False)
     return text.encode(errors="backslashreplace")
-
-
-_DESCRIBED = {
-    "bool": pa.bool_(), "int2": pa.int64(), "int4": pa.int64(), "int8": pa.int64(), "float4": pa.float64(),
-    "float8": pa.float64(), "interval": pa.float64(), "timestamp": pa.timestamp("us"), "timestamptz": pa.timestamp("us", "UTC"),
-    "date": pa.date32(), "time": pa.time64("us"), "bytea": pa.binary(),
-}  # fmt: skip  # PostgreSQL's types that are not text

@@ -34,8 +34,8 @@ from lifecycle.sources.sql import (
     format_row,
     logger,
     select_columns,
-    settle_types,
 )
+from lifecycle.sources.sql_types import settle_types
 
 
 def land_rows(source: str, root: Path, options: DatabaseOptions, landing: Landing) -> Iterator[Commit]:

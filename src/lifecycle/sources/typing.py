@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,6 +24,7 @@ TYPES = {
 EXACT = 2**53  # float64 holds every whole number up to this one, and not all beyond
 FEW = 0.01  # the share of a column's values that may be of another type than the column
 WHOLE = pa.decimal128(38, 0)  # whole numbers beyond 64 bits
+_LONG = re.compile(rb"\d{19}")  # digits of a number that may not fit into 64 bits
 _PLACES = 38  # digits of a decimal that Arrow reads back
 _NOTHING = type(None)
 
@@ -30,8 +32,8 @@ _NOTHING = type(None)
 def infer_type(values: Sequence[Any]) -> pa.DataType:
     """Infer the type of most of the values: null without values, string for a type that Arrow lacks.
 
-    Numbers are one type. They are int64 when all are whole (as 5.0 is, beside 5); decimal128(38, 0) when more than 1 % of
-    these are beyond 64 bits; float64 when there are fractions, unless float64 would alter more of them than int64 lacks.
+    Numbers are one type. They are int64 when all are whole (as 5.0 is, beside 5); decimal128(38, 0) when several, and more
+    than 1 %, are beyond 64 bits; float64 when there are fractions, unless float64 would alter more of them than int64 lacks.
     """
     counts: Counter[type] = Counter()
     for kind, count in Counter(map(type, values)).items():
@@ -59,7 +61,7 @@ def _infer_number(numbers: Sequence[int | float]) -> pa.DataType:
     if fractions and fractions > sum(abs(number) > EXACT for number in whole):
         return pa.float64()
     wide = sum(not -(2**63) <= number < 2**63 for number in whole)
-    return WHOLE if wide > FEW * len(whole) else pa.int64()
+    return WHOLE if wide > max(1, FEW * len(whole)) else pa.int64()
 
 
 def _infer_decimal(numbers: Sequence[Decimal]) -> pa.DataType:
@@ -150,6 +152,19 @@ def convert_values(values: Sequence[Any], kind: pa.DataType) -> tuple[pa.Array, 
             scalars.append(pa.scalar(None, kind))
             more.append(place)
     return pa.array(scalars, kind), sorted({*wrong, *more})
+
+
+def parse_json(text: bytes) -> Any:
+    """Parse JSON (UTF-8) with whole numbers of any size; raise ValueError for other text."""
+    import orjson
+
+    value = orjson.loads(text)
+    if _LONG.search(text) is None:
+        return value
+    try:
+        return json.loads(text)  # orjson reads whole numbers beyond 64 bits as floats
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def format_value(value: Any) -> str | None:
