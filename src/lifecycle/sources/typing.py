@@ -167,18 +167,23 @@ def parse_json(text: bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
-def format_value(value: Any) -> str | None:
-    """Format a value as text: text unchanged, decimals with their digits, lists and mappings as JSON, others with `str`."""
+def format_json(value: Any) -> str:
+    """Format a value as JSON without blanks: whole numbers of any size, NaN and infinity as Python writes them."""
     import orjson
 
+    with suppress(TypeError):  # whole numbers beyond 64 bits
+        text = orjson.dumps(value, default=format_value, option=orjson.OPT_NON_STR_KEYS).decode()
+        if "null" not in text:  # as orjson writes NaN and infinity
+            return text
+    return json.dumps(value, default=format_value, ensure_ascii=False, separators=(",", ":"))
+
+
+def format_value(value: Any) -> str | None:
+    """Format a value as text: text unchanged, decimals with their digits, lists and mappings as JSON, others with `str`."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, (dict, list, tuple)):
-        with suppress(TypeError):  # integers beyond 64 bits
-            text = orjson.dumps(value, default=format_value, option=orjson.OPT_NON_STR_KEYS).decode()
-            if "null" not in text:  # as orjson writes NaN and infinity
-                return text
-        return json.dumps(value, default=format_value, ensure_ascii=False, separators=(",", ":"))
+        return format_json(value)
     return value.hex() if isinstance(value, bytes) else str(value)
