@@ -106,6 +106,13 @@ def open_kafka(broker: str | None) -> Iterator[tuple[Collect, Send]]:
     yield {"source": f"kafka://{address}/{topic}", "options": {"time": "at", "batch": 100}}, send
 
 
+def run(words: list[str], environment: dict[str, str]) -> None:
+    """Run a command; raise ProjectError with the end of its errors when it fails."""
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise ProjectError(f"{' '.join(words)} failed: {ended.stderr[-500:]}")
+
+
 def run_kills(
     root: Path, collect: Collect, send: Send, kills: int, seed: int, idle: float | None = None
 ) -> dict[str, int]:
@@ -129,9 +136,9 @@ def run_kills(
             sent += SENT_TOGETHER
 
     if idle is None:
-        subprocess.run(words, env=environment, check=True, capture_output=True)
+        run(words, environment)
         began = time.monotonic()
-        subprocess.run(words, env=environment, check=True, capture_output=True)
+        run(words, environment)
         idle = time.monotonic() - began
     producer = threading.Thread(target=produce)
     producer.start()
@@ -150,7 +157,7 @@ def run_kills(
         ended.set()
         producer.join()
     commits = len(list((root / LANDED).rglob(f"{COMMITS}/*.json")))
-    subprocess.run(words, env=environment, check=True, capture_output=True)
+    run(words, environment)
     found: Counter[int] = Counter()
     altered = 0
     with open_landed(root / LANDED) as stream:
