@@ -6,9 +6,10 @@ import json
 import re
 import sqlite3
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from datetime import time
+from datetime import datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy.dialects import mssql, mysql, oracle
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.tables import Reject
 from lifecycle.sources.landing import UnavailableError, open_landed, open_landing
-from lifecycle.sources.sql import name_rows, open_query, read_options
+from lifecycle.sources.sql import _convert_stored, name_rows, open_query, read_options
 from lifecycle.sources.sql_landing import land_rows
+from lifecycle.sources.sql_types import find_type
 from tests.support.servers import find_port, start_postgresql
 
 SOURCE = "sqlite:///shop.db"
@@ -183,7 +186,7 @@ def test_a_row_without_a_key_is_named_by_its_number_and_one_of_two_columns_by_bo
     )
     assert [found.where for found in read_all(SOURCE, tmp_path, table="plain", order_by=["n"])[1]] == ["row 50"]
     (found,) = read_all(SOURCE, tmp_path, table="pair")[1]
-    assert found.where == "b = b, a = 7" and "x is b'\\x00\\xff', expected a number (double)" in found.reason
+    assert found.where == "b = 'b', a = 7" and "x is b'\\x00\\xff', expected a number (double)" in found.reason
 
 
 @pytest.mark.parametrize(
@@ -260,6 +263,48 @@ def test_whatever_cells_sqlite_stores_none_is_altered_and_none_is_lost(
         elif pa.types.is_temporal(kind) and before is not None:
             value, before = str(value), str(type(value).fromisoformat(before))  # noqa: PLW2901
         assert value == before or float(value) == before
+
+
+NOON = datetime(2026, 11, 24, 12)  # noqa: DTZ001 a database's times have no zone
+
+
+@pytest.mark.parametrize(
+    ("declared", "values", "kind", "stored"),
+    [
+        (mysql.BIGINT(unsigned=True), [2**64 - 1, 5], pa.uint64(), [2**64 - 1, 5]),
+        (mysql.DECIMAL(20, 0), [Decimal(10**20 - 1)], pa.decimal128(20, 0), [Decimal(10**20 - 1)]),
+        (mysql.DECIMAL(65, 30), [Decimal("1E+30"), Decimal("1E-8")], pa.string(), [f"1{'0' * 30}", "0.00000001"]),
+        (mysql.DOUBLE(asdecimal=True), [Decimal("0.1"), None], pa.float64(), [0.1, None]),
+        (
+            mysql.TIME(),
+            [timedelta(hours=10, microseconds=5), timedelta(-1)],
+            pa.time64("us"),
+            [time(10, 0, 0, 5), None],
+        ),
+        (mysql.DATETIME(), [NOON, "0000-00-00 00:00:00"], pa.timestamp("us"), [NOON, None]),
+        (mysql.YEAR(), [2026, None], pa.string(), ["2026", None]),
+        (mysql.BIT(3), [b"\x05"], pa.string(), ["05"]),
+        (mssql.MONEY(), [Decimal("1234.5000")], pa.string(), ["1234.5000"]),
+        (mssql.BIT(), [True, 0, 2], pa.bool_(), [True, False, None]),
+        (mssql.UNIQUEIDENTIFIER(), [uuid.UUID(int=5)], pa.string(), [str(uuid.UUID(int=5))]),
+        (oracle.NUMBER(), [Decimal("12345678901234567890.5"), 5], pa.string(), ["12345678901234567890.5", "5"]),
+        (oracle.NUMBER(38, 0), [10**37, 5, 0.5], pa.decimal128(38, 0), [10**37, 5, None]),
+        (
+            sa.Numeric(10, 2),
+            [0.25, 0.125, "0.5", "x"],
+            pa.decimal128(10, 2),
+            [Decimal("0.25"), None, Decimal("0.5"), None],
+        ),
+        (sa.Interval(), [timedelta(days=1, seconds=0.5)], pa.float64(), [86_400.5]),
+    ],
+)
+def test_other_databases_types_hold_their_values(
+    declared: sa.types.TypeEngine[Any], values: list[Any], kind: pa.DataType, stored: list[Any]
+) -> None:
+    assert find_type(declared, pa.string()) == kind
+    array, wrong = _convert_stored(values, kind)
+    assert array.to_pylist() == stored
+    assert wrong == [place for place, value in enumerate(values) if value is not None and stored[place] is None]
 
 
 def test_text_that_is_not_utf_8_is_one_row(shop: sa.Engine, tmp_path: Path) -> None:

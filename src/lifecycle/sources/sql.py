@@ -361,7 +361,7 @@ def read_rows(
     places = [schema.names.index(key) for key in keys if key in schema.names]
     for rows, batch, reasons in fetch_batches(connection, statement, schema, _FETCH_ROWS):
         for place, reason in sorted(reasons.items()):
-            key = ", ".join(f"{schema.names[column]} = {rows[place][column]}" for column in places)
+            key = ", ".join(f"{schema.names[column]} = {rows[place][column]!r}" for column in places)
             text = format_row(schema, rows[place]).decode()
             rejected.add(key if len(places) == len(keys) > 0 else f"row {done + place + 1}", text, reason)
         done += len(rows)

@@ -30,11 +30,11 @@ def find_type(kind: sa.types.TypeEngine[Any], free: pa.DataType) -> pa.DataType:
         return free if pa.types.is_null(free) else pa.string()
     if isinstance(kind, sa.Boolean):
         return pa.bool_()
+    if isinstance(kind, sa.Numeric) and not isinstance(kind, sa.Float):
+        return _find_decimal(kind.precision, kind.scale, free)
     if isinstance(kind, sa.Integer):
         wide = isinstance(kind, sa.BigInteger) and getattr(kind, "unsigned", False)  # of MySQL
         return pa.uint64() if wide else pa.int64()
-    if isinstance(kind, sa.Numeric) and not isinstance(kind, sa.Float):
-        return _find_decimal(kind.precision, kind.scale, free)
     if isinstance(kind, sa.Float) or is_interval(kind):
         return pa.float64()
     if isinstance(kind, sa.DateTime):
