@@ -3,10 +3,11 @@
     python -m benchmarks.crash_recovery [--kills 100] [--sources kafka sqlite] [--broker HOST:PORT] [--seed 0]
 
 A producer sends rows without pause while ingestion is started and killed (SIGKILL) again and again, each time at a random
-moment. The producer stops after the last kill; a final run lands the remaining rows, and the landed identifiers are compared
-with those that were sent. Kafka is librdkafka's mock cluster, or the broker that is named.
+moment. Some rows have a number written as 5.0, some a whole number among fractions, and a few text in place of a number, which
+belong in quarantine. The producer stops after the last kill; a final run lands the remaining rows, and the landed rows are
+compared with those that were sent. Kafka is librdkafka's mock cluster, or the broker that is named.
 
-Limits: no row is lost, none lands twice, and none lands that was not sent.
+Limits: no row is lost or altered, none lands twice, and none lands that was not sent.
 """
 
 from __future__ import annotations
@@ -46,10 +47,20 @@ Send = Callable[[int], None]
 SOURCES = ("kafka", "sqlite")
 
 
-def make_row(number: int) -> tuple[int, str, float]:
-    """Return a row: an identifier, an event time, which is days late in every seventh row, and a number."""
+def make_row(number: int) -> dict[str, Any]:
+    """Return a row: an identifier, an event time, which is days late in every seventh row, and numbers of mixed types."""
     day = number // 400 % 28 - (3 if number % 7 == 0 else 0)
-    return number, f"2026-11-{max(day, 0) + 1:02d}T{number % 24:02d}:00:00", number / 3
+    return {
+        "id": float(number) if number % 5 == 3 else number,
+        "at": f"2026-11-{max(day, 0) + 1:02d}T{number % 24:02d}:00:00",
+        "size": number if number % 6 == 0 else number / 3,
+        "account": "unknown" if is_poison(number) else 2**53 + 1 + number,
+    }
+
+
+def is_poison(number: int) -> bool:
+    """Return whether a row belongs in quarantine."""
+    return number % 200 == 77
 
 
 @contextmanager
@@ -57,14 +68,16 @@ def open_sqlite(root: Path) -> Iterator[tuple[Collect, Send]]:
     """Yield the `collect` section for a table that grows and a function that adds rows; several rows share each watermark."""
     with sqlite3.connect(root / "source.db", timeout=30, check_same_thread=False) as connection:
         connection.execute("pragma journal_mode = wal")
-        connection.execute("create table visits (id integer primary key, step integer, at text, size real)")
+        connection.execute(
+            "create table visits (id integer primary key, at text, size real, account integer, step integer)"
+        )
         connection.execute("create index by_step on visits (step)")
 
         def send(first: int) -> None:
             rows = [make_row(number) for number in range(first, first + SENT_TOGETHER)]
             with connection:
                 connection.executemany(
-                    "insert into visits values (?, ?, ?, ?)", [(row[0], row[0] // 50, *row[1:]) for row in rows]
+                    "insert into visits values (?, ?, ?, ?, ?)", [(*row.values(), row["id"] // 50) for row in rows]
                 )
 
         options = {"table": "visits", "watermark": "step", "time": "at", "batch": 100}
@@ -85,8 +98,7 @@ def open_kafka(broker: str | None) -> Iterator[tuple[Collect, Send]]:
 
     def send(first: int) -> None:
         for number in range(first, first + SENT_TOGETHER):
-            row = dict(zip(("id", "at", "size"), make_row(number), strict=True))
-            producer.produce(topic, json.dumps(row), partition=number // SENT_TOGETHER % partitions)
+            producer.produce(topic, json.dumps(make_row(number)), partition=number // SENT_TOGETHER % partitions)
         if producer.flush(60):
             raise OSError("the broker does not take messages")
 
@@ -94,10 +106,17 @@ def open_kafka(broker: str | None) -> Iterator[tuple[Collect, Send]]:
     yield {"source": f"kafka://{address}/{topic}", "options": {"time": "at", "batch": 100}}, send
 
 
+def run(words: list[str], environment: dict[str, str]) -> None:
+    """Run a command; raise ProjectError with the end of its errors when it fails."""
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise ProjectError(f"{' '.join(words)} failed: {ended.stderr[-500:]}")
+
+
 def run_kills(
     root: Path, collect: Collect, send: Send, kills: int, seed: int, idle: float | None = None
 ) -> dict[str, int]:
-    """Kill so many ingestions while rows are sent, and count the rows that were sent, lost, and landed twice.
+    """Kill so many ingestions while rows are sent, and count the rows that were sent, lost, altered, and landed twice.
 
     idle: seconds of a run without rows to land (None: it is measured).
     """
@@ -117,9 +136,9 @@ def run_kills(
             sent += SENT_TOGETHER
 
     if idle is None:
-        subprocess.run(words, env=environment, check=True, capture_output=True)
+        run(words, environment)
         began = time.monotonic()
-        subprocess.run(words, env=environment, check=True, capture_output=True)
+        run(words, environment)
         idle = time.monotonic() - began
     producer = threading.Thread(target=produce)
     producer.start()
@@ -138,20 +157,28 @@ def run_kills(
         ended.set()
         producer.join()
     commits = len(list((root / LANDED).rglob(f"{COMMITS}/*.json")))
-    subprocess.run(words, env=environment, check=True, capture_output=True)
+    run(words, environment)
+    found: Counter[int] = Counter()
+    altered = 0
     with open_landed(root / LANDED) as stream:
-        found = Counter(number for batch in stream for number in batch.column("id").to_pylist())
+        for batch in stream:
+            for row in batch.select(["id", "at", "size", "account"]).to_pylist():
+                found[row["id"]] += 1
+                altered += row != make_row(row["id"]) or type(row["id"]) is not int
+    quarantined = sum(path.read_bytes().count(b"\n") for path in (root / LANDED).glob("_quarantine/*.jsonl"))
+    good = {number for number in range(sent) if not is_poison(number)}
     return {
         "kills": kills,
         "commits of the killed runs": commits,
         "rows sent": sent,
-        "rows lost": len(set(range(sent)) - set(found)),
+        "rows lost": len(good - set(found)) + abs(sent - len(good) - quarantined),
         "rows landed twice": sum(count > 1 for count in found.values()),
-        "rows landed but never sent": len(set(found) - set(range(sent))),
+        "rows altered": altered,
+        "rows landed but never sent": len(set(found) - good),
     }
 
 
-LIMITED = ("rows lost", "rows landed twice", "rows landed but never sent")
+LIMITED = ("rows lost", "rows landed twice", "rows altered", "rows landed but never sent")
 
 
 def measure(options: argparse.Namespace) -> list[Figure]:

@@ -35,13 +35,16 @@ def set_source(root: Path, source: str, **options: Any) -> None:
     write_yaml({**params, "collect": {"source": source, "options": options, "watch": LANDED}}, root / "params.yaml")
 
 
+BIG = 2**53 + 1  # float64 does not hold it
+
+
 def insert(root: Path, numbers: range, poison: int | None = None) -> None:
     with sqlite3.connect(root / "source.db") as connection:
         connection.execute(
-            "create table if not exists visits (id integer primary key, step integer, at date, ok boolean)"
+            "create table if not exists visits (id integer primary key, step integer, at date, ok boolean, big numeric)"
         )
-        rows = [(n, n // 4, f"2026-11-{n % 2 + 1:02d}", 7 if n == poison else 1) for n in numbers]
-        connection.executemany("insert into visits values (?, ?, ?, ?)", rows)
+        rows = [(n, n // 4, f"2026-11-{n % 2 + 1:02d}", 7 if n == poison else 1, BIG + n) for n in numbers]
+        connection.executemany("insert into visits values (?, ?, ?, ?, ?)", rows)
 
 
 @pytest.fixture
@@ -55,6 +58,14 @@ def growing(project: Path) -> Path:
 def list_ids(root: Path) -> list[int]:
     with open_landed(root / LANDED) as stream:
         return sorted(pa.Table.from_batches(list(stream), stream.schema)["id"].to_pylist())
+
+
+def list_big(root: Path) -> list[int]:
+    """The numbers beside the ids, in the ids' order; each is BIG above its id."""
+    with open_landed(root / LANDED) as stream:
+        table = pa.Table.from_batches(list(stream), stream.schema).sort_by("id")
+    assert table.schema.field("id").type == table.schema.field("big").type == pa.int64()
+    return [big - BIG for big in table["big"].to_pylist()]
 
 
 def count_quarantined(root: Path) -> int:
@@ -182,10 +193,13 @@ def test_a_kill_between_any_two_steps_of_a_database_loses_and_doubles_nothing(tm
     )
     run_ingest(tmp_path)
     insert(tmp_path, range(20, 28), poison=25)
+    with sqlite3.connect(tmp_path / "source.db") as connection:
+        connection.execute("update visits set big = 0.5 where id = 21")
+        connection.execute("update visits set big = 'n/a' where id = 22")
 
     def check() -> None:
-        assert list_ids(tmp_path) == [n for n in range(28) if n != 25]
-        assert count_quarantined(tmp_path) == 1
+        assert list_ids(tmp_path) == list_big(tmp_path) == [n for n in range(28) if n not in {21, 22, 25}]
+        assert count_quarantined(tmp_path) == 3
 
     assert kill_at_every_step(tmp_path, check) > 25
 
@@ -195,18 +209,20 @@ def test_a_kill_between_any_two_steps_of_a_topic_loses_and_doubles_nothing(tmp_p
 
     def send(numbers: range) -> None:
         for number in numbers:
-            producer.produce("visits", json.dumps({"id": number}), partition=number % 2)
+            row = {"id": float(number) if number == 13 else number, "big": BIG + number}
+            producer.produce("visits", json.dumps(row), partition=number % 2)
         assert producer.flush(30) == 0
 
     send(range(10))
     collect = {"source": f"kafka://{address}/visits", "options": {}, "watch": LANDED}
     (tmp_path / "collect.json").write_text(json.dumps(collect))
     run_ingest(tmp_path)
-    producer.produce("visits", None, partition=1)
+    for poison in (None, b'{"id": 17.5, "big": 1}', b'{"id": 18, "big": 0.5}', b'{"id": "19"}', b'{"id": %d}' % 2**63):
+        producer.produce("visits", poison, partition=1)
     send(range(11, 16, 2))
 
     def check() -> None:
-        assert list_ids(tmp_path) == [*range(10), 11, 13, 15]
-        assert count_quarantined(tmp_path) == 1
+        assert list_ids(tmp_path) == list_big(tmp_path) == [*range(10), 11, 13, 15]
+        assert count_quarantined(tmp_path) == 5
 
     assert kill_at_every_step(tmp_path, check) > 15

@@ -7,8 +7,10 @@ import http.server
 import json
 import struct
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from io import BytesIO
@@ -20,6 +22,8 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.sources import kafka as topics
@@ -138,9 +142,98 @@ def test_poison_goes_to_quarantine_and_holds_nothing_up(
     assert [None if line["value"] is None else base64.b64decode(line["value"]) for line in found] == poison
     reasons = [line["reason"] for line in found]
     assert reasons[1:4] == ["no value (a tombstone)", "not an object with fields", "not an object with fields"]
-    assert reasons[5] == "size is str, expected double" and reasons[6].startswith("at is not a time")
-    assert reasons[7] == "id is int, expected int64"
+    assert reasons[5] == "size is 'large', expected a number (double)" and reasons[6].startswith("at is not a time")
+    assert reasons[7] == "id is 9223372036854775808, expected a whole number (int64)"
     assert land(tmp_path, topic, time="at") == (0, 0)
+
+
+def test_a_float_among_whole_numbers_alters_no_row(cluster: tuple[Producer, str], topic: str, tmp_path: Path) -> None:
+    big = 2**53 + 1
+    send(cluster[0], topic, [visit(big), b'{"id": 5.0}', visit(6), b'{"id": 1e3}'])
+    assert land(tmp_path, topic) == (4, 0)
+    send(cluster[0], topic, [b'{"id": 5.5}', b'{"id": 7.0}', visit(2**63 - 1), b'{"id": 9007199254740994.0}'])
+    assert land(tmp_path, topic) == (2, 2), "a float beyond 2^53 may be a rounded number"
+    table = read(tmp_path)
+    assert table["id"].to_pylist() == [big, 5, 6, 1000, 7, 2**63 - 1] and table.schema.field("id").type == pa.int64()
+    reasons = [line["reason"] for line in read_quarantine(tmp_path)]
+    assert reasons[0] == "id is 5.5, expected a whole number (int64)"
+
+
+def test_fractions_widen_whole_numbers_only_where_all_are_exact(
+    cluster: tuple[Producer, str], topic: str, tmp_path: Path
+) -> None:
+    send(cluster[0], topic, [b'{"k": 1, "n": 1, "m": 1}', b'{"k": 2, "n": 9007199254740992, "m": 9007199254740993}'])
+    assert land(tmp_path, topic) == (2, 0)
+    send(cluster[0], topic, [b'{"n": 0.5}', b'{"m": 0.5}', b'{"k": 0.5}', b'{"k": 9007199254740993}'])
+    assert land(tmp_path, topic) == (2, 2), "a whole number that float64 would alter keeps the column whole"
+    send(cluster[0], topic, [b'{"k": 3, "n": 3, "m": 3}', b'{"n": 9007199254740993}', b'{"m": 0.5}', b'{"k": 0.5}'])
+    assert land(tmp_path, topic) == (1, 3)
+    table = read(tmp_path)
+    assert table["n"].to_pylist() == [1, 2**53, 0.5, None, 3]
+    assert table["m"].to_pylist() == [1, 2**53 + 1, None, None, 3]
+    assert table["k"].to_pylist() == [1, 2, None, 2**53 + 1, 3]
+
+
+def test_whole_numbers_beyond_64_bits_keep_their_digits(
+    cluster: tuple[Producer, str], topic: str, tmp_path: Path
+) -> None:
+    numbers = [18446744073709551617, 1, -18446744073709551617, 12345678901234567890123456789]
+    values = [b'{"id": %d, "in": {"id": [%d, 1.5]}, "t": "%d"}' % (number, number, number) for number in numbers]
+    send(cluster[0], topic, [*values, b'{"id": %s}' % (b"9" * 39), b'{"id": %s}' % (b"9" * 5000)])
+    assert land(tmp_path, topic) == (4, 2)
+    table = read(tmp_path)
+    assert [int(value) for value in table["id"].to_pylist()] == numbers
+    assert table["in"].to_pylist() == [f'{{"id":[{number},1.5]}}' for number in numbers]
+    assert table["t"].to_pylist() == [str(number) for number in numbers]
+
+
+LANDED = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.integers(-3, 3), st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([5.0, 0.5, 2.0**53, 2.0**63, 1e300]), st.text(st.characters(codec="utf-8"), max_size=3),
+    st.lists(st.integers(-(2**70), 2**70), max_size=2), st.dictionaries(st.text("ab"), st.none(), max_size=1),
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.lists(LANDED, min_size=1, max_size=6), min_size=1, max_size=5))
+def test_whatever_types_a_field_has_a_row_is_landed_as_it_is_or_quarantined_whole(batches: list[list[Any]]) -> None:
+    with tempfile.TemporaryDirectory() as name, open_landing(Path(name), "visits") as landing:
+        first, landed = 0, []
+        for batch in batches:
+            messages = [_Sent(json.dumps({"k": first + place, "x": value})) for place, value in enumerate(batch)]
+            table, _, rejected = topics._tabulate_messages(messages, topics.parse_json, landing, None, "visits")
+            landed += table["k"].to_pylist() if table.num_columns else []
+            commit = landing.land("visits", first, first + len(batch) - 1, table, {}, rejected=rejected)
+            assert commit.rows + commit.rejected == len(batch)
+            first += len(batch)
+        sent = dict(enumerate(value for batch in batches for value in batch))
+        if not landed:
+            return
+        with open_landed(Path(name)) as stream:
+            found = pa.Table.from_batches(list(stream), stream.schema).to_pylist()
+    assert [row["k"] for row in found] == landed
+    for row in found:
+        value = row.get("x")
+        before = sent[row["k"]]
+        assert value == (json.dumps(before, separators=(",", ":")) if isinstance(before, (list, dict)) else before)
+        assert isinstance(value, str) == isinstance(before, (str, list, dict))
+        assert isinstance(value, bool) == isinstance(before, bool)
+
+
+@dataclass
+class _Sent:
+    """A message of a topic."""
+
+    text: str
+
+    def value(self) -> bytes:
+        return self.text.encode()
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return 0
 
 
 def test_a_topic_of_nothing_but_poison_is_no_error(cluster: tuple[Producer, str], topic: str, tmp_path: Path) -> None:

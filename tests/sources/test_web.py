@@ -13,11 +13,15 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from lifecycle.core import progress
 from lifecycle.core.errors import ProjectError
 from lifecycle.sources import web
-from lifecycle.sources.dispatch import read_source
+from lifecycle.sources.dispatch import open_source, read_source
 
 ROWS = 40_000
 CSV = b"a,b\n" + b"".join(b"%d,x\n" % number for number in range(ROWS))
@@ -28,11 +32,24 @@ PAGES: dict[str, Any] = {
     "/mixed/3": {"rows": [{"n": 0.5, "t": "x"}, {"n": None, "t": {}}], "next": None},
     "/clash/1": [{"a.b": 1, "a": {"b": 2}}],
     "/words/1": {"rows": [{"n": 1}], "next": "/words/2"},
-    "/words/2": {"rows": [{"n": 1}, "x"]},
+    "/words/2": {"rows": [2, "x"]},
+    "/strange/1": {"rows": [{"n": 1}, "x", None, {"n": 2}, [3]]},
+    "/big/1": {
+        "rows": [{"id": 2**53 + 1, "u": 2**64 - 1, "x": 1.5, "o": {}}, {"id": 2**63 - 1, "u": 5, "x": 2, "o": {}}],
+        "next": "2",
+    },
+    "/big/2": {
+        "rows": [{"id": 3, "u": 2**70, "x": 2**53 + 1, "o": {"a": 1}}, {"id": 4, "u": None, "x": None, "o": [2**70]}]
+    },
     "/circle/1": {"rows": [{"n": 1}], "next": "/circle/1"},
     "/away/1": {"rows": [{"n": 1}], "next": "http://127.0.0.2:9/x"},
     "/odd/1": {"rows": [{"n": 1}], "next": {"href": "x"}},
     "/none/1": {"rows": []},
+}
+CURSORS: dict[str, dict[str | None, tuple[list[int], Any]]] = {  # by the cursor sent: the rows, and the next cursor
+    "zero": {None: ([1], 0), "0": ([2], 3), "3": ([3], None)},
+    "to-itself": {None: ([1], 5), "5": ([2, 3], 0), "0": ([], 0)},
+    "blank": {None: ([1, 2, 3], "")},
 }
 
 
@@ -45,6 +62,7 @@ class Seen:
     times: list[float] = field(default_factory=list)
     address: str = ""
     elsewhere: str = ""
+    pages: dict[str, Any] = field(default_factory=dict)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -119,6 +137,38 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.answer(json.dumps(PEOPLE).encode())
             case _ if path in PAGES:
                 self.answer(json.dumps(PAGES[path]).encode())
+            case _:
+                self.answer_strangely(path, query)
+
+    def answer_strangely(self, path: str, query: dict[str, str]) -> None:
+        match path.split("/")[1:]:
+            case ["given"]:
+                self.answer(json.dumps(self.seen.pages.get(query["page"], [])).encode())
+            case ["endless"]:
+                self.answer(json.dumps([{"page": query["page"], "text": "x" * 200}]).encode())
+            case ["flood"]:
+                self.answer(b"[" + b" " * 10_000_000 + b"]")
+            case ["charset", charset]:
+                body = self.seen.pages.get("body", '[{"name": "Müller"}]'.encode("latin-1"))
+                self.answer(
+                    body, Content_Type="application/json" + (f"; charset={charset}" if charset != "none" else "")
+                )
+            case ["stamped", kind]:
+                page = int(query.get("page", 1))
+                shown = {"always": 1, "last": min(page, 3), "first": page if page <= 3 else 1, "cursor": 1}[kind]
+                body = {"rows": [{"id": shown * 10 + row} for row in range(7)], "at": time.time(), "next": time.time()}
+                self.answer(json.dumps(body | {"next": f"{body['at']}"}).encode())
+            case ["ends", end]:
+                page = int(query["page"])
+                rows = PEOPLE[page * 3 : page * 3 + 3]
+                status, body = {"404": (404, b"{}"), "204": (204, b""), "empty": (200, b" "), "null": (200, b'{"rows": null}'),
+                                "short": (200, b'{"rows": []}')}[end]  # fmt: skip
+                self.answer(json.dumps({"rows": rows}).encode() if rows else body, 200 if rows else status)
+            case ["lost", "1"]:
+                self.answer(b'{"rows": [{"n": 1}], "next": "2"}')
+            case ["cursors", kind]:
+                rows, following = CURSORS[kind][query.get("after")]
+                self.answer(json.dumps({"rows": [{"n": row} for row in rows], "next": following}).encode())
             case _:
                 self.answer(b"", 404)
 
@@ -242,6 +292,93 @@ def test_types_that_differ_from_page_to_page(server: Seen) -> None:
     ]
 
 
+def test_whole_numbers_of_any_size_are_exact(server: Seen) -> None:
+    table = read_source(f"{server.address}/big/1", Path(), {"records": "rows", "next": "next"})[0]
+    assert table["id"].to_pylist() == [2**53 + 1, 2**63 - 1, 3, 4]
+    assert table["u"].to_pylist() == [str(2**64 - 1), "5", str(2**70), None]
+    assert table["x"].to_pylist() == ["1.5", "2", str(2**53 + 1), None], "float64 would alter one"
+    assert table["o"].to_pylist() == ["{}", "{}", None, f"[{2**70}]"] and table["o.a"].to_pylist() == [
+        None,
+        None,
+        1,
+        None,
+    ]
+
+
+def test_a_record_that_is_not_an_object_is_a_row_in_quarantine(server: Seen) -> None:
+    with open_source(f"{server.address}/strange/1", Path(), {"records": "rows"}) as stream:
+        assert pa.Table.from_batches(stream, stream.schema)["n"].to_pylist() == [1, 2]
+    found = [(line.where.rpartition("/1, ")[2], line.text) for line in stream.rejected.rows]
+    assert found == [("page 1, record 2", '"x"'), ("page 1, record 3", "null"), ("page 1, record 5", "[3]")]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.integers(-2, 2) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8"), max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+    max_leaves=4,
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(st.fixed_dictionaries({"x": JSON}), min_size=1, max_size=4), min_size=1, max_size=3))
+def test_whatever_types_a_field_has_no_value_is_altered(server: Seen, pages: list[list[dict[str, Any]]]) -> None:
+    given = [[{"id": f"{page} {row}", **value} for row, value in enumerate(rows)] for page, rows in enumerate(pages)]
+    server.pages = {str(page): rows for page, rows in enumerate(given)}
+    table = read_source(f"{server.address}/given", Path(), {"page_param": "page", "page_start": 0})[0]
+
+    def flatten(value: Any, name: str) -> dict[str, Any]:
+        if isinstance(value, dict) and value:
+            return {key: item for inner in value for key, item in flatten(value[inner], f"{name}.{inner}").items()}
+        return {name: value}
+
+    for row, record in zip(table.to_pylist(), [record for rows in given for record in rows], strict=True):
+        expected = flatten(record["x"], "x")
+        for name in row.keys() - {"id"}:
+            before, found = expected.get(name), row[name]
+            if isinstance(found, str) and not isinstance(before, str):
+                assert json.loads(found) == before and ("." in found or "e" in found) >= isinstance(before, float)
+            else:
+                assert found == before and isinstance(found, bool) == isinstance(before, bool)
+
+
+@pytest.mark.parametrize("end", ["404", "204", "empty", "null", "short"])
+def test_counted_pages_end_as_apis_end(server: Seen, end: str) -> None:
+    table = read(f"{server.address}/ends/{end}", records="rows", page_param="page", page_start=0)
+    assert table["id"].tolist() == list(range(7))
+
+
+def test_only_counted_pages_end_with_one_that_is_not_there(server: Seen) -> None:
+    with pytest.raises(ProjectError, match="page 2 could not be fetched: 404"):
+        read(f"{server.address}/lost/1", records="rows", next="next")
+
+
+@pytest.mark.parametrize("kind", ["zero", "to-itself", "blank"])
+def test_a_cursor_of_zero_is_a_cursor(server: Seen, kind: str) -> None:
+    table = read(f"{server.address}/cursors/{kind}", records="rows", next="next", cursor_param="after")
+    assert table["n"].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("charset", "encoding"),
+    [
+        ("iso-8859-1", "latin-1"), ("windows-1252", "cp1252"), ("utf-16", "utf-16"), ("utf-16", "utf-16-be"), ("none", "utf-16-le"),
+        ("none", "utf-8-sig"), ("utf8", "utf-8"), ("iso-8859-1", "utf-16"),
+    ],
+)  # fmt: skip
+def test_a_page_in_any_encoding(server: Seen, charset: str, encoding: str) -> None:
+    server.pages = {"body": '[{"name": "Müller"}]'.encode(encoding)}
+    assert read(f"{server.address}/charset/{charset}")["name"].tolist() == ["Müller"]
+
+
+def test_long_reading_says_how_far_it_is(
+    server: Seen, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_SECONDS", 0)
+    read(f"{server.address}/api/link", next="link")
+    assert capsys.readouterr().err.endswith("/api/link: 3 pages, 7 records\n")
+
+
 def test_the_token_of_a_page_goes_with_every_page(server: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_TOKEN", "s3cr3t")
     read(f"{server.address}/api/secret", next="link", headers={"Authorization": "Bearer ${API_TOKEN}"})
@@ -262,7 +399,30 @@ def test_no_more_requests_a_second_than_allowed(server: Seen) -> None:
         ("/mixed/1", {}, r"page 1: the body is not a list of objects"),
         ("/mixed/1", {"records": "rows.deep"}, r"page 1: 'rows\.deep' is not a list"),
         ("/circle/1", {"records": "rows", "next": "next"}, r"page 2 was read before"),
-        ("/api/same", {"page_param": "page"}, r"page 2 was read before"),
+        ("/api/same", {"page_param": "page"}, r"page 2 has the records of page 1 again: the API ignores 'page'"),
+        (
+            "/stamped/always",
+            {"records": "rows", "page_param": "page", "page_size": 7},
+            r"page 2 has the records of page 1 again: the API ignores 'page'.*collect\.options\.page_param",
+        ),
+        ("/stamped/last", {"records": "rows", "page_param": "page"}, r"page 4 has the records of page 3 again"),
+        ("/stamped/first", {"records": "rows", "page_param": "page"}, r"page 4 has the records of page 1 again"),
+        (
+            "/stamped/cursor",
+            {"records": "rows", "next": "next", "cursor_param": "after"},
+            r"page 2 has the records of page 1 again: the API ignores 'after'",
+        ),
+        ("/endless", {"page_param": "page", "max_pages": 3}, r"more than 3 pages: .*collect\.options\.max_pages"),
+        ("/endless", {"page_param": "page", "max_bytes": 999}, r"more than 999 bytes: .*collect\.options\.max_bytes"),
+        (
+            "/endless",
+            {"page_param": "page", "max_seconds": 0.05, "rate": 50},
+            r"more to send after 0\.05 seconds: .*collect\.options\.max_seconds",
+        ),
+        ("/flood", {"max_bytes": 100_000}, r"more than 100,000 bytes"),
+        ("/charset/none", {}, r"page 1 is not JSON"),
+        ("/charset/klingon", {}, r"page 1 is in the encoding 'klingon', which Python does not know"),
+        ("/charset/ascii", {}, r"page 1 is not ascii text, as its Content-Type says"),
         ("/away/1", {"records": "rows", "next": "next"}, r"page 1 leads to another host"),
         ("/odd/1", {"records": "rows", "next": "next"}, r"page 1: 'next' is neither an address nor a cursor"),
         ("/clash/1", {}, r"page 1 has a record with two values for 'a\.b'"),

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from lifecycle.core.parsing import parse_text
 
-Series: TypeAlias = "pd.Series[str]"
+Series: TypeAlias = "pd.Series[Any]"
 _Numbers: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 _CURRENCIES = {
     *"$€£¥₹₽₺₩₪฿₫₴₦₱¢", "R$", "US$", "A$", "C$", "kr", "kr.", "Kč", "zł", "Ft", "lei", "Fr", "Fr.", "SFr.", "Rs", "Rs.", "RM", "zl",

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 from markupsafe import Markup
 
-from lifecycle.adoption.guess import MAX_CATEGORIES, Guess
+from lifecycle.adoption.guess import MAX_CATEGORIES, Guess, Series
 from lifecycle.adoption.numbers import read_numbers
 from lifecycle.adoption.yaml_text import dump, to_flow
 from lifecycle.core.contract import Column
@@ -126,7 +126,7 @@ def _find_number_format(name: str, table: pa.Table) -> str | None:
         return None
     if not len(plain) or plain.dtype == "boolean" or pd.api.types.is_datetime64_any_dtype(plain):
         return None
-    counts = convert_column(plain, "string").value_counts()
+    counts: Series = convert_column(plain, "string").value_counts()
     reading = read_numbers(pd.Series(counts.index, dtype="str"), counts)
     read = counts.to_numpy()[~pd.isna(reading.values)].sum() / counts.sum()
     return reading.form if read > 0.5 else None

@@ -22,7 +22,15 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import Strict, parse_strictly
 from lifecycle.core.paths import OPTIONS
 from lifecycle.sources.landing import Commit, Landing, Rejected, UnavailableError, find_dates
-from lifecycle.sources.typing import TYPES, convert_values, format_value, infer_type, widen_type
+from lifecycle.sources.typing import (
+    EXACT,
+    TYPES,
+    convert_values,
+    describe_type,
+    format_value,
+    infer_type,
+    parse_json,
+)
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message
@@ -167,7 +175,7 @@ def land_topic(
                 reader.seek(partition, first)
                 messages = reader.read_range(first, end)
                 offsets = {**offsets, str(partition): end}
-                table, dates, rejected = _tabulate_messages(messages, decode, landing.schema, options.time, topic)
+                table, dates, rejected = _tabulate_messages(messages, decode, landing, options.time, topic)
                 yield landing.land(
                         f"{topic}-{partition}" if not epoch else f"{topic}-e{epoch}-{partition}",
                         first, end - 1, table, {"offsets": offsets, "epoch": epoch}, dates=dates, rejected=rejected,
@@ -286,9 +294,7 @@ def _open_decoder(options: TopicOptions, topic: str, root: Path) -> _Decoder:
     Raises ProjectError when a schema is missing or wrong.
     """
     if options.format == "json":
-        import orjson
-
-        return orjson.loads
+        return parse_json
     text = None
     if options.schema_file is not None:
         try:
@@ -410,30 +416,38 @@ def _decode_values(values: Sequence[bytes | None], decode: _Decoder) -> tuple[li
     return rows, reasons
 
 
+def _choose_type(name: str, column: Sequence[Any], landing: Landing) -> pa.DataType:
+    """Return the type of a column: that of most values, or the landed one, which widens if that alters no whole number."""
+    found = infer_type(column)
+    if found == pa.float64() and any(type(value) is int and abs(value) > EXACT for value in column):
+        known = pa.schema([]) if landing.schema is None else landing.schema
+        if name in known.names and known.field(name).type == pa.int64():
+            return pa.int64()
+    return landing.widen(name, found)
+
+
 def _tabulate_messages(
-    messages: Sequence[Message], decode: _Decoder, known: pa.Schema | None, event_time: str | None, topic: str
+    messages: Sequence[Message], decode: _Decoder, landing: Landing, event_time: str | None, topic: str
 ) -> tuple[pa.Table, pa.Array | None, list[Rejected]]:
     """Convert messages to rows with types that fit the landed ones; return also their dates and the rejected messages.
 
-    Nested values become JSON text. Raises ProjectError when no row has the event-time field.
+    A message with a value that its column's type does not hold exactly is rejected, and alters no other row. Nested values
+    become JSON text. Raises ProjectError when no row has the event-time field.
     """
     values = [message.value() for message in messages]
     rows, reasons = _decode_values(values, decode)
     columns = {}
-    types = {} if known is None else {column.name: column.type for column in known}
-    names = dict.fromkeys(types)
+    names = dict.fromkeys([] if landing.schema is None else landing.schema.names)
     for row in rows:
         names.update(dict.fromkeys(row))
     for name in names:
         column = [row.get(name) for row in rows]
         if not set(map(type, column)) <= _COLUMN_TYPES:
             column = [value if type(value) in _COLUMN_TYPES else format_value(value) for value in column]
-        inferred = infer_type(column)
-        before = types.get(name, inferred)
-        kind = widen_type(before, inferred) or before
+        kind = _choose_type(name, column, landing)
         columns[name], wrong = convert_values(column, kind)
         for place in wrong:
-            reasons.setdefault(place, f"{name} is {type(column[place]).__name__}, expected {kind}")
+            reasons.setdefault(place, f"{name} is {column[place]!r:.80}, expected {describe_type(kind)}")
     dates = None
     if event_time is not None and len(reasons) < len(rows):
         if event_time not in columns:

@@ -28,8 +28,9 @@ import pyarrow.parquet as pq
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import hash_file, lock_handle, read_json, replace_file, sync_folder
+from lifecycle.core.paths import LANDED
 from lifecycle.core.tables import GROUP, Stream, TableWriter, read_batches
-from lifecycle.sources.typing import widen_type
+from lifecycle.sources.typing import EXACT, widen_type
 
 COMMITS, _QUARANTINE = "_commits", "_quarantine"
 _PARTITION = "date="
@@ -104,6 +105,24 @@ class Landing:
     def files(self) -> list[_File]:
         """The valid files, in the order of their rows."""
         return _list_files(self.commits)
+
+    def widen(self, name: str, found: pa.DataType) -> pa.DataType:
+        """Return the type that a landed column has from now on, where values of type `found` arrive.
+
+        That is the landed type: a value that does not fit it is not landed. It becomes float64 from int64 only where that
+        alters no landed value, and any type from null.
+        """
+        known = None if self.schema is None or name not in self.schema.names else self.schema.field(name).type
+        if known is None or pa.types.is_null(known):
+            return found
+        if known == pa.int64() and found == pa.float64():
+            return found if self.fits_float(name) else known
+        return known
+
+    def fits_float(self, name: str) -> bool:
+        """Return whether float64 holds all landed whole numbers of a column."""
+        found = (_find_extremes(_check_file(self.folder, file), name) for file in self.files)
+        return all(low >= -EXACT and high <= EXACT for low, high in found)
 
     def land(
         self,
@@ -263,6 +282,19 @@ def _read_schema(folder: Path, commits: list[Commit]) -> pa.Schema | None:
     return None
 
 
+def _find_extremes(path: Path, name: str) -> tuple[int, int]:
+    """Return the least and the greatest number of a column in a file (0 without any), from its footer where it has them."""
+    with pq.ParquetFile(path) as file:
+        names, groups = file.schema_arrow.names, range(file.metadata.num_row_groups)
+        if name not in names or pa.types.is_null(file.schema_arrow.field(name).type):
+            return 0, 0
+        found = [file.metadata.row_group(group).column(names.index(name)).statistics for group in groups]
+        if all(part is not None and part.has_min_max for part in found):
+            return min((part.min for part in found), default=0), max((part.max for part in found), default=0)
+        extremes = pc.min_max(file.read([name])[name]).as_py()
+        return extremes["min"] or 0, extremes["max"] or 0
+
+
 def _check_file(folder: Path, file: _File) -> Path:
     """Return the path of a landed file; raise ProjectError when it is missing."""
     path = folder / file.path
@@ -324,7 +356,9 @@ def unify_schemas(known: pa.Schema | None, other: pa.Schema) -> pa.Schema:
         before = fields.get(column.name, column).type
         kind = widen_type(before, column.type)
         if kind is None:
-            raise ProjectError(f"Column {column.name!r} is {column.type} now, but was landed as {before}.")
+            raise ProjectError(
+                f"Column {column.name!r} is {column.type} now, but was landed as {before}: move {LANDED} away to land anew."
+            )
         fields[column.name] = pa.field(column.name, kind)
     return pa.schema(list(fields.values()))
 
@@ -334,12 +368,23 @@ def conform(part: Any, schema: pa.Schema) -> Any:
     if part.schema == schema:
         return part
     columns = [
-        part[column.name].cast(column.type, safe=False)
+        _cast_column(part[column.name], column)
         if column.name in part.schema.names
         else pa.nulls(part.num_rows, column.type)
         for column in schema
     ]
     return type(part).from_arrays(columns, schema=schema)
+
+
+def _cast_column(values: Any, column: pa.Field) -> Any:
+    """Cast landed values to a column's type; raise ProjectError when that would alter one."""
+    try:
+        return values.cast(column.type)
+    except pa.ArrowInvalid as error:
+        raise ProjectError(
+            f"Column {column.name!r} has landed values that are not exact as {column.type} ({error}): "
+            f"move {LANDED} away to land anew."
+        ) from error
 
 
 def _split_dates(table: pa.Table, dates: pa.Array | None) -> Iterator[tuple[str, pa.Table]]:

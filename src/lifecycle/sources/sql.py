@@ -7,11 +7,12 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from math import isfinite
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -22,9 +23,10 @@ from pydantic import Field, model_validator
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import Strict, parse_strictly
 from lifecycle.core.paths import OPTIONS
-from lifecycle.core.tables import Stream
+from lifecycle.core.tables import Rejects, Stream
 from lifecycle.sources.landing import UnavailableError
-from lifecycle.sources.typing import convert_values, format_value, infer_type
+from lifecycle.sources.sql_types import find_described, find_type, is_interval, settle_types
+from lifecycle.sources.typing import convert_values, describe_type, format_value, infer_type
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -34,6 +36,20 @@ logger = logging.getLogger("lifecycle")
 _SAMPLE_ROWS = 10_000  # rows whose values determine the types of a query when the database does not report them
 _FETCH_ROWS = 10_000  # rows of a round trip
 _CONNECT_TIMEOUT = 10  # seconds to connect
+_WATERMARK = pa.decimal128(38, 10)  # a watermark without declared digits
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(E[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_INTERVAL = re.compile(rb"(?:([+-]?\d+) days? ?)?(?:([+-]?)(\d+):(\d\d):(\d\d(?:\.\d+)?))?")  # without months
+_NATIVE = {
+    "bool",
+    "int2",
+    "int4",
+    "int8",
+    "oid",
+    "float4",
+    "float8",
+    "bytea",
+    "interval",
+}  # PostgreSQL's that are not read as text
 
 
 class DatabaseOptions(Strict):
@@ -79,13 +95,27 @@ def is_database(source: str) -> bool:
 def open_query(source: str, root: Path, options: Mapping[str, Any]) -> Iterator[Stream]:
     """Stream a table, sorted by its primary key (or `order_by`, or all columns), or a query, with a server-side cursor.
 
-    Numbers with a declared precision are decimal128, others float64; times with a zone are UTC; JSON, arrays, UUIDs and
-    types that Arrow lacks are text. Raises ProjectError, without the password, for an unknown table or column and for a
-    value that does not fit its column's type; UnavailableError for a server that does not answer.
+    No value is altered. Numbers with declared digits are decimal128, those without are text; times with a zone are UTC;
+    JSON, arrays, ranges, money, bits, UUIDs and types that Arrow lacks are text. A table's column of which more than 1 % of
+    the cells do not fit its declared type is text as a whole; fewer such cells are rows in `rejected`, with their key.
+    Raises ProjectError, without the password, for an unknown table or column; UnavailableError for a server that does not
+    answer.
     """
     with connect(source, root) as connection:
-        statement, schema = _build_statement(connection, read_options(options))
-        yield Stream(schema, read_rows(connection, statement, schema))
+        chosen = read_options(options)
+        relation, schema = find_relation(connection, chosen)
+        if chosen.query is None or connection.dialect.name == "sqlite":
+            schema = settle_types(connection, relation, schema)
+        if chosen.query is None:
+            order = chosen.order_by or [key.name for key in relation.primary_key] or _list_orderable(relation, schema)
+            statement: sa.Executable = select_columns(connection, relation, schema).order_by(
+                *(find_column(relation, name) for name in order)
+            )
+        else:
+            statement = _build_text(chosen.query)
+        rejected = Rejects()
+        keys = chosen.key or [key.name for key in relation.primary_key]
+        yield Stream(schema, read_rows(connection, statement, schema, keys, rejected), rejected=rejected)
 
 
 def read_options(options: Mapping[str, Any]) -> DatabaseOptions:
@@ -119,10 +149,14 @@ def connect(source: str, root: Path) -> Iterator[sa.Connection]:
         engine = sa.create_engine(url, poolclass=NullPool, connect_args=settings)
         with engine.connect() as connection:
             if connection.dialect.name == "sqlite":
+                # text that is not UTF-8 reaches Arrow, which refuses the cell and not the table
+                _find_driver(connection).text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
                 connection.exec_driver_sql("PRAGMA query_only = ON")
                 connection.exec_driver_sql("BEGIN")
             elif connection.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            if _loads_text(connection):
+                _load_text(connection)
             yield connection
     except ModuleNotFoundError as error:
         raise ProjectError(f"{shown} needs the package {error.name}, which is not installed.") from error
@@ -134,6 +168,42 @@ def connect(source: str, root: Path) -> Iterator[sa.Connection]:
         raise kind(f"{shown} refuses or does not answer: {describe(error)}") from error
     except exc.SQLAlchemyError as error:
         raise ProjectError(f"{shown}: {describe(error)}") from error
+
+
+def _find_driver(connection: sa.Connection) -> Any:
+    """Return the driver's own connection."""
+    return connection.connection.driver_connection
+
+
+def _loads_text(connection: sa.Connection) -> bool:
+    """Return whether the driver is psycopg, which can leave values as the text that PostgreSQL shows."""
+    return connection.dialect.name == "postgresql" and connection.dialect.driver == "psycopg"
+
+
+def _load_text(connection: sa.Connection) -> None:
+    """Leave values as PostgreSQL's text: exact, where Python's types have no infinity, no year 10,000 and no BC."""
+    from psycopg.adapt import Loader
+    from psycopg.types.string import TextLoader
+
+    class SecondsLoader(Loader):
+        """Loads an interval without months as its seconds, another one as text."""
+
+        def load(self, data: Any) -> float | str:
+            found = _INTERVAL.fullmatch(bytes(data))
+            if found is None:
+                return bytes(data).decode()
+            days, sign, hours, minutes, seconds = found.groups(b"0")
+            clock = int(hours) * 3600 + int(minutes) * 60 + Decimal(seconds.decode())
+            return float(int(days) * 86_400 + (-clock if sign == b"-" else clock))
+
+    driver = _find_driver(connection)
+    for kind in driver.adapters.types:
+        if kind.name not in _NATIVE:
+            driver.adapters.register_loader(kind.oid, TextLoader)
+    driver.adapters.register_loader("interval", SecondsLoader)
+    for setting, value in {"DateStyle": "ISO", "IntervalStyle": "postgres"}.items():
+        if not str(driver.info.parameter_status(setting)).startswith(value):
+            connection.exec_driver_sql(f"SET LOCAL {setting} = '{value}'")
 
 
 def _parse_address(source: str, root: Path) -> sa.URL:
@@ -164,34 +234,32 @@ def _parse_address(source: str, root: Path) -> sa.URL:
     return url
 
 
-def _build_statement(connection: sa.Connection, options: DatabaseOptions) -> tuple[sa.Executable, pa.Schema]:
-    """Build the statement of open_query, and the types of its result."""
-    if options.query is not None:
-        return _build_text(options.query), _describe_query(connection, options.query)
-    relation, schema = find_relation(connection, options)
-    keys = options.order_by or [key.name for key in relation.primary_key] or _list_orderable(relation, schema)
-    statement = select_columns(connection, relation, schema)
-    return statement.order_by(*(find_column(relation, name) for name in keys)), schema
-
-
 def find_relation(connection: sa.Connection, options: DatabaseOptions) -> tuple[sa.FromClause, pa.Schema]:
-    """Return the table (or the query as one) and the requested columns."""
+    """Return the table (or the query as one) and the requested columns with their declared types, null without one."""
     import sqlalchemy as sa
     from sqlalchemy import exc
 
+    def find_free(name: str) -> pa.DataType:
+        """Return the type of a number without declared digits."""
+        if connection.dialect.name == "sqlite":
+            return pa.null()
+        return _WATERMARK if name == options.watermark else pa.string()
+
     if options.query is not None:
-        schema = _describe_query(connection, options.query)
+        schema = _describe_query(connection, options.query, find_free)
         named = [sa.column(name, _to_sql(kind)) for name, kind in zip(schema.names, schema.types, strict=True)]
         relation: sa.FromClause = _build_text(options.query).columns(*named).subquery("rows")
     else:
         try:
-            relation = sa.Table(
-                str(options.table),
-                sa.MetaData(),
-                schema=options.schema_name,
-                autoload_with=connection,
-                resolve_fks=False,
-            )
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Did not recognize type", exc.SAWarning)  # such a column is text
+                relation = sa.Table(
+                    str(options.table),
+                    sa.MetaData(),
+                    schema=options.schema_name,
+                    autoload_with=connection,
+                    resolve_fks=False,
+                )
         except exc.NoSuchTableError as error:
             inspector = sa.inspect(connection)
             names = [*inspector.get_table_names(options.schema_name), *inspector.get_view_names(options.schema_name)]
@@ -199,7 +267,7 @@ def find_relation(connection: sa.Connection, options: DatabaseOptions) -> tuple[
             raise ProjectError(
                 f"There is no table {options.table!r}{where}; the tables are: {', '.join(sorted(names)) or 'none'}."
             ) from error
-        schema = pa.schema([(column.name, _find_type(column.type)) for column in relation.c])
+        schema = pa.schema([(column.name, find_type(column.type, find_free(column.name))) for column in relation.c])
     columns = options.columns or schema.names
     for name in columns:
         find_column(relation, name)
@@ -214,20 +282,33 @@ def find_column(relation: sa.FromClause, name: str) -> sa.ColumnElement[Any]:
 
 
 def _list_orderable(relation: sa.FromClause, schema: pa.Schema) -> list[str]:
-    """List the columns that can be sorted by, without JSON and types that SQLAlchemy does not know."""
+    """List the columns that can be sorted by, without JSON, arrays of it, and types that SQLAlchemy does not know."""
     import sqlalchemy as sa
 
-    return [name for name in schema.names if not isinstance(relation.c[name].type, (sa.JSON, sa.types.NullType))]
+    kinds = {name: relation.c[name].type for name in schema.names}
+    unsorted = (sa.JSON, sa.types.NullType)
+    return [name for name, kind in kinds.items() if not isinstance(getattr(kind, "item_type", kind), unsorted)]
 
 
 def select_columns(connection: sa.Connection, relation: sa.FromClause, schema: pa.Schema) -> sa.Select[Any]:
-    """Select the columns of a schema; SQLite's times stay text, as Arrow parses a whole column at once."""
+    """Select the columns of a schema, as the driver has their values: SQLAlchemy's types would parse JSON and times.
+
+    PostgreSQL's money is selected as its digits, which its text has only in the database's locale.
+    """
     import sqlalchemy as sa
 
-    columns: list[sa.ColumnElement[Any]] = [relation.c[name] for name in schema.names]
-    if connection.dialect.name == "sqlite":
-        columns = [sa.type_coerce(column, sa.types.NullType()).label(column.key) for column in columns]
-    return sa.select(*columns)
+    as_text = _loads_text(connection)
+
+    def select(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        if as_text and column.type.__visit_name__ == "MONEY":
+            column = sa.cast(column, sa.Numeric)
+        if as_text and is_interval(column.type) and pa.types.is_string(schema.field(str(column.key)).type):
+            column = sa.cast(column, sa.Text)
+        if as_text or connection.dialect.name == "sqlite" or isinstance(column.type, sa.JSON):
+            return sa.type_coerce(column, sa.types.NullType())
+        return column
+
+    return sa.select(*(select(relation.c[name]).label(name) for name in schema.names))
 
 
 def _build_text(query: str) -> sa.TextClause:
@@ -235,34 +316,6 @@ def _build_text(query: str) -> sa.TextClause:
     import sqlalchemy as sa
 
     return sa.text(query.strip().rstrip(";").replace(":", r"\:") + "\n")  # the last line of the query may be a comment
-
-
-def _find_type(kind: sa.types.TypeEngine[Any]) -> pa.DataType:
-    """Return the Arrow type of a database column."""
-    import sqlalchemy as sa
-
-    if isinstance(kind, sa.Boolean):
-        return pa.bool_()
-    if isinstance(kind, sa.Integer):
-        return pa.int64()
-    if isinstance(kind, sa.Numeric) and not isinstance(kind, sa.Float):
-        return _find_decimal(kind.precision, kind.scale)
-    if isinstance(kind, (sa.Float, sa.Interval)) or kind.__visit_name__ == "INTERVAL":
-        return pa.float64()
-    if isinstance(kind, sa.DateTime):
-        return pa.timestamp("us", "UTC" if kind.timezone else None)
-    if isinstance(kind, sa.Date):
-        return pa.date32()
-    if isinstance(kind, sa.Time) and not kind.timezone:
-        return pa.time64("us")
-    return pa.binary() if isinstance(kind, sa.LargeBinary) else pa.string()
-
-
-def _find_decimal(precision: int | None, scale: int | None) -> pa.DataType:
-    """Return decimal128 when a number's digits are declared and fit, else float64."""
-    if precision is None or scale is None or not 0 <= scale <= precision <= 38:
-        return pa.float64()
-    return pa.decimal128(precision, scale)
 
 
 def _to_sql(kind: pa.DataType) -> sa.types.TypeEngine[Any]:
@@ -274,70 +327,46 @@ def _to_sql(kind: pa.DataType) -> sa.types.TypeEngine[Any]:
     return sa.Date() if pa.types.is_date(kind) else sa.types.NullType()
 
 
-def _describe_query(connection: sa.Connection, query: str) -> pa.Schema:
-    """Return the types of a query's result, from its description, or from its values when there is none (SQLite)."""
+def _describe_query(connection: sa.Connection, query: str, find_free: Callable[[str], pa.DataType]) -> pa.Schema:
+    """Return the types of a query's result, from its description, or from its first rows; null in SQLite."""
     import sqlalchemy as sa
 
     empty = connection.execute(
         sa.select(sa.text("*")).select_from(_build_text(query).columns().subquery("rows")).limit(0)
     )
-    names, cursor = list(empty.keys()), empty.cursor
+    names: list[str] = list(empty.keys())
+    cursor: Any = empty.cursor
     plain = [re.sub(r":\d+$", "", name) for name in names]  # SQLite appends a number to a repeated name
     twice = sorted({name for name in plain if name in names and plain.count(name) > 1})
     if twice:
         raise ProjectError(f"option query has more than one column named {', '.join(map(repr, twice))}.")
-    if connection.dialect.name == "postgresql" and connection.dialect.driver == "psycopg":
-        types = connection.connection.driver_connection.adapters.types  # type: ignore[union-attr]
-        kinds = [_find_described(column, types) for column in cursor.description]
+    if _loads_text(connection):
+        types = _find_driver(connection).adapters.types
+        kinds = [find_described(column, types, find_free(column.name)) for column in cursor.description]
     elif connection.dialect.name == "sqlite":
-        kinds = _find_stored(connection, query, names)
+        kinds = [pa.null()] * len(names)
     else:
         rows = connection.execute(_build_text(query)).fetchmany(_SAMPLE_ROWS)
-        kinds = [infer_type(column) for column in zip(*rows, strict=True)] or [pa.string()] * len(names)
+        found = [infer_type(column) for column in zip(*rows, strict=True)] or [pa.null()] * len(names)
+        kinds = [pa.string() if pa.types.is_null(kind) else kind for kind in found]
     empty.close()
-    return pa.schema(
-        [(name, pa.string() if pa.types.is_null(kind) else kind) for name, kind in zip(names, kinds, strict=True)]
-    )
+    return pa.schema(list(zip(names, kinds, strict=True)))
 
 
-def _find_described(column: Any, types: Any) -> pa.DataType:
-    """Return the Arrow type of a column in psycopg's description."""
-    found = types.get(column.type_code)
-    name = "" if found is None or found.array_oid == column.type_code else found.name
-    if name == "numeric":
-        return _find_decimal(column.precision, column.scale)
-    return _DESCRIBED.get(name, pa.string())
-
-
-def _find_stored(connection: sa.Connection, query: str, names: Sequence[str]) -> list[pa.DataType]:
-    """Return the Arrow types of a query's values in SQLite, where each value has its own type."""
-    import sqlalchemy as sa
-
-    rows = _build_text(query).columns(*map(sa.column, names)).subquery("rows")
-    found = connection.execute(
-        sa.select(*(sa.func.group_concat(sa.distinct(sa.func.typeof(rows.c[name]))) for name in names))
-    ).one()
-    kinds = []
-    for stored in found:
-        types = set((stored or "").split(",")) - {"null", ""}
-        kinds.append(
-            pa.int64() if types == {"integer"}
-            else pa.float64() if types and types <= {"integer", "real"}
-            else pa.binary() if types == {"blob"}
-            else pa.string()
-        )  # fmt: skip
-    return kinds
-
-
-def read_rows(connection: sa.Connection, statement: sa.Executable, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Stream the rows of a statement; raise ProjectError for a value that does not fit its column's type."""
+def read_rows(
+    connection: sa.Connection, statement: sa.Executable, schema: pa.Schema, keys: Sequence[str], rejected: Rejects
+) -> Iterator[pa.RecordBatch]:
+    """Stream the rows of a statement; add those with a value that does not fit its column's type to `rejected`."""
     done = 0
+    places = [schema.names.index(key) for key in keys if key in schema.names]
     for rows, batch, reasons in fetch_batches(connection, statement, schema, _FETCH_ROWS):
-        if reasons:
-            place = min(reasons)
-            raise ProjectError(f"Row {done + place + 1} of collect.source: {reasons[place]}.")
+        for place, reason in sorted(reasons.items()):
+            key = ", ".join(f"{schema.names[column]} = {rows[place][column]!r}" for column in places)
+            text = format_row(schema, rows[place]).decode()
+            rejected.add(key if len(places) == len(keys) > 0 else f"row {done + place + 1}", text, reason)
         done += len(rows)
-        yield batch
+        kept = [place for place in range(len(rows)) if place not in reasons]
+        yield batch.take(pa.array(kept, pa.int64())) if reasons else batch
 
 
 def fetch_batches(
@@ -352,37 +381,50 @@ def fetch_batches(
             array, wrong = _convert_stored(values, column.type)
             arrays.append(array)
             for place in wrong:
-                reasons.setdefault(place, f"{column.name} is {values[place]!r:.80}, expected {column.type}")
+                expected = describe_type(column.type)
+                reasons.setdefault(place, f"{column.name} is {values[place]!r:.80}, expected {expected}")
         yield rows, pa.RecordBatch.from_arrays(arrays, schema=schema), reasons
 
 
 def _convert_stored(values: Sequence[Any], kind: pa.DataType) -> tuple[pa.Array, list[int]]:
     """Convert a driver's values like typing.convert_values."""
-    if pa.types.is_temporal(kind):
-        with suppress(pa.ArrowException):  # SQLite's times are text: parse all at once when they have one format
+    if pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
+        with suppress(pa.ArrowException):  # they are text: parse all at once when they have one format
             return pa.array(values, pa.string()).cast(kind), []
     return convert_values(_adapt_values(values, kind), kind)
 
 
 def _adapt_values(values: Sequence[Any], kind: pa.DataType) -> Sequence[Any]:
-    """Adapt a driver's values to a column's type where it stores them differently: SQLite's times, booleans and decimals."""
+    """Adapt a driver's values to a column's type where it stores them differently: text, numbers and lengths of time."""
     found = set(map(type, values)) - {type(None)}
     if pa.types.is_string(kind):
         return values if found <= {str} else [format_value(value) for value in values]
     if pa.types.is_boolean(kind) and int in found:
         return [bool(value) if type(value) is int and value in {0, 1} else value for value in values]
+    if pa.types.is_time(kind) and timedelta in found:  # of MySQL
+        return [_find_time(value) if type(value) is timedelta else value for value in values]
     if pa.types.is_temporal(kind) and str in found:
         return _parse_times(values, kind)
-    if pa.types.is_decimal(kind) and float in found:
-        return [_round_decimal(value, kind.scale) if type(value) is float else value for value in values]
+    if pa.types.is_decimal(kind) and found & {float, str}:
+        return [_find_exact(value, kind.scale) for value in values]
     if timedelta in found:
         return [value.total_seconds() if isinstance(value, timedelta) else value for value in values]
     return values
 
 
-def _round_decimal(value: float, scale: int) -> Decimal | float:
-    """Return the decimal that a stored float represents."""
-    return Decimal(f"{value:.{scale}f}") if isfinite(value) else value
+def _find_exact(value: Any, scale: int) -> Any:
+    """Return the decimal that a stored float or text is; another value unchanged."""
+    if type(value) is float:
+        number = Decimal(f"{value:.{scale}f}")  # of NaN and infinity too, which do not fit
+        return number if float(number) == value else value
+    return Decimal(value) if type(value) is str and _NUMBER.fullmatch(value) else value
+
+
+def _find_time(value: timedelta) -> time | timedelta:
+    """Return a length of time below a day as a time of day."""
+    if not timedelta(0) <= value < timedelta(days=1):
+        return value
+    return time(value.seconds // 3600, value.seconds // 60 % 60, value.seconds % 60, value.microseconds)
 
 
 def _parse_times(values: Sequence[Any], kind: pa.DataType) -> Sequence[Any]:
@@ -399,11 +441,5 @@ def _parse_times(values: Sequence[Any], kind: pa.DataType) -> Sequence[Any]:
 
 def format_row(schema: pa.Schema, row: Sequence[Any]) -> bytes:
     """Format a row as JSON for the quarantine."""
-    return json.dumps(dict(zip(schema.names, row, strict=True)), default=format_value, ensure_ascii=False).encode()
-
-
-_DESCRIBED = {
-    "bool": pa.bool_(), "int2": pa.int64(), "int4": pa.int64(), "int8": pa.int64(), "float4": pa.float64(),
-    "float8": pa.float64(), "interval": pa.float64(), "timestamp": pa.timestamp("us"), "timestamptz": pa.timestamp("us", "UTC"),
-    "date": pa.date32(), "time": pa.time64("us"), "bytea": pa.binary(),
-}  # fmt: skip  # PostgreSQL's types that are not text
+    text = json.dumps(dict(zip(schema.names, row, strict=True)), default=format_value, ensure_ascii=False)
+    return text.encode(errors="backslashreplace")

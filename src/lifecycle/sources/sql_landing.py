@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.sources.landing import Commit, Landing, Rejected, conform, find_dates, unify_schemas
+from lifecycle.sources.typing import widen_type
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -34,6 +35,7 @@ from lifecycle.sources.sql import (
     logger,
     select_columns,
 )
+from lifecycle.sources.sql_types import settle_types
 
 
 def land_rows(source: str, root: Path, options: DatabaseOptions, landing: Landing) -> Iterator[Commit]:
@@ -41,12 +43,14 @@ def land_rows(source: str, root: Path, options: DatabaseOptions, landing: Landin
 
     The statement's snapshot is the upper bound. Rows that are landed already are recognised by their content, key
     included; a row that occurs twice in the source is landed twice. Rows without a watermark are not landed, and a warning
-    reports them. Raises ProjectError and UnavailableError as open_query does, and when watermarks come out of order.
+    reports them. A column keeps the type that it was landed with: a row with a value that does not fit it is quarantined, as
+    is one with a watermark that does not fit its column's type. Raises ProjectError and UnavailableError as open_query does, and when watermarks come out of order.
     """
     import sqlalchemy as sa
 
     with connect(source, root) as connection:
-        relation, schema = find_relation(connection, options)
+        relation, declared = find_relation(connection, options)
+        schema = _find_types(connection, relation, declared, landing, options)
         mark = find_column(relation, str(options.watermark))
         for name in (options.watermark, options.time, *(options.key or [])):
             if name is not None and name not in schema.names:
@@ -84,6 +88,27 @@ def land_rows(source: str, root: Path, options: DatabaseOptions, landing: Landin
                 name = quote(options.table or "query", safe="")
                 yield landing.land(name, done, done + count - 1, table, position, dates=dates, rejected=rejected)
                 done += count
+
+
+def _find_types(
+    connection: sa.Connection, relation: sa.FromClause, declared: pa.Schema, landing: Landing, options: DatabaseOptions
+) -> pa.Schema:
+    """Return the types in which rows are landed: those of the landed rows where there are some."""
+    known = pa.schema([]) if landing.schema is None else landing.schema
+    sqlite = connection.dialect.name == "sqlite"
+    schema = declared
+    if options.query is None or sqlite:
+        schema = settle_types(connection, relation, schema, {str(options.watermark), *known.names})
+
+    def find_type(column: pa.Field) -> pa.DataType:
+        if column.name not in known.names:
+            return column.type
+        before = known.field(column.name).type
+        # SQLite's declared types bind no cell, and text holds what PostgreSQL's had no place for
+        landed = sqlite or pa.types.is_string(before) or widen_type(before, column.type) is not None
+        return landing.widen(column.name, column.type) if landed else column.type
+
+    return pa.schema([(column.name, find_type(column)) for column in schema])
 
 
 @dataclass

@@ -5,20 +5,20 @@ from __future__ import annotations
 import codecs
 import hashlib
 import io
+import json
 import logging
 import os
 import re
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from email.message import Message
 from pathlib import Path, PurePosixPath
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, NoReturn
 from urllib.parse import parse_qs, urljoin, urlsplit
 
-import orjson
 import pyarrow as pa
 import requests
 from pyarrow import fs
@@ -29,20 +29,22 @@ from urllib3.util import Retry
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import Scalar, Strict
 from lifecycle.core.paths import PARAMS
-from lifecycle.core.tables import Stream
+from lifecycle.core.progress import report_slowly
+from lifecycle.core.tables import Rejects, Stream
 from lifecycle.sources import kinds
 from lifecycle.sources.addresses import SENSITIVE
 from lifecycle.sources.files import FileOptions, Found, is_utf8, list_files, open_files
 from lifecycle.sources.json_records import flatten
 from lifecycle.sources.options import parse_options
-from lifecycle.sources.parquet import unify_types
 from lifecycle.sources.selection import translate_errors
+from lifecycle.sources.typing import EXACT, format_json, parse_json
 
 _TIMEOUT = 30  # seconds to connect, and between two chunks
 _CHUNK_BYTES = 1 << 16  # bytes that an interrupted transfer loses at most
 _BACKOFF = 0.5  # seconds, doubled with each retry
 _MAX_RETRY_AFTER = 600  # seconds that a server may request with Retry-After
 _RETRIED = (429, 500, 502, 503, 504)
+_NOT_FOUND = 404
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -75,6 +77,9 @@ class PagesOptions(Strict):
     page_step: Annotated[int, Field(ge=1)] = 1  # what is added for the next page
     page_size: Annotated[int, Field(ge=1)] | None = None  # a page with fewer records is the last
     rate: Annotated[float, Field(gt=0)] | None = None  # requests a second at most
+    max_pages: Annotated[int, Field(ge=1)] = 100_000  # pages at most; more are an error, as an API may never end
+    max_bytes: Annotated[int, Field(ge=1)] = 20_000_000_000  # bytes of all pages at most
+    max_seconds: Annotated[float, Field(gt=0)] = 43_200  # seconds for all pages at most
     params: Annotated[dict[str, Scalar], AfterValidator(_check_secrets)] = Field(
         default_factory=dict
     )  # sent with each request; ${NAME} is taken from the environment
@@ -124,7 +129,12 @@ def _expand_variables(text: str, source: str) -> str:
 
 
 def _fetch(
-    session: Session, address: str, sink: IO[bytes], source: str, params: Mapping[str, Scalar] | None = None
+    session: Session,
+    address: str,
+    sink: IO[bytes],
+    source: str,
+    params: Mapping[str, Scalar] | None = None,
+    accepted: Collection[int] = (),
 ) -> requests.Response:
     """Download an address to a file; resume an interrupted transfer, or restart it when the server cannot resume.
 
@@ -136,7 +146,8 @@ def _fetch(
         headers = {"Range": f"bytes={have}-", "If-Range": tag} if tag and have else None
         try:
             with session.get(address, params=params, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
-                answer.raise_for_status()
+                if answer.status_code not in accepted:
+                    answer.raise_for_status()
                 if answer.status_code != requests.codes.partial_content:
                     sink.seek(0)
                     sink.truncate()
@@ -205,57 +216,133 @@ def _find_charset(answer: requests.Response) -> str | None:
 
 
 class _Spool:
-    """Keeps batches with different columns and types on disk until their common schema is known."""
+    """Keeps the records of pages on disk until the types of all columns are known."""
 
     def __init__(self) -> None:
         self.file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with its last reader
         weakref.finalize(self, self.file.close)
+        self.sizes: list[int] = []
 
-    def write(self, batch: pa.RecordBatch) -> int:
-        """Store a batch; return its position."""
-        place = self.file.tell()
-        with pa.ipc.new_stream(self.file, batch.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
-            writer.write_batch(batch)
-        return place
+    def write(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Store the records of a page."""
+        self.sizes.append(self.file.write(format_json(records).encode()))
 
-    def read(self, place: int, schema: pa.Schema) -> pa.RecordBatch:
-        """Read a batch with the columns of `schema`: cast, and null where it lacks one."""
-        self.file.seek(place)
-        batch = pa.ipc.open_stream(self.file).read_next_batch()
-        arrays = [
-            batch.column(column.name).cast(column.type)
-            if column.name in batch.schema.names
-            else pa.nulls(batch.num_rows, column.type)
-            for column in schema
-        ]
-        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        self.file.seek(0)
+        return (parse_json(self.file.read(size)) for size in self.sizes)
+
+
+class _Budget:
+    """Counts pages, bytes and seconds; raises ProjectError naming the option whose limit is reached."""
+
+    def __init__(self, options: PagesOptions, name: str) -> None:
+        self.options, self.name = options, name
+        self.pages, self.bytes, self.end = 0, 0, time.monotonic() + options.max_seconds
+
+    def begin_page(self) -> None:
+        """Count a page."""
+        self.pages += 1
+        self.take(0)
+        if self.pages > self.options.max_pages:
+            self.stop("max_pages", f"more than {self.options.max_pages:,} pages")
+
+    def take(self, count: int) -> None:
+        """Count received bytes."""
+        self.bytes += count
+        if self.bytes > self.options.max_bytes:
+            self.stop("max_bytes", f"more than {self.options.max_bytes:,} bytes")
+        if time.monotonic() > self.end:
+            self.stop("max_seconds", f"more to send after {self.options.max_seconds:,g} seconds")
+
+    def stop(self, option: str, what: str) -> NoReturn:
+        """Raise the error."""
+        raise ProjectError(f"{self.name} has {what}: if that is right, raise the limit (collect.options.{option}).")
+
+
+class _Body(io.BytesIO):
+    """The body of a page, whose bytes are counted."""
+
+    def __init__(self, budget: _Budget) -> None:
+        super().__init__()
+        self.budget = budget
+
+    def write(self, data: Any) -> int:
+        self.budget.take(len(data))
+        return super().write(data)
 
 
 def _open_pages(source: str, name: str, options: PagesOptions) -> Stream:
     """Read a JSON API page by page to disk, then open the records as one table.
 
-    Objects within records become columns named `a.b`, as in pandas.json_normalize; lists become JSON text. A column of
-    whole numbers and fractions is double; a column of incompatible values (1, "x") is text.
+    Objects within records become columns named `a.b`, as in pandas.json_normalize; lists and empty objects become JSON
+    text. A column of whole numbers and fractions is double if that alters none; a column of several types (1, "x"), or with
+    whole numbers beyond 64 bits, is text as JSON has it. A record that is not an object is rejected.
     """
-    types: dict[str, pa.DataType] = {}
-    spool, places = _Spool(), []
+    spool, rejected = _Spool(), Rejects()
+    found: dict[str, set[str]] = {}
+    report, rows = report_slowly(f"collect: {name}"), 0
     for number, records in _read_pages(source, name, options):
-        if records:
-            batch = _build_batch(records, f"{name}, page {number}")
-            for column in batch.schema:
-                types[column.name] = unify_types(types.get(column.name, column.type), column.type) or pa.string()
-            places.append(spool.write(batch))
-    schema = pa.schema(list(types.items()))
+        flat = []
+        for place, record in enumerate(records, 1):
+            if not isinstance(record, dict):
+                rejected.add(
+                    f"{name}, page {number}, record {place}", format_json(record), "the record is not an object"
+                )
+                continue
+            try:
+                flat.append(flatten(record))
+            except ValueError as error:
+                raise ProjectError(f"{name}, page {number} has a record with {error}.") from error
+            for key, value in flat[-1].items():
+                found.setdefault(key, set()).add(_name_kind(value))
+        rows += len(flat)
+        if flat:
+            spool.write(flat)
+        report(f"{number:,} pages, {rows:,} records")
+    schema = pa.schema([(key, _choose_type(seen - {""})) for key, seen in found.items()])
 
     def read() -> Iterator[pa.RecordBatch]:
-        with translate_errors(name, "has values without a common type"):
-            yield from (spool.read(place, schema) for place in places)
+        with translate_errors(name, "has text that is not Unicode"):
+            for page in spool:
+                columns = ([record.get(column.name) for record in page] for column in schema)
+                arrays = [_build_array(values, column.type) for values, column in zip(columns, schema, strict=True)]
+                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
-    return Stream(schema, read())
+    return Stream(schema, read(), rejected=rejected)
 
 
-def _read_pages(source: str, name: str, options: PagesOptions) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """Fetch the pages of a JSON API; yield the number of each, from 1, and its records. Raises ProjectError naming the page."""
+def _name_kind(value: Any) -> str:
+    """Return the kind of a JSON value: for a whole number also whether float64 and int64 hold it; empty for null."""
+    if value is None:
+        return ""
+    if type(value) is int:
+        return "whole" if abs(value) <= EXACT else "long" if -(2**63) <= value < 2**63 else "wide"
+    return type(value).__name__
+
+
+def _choose_type(seen: Set[str]) -> pa.DataType:
+    """Return the type that holds values of these kinds exactly: text for several kinds that no other type holds."""
+    if not seen:
+        return pa.null()
+    if seen <= {"whole", "long"}:
+        return pa.int64()
+    if seen <= {"whole", "float"}:
+        return pa.float64()
+    return pa.bool_() if seen == {"bool"} else pa.string()
+
+
+def _build_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Convert values to an array of a column's type; text has numbers, true and false as JSON has them."""
+    if pa.types.is_string(kind):
+        values = [value if value is None or isinstance(value, str) else format_json(value) for value in values]
+    return pa.array(values, kind)
+
+
+def _read_pages(source: str, name: str, options: PagesOptions) -> Iterator[tuple[int, list[Any]]]:
+    """Fetch the pages of a JSON API; yield the number of each, from 1, and its records. Raises ProjectError naming the page.
+
+    After the first of pages that are counted, one that is not found, or empty, is beyond the last.
+    """
     params: dict[str, Scalar] = {
         key: _expand_variables(value, name) if isinstance(value, str) else value
         for key, value in options.params.items()
@@ -263,32 +350,67 @@ def _read_pages(source: str, name: str, options: PagesOptions) -> Iterator[tuple
     if options.page_param:
         params[options.page_param] = options.page_start
     request: tuple[str, dict[str, Scalar]] | None = (source, params)
-    number, seen, due = 0, set(), 0.0
+    number, asked, due, budget = 0, set(), 0.0, _Budget(options, name)
+    known: dict[int, bytes] = {}  # the records of the first page and of the one before
     with Session(options.headers, options.retries, name) as session:
         while request is not None:
             number += 1
             where = f"{name}, page {number}"
+            if (mark := hashlib.sha256(repr(request).encode()).digest()) in asked:
+                raise ProjectError(f"{where} was read before: the pages never end.")
+            asked.add(mark)
+            budget.begin_page()
             time.sleep(max(0.0, due - time.monotonic()))
             due = time.monotonic() + (1 / options.rate if options.rate else 0.0)
             address, params = request
             given = parse_qs(urlsplit(address).query, keep_blank_values=True)
-            body = io.BytesIO()
-            answer = _fetch(session, address, body, where, {key: params[key] for key in params if key not in given})
-            try:
-                page = orjson.loads(body.getvalue())
-            except orjson.JSONDecodeError as error:
-                raise ProjectError(f"{where} is not JSON: {error}.") from error
-            # A counted page that repeats the one before is beyond the end; other pages are identified by their request.
-            mark = body.getvalue() if options.page_param else repr(request).encode()
-            if (digest := hashlib.sha256(mark).digest()) in seen:
-                raise ProjectError(f"{where} was read before: the pages never end.")
-            seen.add(digest)
+            body, last = _Body(budget), options.page_param is not None and options.next is None and number > 1
+            sent = {key: params[key] for key in params if key not in given}
+            answer = _fetch(session, address, body, where, sent, (_NOT_FOUND,) if last else ())
+            text = body.getvalue()
+            if answer.status_code == _NOT_FOUND or ((last or number == 1) and not text.strip()):
+                return
+            page = _parse_page(text, answer.headers.get("Content-Type", ""), where)
             records = _look_up(page, options.records)
-            if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+            if records is None and _is_null(page, options.records):
+                records = []
+            if not isinstance(records, list) or (records and not any(isinstance(record, dict) for record in records)):
                 shown_path = repr(options.records) if options.records else "the body"
                 raise ProjectError(f"{where}: {shown_path} is not a list of objects (collect.options.records).")
+            if records:
+                digest = hashlib.sha256(format_json(records).encode()).digest()
+                if digest in known.values():
+                    before = next(page for page, seen in known.items() if seen == digest)
+                    raise ProjectError(f"{where} has the records of page {before} again: {_describe_paging(options)}.")
+                known = {key: seen for key, seen in known.items() if key == 1} | {number: digest}
             yield number, records
             request = _find_next(options, address, params, answer, page, len(records), where)
+
+
+def _describe_paging(options: PagesOptions) -> str:
+    """Describe which option to look at when the pages of an API repeat."""
+    if options.next is None:
+        return f"the API ignores {options.page_param!r}, or counts pages otherwise (collect.options.page_param)"
+    if options.cursor_param:
+        return f"the API ignores {options.cursor_param!r} (collect.options.cursor_param)"
+    return "its address of the next page leads back (collect.options.next)"
+
+
+def _parse_page(body: bytes, content_type: str, where: str) -> Any:
+    """Parse JSON in the encoding that its bytes show, as a byte order mark does, or that its Content-Type names."""
+    header = Message()
+    header["Content-Type"] = content_type
+    encoding: str = json.detect_encoding(body)
+    if encoding == "utf-8":  # nothing shows another one
+        encoding = header.get_content_charset("utf-8")
+    try:
+        return parse_json(body if encoding == "utf-8" else body.decode(encoding).encode())
+    except LookupError as error:
+        raise ProjectError(f"{where} is in the encoding {encoding!r}, which Python does not know.") from error
+    except UnicodeError as error:
+        raise ProjectError(f"{where} is not {encoding} text, as its Content-Type says: {error}.") from error
+    except ValueError as error:
+        raise ProjectError(f"{where} is not JSON: {error}.") from error
 
 
 def _find_next(
@@ -303,11 +425,13 @@ def _find_next(
     """Return address and parameters of the next request, None after the last page."""
     if options.next is not None:
         following = answer.links.get("next", {}).get("url") if options.next == "link" else _look_up(page, options.next)
-        if not following:
+        if following is None or following is False or following == "" or (following == 0 and not options.cursor_param):
             return None
-        if not isinstance(following, str | int):
+        if not isinstance(following, str | int) or following is True:
             raise ProjectError(f"{where}: {options.next!r} is neither an address nor a cursor (collect.options.next).")
         if options.cursor_param:
+            if not count and following == params.get(options.cursor_param):
+                return None  # an empty page that leads to itself
             return address, {**params, options.cursor_param: following}
         there = urljoin(address, str(following))
         if _name_host(there) != _name_host(address):
@@ -333,23 +457,11 @@ def _look_up(page: Any, path: str) -> Any:
     return page
 
 
-def _build_batch(records: Sequence[Mapping[str, Any]], where: str) -> pa.RecordBatch:
-    """Convert a page's records to a batch: columns in order of appearance, missing fields null."""
-    try:
-        flat = [flatten(record) for record in records]
-    except ValueError as error:
-        raise ProjectError(f"{where} has a record with {error}.") from error
-    names = list(dict.fromkeys(name for record in flat for name in record))
-    return pa.RecordBatch.from_arrays([_build_array([record.get(name) for record in flat]) for name in names], names)
-
-
-def _build_array(values: list[Any]) -> pa.Array:
-    """Convert values to an array of their type, or to text when they have no common type."""
-    try:
-        return pa.array(values)
-    except (pa.ArrowException, OverflowError):
-        texts = (value if value is None or isinstance(value, str) else orjson.dumps(value).decode() for value in values)
-        return pa.array(list(texts), pa.string())
+def _is_null(page: Any, path: str) -> bool:
+    """Return whether a page has null at a dotted path, as some servers write an empty list."""
+    parent, _, name = path.rpartition(".")
+    found = _look_up(page, parent)
+    return bool(path) and isinstance(found, dict) and name in found and found[name] is None
 
 
 def is_file(source: str, options: Mapping[str, Any]) -> bool:
