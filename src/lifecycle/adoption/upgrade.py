@@ -120,6 +120,7 @@ def _upgrade_params(document: CommentedMap) -> None:
 
 
 _NEW_PARAMS: dict[str, Record] = {  # constants of format 1 that are parameters now
+    "features": {"gap": ""},
     "monitor": {
         "severity": {
             "slight_psi": 0.1, "plain_psi": 0.25, "little_weight": 0.02, "much_weight": 0.05, "missing_gap": 0.1,

@@ -55,11 +55,14 @@ class Explore(Strict):
 
 
 class Features(Strict):
-    """The derived features (name: expression over columns), the split, and the share held out."""
+    """The derived features (name: expression over columns), the split, the share held out, and the gap before it."""
 
     derived: dict[str, str]
-    split: Literal["auto", "stratified", "time", "group", "order"]
+    split: Literal["auto", "stratified", "time", "group", "time_group", "order"]
     test_share: Annotated[float, Field(gt=0, lt=1)]
+    gap: Annotated[
+        str, Field(pattern=r"^(\d+(\.\d+)? (second|minute|hour|day|week)s?)?$")
+    ]  # such as `7 days`; empty: none
 
 
 class Range(Strict):
