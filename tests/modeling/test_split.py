@@ -245,6 +245,16 @@ def test_a_table_that_holds_every_row_twice_keeps_the_two_together() -> None:
     assert 0.1 < sides.held_out.mean() < 0.3
 
 
+def test_the_share_comes_out_though_many_rows_are_equal() -> None:
+    """Two rows in five are equal, and the first of them is held out with one seed in five."""
+    frame = repeat_rows(make_frame(300), range(0, 300, 5), 0)
+    frame = repeat_rows(frame, range(1, 300, 5), 0)
+    for seed in range(10):
+        sides = divide(frame, "stratified", PLAIN, seed=seed)
+        assert abs(sides.held_out.mean() - 0.2) < 0.05
+        assert sides.held_out[::5].all() == sides.held_out[::5].any() == sides.held_out[1]
+
+
 def test_customers_of_a_table_with_a_time_stay_together_and_the_newest_are_held_out() -> None:
     """Each customer has a row a month, so that a split by time alone has every one of them on both sides."""
     frame = make_frame(300, id=[f"k{row % 60}" for row in range(300)], at=days(range(300)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,6 @@ class Link:
     values: Array
     known: Array
 
-    @property
-    def repeats(self) -> bool:
-        """Whether a value occurs twice."""
-        return bool(_find_repeated(self.values[self.known]).size)
-
 
 @dataclass(frozen=True)
 class SplitKeys:
@@ -76,16 +72,17 @@ class SplitKeys:
             None if self.contents is None else Link(self.contents.values[rows], self.contents.known[rows]),
         )
 
-    def list_repeating(self) -> list[str]:
-        """List the id columns in which a value occurs twice."""
-        return [name for name, link in self.ids.items() if link.repeats]
+    @cached_property
+    def repeating(self) -> tuple[str, ...]:
+        """The id columns in which a value occurs twice."""
+        return tuple(name for name, link in self.ids.items() if _find_repeated(link.values[link.known]).size)
 
 
 @dataclass(frozen=True)
 class Groups:
     """The groups of rows that belong together.
 
-    labels: the group of each row, int64 (rows,), from 0. hashes: of each group, uint64 (groups,), by its ids alone, so that
+    labels: the group of each row, int32 (rows,), from 0. hashes: of each group, uint64 (groups,), by its ids alone, so that
     neither the order of the rows nor other groups change it. ids: the columns whose equal values connect rows. unused: those
     that repeat but would connect more than half of the rows. contents: whether equal rows are connected too.
     """
@@ -98,6 +95,12 @@ class Groups:
 
     def __len__(self) -> int:
         return len(self.hashes)
+
+    def count(self, rows: Array) -> int:
+        """Return how many groups have one of the rows, given as a mask."""
+        found = np.zeros(len(self), dtype=bool)
+        found[self.labels[rows]] = True
+        return int(found.sum())
 
     def find_newest(self, moments: Array) -> Array:
         """Return each group's newest moment, int64 (groups,)."""
@@ -125,7 +128,11 @@ def find_feature_keys(table: pd.DataFrame, declaration: Mapping[str, Any]) -> Sp
     content = [feature["name"] for feature in declaration["features"]] + ([time] if time in table else [])
     return SplitKeys(
         table[declaration["target"]].to_numpy(),
-        {name: _link_ids(table[name]) for name in declaration.get("id", []) if name in table},
+        {
+            name: Link(hash_values(table[name]), table[name].notna().to_numpy())
+            for name in declaration.get("id", [])
+            if name in table
+        },
         _read_moments(table[time]) if time in table else None,
         _find_equal(lambda columns: [table[columns]], content, len(table)),
     )
@@ -135,31 +142,19 @@ def _build_keys(read: _Reader, names: Sequence[str], rows: int, contract: Contra
     """Build the keys of a validated table with these columns from its parts."""
     ids = [name for name in contract.names(Role.ID) if name in names]
     time = contract.time if contract.time in names else None
-    task, encoded, moments = task_for(contract), [], []
-    links: dict[str, list[Link]] = {name: [] for name in ids}
+    contents = _find_equal(read, [name for name in contract.names(*_CONTENT) if name in names], rows)
+    task, start = task_for(contract), 0
+    encoded, moments = np.empty(rows, dtype=np.int8), np.empty(rows if time else 0, dtype=np.int64)
+    links = {name: Link(np.empty(rows, dtype=np.uint64), np.empty(rows, dtype=bool)) for name in ids}
     for part in read([contract.target, *ids, *([time] if time else [])]):
-        encoded.append(task.encode(part[contract.target]).to_numpy())
-        for name in ids:
-            links[name].append(_link_ids(part[name]))
+        here = slice(start, start + len(part))
+        start = here.stop
+        encoded[here] = task.encode(part[contract.target])
+        for name, link in links.items():
+            link.values[here], link.known[here] = hash_values(part[name]), part[name].notna()
         if time:
-            moments.append(_read_moments(part[time]))
-    content = [name for name in contract.names(*_CONTENT) if name in names]
-    return SplitKeys(
-        np.concatenate(encoded),
-        {name: _join_parts(parts) for name, parts in links.items()},
-        np.concatenate(moments) if time else None,
-        _find_equal(read, content, rows),
-    )
-
-
-def _link_ids(column: pd.Series) -> Link:
-    """Return the link of an id column; a missing id connects nothing."""
-    return Link(hash_values(column), column.notna().to_numpy())
-
-
-def _join_parts(parts: Sequence[Link]) -> Link:
-    """Join the links of a table's parts."""
-    return Link(np.concatenate([part.values for part in parts]), np.concatenate([part.known for part in parts]))
+            moments[here] = _read_moments(part[time])
+    return SplitKeys(encoded, links, moments if time else None, contents)
 
 
 def _read_moments(column: pd.Series) -> Array:
@@ -211,9 +206,9 @@ def _add_columns(read: _Reader, names: list[str], hashes: Array, alike: Array) -
 
 
 def _find_repeated(values: Array) -> Array:
-    """Return the distinct values that occur twice, ascending."""
-    ordered = np.sort(values)
-    return np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    """Return the distinct values that occur twice, ascending; `values` are sorted in place."""
+    values.sort()
+    return np.unique(values[1:][values[1:] == values[:-1]])
 
 
 def _mark_repeated(hashes: Array, alike: Array) -> Array:
@@ -229,12 +224,11 @@ def group_rows(keys: SplitKeys, ids: Sequence[str] | None = None) -> Groups:
     """Group the rows that share a value of any id column, or are equal; a row without an id is a group of its own.
 
     `ids`: the columns to use. Without it, the columns of repeating ids are added in the contract's order, except for one
-    with which a single group would have more than half of the rows (a shop that nearly every customer visits). The first is
+    with which a single group would have more than half of the rows (the only two countries of all rows, for example). The first is
     used anyway where no other is left. Equal rows are connected likewise.
     """
-    repeating = keys.list_repeating()
-    wanted = list(repeating if ids is None else ids)
-    labels = np.arange(len(keys))
+    wanted = list(keys.repeating if ids is None else ids)
+    labels = np.arange(len(keys), dtype=np.int32)
     used: list[str] = []
     for name in wanted:
         joined = _connect(labels, keys.ids[name])
@@ -256,20 +250,22 @@ def _connect(labels: Array, link: Link) -> Array:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    known = np.flatnonzero(link.known)
-    if not known.size:
+    complete = bool(link.known.all())
+    known = slice(None) if complete else link.known
+    values, distinct = pd.factorize(link.values[known])
+    if not len(distinct):
         return labels
-    values, _ = pd.factorize(link.values[known])
+    if int(labels.max()) + 1 == len(labels):  # each row is a group of its own
+        joined = np.arange(len(distinct), len(distinct) + len(labels), dtype=np.int32)
+        joined[known] = values
+        return np.asarray(joined if complete else pd.factorize(joined)[0].astype(np.int32))
     groups, touched = pd.factorize(labels[known])  # only these can change
-    if len(touched) == len(known):  # no group has two rows with a value, so that no group connects two values
-        joined = values
-    else:
-        size = len(touched) + int(values.max()) + 1
-        edges = coo_array((np.ones(len(known), dtype=bool), (groups, len(touched) + values)), shape=(size, size))
-        _, joined = connected_components(edges, directed=False)
+    size = len(touched) + len(distinct)
+    edges = coo_array((np.ones(len(values), dtype=bool), (groups, len(touched) + values)), shape=(size, size))
+    _, joined = connected_components(edges, directed=False)
     renamed = np.arange(int(labels.max()) + 1)
     renamed[touched] = len(renamed) + joined[: len(touched)]
-    return pd.factorize(renamed[labels])[0]
+    return pd.factorize(renamed[labels])[0].astype(np.int32)
 
 
 def _largest_share(labels: Array) -> float:
@@ -282,9 +278,9 @@ def _hash_groups(labels: Array, links: Sequence[Link]) -> Array:
     count = int(labels.max(initial=-1)) + 1
     hashes = np.full(count, np.iinfo(np.uint64).max, dtype=np.uint64)
     for link in links:
-        np.minimum.at(hashes, labels[link.known], link.values[link.known])
-    firsts = np.full(count, len(labels))
-    np.minimum.at(firsts, labels, np.arange(len(labels)))
+        np.minimum.at(hashes, labels, np.where(link.known, link.values, np.iinfo(np.uint64).max))
+    firsts = np.full(count, len(labels), dtype=np.int32)
+    np.minimum.at(firsts, labels, np.arange(len(labels), dtype=np.int32))
     nameless = hashes == np.iinfo(np.uint64).max
     hashes[nameless] = scramble(firsts[nameless].astype(np.uint64))
     return hashes

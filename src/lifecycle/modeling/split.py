@@ -64,7 +64,7 @@ def choose_strategy(split: str, keys: SplitKeys) -> str:
         raise ProjectError(f"{PARAMS}: features.split is {split!r}, but the contract has no column with role id.")
     if split != "auto":
         return split
-    if keys.list_repeating():
+    if keys.repeating:
         return "group" if keys.moments is None else "time_group"
     return "stratified" if keys.moments is None else "time"
 
@@ -98,6 +98,8 @@ def split_rows(keys: SplitKeys, task: Task, strategy: str, share: float, seed: i
         held_out = task.hold_out(pd.Series(keys.encoded), share, seed)
         if groups is not None and groups.contents:
             held_out = _follow_first(held_out, keys.contents)
+            if abs(held_out.mean() - share) > _TOLERANCE * share:  # so many rows equal the same one
+                held_out = _hold_out_groups(keys.encoded, groups, share, seed)
     sides = Sides(strategy, share, gap, held_out, left_out, groups)
     for side, rows in (("training part", sides.train), ("hold-out", held_out)):
         task.check_classes(keys.encoded[rows], f"{side} of the {strategy} split")
@@ -171,7 +173,10 @@ def _split_forward(
             break
     if cuts is None:
         units = "groups" if groups is not None else "moments"
-        raise ProjectError(f"{PARAMS}: features.split: the {units} of the table are too few or too uneven for {what}.")
+        raise ProjectError(
+            f"the {units} of the table are too few or too uneven for {what} that go forward in time: "
+            "choose another `features.split`, or fewer `folds`."
+        )
     made = []
     for cut, following in zip(cuts, [*cuts[1:], None], strict=True):
         newer = placed >= cut if following is None else (placed >= cut) & (placed < following)
@@ -279,7 +284,7 @@ def describe_split(keys: SplitKeys, sides: Sides) -> dict[str, Any]:
         "left_rows": int(sides.left_out.sum()),
         "ids": list(groups.ids) if groups is not None else [],
         "unused_ids": list(groups.unused) if groups is not None else [],
-        "repeating_ids": keys.list_repeating(),
+        "repeating_ids": list(keys.repeating),
         "equal_rows": _describe_equal(keys, sides),
         "rows_without_id": _count_nameless(keys, groups),
         "rows_without_time": 0 if keys.moments is None else int((keys.moments == NO_MOMENT).sum()),
@@ -287,7 +292,7 @@ def describe_split(keys: SplitKeys, sides: Sides) -> dict[str, Any]:
     for side, rows in (("train", sides.train), ("test", sides.held_out)):
         record[f"{side}_rows"] = int(rows.sum())
         record[f"{side}_rate"] = float(keys.encoded[rows].mean())
-        record[f"{side}_groups"] = len(np.unique(groups.labels[rows])) if groups is not None and groups.ids else None
+        record[f"{side}_groups"] = groups.count(rows) if groups is not None and groups.ids else None
         moments = keys.moments[rows & (keys.moments != NO_MOMENT)] if keys.moments is not None else np.array([])
         record[f"{side}_first"], record[f"{side}_last"] = _format_ends(moments)
     return record
@@ -329,7 +334,7 @@ def describe_sides(record: Mapping[str, Any]) -> str:
     said = [f"The split is *{record['strategy']}*: {how}, {share:.1%} of the rows."]
     if abs(share - record["test_share"]) > _TOLERANCE * record["test_share"]:
         said.append(
-            f"`features.test_share` asks for {record['test_share']:.1%}, which whole groups or moments do not allow."
+            f"`features.test_share` asks for {record['test_share']:.1%}, but what has to stay together does not allow it."
         )
     if record["left_rows"]:
         why = (
