@@ -351,6 +351,7 @@ def test_the_split_is_by_time_if_every_fold_has_both_classes(
     sorted_by_class = make_frame().sort_values("left").assign(date=DAYS.strftime("%Y-%m-%d"))
     adopt_frame(sorted_by_class)
     assert load_params(project / paths.PARAMS).features.split == "stratified"
+    assert load_params(project / paths.PARAMS).features.gap == ""
 
 
 def test_other_parameters_are_unchanged(adopt_frame: Callable[..., tuple[Contract, str]], project: Path) -> None:

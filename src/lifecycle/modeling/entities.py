@@ -224,7 +224,7 @@ def group_rows(keys: SplitKeys, ids: Sequence[str] | None = None) -> Groups:
     """Group the rows that share a value of any id column, or are equal; a row without an id is a group of its own.
 
     `ids`: the columns to use. Without it, the columns of repeating ids are added in the contract's order, except for one
-    with which a single group would have more than half of the rows (the only two countries of all rows, for example). The first is
+    with which a single group would have more than half of the rows (a country, in most tables). The first is
     used anyway where no other is left. Equal rows are connected likewise.
     """
     wanted = list(keys.repeating if ids is None else ids)

@@ -144,6 +144,8 @@ def find_obstacle(keys: SplitKeys, task: Task, strategy: str, share: float, fold
     """Return why a table cannot be split and have so many folds in this way, as a sentence; empty where it can."""
     try:
         sides = split_rows(keys, task, strategy, share, seed)
+        if not task.has_enough_rows(pd.Series(keys.encoded[sides.held_out])):
+            return f"the hold-out of the {strategy} split has fewer than two rows of a class."
         used = sides.groups.ids if sides.groups is not None else None
         make_folds(keys.take(sides.train), task, strategy, folds, seed, ids=used)
     except ProjectError as error:
