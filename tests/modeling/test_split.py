@@ -246,13 +246,24 @@ def test_a_table_that_holds_every_row_twice_keeps_the_two_together() -> None:
 
 
 def test_the_share_comes_out_though_many_rows_are_equal() -> None:
-    """Two rows in five are equal, and the first of them is held out with one seed in five."""
-    frame = repeat_rows(make_frame(300), range(0, 300, 5), 0)
-    frame = repeat_rows(frame, range(1, 300, 5), 0)
+    """Four contents have an eighteenth of the rows each."""
+    frame = make_frame(900)
+    for first in range(4):
+        frame = repeat_rows(frame, range(first, 900, 18), first)
     for seed in range(10):
         sides = divide(frame, "stratified", PLAIN, seed=seed)
         assert abs(sides.held_out.mean() - 0.2) < 0.05
-        assert sides.held_out[::5].all() == sides.held_out[::5].any() == sides.held_out[1]
+        assert all(sides.held_out[first::18].all() == sides.held_out[first::18].any() for first in range(4))
+
+
+def test_groups_are_not_connected_by_rows_that_are_equal_by_chance() -> None:
+    rng = np.random.default_rng(0)
+    frame = make_frame(
+        300, id=[f"k{row // 5}" for row in range(300)], months=rng.integers(0, 90, 300), spend=1.0, senior=0
+    )
+    frame = frame.assign(plan="pro", at=None)
+    groups = group_rows(find_keys(frame.astype({"at": "datetime64[us]"}), BOTH))
+    assert not groups.contents and len(groups) == 60
 
 
 def test_customers_of_a_table_with_a_time_stay_together_and_the_newest_are_held_out() -> None:

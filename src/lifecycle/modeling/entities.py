@@ -33,7 +33,8 @@ _CONTENT = (
     Role.TIME,
     Role.TEXT,
 )  # roles of columns that features may read
-_MOST = 0.5  # share of the rows from which one group is too large, or equal rows are too many, to be kept together
+_MOST = 0.5  # share of the rows up to which ids may make one group, and rows may repeat others, to be kept together
+_FEW = 0.1  # share of the rows up to which equal rows may make one group: more often, a content is no sign of one case
 _BATCH = 8  # columns after which rows that differ from all others are not read further
 _PROBE = 100_000  # rows at the beginning of a table that show whether most rows repeat another
 
@@ -225,7 +226,8 @@ def group_rows(keys: SplitKeys, ids: Sequence[str] | None = None) -> Groups:
 
     `ids`: the columns to use. Without it, the columns of repeating ids are added in the contract's order, except for one
     with which a single group would have more than half of the rows (a country, in most tables). The first is
-    used anyway where no other is left. Equal rows are connected likewise.
+    used anyway where no other is left. Equal rows are connected too, unless that makes one group of more than a tenth of the
+    rows, or adds more than a tenth to the largest: then they are equal by chance.
     """
     wanted = list(keys.repeating if ids is None else ids)
     labels = np.arange(len(keys), dtype=np.int32)
@@ -239,7 +241,7 @@ def group_rows(keys: SplitKeys, ids: Sequence[str] | None = None) -> Groups:
     contents = False
     if keys.contents is not None:
         joined = _connect(labels, keys.contents)
-        contents = _largest_share(joined) <= max(_MOST, _largest_share(labels))
+        contents = _largest_share(joined) <= max(_FEW, (1 + _FEW) * _largest_share(labels))
         labels = joined if contents else labels
     unused = tuple(name for name in wanted if name not in used)
     return Groups(labels, _hash_groups(labels, [keys.ids[name] for name in used]), tuple(used), unused, contents)

@@ -328,7 +328,7 @@ def describe_sides(record: Mapping[str, Any]) -> str:
     how = {
         "time": "the newest rows are held out",
         "group": f"groups are held out at random, whole ({by})",
-        "time_group": f"the groups with the newest rows are held out, whole ({by})",
+        "time_group": f"the groups with the newest rows are held out, whole ({by}, the older ones too)",
         "order": "the last rows of the table are held out",
         "stratified": "rows are held out at random, with the classes' shares",
     }[record["strategy"]]
