@@ -32,6 +32,7 @@ from lifecycle.modeling.split import (
 from lifecycle.modeling.task import BinaryTask
 from lifecycle.validation import conversion
 from tests.support.contracts import make_contract, make_table
+from tests.support.sizes import size
 
 TASK = BinaryTask("left", "yes")
 TIME = {"role": "time", "dtype": "datetime"}
@@ -117,7 +118,7 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=size(50, 500))
 @given(tables(), st.sampled_from(["", "3 days"]), st.sampled_from([0.1, 0.2, 0.4]), st.integers(2, 5))
 def test_nothing_is_on_both_sides(strategy: str, frame: pd.DataFrame, gap: str, share: float, folds: int) -> None:
     gap = gap if strategy in split._FORWARD else ""
