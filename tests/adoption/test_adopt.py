@@ -351,6 +351,20 @@ def test_the_split_is_by_time_if_every_fold_has_both_classes(
     sorted_by_class = make_frame().sort_values("left").assign(date=DAYS.strftime("%Y-%m-%d"))
     adopt_frame(sorted_by_class)
     assert load_params(project / paths.PARAMS).features.split == "stratified"
+    assert load_params(project / paths.PARAMS).features.gap == ""
+
+
+def test_the_split_keeps_the_rows_of_an_id_together_if_time_cannot(
+    adopt_frame: Callable[..., tuple[Contract, str]], project: Path
+) -> None:
+    """Each shopper has four rows; in the second table those who left are the older ones, so that time divides the classes."""
+    shoppers = [f"k{row % (ROWS // 4)}" for row in range(ROWS)]
+    adopt_frame(make_frame(date=DAYS.strftime("%Y-%m-%d"), shopper=shoppers), "--id", "shopper")
+    assert load_params(project / paths.PARAMS).features.split == "auto"
+    frame = make_frame().sort_values("left", kind="stable", ignore_index=True)
+    shoppers = [f"k{row // 4}" for row in range(ROWS)]
+    adopt_frame(frame.assign(date=DAYS.strftime("%Y-%m-%d"), shopper=shoppers), "--id", "shopper")
+    assert load_params(project / paths.PARAMS).features.split == "group"
 
 
 def test_other_parameters_are_unchanged(adopt_frame: Callable[..., tuple[Contract, str]], project: Path) -> None:

@@ -69,6 +69,18 @@ def test_parameters_and_contract_keep_their_values_and_comments(old: Path, capsy
     assert profile is not None and profile["columns"]["churn"]["categories"] == {"No": 5174, "Yes": 1869}
 
 
+def test_a_file_of_this_format_gets_the_keys_that_are_new(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = project / paths.PARAMS
+    text = path.read_text()
+    assert text.count('  gap: ""\n') == 1
+    path.write_text(text.replace('  gap: ""\n', ""))
+    with pytest.raises(ProjectError, match=r"features\.gap"):
+        load_params(path)
+    assert main(["upgrade"]) == 0
+    assert f"upgrade: {paths.PARAMS} has features.gap" in capsys.readouterr().out
+    assert load_params(path).features.gap == ""
+
+
 def test_the_champion_answers_as_before(old: Path) -> None:
     golden = read_json(old / paths.RELEASES / OLD / "bundle/golden.json")
     assert main(["upgrade"]) == 0

@@ -41,6 +41,8 @@ def test_sections_are_frozen(checkout: Path) -> None:
         ("  trials: 4", "  trials: 0", r"params\.yaml: tune\.trials: .*greater than or equal to 1"),
         ("{low: 0.03, high: 10.0", "{low: 30.0, high: 10.0", r"tune\.families\.logistic\.C.*low 30 is above high 10"),
         ("{low: 0.03, high: 10.0", "{low: 0.0, high: 10.0", r"logarithmic range needs low above 0"),
+        ('  gap: ""', "  gap: a week", r"params\.yaml: features\.gap: .*such as 7 days, or empty"),
+        ('  gap: ""', "  gap: 7", r"params\.yaml: features\.gap: .*valid string"),
         ("  seed: 42", "  seed: 42\n  seed: 43", r"params\.yaml is not readable as YAML.*duplicate key"),
         ("base:", "base: [", r"params\.yaml is not readable as YAML"),
     ],

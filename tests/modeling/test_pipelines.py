@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from lifecycle.core.errors import ProjectError
-from lifecycle.modeling.pipelines import FAMILIES, FenceClipper, SplineAppender, build_pipeline, split_folds
+from lifecycle.modeling.pipelines import FAMILIES, FenceClipper, SplineAppender, build_pipeline
 from tests.support.contracts import make_contract, make_table
 
 SETTINGS = {"logistic": {"C": 1.0, "knots": 4}, "forest": {"n_estimators": 20}, "hist_boosting": {"max_iter": 20}}
@@ -100,30 +100,3 @@ def test_splines_bend_only_what_has_many_values() -> None:
 def test_an_unknown_family_is_named(customers: pd.DataFrame) -> None:
     with pytest.raises(ProjectError, match=r"tune\.families names 'magic'; there are logistic"):
         build_pipeline("magic", {}, [], seed=0, threads=1)
-
-
-@pytest.mark.parametrize("strategy", ["stratified", "time", "group"])
-def test_folds_follow_the_split(customers: pd.DataFrame, strategy: str) -> None:
-    contract = make_contract(at={"role": "time", "dtype": "datetime"})
-    rng = np.random.default_rng(3)
-    frame = customers.assign(
-        id=customers["id"] // 3, at=pd.to_datetime("2024-01-01") + pd.to_timedelta(rng.permutation(300), unit="h")
-    )
-    table, declaration = make_table(frame, contract, strategy)
-    folds = split_folds(table, declaration, 4, seed=0)
-    assert len(folds) == 4
-    judged = np.concatenate([judge for _, judge in folds])
-    assert len(np.unique(judged)) == len(judged)
-    for fit_rows, judge in folds:
-        assert not set(fit_rows) & set(judge)
-        if strategy == "time":
-            assert frame["at"].iloc[fit_rows].max() < frame["at"].iloc[judge].min()
-        if strategy == "group":
-            assert not set(frame["id"].iloc[fit_rows]) & set(frame["id"].iloc[judge])
-
-
-def test_more_folds_than_positives_raises_one_sentence(customers: pd.DataFrame) -> None:
-    frame = customers.assign(left=np.where(customers.index < 2, "yes", "no"))
-    table, declaration = make_table(frame, make_contract())
-    with pytest.raises(ProjectError, match="fewer than 5 training rows of one class"):
-        split_folds(table, declaration, 5, seed=0)

@@ -12,7 +12,8 @@ from lifecycle.cli.readiness import load_rubric
 from lifecycle.core import paths
 from lifecycle.core.contract import load_contract
 from lifecycle.core.params import load_params
-from lifecycle.modeling.pipelines import Recipe, split_folds
+from lifecycle.modeling.pipelines import Recipe
+from lifecycle.modeling.split import split_folds
 from lifecycle.serving.bundle import to_requests
 from lifecycle.serving.compiler import compile_model
 from lifecycle.serving.scorer import Scorer

@@ -9,7 +9,8 @@ import pytest
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.modeling.model import Model, load_model, save_model
-from lifecycle.modeling.pipelines import Recipe, split_folds
+from lifecycle.modeling.pipelines import Recipe
+from lifecycle.modeling.split import split_folds
 from lifecycle.serving.acceptance import count_crashes, prepare_workspace, put_under_load, start_server
 from lifecycle.serving.bundle import Bundle, load_bundle, write_bundle
 from lifecycle.serving.compiler import compile_model

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.tables import write_table
-from lifecycle.modeling import task
+from lifecycle.features.inputs import select_raw_rows
+from lifecycle.modeling.entities import read_keys
+from lifecycle.modeling.split import Sides, describe_split
 from lifecycle.stages import features
 from lifecycle.validation import conversion
 from tests.support.contracts import make_contract
@@ -90,46 +92,6 @@ def test_a_bad_derived_feature_is_named(customers: pd.DataFrame, derived: dict[s
         features.list_features(make_contract(), list(customers.columns), derived)
 
 
-def test_stratified_split_keeps_the_rate(customers: pd.DataFrame) -> None:
-    contract = make_contract()
-    held_out = features.split_rows(customers, contract, "stratified", 0.2, seed=1)
-    assert held_out.sum() == 60
-    rates = (customers["left"] == "yes").groupby(held_out).mean()
-    assert abs(rates[True] - rates[False]) < 0.02
-    np.testing.assert_array_equal(held_out, features.split_rows(customers, contract, "stratified", 0.2, seed=1))
-    assert (held_out != features.split_rows(customers, contract, "stratified", 0.2, seed=2)).any()
-
-
-def test_time_split_holds_out_the_newest(customers: pd.DataFrame) -> None:
-    contract = make_contract(at=TIME)
-    frame = customers.assign(at=pd.to_datetime("2024-01-01") + pd.to_timedelta(np.arange(300)[::-1] // 3, unit="D"))
-    assert features.choose_split("auto", contract, frame) == "time"
-    held_out = features.split_rows(frame, contract, "time", 0.2, seed=1)
-    assert frame["at"][held_out].min() > frame["at"][~held_out].max()
-    assert 0.15 <= held_out.mean() <= 0.25
-
-
-def test_group_split_keeps_groups_whole(customers: pd.DataFrame) -> None:
-    frame = customers.assign(id=customers["id"] // 4)
-    assert features.choose_split("auto", make_contract(), frame) == "group"
-    held_out = features.split_rows(frame, make_contract(), "group", 0.2, seed=1)
-    assert not set(frame["id"][held_out]) & set(frame["id"][~held_out])
-    assert 0.15 <= held_out.mean() <= 0.25
-
-
-def test_a_split_without_its_column_is_named(customers: pd.DataFrame) -> None:
-    with pytest.raises(ProjectError, match="no column with role time"):
-        features.choose_split("time", make_contract(), customers)
-    with pytest.raises(ProjectError, match="no column with role id"):
-        features.choose_split("group", make_contract(), customers.drop(columns="id"))
-    assert features.choose_split("stratified", make_contract(), customers) == "stratified"
-
-
-def test_a_single_class_cannot_be_split(customers: pd.DataFrame) -> None:
-    with pytest.raises(ProjectError, match="'left' needs at least two rows of each class"):
-        features.split_rows(customers.assign(left="no"), make_contract(), "stratified", 0.2, seed=1)
-
-
 def write_valid(frame: pd.DataFrame, folder: Path) -> Path:
     write_table(frame, folder / "valid.parquet")
     return folder / "valid.parquet"
@@ -139,21 +101,28 @@ def test_both_sides_of_the_split_are_written_and_summarised(customers: pd.DataFr
     contract = make_contract()
     path = write_valid(customers, tmp_path)
     declared = features.list_features(contract, features.list_columns(path), {"rate": "spend / months"})
-    keys = features.read_keys(path, contract)
-    held_out = features.split_rows(keys, contract, "stratified", 0.2, seed=1)
-    np.testing.assert_array_equal(held_out, features.split_rows(customers, contract, "stratified", 0.2, seed=1))
+    keys = read_keys(path, contract)
+    held_out = np.arange(300) % 5 == 0
+    sides = Sides("stratified", 0.2, "", held_out, np.arange(300) == 7, None)
     train, test = tmp_path / "train.parquet", tmp_path / "test.parquet"
-    summary = features.write_features(path, declared, contract, held_out, train, test)
+    summary = features.write_features(path, declared, contract, sides, train, test)
+    features.write_split(sides, tmp_path / "split.parquet")
+    split = pd.read_parquet(tmp_path / "split.parquet")
     whole = features.assemble_table(customers, features.compute_features(customers, declared), contract)
-    for side, rows in ((train, ~held_out), (test, held_out)):
+    for side, rows, chosen in ((train, sides.train, False), (test, held_out, True)):
+        raw = select_raw_rows(customers, split, held_out=chosen)
+        pd.testing.assert_frame_equal(raw, customers[rows].reset_index(drop=True))
         expected = tmp_path / "expected.parquet"
         write_table(whole[rows], expected)
         assert side.read_bytes() == expected.read_bytes()
     assert list(whole.columns[:2]) == ["id", "left"]
     assert whole["left"].dtype == "int8"
-    described = features.describe_split(keys, held_out, contract, "stratified")
-    assert (described["train_rows"], described["test_rows"]) == (240, 60)
-    assert described["test_rate"] == (customers["left"][held_out] == "yes").mean()
+    division = describe_split(keys, sides)
+    assert (division["train_rows"], division["test_rows"], division["left_rows"]) == (239, 60, 1)
+    assert division["test_rate"] == (customers["left"][held_out] == "yes").mean()
+    assert features.declare_features(contract, declared, division).to_json()["split"] == division
+    shown = features.tabulate_split(division)
+    assert shown.loc["rows"].tolist() == ["239", "60"] and list(shown.index) == ["rows", "positive"]
     assert summary.loc["plan", "commonest"] == customers["plan"].mode()[0]
     assert summary.loc["plan", "distinct"] == 3
     assert summary.loc["months", ["least", "median", "greatest"]].tolist() == [
@@ -176,28 +145,7 @@ def test_reading_in_parts_does_not_change_the_features(
     for rows in (1000, 7):
         monkeypatch.setattr(conversion, "size_part", lambda _, rows=rows: rows)
         train, test = tmp_path / "train.parquet", tmp_path / "test.parquet"
-        summary = features.write_features(path, declared, contract, np.arange(300) > 200, train, test)
-        written.append((train.read_bytes(), test.read_bytes(), summary.to_csv(), features.read_keys(path, contract)))
-    assert written[0][:3] == written[1][:3]
-    pd.testing.assert_frame_equal(written[0][3], written[1][3])
-
-
-@pytest.mark.parametrize("strategy", ["stratified", "group"])
-def test_a_long_table_is_split_by_hashes(
-    strategy: str, customers: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in (features, task):
-        monkeypatch.setattr(module, "ROWS", 100)
-    many = pd.concat([customers] * 20, ignore_index=True)
-    many = many.assign(id=["k" + str(row // 4) for row in range(len(many))])
-    contract = make_contract(id={"dtype": "string"})
-    keys = features.read_keys(write_valid(many, tmp_path), contract)
-    held_out = features.split_rows(keys, contract, strategy, 0.2, seed=1)
-    assert abs(held_out.mean() - 0.2) < 0.02
-    rates = (many["left"] == "yes").groupby(held_out).mean()
-    assert abs(rates[True] - rates[False]) < 0.05
-    assert (held_out != features.split_rows(keys, contract, strategy, 0.2, seed=2)).any()
-    if strategy == "group":
-        assert not set(many["id"][held_out]) & set(many["id"][~held_out])
-    else:
-        assert held_out.sum() == sum(round(count * 0.2) for count in many["left"].value_counts())
+        sides = Sides("order", 0.3, "", np.arange(300) > 200, np.zeros(300, dtype=bool), None)
+        summary = features.write_features(path, declared, contract, sides, train, test)
+        written.append((train.read_bytes(), test.read_bytes(), summary.to_csv()))
+    assert written[0] == written[1]

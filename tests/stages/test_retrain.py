@@ -13,6 +13,9 @@ import pytest
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import Retrain
 from lifecycle.core.tables import write_table
+from lifecycle.modeling.entities import find_keys
+from lifecycle.modeling.split import split_rows
+from lifecycle.modeling.task import task_for
 from lifecycle.retraining import rules
 from lifecycle.retraining.records import ChosenRows, Comparison, Decision, Rule
 from lifecycle.retraining.rules import compare_previous
@@ -21,7 +24,6 @@ from lifecycle.retraining.window import choose_columns, choose_rows, limit_rows,
 from lifecycle.serving.bundle import Bundle, load_bundle
 from lifecycle.serving.monitor_report import Alert, MonitorReport
 from lifecycle.stages import retrain
-from lifecycle.stages.features import split_rows
 from tests.support.bundles import write_small_bundle
 from tests.support.contracts import make_contract
 from tests.support.monitor_reports import make_report
@@ -346,7 +348,8 @@ def test_the_hold_out_is_the_newest_rows_of_the_log(old: pd.DataFrame, labelled:
     for window in ("all", "sliding", "drift_aware"):
         table, chosen = choose(old, labelled, window)
         assert chosen.held_out == 100
-        held_out = split_rows(table, CONTRACT, "order", chosen.test_share, seed=0)
+        keys = find_keys(table, CONTRACT)
+        held_out = split_rows(keys, task_for(CONTRACT), "order", chosen.test_share, seed=0).held_out
         assert held_out.sum() == 100 and held_out[-100:].all()
         assert table["months"][held_out].tolist() == newest["months"].tolist()
         assert table["left"][held_out].tolist() == newest["left"].tolist()

@@ -7,7 +7,8 @@ from sklearn.model_selection import cross_validate
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.modeling.model import hash_model, load_model, save_model
-from lifecycle.modeling.pipelines import Recipe, build_pipeline, split_folds
+from lifecycle.modeling.pipelines import Recipe, build_pipeline
+from lifecycle.modeling.split import split_folds
 from lifecycle.modeling.task import BinaryTask
 from lifecycle.stages import train
 from tests.support.contracts import make_contract, make_table

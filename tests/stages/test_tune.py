@@ -8,7 +8,7 @@ import pytest
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import Tune
-from lifecycle.modeling.pipelines import split_folds
+from lifecycle.modeling.split import split_folds
 from lifecycle.modeling.task import BinaryTask
 from lifecycle.modeling.tracking import open_tracking
 from lifecycle.stages import tune

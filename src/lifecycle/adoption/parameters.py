@@ -10,6 +10,9 @@ import pandas as pd
 from lifecycle.core import paths
 from lifecycle.core.contract import Contract, Role
 from lifecycle.core.records import Record
+from lifecycle.modeling.entities import find_keys
+from lifecycle.modeling.split import choose_strategy, find_obstacle
+from lifecycle.modeling.task import task_for
 
 _STUDY_ROWS = 20_000  # rows for the trials of a study
 # scikit-learn's defaults, as far as the search spaces allow them
@@ -51,7 +54,7 @@ def fit_params(facts: Record, contract: Contract, typed: pd.DataFrame) -> dict[s
     families = _fit_families(rows)
     trials = 12 if rows < 500 or rows > 10 * _STUDY_ROWS else 30
     return {
-        "features": {"derived": {}, "split": choose_split(typed, contract, share, folds), "test_share": share},
+        "features": {"derived": {}, "split": choose_split(typed, contract, share, folds), "test_share": share, "gap": ""},
         "tune": {
             "trials": trials, "folds": folds, "startup_trials": min(8, trials // 2), "max_rows": most,
             "families": families, "first": _choose_first(families),
@@ -106,16 +109,14 @@ def _choose_first(families: Record) -> Record:
 
 
 def choose_split(typed: pd.DataFrame, contract: Contract, share: float, folds: int) -> str:
-    """Choose the split: by time if every fold then has both classes, otherwise stratified; `auto` without a time column."""
-    if contract.time is None:
+    """Choose `auto` if the hold-out and every fold then have both classes, otherwise groups without time, or `stratified`."""
+    keys, task = find_keys(typed[typed[contract.target].notna()], contract), task_for(contract)
+    if choose_strategy("auto", keys) == "stratified":
         return "auto"
-    known = typed[typed[contract.time].notna()]
-    times = known[contract.time]
-    held_out = (times > times.quantile(1 - share, interpolation="lower")).to_numpy()
-    positive = (known[contract.target] == contract.positive).to_numpy()
-    ordered = positive[~held_out][np.argsort(times[~held_out].to_numpy(), kind="stable")]
-    parts = [positive[held_out], *np.array_split(ordered, folds + 1)]
-    return "auto" if all(2 <= part.sum() <= len(part) - 2 for part in parts) else "stratified"
+    for split in ("auto", *(["group"] if keys.repeating else [])):
+        if not find_obstacle(keys, task, choose_strategy(split, keys), share, folds, seed=0):
+            return split
+    return "stratified"
 
 
 def _list_scenarios(ranked: list[str], contract: Contract, typed: pd.DataFrame, share: float) -> Record:

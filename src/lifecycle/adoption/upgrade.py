@@ -66,6 +66,7 @@ def upgrade_project(project: Project, log: Path) -> list[str]:
         raise ProjectError(f"A server is writing to {log}: stop it, then run `lifecycle upgrade` again.")
     done = [
         *_upgrade_yaml(root / paths.PARAMS, _upgrade_params),
+        *_add_params(root / paths.PARAMS),
         *_upgrade_yaml(root / paths.CONTRACT, _upgrade_contract),
         *_upgrade_profile(root),
     ]
@@ -93,6 +94,21 @@ def _upgrade_yaml(path: Path, change: Callable[[CommentedMap], None]) -> list[st
     return [f"{path.name} has format {FORMAT}"]
 
 
+def _add_params(path: Path) -> list[str]:
+    """Add the keys that are new since a params.yaml was written."""
+    document = make_yaml().load(path.read_text(encoding="utf-8"))
+    added = []
+    for section, values in _NEW_PARAMS.items():
+        for key, value in values.items():
+            if key not in document[section]:
+                document[section][key] = value
+                added.append(f"{section}.{key}")
+    if added:
+        with replace_file(path) as temporary:
+            temporary.write_text(dump(document), encoding="utf-8")
+    return [f"{path.name} has {name}" for name in added]
+
+
 def _rename(section: CommentedMap, old: str, new: str) -> None:
     """Rename a key, which keeps its place and its comment."""
     if old not in section:
@@ -104,7 +120,7 @@ def _rename(section: CommentedMap, old: str, new: str) -> None:
 
 
 def _upgrade_params(document: CommentedMap) -> None:
-    """Rename the keys and values of params.yaml that have other names in format 2, and add the keys that are new."""
+    """Rename the keys and values of params.yaml that have other names in format 2."""
     for section, keys in _PARAMS.items():
         for old, new in keys.items():
             _rename(document[section], old, new)
@@ -114,12 +130,10 @@ def _upgrade_params(document: CommentedMap) -> None:
         _rename(scenario, "level", "category")
         if scenario["kind"] == "level":
             scenario["kind"] = "category"
-    for section, values in _NEW_PARAMS.items():
-        for key, value in values.items():
-            document[section].setdefault(key, value)
 
 
-_NEW_PARAMS: dict[str, Record] = {  # constants of format 1 that are parameters now
+_NEW_PARAMS: dict[str, Record] = {  # keys that older files lack
+    "features": {"gap": ""},
     "monitor": {
         "severity": {
             "slight_psi": 0.1, "plain_psi": 0.25, "little_weight": 0.02, "much_weight": 0.05, "missing_gap": 0.1,

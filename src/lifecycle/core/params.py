@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -55,11 +56,20 @@ class Explore(Strict):
 
 
 class Features(Strict):
-    """The derived features (name: expression over columns), the split, and the share held out."""
+    """The derived features (name: expression over columns), the split, the share held out, and the gap before it."""
 
     derived: dict[str, str]
-    split: Literal["auto", "stratified", "time", "group", "order"]
+    split: Literal["auto", "stratified", "time", "group", "time_group", "order"]
     test_share: Annotated[float, Field(gt=0, lt=1)]
+    gap: str
+
+    @field_validator("gap")
+    @classmethod
+    def check_gap(cls, gap: str) -> str:
+        """Refuse what is neither empty nor a number and a unit."""
+        if not re.fullmatch(r"(\d+(\.\d+)? (second|minute|hour|day|week)s?)?", gap):
+            raise ValueError("a gap is a number of seconds, minutes, hours, days or weeks, such as 7 days, or empty")
+        return gap
 
 
 class Range(Strict):

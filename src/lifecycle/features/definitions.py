@@ -28,13 +28,32 @@ class Feature(Frozen):
 
 
 class Split(Frozen):
-    """The rows of the training part and of the hold-out, and the share of positive rows in each."""
+    """How rows were split, and for the training part and the hold-out their rows, share of positives, groups and moments.
 
-    strategy: Literal["stratified", "time", "group", "order"]
+    left_rows: on neither side. ids: the columns whose equal values kept rows on one side; unused_ids: those that would have
+    connected most rows. equal_rows: whether there are rows that equal others, and whether they stayed together.
+    """
+
+    strategy: Literal["stratified", "time", "group", "time_group", "order"]
+    test_share: float
+    gap: str
     train_rows: int
     test_rows: int
+    left_rows: int
     train_rate: float
     test_rate: float
+    ids: list[str]
+    unused_ids: list[str]
+    repeating_ids: list[str]
+    equal_rows: Literal["none", "together", "apart"]
+    rows_without_id: int
+    rows_without_time: int
+    train_groups: int | None
+    test_groups: int | None
+    train_first: str | None
+    train_last: str | None
+    test_first: str | None
+    test_last: str | None
 
 
 class FeatureDeclaration(Frozen):

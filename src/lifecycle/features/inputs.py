@@ -50,7 +50,8 @@ class Inputs:
 
 def select_raw_rows(valid: pd.DataFrame, split: pd.DataFrame, *, held_out: bool) -> pd.DataFrame:
     """Return the validated rows of one part of the split: the requests that a client would send for that part."""
-    return valid[(split["held_out"] == held_out).to_numpy()].reset_index(drop=True)
+    chosen = split["held_out"] if held_out else ~(split["held_out"] | split["left_out"])
+    return valid[chosen.to_numpy()].reset_index(drop=True)
 
 
 def find_inputs(table: pd.DataFrame, features: list[_FeatureRecord], used: list[str]) -> Inputs:

@@ -18,7 +18,6 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTran
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.paths import PARAMS
-from lifecycle.modeling.task import task_for
 
 FeatureRecord = dict[str, Any]
 Hyperparameters = dict[str, Any]
@@ -180,22 +179,3 @@ def _choose_steps(feature: FeatureRecord, *, scale: bool, takes_missing: bool) -
 def to_levels(frame: pd.DataFrame) -> pd.DataFrame:
     """Return categorical columns as objects, with NaN for every kind of missing value."""
     return frame.astype(object).where(frame.notna(), np.nan)
-
-
-def split_folds(
-    table: pd.DataFrame, declaration: dict[str, Any], folds: int, seed: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the row positions (fit, judge) of each fold of a feature table, by the split of its declaration.
-
-    Raises ProjectError when a class has fewer rows than there are folds.
-    """
-    task, strategy, target = task_for(declaration), declaration["split"]["strategy"], table[declaration["target"]]
-    task.check_folds(target, folds)
-    order = np.arange(len(table))
-    if strategy == "time":
-        order = table[declaration["time"]].argsort(kind="stable").to_numpy()
-    groups = table[declaration["id"][0]] if strategy == "group" else None
-    return [
-        (order[fit], order[judge])
-        for fit, judge in task.make_folds(strategy, folds, seed).split(np.zeros(len(table)), target.iloc[order], groups)
-    ]

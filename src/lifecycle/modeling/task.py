@@ -13,13 +13,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score, roc_auc_score
-from sklearn.model_selection import (
-    BaseCrossValidator,
-    StratifiedGroupKFold,
-    StratifiedKFold,
-    TimeSeriesSplit,
-    train_test_split,
-)
+from sklearn.model_selection import train_test_split
 
 from lifecycle.core.contract import Contract
 from lifecycle.core.errors import ProjectError
@@ -73,19 +67,11 @@ class BinaryTask:
             held_out[chosen] = True
         return held_out
 
-    def check_split(self, encoded: pd.Series, held_out: Array, strategy: str) -> None:
-        """Raise ProjectError when the training part or the hold-out has rows of one class only."""
-        for side, rows in (("training part", ~held_out), ("hold-out", held_out)):
-            if encoded[rows].nunique() < 2:
-                raise ProjectError(f"the {side} of the {strategy} split has only one class of {self.target!r}.")
-
-    def make_folds(self, strategy: str, folds: int, seed: int) -> BaseCrossValidator:
-        """Return the cross-validation that matches the split: stratified, forward in time, or by whole groups."""
-        if strategy == "time":
-            return TimeSeriesSplit(folds)
-        if strategy == "group":
-            return StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        return StratifiedKFold(folds, shuffle=True, random_state=seed)
+    def check_classes(self, encoded: Array, what: str, advice: str = "choose another `features.split`") -> None:
+        """Raise ProjectError when rows, such as the hold-out, are of one class only, or there are none."""
+        if len(np.unique(encoded)) < 2:
+            found = "has only one class" if len(encoded) else "has no rows, and so no class"
+            raise ProjectError(f"the {what} {found} of {self.target!r}: {advice}.")
 
     def check_folds(self, encoded: pd.Series, folds: int) -> None:
         """Raise ProjectError when a class has fewer rows than there are folds."""

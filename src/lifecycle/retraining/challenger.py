@@ -98,7 +98,7 @@ def _create_challenger(project: Project, live: Path, decision: RetrainingDecisio
         _WORKSPACE,
         {
             "collect": {"source": _SOURCE, "watch": _SOURCE},
-            "features": {"split": "order", "test_share": decision.rows.test_share},
+            "features": {"split": "order", "test_share": decision.rows.test_share, "gap": ""},
             "tune": decision.study.to_json(),
         },
     )

@@ -267,7 +267,7 @@ def _describe_limits(contract: Contract, declaration: Record, evaluation: Record
     unseen = contract.names(Role.PII, Role.IGNORED)
     later = (
         "The hold-out is the newest part of the table: it covers the time just after the training rows, and no later time."
-        if split["strategy"] == "time"
+        if split["strategy"] in ("time", "time_group", "order")
         else "The hold-out is a random part of the same table: it says nothing about a later time, so monitor the model."
     )
     limits = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.expressions import parse_expression
 from lifecycle.core.paths import FEATURES, PARAMS
 from lifecycle.core.progress import show_progress
-from lifecycle.core.tables import TableWriter, count_rows, open_table
+from lifecycle.core.tables import TableWriter, open_table, write_table
 from lifecycle.features.definitions import FeatureDeclaration
 from lifecycle.features.inputs import to_array
+from lifecycle.modeling.split import Sides
 from lifecycle.modeling.task import task_for
 from lifecycle.validation.conversion import map_distinct, read_frames, spell_out
-from lifecycle.validation.sampling import ROWS, Tally, choose_rows, find_span, hash_values, limit_distinct, limit_rows
+from lifecycle.validation.sampling import Tally, choose_rows, find_span, limit_distinct, limit_rows
 
 _TIME_PARTS = {
     "hour": "hour(col({name}))",
@@ -117,89 +119,11 @@ def list_columns(path: Path) -> list[str]:
     return list(pq.read_schema(path).names)
 
 
-def read_keys(path: Path, contract: Contract) -> pd.DataFrame:
-    """Read what the split depends on: target (as a category), ids and time of every row.
-
-    In a table of more than `ROWS` rows, ids are replaced by their hashes, which take 8 bytes each.
-    """
-    names = [name for name in contract.names(Role.TARGET, Role.ID, Role.TIME) if name in list_columns(path)]
-    classes = pd.CategoricalDtype(list(contract.columns[contract.target].values or ()))
-    hashed = contract.names(Role.ID) if count_rows(path) > ROWS else []
-    parts = [
-        part.assign(
-            **{contract.target: part[contract.target].astype(object).astype(classes)},
-            **{name: hash_values(part[name]) for name in hashed},
-        )
-        for part in map(spell_out, read_frames(path, names))
-    ]
-    return pd.concat(parts)
-
-
-def choose_split(split: str, contract: Contract, frame: pd.DataFrame) -> str:
-    """Return the split's strategy: `split`, or for `auto` the one that the table suggests: time, group or stratified.
-
-    Raises ProjectError for a split by time or group without such a column.
-    """
-    keys = [name for name in contract.names(Role.ID) if name in frame]
-    if split == "time" and contract.time is None:
-        raise ProjectError(f"{PARAMS}: features.split is 'time', but the contract has no column with role time.")
-    if split == "group" and not keys:
-        raise ProjectError(f"{PARAMS}: features.split is 'group', but the contract has no column with role id.")
-    if split != "auto":
-        return split
-    if contract.time is not None:
-        return "time"
-    return "group" if keys and frame[keys[0]].duplicated().any() else "stratified"
-
-
-def split_rows(
-    frame: pd.DataFrame, contract: Contract, strategy: str, test_share: float, seed: int
-) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Choose the rows to hold out; return a mask of shape (rows,).
-
-    time: the newest rows, with no moment on both sides. group: whole groups. stratified: at random, keeping the classes'
-    shares. order: the last rows, for a table that grew. In a table of more than `ROWS` rows, a hash of the group or of the
-    row's position chooses, which takes little memory. Raises ProjectError when a side would lack one of the classes.
-    """
-    task = task_for(contract)
-    target = task.encode(frame[contract.target])
-    if strategy == "time":
-        moments = frame[contract.time]
-        held_out = (moments > moments.quantile(1 - test_share, interpolation="lower")).to_numpy()
-    elif strategy == "order":
-        held_out = np.arange(len(frame)) >= len(frame) - round(len(frame) * test_share)
-    elif strategy == "group" and len(frame) > ROWS:
-        held_out = hash_values(frame[contract.names(Role.ID)[0]], seed) < np.uint64(int(test_share * 2**64))
-    elif strategy == "group":
-        groups = frame[contract.names(Role.ID)[0]]
-        folds = task.make_folds("group", max(2, round(1 / test_share)), seed)
-        held_out = np.zeros(len(frame), dtype=bool)
-        held_out[next(folds.split(frame, target, groups))[1]] = True
-    else:
-        held_out = task.hold_out(target, test_share, seed)
-    task.check_split(target, held_out, strategy)
-    return held_out
-
-
 def assemble_table(frame: pd.DataFrame, computed: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """Join ids, time, target (int8) and features to the table that training and evaluation read."""
     kept = [name for name in contract.names(Role.ID, Role.TIME) if name in frame]
     target = task_for(contract).encode(frame[contract.target])
     return pd.concat([frame[kept], target, computed], axis=1)
-
-
-def describe_split(
-    frame: pd.DataFrame, held_out: np.ndarray[Any, Any], contract: Contract, strategy: str
-) -> dict[str, Any]:
-    """Return the rows and the share of positive rows of both sides."""
-    target = task_for(contract).encode(frame[contract.target])
-    return {
-        "strategy": strategy,
-        "train_rows": int((~held_out).sum()),
-        "test_rows": int(held_out.sum()),
-        "train_rate": float(target[~held_out].mean()),
-        "test_rate": float(target[held_out].mean()),
-    }
 
 
 def declare_features(
@@ -221,12 +145,12 @@ def write_features(
     path: Path,
     features: list[dict[str, Any]],
     contract: Contract,
-    held_out: np.ndarray[Any, np.dtype[np.bool_]],
+    sides: Sides,
     train: Path,
     test: Path,
 ) -> pd.DataFrame:
-    """Compute the features of a validated table and write both sides of the split; return a summary."""
-    rows = len(held_out)
+    """Compute the features of a validated table and write both sides of the split; return a summary of all rows."""
+    rows = len(sides.held_out)
     summary = _Summary(features, rows)
     with ExitStack() as stack:
         writers: list[TableWriter] = []
@@ -235,11 +159,32 @@ def write_features(
             table = spell_out(assemble_table(part, computed, contract))
             schema = _find_schema(table, features)
             writers = writers or [stack.enter_context(open_table(side, schema)) for side in (train, test)]
-            chosen = held_out[part.index.to_numpy()]
-            writers[0].write(table[~chosen])
-            writers[1].write(table[chosen])
+            for writer, chosen in zip(writers, (sides.train, sides.held_out), strict=True):
+                writer.write(table[chosen[part.index.to_numpy()]])
             summary.add(computed)
     return summary.tabulate()
+
+
+def tabulate_split(division: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the rows of both sides, their share of positives, and their groups and moments where there are any."""
+    rows = {
+        "rows": ("rows", "{:,}"), "positive": ("rate", "{:.1%}"), "groups": ("groups", "{:,}"),
+        "first moment": ("first", "{}"), "last moment": ("last", "{}"),
+    }  # fmt: skip
+    return pd.DataFrame.from_dict(
+        {
+            title: [form.format(division[f"{side}_{name}"]) for side in ("train", "test")]
+            for title, (name, form) in rows.items()
+            if division[f"train_{name}"] is not None and division[f"test_{name}"] is not None
+        },
+        orient="index",
+        columns=["training part", "hold-out"],
+    )
+
+
+def write_split(sides: Sides, path: Path) -> None:
+    """Write which rows of the validated table are held out, and which are left out of both sides."""
+    write_table(pd.DataFrame({"held_out": sides.held_out, "left_out": sides.left_out}), path)
 
 
 def _find_schema(table: pd.DataFrame, features: list[dict[str, Any]]) -> pa.Schema:

@@ -210,7 +210,8 @@ def _describe_stages(contract: Contract, read: Mapping[str, Any]) -> list[str]:
         f"{len(failed)} of {len(checks['checks'])} checks need attention.",
         "explore": f"How the columns relate to {contract.target} = {contract.positive}, in figures.",
         "features": f"{len(read['features']['features'])} features; {split['train_rows']:,} rows for training and "
-        f"{split['test_rows']:,} held out for the evaluation ({split['strategy']} split).",
+        f"{split['test_rows']:,} held out for the evaluation ({split['strategy']} split)"
+        + (f"; {split['left_rows']:,} are on neither side." if split["left_rows"] else "."),
         "tune": f"{tuned['trials']} trials, {tuned['pruned']} of them stopped early; the best ROC AUC in cross-validation is "
         f"{tuned['roc_auc']:.3f}.",
         "train": f"ROC AUC {trained['test_mean']:.3f} ± {trained['test_sd']:.3f} (mean and standard deviation over the folds).",

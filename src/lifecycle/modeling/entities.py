@@ -1,0 +1,288 @@
+"""Which rows must be on the same side of a split: those of one entity, and those that are equal.
+
+Ids and contents are compared by 64-bit hashes, as duplicates are (`validation.duplicates`), so that a long table takes a
+few numbers a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lifecycle.core.contract import Contract, Role
+from lifecycle.core.tables import count_rows
+from lifecycle.features.inputs import to_array
+from lifecycle.modeling.task import task_for
+from lifecycle.validation.conversion import read_frames
+from lifecycle.validation.sampling import hash_values, scramble
+
+Array = np.ndarray[Any, Any]
+_Reader = Callable[[list[str]], Iterable[pd.DataFrame]]
+
+NO_MOMENT = int(np.iinfo(np.int64).min)  # stands for a missing time; it is older than any other
+_CONTENT = (
+    Role.NUMERIC,
+    Role.CATEGORICAL,
+    Role.BOOLEAN,
+    Role.TIME,
+    Role.TEXT,
+)  # roles of columns that features may read
+_MOST = 0.5  # share of the rows up to which ids may make one group, and rows may repeat others, to be kept together
+_FEW = 0.1  # share of the rows up to which equal rows may make one group: more often, a content is no sign of one case
+_BATCH = 8  # columns after which rows that differ from all others are not read further
+_PROBE = 100_000  # rows at the beginning of a table that show whether most rows repeat another
+
+
+@dataclass(frozen=True)
+class Link:
+    """A hash of each row's value, uint64 (rows,), and the rows that have one: those with the same hash belong together."""
+
+    values: Array
+    known: Array
+
+
+@dataclass(frozen=True)
+class SplitKeys:
+    """What a split depends on, by row.
+
+    encoded: the target, 1 for the positive class. ids: a link by id column. moments: microseconds since 1970, NO_MOMENT where
+    the time is missing; None without a time column. contents: the link of rows that are equal in all columns that features
+    may read; None where more than half of the rows repeat another, so that equal rows are different cases.
+    """
+
+    encoded: Array
+    ids: Mapping[str, Link]
+    moments: Array | None
+    contents: Link | None
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def take(self, rows: Array) -> SplitKeys:
+        """Return the keys of some rows, given as a mask or positions."""
+        return SplitKeys(
+            self.encoded[rows],
+            {name: Link(link.values[rows], link.known[rows]) for name, link in self.ids.items()},
+            None if self.moments is None else self.moments[rows],
+            None if self.contents is None else Link(self.contents.values[rows], self.contents.known[rows]),
+        )
+
+    @cached_property
+    def repeating(self) -> tuple[str, ...]:
+        """The id columns in which a value occurs twice."""
+        return tuple(name for name, link in self.ids.items() if _find_repeated(link.values[link.known]).size)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The groups of rows that belong together.
+
+    labels: the group of each row, int32 (rows,), from 0. hashes: of each group, uint64 (groups,), by its ids alone, so that
+    neither the order of the rows nor other groups change it. ids: the columns whose equal values connect rows. unused: those
+    that repeat but would connect more than half of the rows. contents: whether equal rows are connected too.
+    """
+
+    labels: Array
+    hashes: Array
+    ids: tuple[str, ...]
+    unused: tuple[str, ...]
+    contents: bool
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    def count(self, rows: Array) -> int:
+        """Return how many groups have one of the rows, given as a mask."""
+        found = np.zeros(len(self), dtype=bool)
+        found[self.labels[rows]] = True
+        return int(found.sum())
+
+    def find_newest(self, moments: Array) -> Array:
+        """Return each group's newest moment, int64 (groups,)."""
+        newest = np.full(len(self), NO_MOMENT)
+        np.maximum.at(newest, self.labels, moments)
+        return newest
+
+
+def read_keys(path: Path, contract: Contract) -> SplitKeys:
+    """Read what a split of a validated table depends on, in parts."""
+    import pyarrow.parquet as pq
+
+    names = pq.read_schema(path).names
+    return _build_keys(lambda columns: read_frames(path, columns), names, count_rows(path), contract)
+
+
+def find_keys(frame: pd.DataFrame, contract: Contract) -> SplitKeys:
+    """Return what a split of a validated table in memory depends on."""
+    return _build_keys(lambda columns: [frame[columns]], [str(name) for name in frame], len(frame), contract)
+
+
+def find_feature_keys(table: pd.DataFrame, declaration: Mapping[str, Any]) -> SplitKeys:
+    """Return what the folds of a feature table depend on."""
+    time = declaration.get("time")
+    content = [feature["name"] for feature in declaration["features"]] + ([time] if time in table else [])
+    return SplitKeys(
+        table[declaration["target"]].to_numpy(),
+        {
+            name: Link(hash_values(table[name]), table[name].notna().to_numpy())
+            for name in declaration.get("id", [])
+            if name in table
+        },
+        _read_moments(table[time]) if time in table else None,
+        _find_equal(lambda columns: [table[columns]], content, len(table)),
+    )
+
+
+def _build_keys(read: _Reader, names: Sequence[str], rows: int, contract: Contract) -> SplitKeys:
+    """Build the keys of a validated table with these columns from its parts."""
+    ids = [name for name in contract.names(Role.ID) if name in names]
+    time = contract.time if contract.time in names else None
+    contents = _find_equal(read, [name for name in contract.names(*_CONTENT) if name in names], rows)
+    task, start = task_for(contract), 0
+    encoded, moments = np.empty(rows, dtype=np.int8), np.empty(rows if time else 0, dtype=np.int64)
+    links = {name: Link(np.empty(rows, dtype=np.uint64), np.empty(rows, dtype=bool)) for name in ids}
+    for part in read([contract.target, *ids, *([time] if time else [])]):
+        here = slice(start, start + len(part))
+        start = here.stop
+        encoded[here] = task.encode(part[contract.target])
+        for name, link in links.items():
+            link.values[here], link.known[here] = hash_values(part[name]), part[name].notna()
+        if time:
+            moments[here] = _read_moments(part[time])
+    return SplitKeys(encoded, links, moments if time else None, contents)
+
+
+def _read_moments(column: pd.Series) -> Array:
+    """Return times as microseconds since 1970."""
+    return to_array(column).astype("datetime64[us]").view(np.int64)
+
+
+def _find_equal(read: _Reader, names: list[str], rows: int) -> Link | None:
+    """Link the rows that are equal in all these columns; return None where more than half of the rows repeat another.
+
+    Columns are read a few at a time, and only for rows that another row equals so far: in most tables, few are left soon.
+    """
+    if rows > _PROBE and _repeat_mostly(read, names):
+        return None
+    hashes, alike = np.zeros(rows, dtype=np.uint64), np.ones(rows, dtype=bool)
+    for first in range(0, len(names), _BATCH):
+        _add_columns(read, names[first : first + _BATCH], hashes, alike)
+        alike = _mark_repeated(hashes, alike)
+        if not alike.any():
+            break
+    distinct = rows - int(alike.sum()) + len(_find_repeated(hashes[alike]))
+    return None if rows - distinct > _MOST * rows or not names else Link(hashes, alike)
+
+
+def _repeat_mostly(read: _Reader, names: list[str]) -> bool:
+    """Return whether more than half of the first rows repeat another, which saves reading a table of many equal rows."""
+    parts, rows = [], 0
+    for part in read(names):
+        parts.append(part)
+        rows += len(part)
+        if rows >= _PROBE:
+            break
+    hashes = np.zeros(rows, dtype=np.uint64)
+    _add_columns(lambda _: parts, names, hashes, np.ones(rows, dtype=bool))
+    return len(np.unique(hashes[:_PROBE])) < (1 - _MOST) * min(rows, _PROBE)
+
+
+def _add_columns(read: _Reader, names: list[str], hashes: Array, alike: Array) -> None:
+    """Add columns to the hashes of the rows that are `alike`, in place."""
+    start = 0
+    for part in read(names):
+        chosen = alike[start : start + len(part)]
+        mixed = hashes[start : start + len(part)][chosen]
+        kept = part if chosen.all() else part[chosen]
+        for name in names if len(kept) else []:
+            mixed = scramble(mixed ^ hash_values(kept[name]))
+        hashes[start : start + len(part)][chosen] = mixed
+        start += len(part)
+
+
+def _find_repeated(values: Array) -> Array:
+    """Return the distinct values that occur twice, ascending; `values` are sorted in place."""
+    values.sort()
+    return np.unique(values[1:][values[1:] == values[:-1]])
+
+
+def _mark_repeated(hashes: Array, alike: Array) -> Array:
+    """Return which rows of those `alike` have a hash that occurs twice among them."""
+    repeated = _find_repeated(hashes[alike])
+    if not repeated.size:
+        return np.zeros(len(hashes), dtype=bool)
+    places = np.minimum(np.searchsorted(repeated, hashes), len(repeated) - 1)
+    return np.asarray(alike & (repeated[places] == hashes))
+
+
+def group_rows(keys: SplitKeys, ids: Sequence[str] | None = None) -> Groups:
+    """Group the rows that share a value of any id column, or are equal; a row without an id is a group of its own.
+
+    `ids`: the columns to use. Without it, the columns of repeating ids are added in the contract's order, except for one
+    with which a single group would have more than half of the rows (a country, in most tables). The first is
+    used anyway where no other is left. Equal rows are connected too, unless that makes one group of more than a tenth of the
+    rows, or adds more than a tenth to the largest: then they are equal by chance.
+    """
+    wanted = list(keys.repeating if ids is None else ids)
+    labels = np.arange(len(keys), dtype=np.int32)
+    used: list[str] = []
+    for name in wanted:
+        joined = _connect(labels, keys.ids[name])
+        if ids is not None or _largest_share(joined) <= _MOST:
+            labels, used = joined, [*used, name]
+    if wanted and not used:
+        labels, used = _connect(labels, keys.ids[wanted[0]]), wanted[:1]
+    contents = False
+    if keys.contents is not None:
+        joined = _connect(labels, keys.contents)
+        contents = _largest_share(joined) <= max(_FEW, (1 + _FEW) * _largest_share(labels))
+        labels = joined if contents else labels
+    unused = tuple(name for name in wanted if name not in used)
+    return Groups(labels, _hash_groups(labels, [keys.ids[name] for name in used]), tuple(used), unused, contents)
+
+
+def _connect(labels: Array, link: Link) -> Array:
+    """Join the groups of rows that share a value; return the new labels."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    complete = bool(link.known.all())
+    known = slice(None) if complete else link.known
+    values, distinct = pd.factorize(link.values[known])
+    if not len(distinct):
+        return labels
+    if int(labels.max()) + 1 == len(labels):  # each row is a group of its own
+        joined = np.arange(len(distinct), len(distinct) + len(labels), dtype=np.int32)
+        joined[known] = values
+        return np.asarray(joined if complete else pd.factorize(joined)[0].astype(np.int32))
+    groups, touched = pd.factorize(labels[known])  # only these can change
+    size = len(touched) + len(distinct)
+    edges = coo_array((np.ones(len(values), dtype=bool), (groups, len(touched) + values)), shape=(size, size))
+    _, joined = connected_components(edges, directed=False)
+    renamed = np.arange(int(labels.max()) + 1)
+    renamed[touched] = len(renamed) + joined[: len(touched)]
+    return pd.factorize(renamed[labels])[0].astype(np.int32)
+
+
+def _largest_share(labels: Array) -> float:
+    """Return the share of the rows that the largest group has."""
+    return float(np.bincount(labels).max() / len(labels)) if len(labels) else 0.0
+
+
+def _hash_groups(labels: Array, links: Sequence[Link]) -> Array:
+    """Return a hash of each group: the smallest of its ids' hashes, or one of its first row's position without an id."""
+    count = int(labels.max(initial=-1)) + 1
+    hashes = np.full(count, np.iinfo(np.uint64).max, dtype=np.uint64)
+    for link in links:
+        np.minimum.at(hashes, labels, np.where(link.known, link.values, np.iinfo(np.uint64).max))
+    firsts = np.full(count, len(labels), dtype=np.int32)
+    np.minimum.at(firsts, labels, np.arange(len(labels), dtype=np.int32))
+    nameless = hashes == np.iinfo(np.uint64).max
+    hashes[nameless] = scramble(firsts[nameless].astype(np.uint64))
+    return hashes
