@@ -59,7 +59,7 @@ class Verdict:
 
 def is_near(read: Series[Any], truth: list[Any], exactness: float) -> Array:
     """Return which cells are the number that was meant, or missing as that is; whole numbers are compared exactly."""
-    if read.dtype in {"str", "boolean"} or str(read.dtype).startswith("datetime"):
+    if str(read.dtype) in {"str", "boolean"} or str(read.dtype).startswith("datetime"):
         return read.isna().to_numpy() & np.array([value is None for value in truth])
     if read.dtype == "Int64" and all(value is None or value == int(value) for value in truth):
         cells = zip(read.isna(), read.fillna(0), truth, strict=True)

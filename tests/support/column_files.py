@@ -289,7 +289,7 @@ def _list_integers(values: Sequence[int], *, plain: bool) -> list[pa.DataType]:
 
 
 def _choose(rng: Generator, options: Sequence[Any]) -> Any:
-    return options[rng.integers(len(options))]
+    return options[int(rng.integers(len(options)))]
 
 
 _Writer = Callable[[Generator, Mapping[str, Column], Path, str], tuple[str, Path]]
