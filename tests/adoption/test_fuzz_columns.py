@@ -200,7 +200,7 @@ def judge_column(
         return "told", f"{role}: a check"
     if column.judge in ("words", "identity", "personal") and found.role in UNUSED and reason:
         return "told", f"{role}: the contract's reason"
-    if suits and not is_dropped(found) and (right | broken.get(name, np.zeros(len(right), dtype=bool))).all():
+    if not right.all() and not is_dropped(found) and (right | broken.get(name, np.zeros(len(right), dtype=bool))).all():
         return "told", f"{role}: quarantined: {account}"
     return "silent", f"{role}: {account or 'does not suit it'}"
 
