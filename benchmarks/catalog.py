@@ -29,6 +29,7 @@ BENCHMARKS = {
     "quality": Entry(1, small_project=True),
     "ablation": Entry(3, small_project=True),
     "adoption": Entry(20, small_project=True),
+    "own_tables": Entry(60, small_project=True, peers=("catboost",), environments=("catboost",)),
     "notebook_tax": Entry(4),
     "scale": Entry(5),
     "validation": Entry(6),
