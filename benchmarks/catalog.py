@@ -31,7 +31,7 @@ BENCHMARKS = {
     "adoption": Entry(20, small_project=True),
     "own_tables": Entry(60, small_project=True, peers=("catboost",), environments=("catboost",)),
     "notebook_tax": Entry(4),
-    "scale": Entry(5),
+    "scale": Entry(10),
     "validation": Entry(6),
     "sources": Entry(3),
     "databases": Entry(45, needs=("initdb", "java", "mvn")),

@@ -126,11 +126,12 @@ def build(root: Path, environment: Mapping[str, str], file: Path, own: OwnTable)
     run_program(root, dict(environment), "dvc", "repro")
     building = time.perf_counter() - begun
     run_program(root, dict(environment), *LIFECYCLE, "promote", "--if-blessed")
-    blessing, champion = read_json(root / paths.BLESSING), read_json(root / paths.CHAMPION)
+    blessed, champion = read_json(root / paths.BLESSING), read_json(root / paths.CHAMPION)
+    verdict = read_json(root / paths.VERDICT)
     return {
         "said": tuple(line for line in output.splitlines() if line.startswith("adopt: check: ")),
         "adopting": adopting, "building": building, "promoted": champion["model"] is not None,
-        "verdict": str(blessing["because"]),
+        "verdict": str((blessed if verdict["blessed"] else verdict)["because"]),
     }  # fmt: skip
 
 
