@@ -6,7 +6,8 @@ The table of the worked example is repeated, with new identifiers, to so many ro
 the notebook run in a process of their own; figures are not drawn and imports are not counted.
 
 The most rows are also written as CSV, plainly (`1234.5`) and with the marks of a locale (`;` and `1.234,50`). Each file is adopted
-from its first rows, without options. The peer is Arrow's reader, which guesses the types of a plain file and writes Parquet.
+from its first rows, without options. The peer is Arrow's reader, which guesses the types of a plain file; the rest of the stage
+is the same.
 
 Limits: the seconds of a stage grow no faster than the rows to the power 1.1, from the fewest rows to the most; its memory stays below
 1 GB; and collecting CSV takes at most 1.1 times the seconds of Arrow's guesses, with the marks of a locale at most 2 times.
@@ -31,6 +32,7 @@ from benchmarks.isolated import Cost, measure_apart
 from benchmarks.project import LIFECYCLE, SOURCE, TARGET, copy_example
 from lifecycle.core.tables import write_batches
 from lifecycle.sources.dispatch import read_source
+from lifecycle.stages.collect import describe_columns
 
 SIZES = (100_000, 1_000_000, 10_000_000)
 STAGES = ("collect", "validate", "features")
@@ -73,9 +75,10 @@ def _write_number(value: float | None) -> str | None:
 
 
 def guess_types(source: str, target: str) -> None:
-    """Write a plain CSV as Parquet with the types that Arrow guesses."""
+    """Write a plain CSV as Parquet with the types that Arrow guesses, and describe its columns as the stage does."""
     with pa_csv.open_csv(source) as reader:
         write_batches(reader, reader.schema, Path(target))
+    describe_columns(Path(target))
 
 
 def run_stages(rows: int, form: str = "", *, apart: bool) -> tuple[dict[str, Times], Cost | None]:

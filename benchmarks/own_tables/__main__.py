@@ -370,7 +370,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--again", action="store_true", help="also run tables that have a result")
 
 
-BENCHMARK = Benchmark("own_tables", measure, add_options)
+BENCHMARK = Benchmark("own_tables", measure, add_options, small={"peers": []})
 
 if __name__ == "__main__":
     sys.exit(run_benchmark(BENCHMARK))
