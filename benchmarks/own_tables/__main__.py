@@ -270,8 +270,9 @@ def list_figures(result: Result) -> Iterator[Figure]:
     name = result.name
     if result.failure:
         return
-    yield Figure.of(f"{name}: seconds to adopt it", result.adopting)
-    yield Figure.of(f"{name}: seconds of dvc repro", result.building)
+    if result.building:
+        yield Figure.of(f"{name}: seconds to adopt it", result.adopting)
+        yield Figure.of(f"{name}: seconds of dvc repro", result.building)
     yield describe_areas(result)
     yield Figure.of(f"{name}: own rows not answered with 200", result.refused, limit=none_of(result.refused))
     if result.entities or result.unknown:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -150,16 +149,22 @@ def read_films(data: Path) -> pd.DataFrame:
 def write_r(table: pd.DataFrame, folder: Path) -> Path:
     """Write it as R's `write.csv` does: text quoted, missing values `NA`, and row names in a first column without a name."""
     path = folder / "films.csv"
-    numbered = table.set_axis(pd.Index([str(number) for number in range(1, len(table) + 1)]))
-    names = ",".join(json.dumps(name) for name in ["", *table])
-    words = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
-    quoted = {
-        name: table[name].map(lambda text: '"' + text.replace('"', '""') + '"', na_action="ignore") for name in words
-    }
-    lines = numbered.assign(**{name: column.to_numpy() for name, column in quoted.items()}).fillna("NA")
-    rows = [f'"{number}",{",".join(map(_write_number, cells))}' for number, *cells in lines.itertuples(name=None)]
-    path.write_text("\n".join([names, *rows, ""]), encoding="utf-8")
+    cells = (
+        column.map(_write_number if pd.api.types.is_numeric_dtype(column) else _quote, na_action="ignore").astype(
+            object
+        )
+        for _, column in table.items()
+    )
+    texts = [column.where(column.notna(), "NA") for column in cells]
+    names = map(_quote, ["", *table])
+    rows = (",".join([_quote(str(number)), *row]) for number, row in enumerate(zip(*texts, strict=True), start=1))
+    path.write_text("\n".join([",".join(names), *rows, ""]), encoding="utf-8")
     return path
+
+
+def _quote(text: str) -> str:
+    """Write text in quotes, which are doubled within it."""
+    return '"' + text.replace('"', '""') + '"'
 
 
 def _write_number(value: Any) -> str:
