@@ -396,9 +396,9 @@ def make_phone(rng: Generator, rows: int, locale: Locale) -> Column:
     """Make telephone numbers: international, national with a zero, and with punctuation."""
     tails = [f"{value:06d}" for value in rng.integers(0, 10**6, rows)]
     forms: tuple[tuple[str, Callable[[str], str], tuple[str, ...]], ...] = (
-        ("phone, international", lambda tail: f"+447911{tail}", ("phone", "c", "kontakt")),
+        ("phone, international", lambda tail: f"+447785{tail}", ("phone", "c", "kontakt")),
         ("phone, international with blanks", lambda tail: f"+49 30 1{tail[:3]} {tail[3:]}", ("telefon", "tel", "c")),
-        ("phone, national", lambda tail: f"07911{tail}", ("phone", "mobile", "telefon", "kontakt2")),
+        ("phone, national", lambda tail: f"07785{tail}", ("phone", "mobile", "telefon", "kontakt2")),
         ("phone, with parentheses", lambda tail: f"(212) 55{tail[0]}-{tail[1:5]}", ("phone", "contact", "c")),
         ("phone, digits alone", lambda tail: f"212555{tail[1:5]}", ("phone_number", "telephone", "cell_phone")),
     )
