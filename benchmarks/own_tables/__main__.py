@@ -54,7 +54,7 @@ from lifecycle.modeling.model import load_model
 from lifecycle.serving.acceptance import ServerProcess, ask, prepare_workspace, start_server
 from lifecycle.serving.bundle import load_bundle, to_requests
 from lifecycle.stages.deploy import describe_champion
-from lifecycle.validation.conversion import read_raw
+from lifecycle.validation.conversion import read_plain, read_raw
 
 HERE = Path(__file__).parent
 KEPT_RESULTS = FOLDER / "own_tables.jsonl"
@@ -144,9 +144,11 @@ def find_rows(root: Path, contract: Contract) -> np.ndarray[Any, Any]:
     Every raw row is validated or in quarantine, in the source's order; rows of equal content are interchangeable.
     """
     raw = pd.concat(read_raw(root / paths.RAW_TABLE, contract), ignore_index=True)
-    quarantine = pd.read_parquet(root / paths.QUARANTINE_TABLE)
-    names = [name for name in quarantine.columns[:-1] if name in raw]
-    texts, broken = (table[names].astype("str").fillna("").agg("\x1f".join, axis=1) for table in (raw, quarantine))
+    quarantine = pq.read_table(root / paths.QUARANTINE_TABLE)
+    hidden = contract.names(Role.TEXT, Role.PII)  # of which cells may be redacted
+    names = [name for name in quarantine.column_names[:-1] if name in raw and name not in hidden]
+    aside = pd.DataFrame({name: read_plain(quarantine[name], name) for name in names})
+    texts, broken = (table[names].astype("str").fillna("").agg("\x1f".join, axis=1) for table in (raw, aside))
     waiting = iter([*broken, None])
     next_broken, valid = next(waiting), []
     for place, text in enumerate(texts):

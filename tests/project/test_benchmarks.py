@@ -358,6 +358,7 @@ def test_the_rows_of_a_split_are_found_in_the_source(tmp_path: Path) -> None:
     """Of two equal rows, either may be the one in quarantine."""
     contract = make_contract()
     raw = pd.DataFrame({name: [f"{name} {row}" for row in (0, 1, 1, 2, 3)] for name in contract.columns})
+    raw = raw.assign(months=pd.array([0, 1, 1, None, 3], dtype="Int64"))
     for name, frame in (("raw/table", raw), ("validated/quarantine", raw.iloc[[1, 4]].assign(reasons="odd"))):
         (tmp_path / "data" / name).parent.mkdir(parents=True)
         frame.to_parquet(tmp_path / f"data/{name}.parquet", index=False)
