@@ -82,11 +82,12 @@ def run_table(name: str) -> list[Figure]:
         ]
 
 
-def run_program(root: Path, environment: dict[str, str], *words: str) -> None:
-    """Run a program in the copy; raises ProjectError with the end of its output when it fails."""
+def run_program(root: Path, environment: dict[str, str], *words: str) -> str:
+    """Run a program in the copy and return its output; raises ProjectError with the end of it when it fails."""
     done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ProjectError(f"{' '.join(words[-4:])} failed: {(done.stdout + done.stderr)[-2000:]}")
+    return done.stdout
 
 
 def compare_areas(root: Path) -> Areas:

@@ -9,15 +9,17 @@ import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from benchmarks import __main__ as runner
-from benchmarks import cells, command, validation
+from benchmarks import cells, command, scale, validation
 from benchmarks.catalog import BENCHMARKS, find_module
 from benchmarks.command import FAILED, KEPT, MISSED, Benchmark, run_benchmark
 from benchmarks.drift import __main__ as detection
@@ -28,6 +30,9 @@ from benchmarks.drift.runs import QUIET, Setting, find_changed, run_one
 from benchmarks.drift.tables import make_table, write_table
 from benchmarks.feature_store import __main__ as feature_store
 from benchmarks.figures import Figure, at_least, at_most, none_of
+from benchmarks.own_tables import __main__ as own_tables
+from benchmarks.own_tables import boosting
+from benchmarks.own_tables.tables import TABLES
 from benchmarks.project import SMALL_VARIABLE, build_small_project
 from lifecycle.core.errors import ProjectError
 from lifecycle.monitoring.drift import MULTIVARIATE, judge_windows
@@ -327,3 +332,76 @@ def test_validation_counts_what_duckdb_and_pandera_count(tmp_path: Path) -> None
 def test_a_limit_says_what_it_is_about() -> None:
     assert at_least(0.85, 0.848, "ours").text == "ours at least 0.848"
     assert at_least(0.85, 0.848).kept and not at_most(3, 2).kept
+
+
+@pytest.mark.parametrize("name", [name for name, own in TABLES.items() if not own.fetched])
+def test_an_own_table_is_written_with_all_of_its_cells(name: str, tmp_path: Path) -> None:
+    own = TABLES[name]
+    table = own.read(tmp_path).tail(80)
+    path = own.write_file(table, tmp_path, tmp_path)
+    assert {own.target, *own.unused} <= set(table)
+    read = {
+        ".xlsx": partial(pd.read_excel, engine="calamine"),
+        ".parquet": pd.read_parquet,
+        ".jsonl": partial(pd.read_json, lines=True),
+    }
+    options: dict[str, Any] = {
+        "bank": {"sep": ";", "encoding": "cp1252"}, "credit": {"sep": ";"}, "workers": {"sep": "\t", "encoding": "utf-16"},
+        "mail": {"sep": "|"}, "titanic": {"encoding": "latin-1"},
+    }.get(name, {})  # fmt: skip
+    written = read.get(path.suffix, partial(pd.read_csv, **options))(path)
+    assert len(written) == 80 and set(table) <= set(written)
+    assert (written[own.target].astype(str).to_numpy() == table[own.target].astype(str).to_numpy()).all()
+
+
+def test_the_rows_of_a_split_are_found_in_the_source(tmp_path: Path) -> None:
+    """Of two equal rows, either may be the one in quarantine."""
+    contract = make_contract()
+    raw = pd.DataFrame({name: [f"{name} {row}" for row in (0, 1, 1, 2, 3)] for name in contract.columns})
+    raw = raw.assign(months=pd.array([0, 1, 1, None, 3], dtype="Int64"))
+    for name, frame in (("raw/table", raw), ("validated/quarantine", raw.iloc[[1, 4]].assign(reasons="odd"))):
+        (tmp_path / "data" / name).parent.mkdir(parents=True)
+        frame.to_parquet(tmp_path / f"data/{name}.parquet", index=False)
+    assert own_tables.find_rows(tmp_path, contract).tolist() == [0, 2, 3]
+
+
+@pytest.mark.parametrize("low", [-0.02, -0.2])
+def test_results_of_own_tables_are_reported_and_limited(low: float, tmp_path: Path) -> None:
+    facts = {"about": "CSV", "rows": 1200, "columns": 5, "commit": "0" * 40}
+    whole = own_tables.Result(
+        "a", **facts, promoted=True, area=0.8, peer="CatBoost", peer_area=0.85, difference=low, difference_low=low - 0.01,
+        difference_high=low + 0.05, served=1199, refused=1, refusal="422: no", entities=3,
+    )  # fmt: skip
+    broken = own_tables.Result("b", **facts, failure="dvc repro failed:\nProjectError: why")
+    figures = {figure.name: figure.kept for figure in own_tables.list_figures(whole)}
+    assert figures["a: ROC AUC"] == (low + 0.05 >= 0) and figures["a: own rows not answered with 200"] is False
+    assert figures["a: entities not answered with 200"] is True and not list(own_tables.list_figures(broken))
+    own_tables.write_report([whole, broken], tmp_path / "report.md")
+    text = (tmp_path / "report.md").read_text()
+    assert "| a | CSV | 1,200 × 5 |" in text and "1,199 of 1,200 | 3 of 3 |" in text
+    assert "- first refusal: 422: no" in text and "- failed: ProjectError: why" in text
+
+
+@pytest.mark.parametrize("library", ["scikit-learn"])
+def test_plain_boosting_learns_from_numbers_words_and_times(library: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({
+        "amount": np.where(rng.random(400) < 0.1, np.nan, rng.normal(size=400)), "word": rng.choice(["a", "b", None], 400),
+        "at": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 400, 400), unit="D"),
+    }).assign(y=lambda frame: ((frame["word"] == "a") & (frame["amount"] > 0)).astype(int))  # fmt: skip
+    files = [tmp_path / "train.parquet", tmp_path / "test.parquet"]
+    for part, file in zip((table[:300], table[300:]), files, strict=True):
+        part.to_parquet(file, index=False)
+    found = np.array(boosting.predict(library, *map(str, files), "y"))
+    labels = table["y"].to_numpy()[300:]
+    assert found[labels == 1].min() > found[labels == 0].mean() and len(found) == 100
+
+
+def test_csv_of_a_locale_has_its_marks(tmp_path: Path) -> None:
+    table = pa.table({"rownames": ["x", "y"], "n": [1234.5, None], "w": ["a", "b"]})
+    scale.write_csv(table, 3, scale.LOCALE, tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text() == "rownames;n;w\n1;1.234,50;a\n2;;b\n3;1.234,50;a\n"
+    scale.write_csv(table, 3, scale.CSV, tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text() == "rownames,n,w\n1,1234.5,a\n2,,b\n3,1234.5,a\n"
+    scale.guess_types(str(tmp_path / "t.csv"), str(tmp_path / "t.parquet"))
+    assert pd.read_parquet(tmp_path / "t.parquet")["n"].tolist()[::2] == [1234.5, 1234.5]

@@ -1,0 +1,1 @@
+"""Public tables as the files that people have, through their whole life."""
