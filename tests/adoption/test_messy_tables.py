@@ -52,10 +52,9 @@ def test_a_table_is_read_right_or_told(
     ]
     assert bool(about) == (table.outcome == "told"), output.out
     assert not table.role or contract.columns[table.column if name != "twice" else "x"].role == table.role, output.out
-    raw = project / "raw.parquet"
-    collect_table(collect.source, project, collect.options, contract, raw)
-    rejected = raw.with_name(Path(paths.REJECTED_TABLE).name)
-    assert (pq.read_metadata(rejected).num_rows if rejected.exists() else 0) == table.rejected
+    raw, rejected = project / "raw.parquet", project / "rejected.parquet"
+    collect_table(collect.source, project, collect.options, contract, raw, rejected)
+    assert pq.read_metadata(rejected).num_rows == table.rejected
     if table.truth is None:
         return
     typed, broken = convert_columns(pd.concat(read_raw(raw, contract)), contract.columns)

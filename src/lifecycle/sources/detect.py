@@ -109,8 +109,17 @@ def _show(changes: Mapping[str, Any]) -> str:
 
 
 def _detect_sheet(file: TableFile, given: FileOptions) -> Detected:
-    """Name the sheet that is read, when there are several with data."""
-    if given.sheet is not None:
-        return Detected({})
-    sheets = excel.list_sheets(file.read_whole(), file.name)
-    return Detected({"sheet": sheets[0]} if len(sheets) > 1 else {}, excel.describe_sheets(file.name, sheets))
+    """Name the sheet that is read, when there are several with data, and the row of its header, when it is not the first."""
+    whole = file.read_whole()
+    options: dict[str, Any] = {}
+    notes: tuple[str, ...] = ()
+    if given.sheet is None:
+        sheets = excel.list_sheets(whole, file.name)
+        notes = excel.describe_sheets(file.name, sheets)
+        options = {"sheet": sheets[0]} if len(sheets) > 1 else {}
+    if given.range is None and given.header is not False:
+        row = excel.find_header(file.read_whole(), file.name, options.get("sheet", given.sheet))
+        if row:
+            options["range"] = f"A{row + 1}"
+            notes += (f"{file.name} has its header in row {row + 1}: the rows above are not read (option range).",)
+    return Detected(options, notes)

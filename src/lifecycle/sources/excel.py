@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 KINDS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 _ROWS = 1 << 14  # of a batch
+_TOP_ROWS = 200  # among which the header is
 _RANGE = re.compile(r"\$?([A-Za-z]{1,3})\$?([1-9]\d{0,6})(?::\$?([A-Za-z]{1,3})\$?([1-9]\d{0,6}))?")
 _ZERO = dt.time()
 
@@ -146,6 +147,19 @@ def list_sheets(source: Any, name: str) -> list[str]:
     """List the sheets of a workbook that have data; raise ProjectError when there is none."""
     with _open_book(source, name) as book:
         return _choose_sheet(book, name, None)[1]
+
+
+def find_header(source: Any, name: str, sheet: str | int | None) -> int:
+    """Return the row of the header, from 0: the first one with as many cells as most rows at the top of the sheet.
+
+    Titles and notes above a table have fewer cells than it.
+    """
+    with _open_book(source, name) as book:
+        chosen, _ = _choose_sheet(book, name, sheet)
+    counts = [sum(not _is_blank(cell, frozenset()) for cell in row) for row in islice(chosen.iter_rows(), _TOP_ROWS)]
+    filled = [count for count in counts if count]
+    usual = max(set(filled), key=lambda count: (filled.count(count), count)) if filled else 0
+    return next((place for place, count in enumerate(counts) if count >= usual > 0), 0)
 
 
 def describe_sheets(name: str, sheets: Sequence[str]) -> tuple[str, ...]:

