@@ -8,7 +8,7 @@ from functools import partial
 from math import ceil, floor, isfinite
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from lifecycle.core.moments import COUNTED, count_moment, read_moment
 from lifecycle.core.records import Record
@@ -54,31 +54,44 @@ def annotate(column: Record) -> Any:
         kind = _annotate_text(column, about)
     if is_open(column) and dtype != "string":
         kind = Annotated[kind, AfterValidator(partial(_note_unknown, column["name"], frozenset(column["values"])))]
-    if not column["nullable"]:
+    if not column["nullable"] and not column.get("null_values"):
         return kind
-    words = "|".join(map(re.escape, column.get("null_values", ())))
-    missing = rf"^\s*({words})?\s*$" if words else r"^\s*$"
-    blank = Annotated[
-        str,
-        AfterValidator(partial(_to_missing, re.compile(missing))),
-        WithJsonSchema({"type": "string", "pattern": missing}),
-    ]
-    return Annotated[Annotated[kind | blank, Field(union_mode="left_to_right")] | None, Field(**about)]
+    if not column["nullable"]:
+        return Annotated[kind, BeforeValidator(partial(_refuse_missing, *_find_missing(column)))]
+    missing = _annotate_missing(column)  # it goes first where a word for a missing value may look like another value
+    either: Any = missing | kind if column.get("null_values") else kind | missing
+    return Annotated[Annotated[either, Field(union_mode="left_to_right")] | None, Field(**about)]
+
+
+def _find_missing(column: Record) -> tuple[re.Pattern[str], frozenset[float]]:
+    """Return the pattern of text that means missing, blank text included, and the numbers that do, such as -999."""
+    words = [word.strip() for word in column.get("null_values", ())]
+    pattern = rf"^\s*({'|'.join(map(re.escape, words))})?\s*$" if words else r"^\s*$"
+    form = column.get("format", "")
+    numbers = (_read_number(word, form) for word in words if column["dtype"] in _NUMBERS or form in COUNTED)
+    return re.compile(pattern), frozenset(number for number in numbers if number is not None)
+
+
+def _annotate_missing(column: Record) -> Any:
+    """Return the type of what means missing in a column, apart from null."""
+    pattern, numbers = _find_missing(column)
+    check = AfterValidator(partial(_to_missing, pattern, numbers))
+    text: Any = Annotated[str, check, WithJsonSchema({"type": "string", "pattern": pattern.pattern})]
+    if not numbers:
+        return text
+    number = Annotated[int | float, Field(union_mode="left_to_right")]
+    return text | Annotated[number, check, WithJsonSchema({"enum": sorted(numbers)})]
 
 
 def _annotate_text(column: Record, about: Record) -> Any:
-    """Return the type of a column of text: blank text and the column's words for a missing value are not a value."""
-    words = frozenset(word.strip() for word in column.get("null_values", ()))
+    """Return the type of a column of text, which is not blank."""
     text: Any = Annotated[str, Field(pattern=_LETTER, **about)]
-    if words:
-        said = {"type": "string", "pattern": _LETTER, "not": {"enum": sorted(words)}, **about}
-        text = Annotated[text, AfterValidator(partial(_refuse_words, words)), WithJsonSchema(said)]
     if not is_open(column):
         return text
     # a known value is found without a call into Python
     unknown: Any = Annotated[text, AfterValidator(partial(_note, column["name"]))]
     known: Any = Literal[tuple(column["values"])]
-    shown = {**TypeAdapter(text).json_schema(), "examples": column["values"]}
+    shown = {"type": "string", "pattern": _LETTER, "examples": column["values"], **about}
     return Annotated[known | unknown, Field(union_mode="left_to_right"), WithJsonSchema(shown)]
 
 
@@ -111,17 +124,24 @@ def _note_unknown(name: str, known: frozenset[Any], value: Any, info: Validation
     return value if value in known else _note(name, value, info)
 
 
-def _to_missing(pattern: re.Pattern[str], text: str) -> None:
-    """Return None for text that means missing; raise ValueError for other text."""
-    if not pattern.fullmatch(text):
-        raise ValueError("not a word for a missing value")
+def _is_missing(pattern: re.Pattern[str], numbers: frozenset[float], value: Any) -> bool:
+    """Return whether text or a number means missing."""
+    if isinstance(value, str):
+        return pattern.fullmatch(value) is not None
+    return type(value) in (int, float) and value in numbers
 
 
-def _refuse_words(words: frozenset[str], text: str) -> str:
-    """Return text that does not mean missing; raise ValueError for text that does."""
-    if text.strip() in words:
-        raise ValueError("a word for a missing value")
-    return text
+def _to_missing(pattern: re.Pattern[str], numbers: frozenset[float], value: Any) -> None:
+    """Return None for what means missing; raise ValueError for other values."""
+    if not _is_missing(pattern, numbers, value):
+        raise ValueError("a value")
+
+
+def _refuse_missing(pattern: re.Pattern[str], numbers: frozenset[float], value: Any) -> Any:
+    """Return a value; raise ValueError for one that means missing."""
+    if _is_missing(pattern, numbers, value):
+        raise ValueError("a missing value")
+    return value
 
 
 def find_limits(column: Record) -> tuple[int, int] | None:
@@ -175,7 +195,10 @@ def describe_column(column: Record) -> str:
     elif high is not None:
         words += f" of at most {high:g}"
     words += f" {column['unit']}" if column["unit"] else ""
-    return words + (" or null" if column["nullable"] else "")
+    if column["nullable"]:
+        return words + " or null"
+    missing = ", ".join(column.get("null_values", ()))
+    return words + (f" that does not mean missing, as {missing} does" if missing else "")
 
 
 def suggest_number(value: Any, column: Record) -> str:
