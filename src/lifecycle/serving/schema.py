@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from functools import partial
-from math import ceil, floor, isfinite
-from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Required
+from typing import Annotated, Any, NamedTuple, NotRequired, Required
 
 import typing_extensions
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-    WithJsonSchema,
-)
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import SchemaValidator
 
-from lifecycle.core.moments import COUNTED, count_moment, read_moment
 from lifecycle.core.records import Record
+from lifecycle.serving.columns import annotate, annotate_other, describe_column, is_open, suggest_number
 
 Row = dict[str, Any]
 MAX_SHOWN_PROBLEMS = 20  # of a request; further ones are only counted
@@ -31,10 +20,6 @@ MAX_SHOWN_LETTERS = 80  # of a wrong value
 _MAX_SHOWN_NAMES = 40  # of columns
 _MAX_COMPARED = 1000  # names of columns that an unknown one is compared with
 _MAX_SUGGESTED = 3  # unknown names of a request that are compared
-_NUMBERS: dict[str, Callable[[Any], Any]] = {"bool": bool, "float64": float, "int64": int}
-_MAX_INTEGER = 2**53 - 1  # beyond it two integers may be the same float64 (RFC 8259, section 6)
-_CLOCK = "clock"  # the contract's format of a time of day or a duration, which the model reads in seconds
-_LETTER = r"[^\s\x1c-\x1f]"  # text without one is blank, for Rust as for Python
 
 
 _make_typed_dict: Any = typing_extensions.TypedDict  # its fields are known only when a bundle is loaded
@@ -83,7 +68,7 @@ class Schema:
             name: NotRequired[annotate(column)] if column["nullable"] else Required[annotate(column)]
             for name, column in self.columns.items()
         }
-        fields |= {name: NotRequired[_annotate_other(name)] for name in self.others}
+        fields |= {name: NotRequired[annotate_other(name)] for name in self.others}
         kind: Any = _make_typed_dict("Row", fields)
         kind.__pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
         self.one: TypeAdapter[Row] = TypeAdapter(kind)
@@ -149,7 +134,7 @@ class Schema:
         column = self.columns.get(name or "")
         if column is None:
             return {**record, "expected": "an object with the columns"}
-        return {**record, "expected": describe_column(column) + _suggest_number(problem["input"], column)}
+        return {**record, "expected": describe_column(column) + suggest_number(problem["input"], column)}
 
     def find_closest(self, name: str) -> str | None:
         """Return the known name that is most like an unknown one, as text; None where none is close, or there are too many."""
@@ -203,146 +188,9 @@ def as_validator(adapter: TypeAdapter[Any]) -> SchemaValidator:
     return adapter.validator
 
 
-def is_open(column: Record) -> bool:
-    """Return whether a column lists the values that are known, and takes further ones; an older bundle does not say."""
-    return column["values"] is not None and bool(column.get("open"))
-
-
-def annotate(column: Record) -> Any:
-    """Return a column's type for pydantic, with its limits and its description."""
-    about = {"description": column["description"] + (f" In {column['unit']}." if column["unit"] else "")}
-    low, high, dtype = column["min"], column["max"], column["dtype"]
-    values = None if is_open(column) else column["values"]
-    kind: Any
-    if dtype == "int64" and (limits := find_limits(column)) is not None:
-        shown = {"type": "integer", "minimum": limits[0], "maximum": limits[1], **about}
-        if values is not None:
-            shown = {"enum": values, **about}
-        among = Field(ge=limits[0], le=limits[1])
-        # 3.0 is an integer in JSON; the first alternative matches nearly always and is four times as fast
-        whole: Any = Annotated[int, among] | Annotated[float, among, AfterValidator(to_whole)]
-        kind = Annotated[whole, Field(union_mode="left_to_right"), WithJsonSchema(shown)]
-    elif values is not None and dtype in _NUMBERS:
-        shown = {"enum": values, **about}
-        kind = Annotated[bool if dtype == "bool" else float, AfterValidator(pick_from(column)), WithJsonSchema(shown)]
-    elif values is not None:
-        kind = Annotated[Literal[tuple(values)], Field(**about)]
-    elif dtype == "float64":
-        kind = Annotated[float, Field(ge=low, le=high, **about)]
-    elif dtype == "bool":
-        kind = Annotated[bool, Field(**about)]
-    elif dtype == "datetime":
-        kind = _annotate_moment(column.get("format", ""), about)
-    else:
-        kind = _annotate_text(column, about)
-    if is_open(column) and dtype != "string":
-        kind = Annotated[kind, AfterValidator(partial(_note_unknown, column["name"], frozenset(column["values"])))]
-    if not column["nullable"]:
-        return kind
-    words = "|".join(map(re.escape, column.get("null_values", ())))
-    missing = rf"^\s*({words})?\s*$" if words else r"^\s*$"
-    blank = Annotated[
-        str,
-        AfterValidator(partial(_to_missing, re.compile(missing))),
-        WithJsonSchema({"type": "string", "pattern": missing}),
-    ]
-    return Annotated[Annotated[kind | blank, Field(union_mode="left_to_right")] | None, Field(**about)]
-
-
-def _annotate_text(column: Record, about: Record) -> Any:
-    """Return the type of a column of text: blank text and the column's words for a missing value are not a value."""
-    words = frozenset(word.strip() for word in column.get("null_values", ()))
-    text: Any = Annotated[str, Field(pattern=_LETTER, **about)]
-    if words:
-        said = {"type": "string", "pattern": _LETTER, "not": {"enum": sorted(words)}, **about}
-        text = Annotated[text, AfterValidator(partial(_refuse_words, words)), WithJsonSchema(said)]
-    if not is_open(column):
-        return text
-    # a known value is found without a call into Python
-    unknown: Any = Annotated[text, AfterValidator(partial(_note, column["name"]))]
-    known: Any = Literal[tuple(column["values"])]
-    shown = {**TypeAdapter(text).json_schema(), "examples": column["values"]}
-    return Annotated[known | unknown, Field(union_mode="left_to_right"), WithJsonSchema(shown)]
-
-
-def _annotate_moment(form: str, about: Record) -> Any:
-    """Return the type of a column of dates or times; where the contract's format counts a unit, numbers are taken too."""
-    shown = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}], **about}
-    text = Annotated[str, AfterValidator(partial(read_moment, form=form))]
-    if form not in COUNTED:
-        return Annotated[text, WithJsonSchema(shown)]
-    shown["anyOf"].append({"type": "number"})
-    number = Annotated[int | float, Field(union_mode="left_to_right"), AfterValidator(partial(count_moment, form=form))]
-    return Annotated[text | number, Field(union_mode="left_to_right"), WithJsonSchema(shown)]
-
-
-def _annotate_other(name: str) -> Any:
-    """Return the type of a column that is ignored: any value, and a note that it was there."""
-    shown = {"description": "Ignored: the contract has this column, and the model does not read it."}
-    return Annotated[Any, AfterValidator(partial(_note, name)), WithJsonSchema(shown)]
-
-
-def _note(name: str, value: Any, info: ValidationInfo) -> Any:
-    """Note in the context that a column has something to count."""
-    if info.context is not None:
-        info.context.add(name)
-    return value
-
-
-def _note_unknown(name: str, known: frozenset[Any], value: Any, info: ValidationInfo) -> Any:
-    """Note in the context that a column has a value that its open list does not have."""
-    return value if value in known else _note(name, value, info)
-
-
 def _remove(rows: list[Row], name: str) -> int:
     """Remove a column from rows; return in how many it was."""
     return sum(row.pop(name, _NOTHING) is not _NOTHING for row in rows)
-
-
-def _to_missing(pattern: re.Pattern[str], text: str) -> None:
-    """Return None for text that means missing; raise ValueError for other text."""
-    if not pattern.fullmatch(text):
-        raise ValueError("not a word for a missing value")
-
-
-def _refuse_words(words: frozenset[str], text: str) -> str:
-    """Return text that does not mean missing; raise ValueError for text that does."""
-    if text.strip() in words:
-        raise ValueError("a word for a missing value")
-    return text
-
-
-def find_limits(column: Record) -> tuple[int, int] | None:
-    """Return the smallest and the largest integer that a column accepts; None when its `values` leave gaps."""
-    if column["values"] is not None and not is_open(column):
-        low, high = int(min(column["values"])), int(max(column["values"]))
-        return (low, high) if sorted(column["values"]) == list(range(low, high + 1)) else None
-    low = -_MAX_INTEGER if column["min"] is None else max(ceil(column["min"]), -_MAX_INTEGER)
-    high = _MAX_INTEGER if column["max"] is None else min(floor(column["max"]), _MAX_INTEGER)
-    return low, high
-
-
-def pick_from(column: Record) -> Callable[[Any], Any]:
-    """Return a function that converts a value to the column's dtype; it raises ValueError for one not among its `values`.
-
-    A Literal would accept true for 1, because they are equal in Python.
-    """
-    known = {value: _NUMBERS[column["dtype"]](value) for value in column["values"]}
-
-    def pick(value: Any) -> Any:
-        if value not in known:
-            raise ValueError("not one of the column's values")
-        return known[value]
-
-    return pick
-
-
-def to_whole(number: float) -> int:
-    """Return a float as an integer; raise ValueError when it has a fraction (pydantic's `multiple_of` is not exact)."""
-    whole = int(number)
-    if whole != number:
-        raise ValueError("not a whole number")
-    return whole
 
 
 def format_value(value: Any) -> str:
@@ -354,49 +202,3 @@ def format_value(value: Any) -> str:
     else:
         text = repr(value)
     return text if len(text) <= MAX_SHOWN_LETTERS else text[:MAX_SHOWN_LETTERS] + "…"
-
-
-def describe_column(column: Record) -> str:
-    """Return what a column accepts, as text."""
-    low, high = column["min"], column["max"]
-    words = {
-        "string": "a string", "int64": "a whole number", "float64": "a finite number", "bool": "true or false",
-        "datetime": "a date or time such as 2026-01-31 or 2026-01-31T12:00:00Z",
-    }[column["dtype"]]  # fmt: skip
-    if column["dtype"] == "datetime" and (form := column.get("format")):
-        words += f", or in {form}" if form in COUNTED else f", or in the format {form}"
-    if column["values"] is not None and not is_open(column):
-        words = "one of " + ", ".join(map(repr, column["values"]))
-    elif low is not None and high is not None:
-        words += f" from {low:g} to {high:g}"
-    elif low is not None:
-        words += f" of at least {low:g}"
-    elif high is not None:
-        words += f" of at most {high:g}"
-    words += f" {column['unit']}" if column["unit"] else ""
-    return words + (" or null" if column["nullable"] else "")
-
-
-def _suggest_number(value: Any, column: Record) -> str:
-    """Return what to send in place of a number that came as text, as an ending of a sentence; empty for other values."""
-    if not isinstance(value, str) or column["dtype"] not in ("int64", "float64"):
-        return ""
-    if column.get("format") == _CLOCK:
-        return ", in seconds and without quotes"
-    number = _read_number(value, column.get("format", ""))
-    return f": send {number!r} without quotes" if number is not None else ", without quotes"
-
-
-def _read_number(text: str, form: str) -> int | float | None:
-    """Return the number that text stands for, with the marks of the format (an example such as `1.234,5`); None for other text."""
-    decimal = form.rpartition("5")[0][-1:] or "."
-    if len(text) > MAX_SHOWN_LETTERS or not set(text) <= {*"0123456789+-eE \u00a0\u202f", decimal, *form}:
-        return None
-    digits = re.sub(rf"[^0-9eE{re.escape(decimal)}+-]", "", text).replace(decimal, ".")
-    try:
-        number = float(digits)
-    except ValueError:
-        return None
-    if not isfinite(number):
-        return None
-    return int(number) if number.is_integer() and abs(number) <= _MAX_INTEGER else number
