@@ -56,7 +56,9 @@ class Column(Strict):
     duration: bool = False  # a number that is the time since a start, such as the age of an account
     positive: Scalar | None = None  # of a target: the class whose probability is predicted
     others: tuple[str, ...] = ()  # of a target: further classes, which count as the negative one
-    pii: Literal["pseudonymise", "drop"] = "drop"  # what happens to a column with role pii
+    pii: Literal["pseudonymise", "drop", "keep"] = (
+        "drop"  # what happens to a column with role pii; keep: it only looks personal
+    )
     owner: str = ""  # who answers for it, in place of the owner of the table
 
     @property
@@ -82,6 +84,8 @@ class Column(Strict):
             raise ValueError(f"values {wrong} are not of dtype {self.dtype}")
         if self.duration and self.role is not Role.NUMERIC:
             raise ValueError("`duration` needs role numeric")
+        if self.pii == "keep" and self.role is Role.PII:
+            raise ValueError("`pii: keep` says that a column only looks personal, and needs another role than pii")
         return self
 
     @model_validator(mode="after")
