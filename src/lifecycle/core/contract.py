@@ -56,9 +56,7 @@ class Column(Strict):
     duration: bool = False  # a number that is the time since a start, such as the age of an account
     positive: Scalar | None = None  # of a target: the class whose probability is predicted
     others: tuple[str, ...] = ()  # of a target: further classes, which count as the negative one
-    pii: Literal["pseudonymise", "drop", "keep"] = (
-        "drop"  # what happens to a column with role pii; keep: it only looks personal
-    )
+    pii: Literal["pseudonymise", "drop", "keep"] = "drop"  # what happens to role pii; keep: only looks personal
     owner: str = ""  # who answers for it, in place of the owner of the table
 
     @property
