@@ -216,6 +216,13 @@ def test_numbers_with_a_sign_are_not_telephone_numbers() -> None:
     assert [finding.kind for finding in find_personal([phones], make_columns(change={}))] == ["phone"]
 
 
+def test_a_column_that_only_looks_personal_is_kept() -> None:
+    raw = make_frame(mail=[f"u{i}@x.org" for i in range(100)])
+    assert find_personal([raw], make_columns(mail={"pii": "keep"})) == []
+    with pytest.raises(ValueError, match="`pii: keep` says that a column only looks personal"):
+        make_columns(mail={"role": "pii", "pii": "keep"})
+
+
 def test_an_identifier_named_like_an_account_is_kept() -> None:
     raw = make_frame(account_number=[f"{7919 * row * row % 10**8:08d}" for row in range(1, 200)])
     assert find_personal([raw], make_columns(account_number={"role": "id"})) == []

@@ -101,6 +101,8 @@ class Column(Strict):
             raise ValueError("`open` needs `values`, and role categorical, or role boolean with values of dtype string")
         if self.duration and self.role is not Role.NUMERIC:
             raise ValueError("`duration` needs role numeric")
+        if self.pii == "keep" and self.role is Role.PII:
+            raise ValueError("`pii: keep` says that a column only looks personal, and needs another role than pii")
         return self
 
     @model_validator(mode="after")

@@ -293,8 +293,10 @@ def check_personal(contract: Contract, findings: list[Finding], policy: str) -> 
     declared = [f"{name}: {contract.columns[name].pii}" for name in contract.names(Role.PII)]
     message = f"The contract declares {count_things(len(declared), 'column')}."
     names = list_names(list(dict.fromkeys(finding.column for finding in findings)))
-    failed = f"Cells look personal, but the contract does not declare them: {names}."
-    passed = "No cell looks like an e-mail address, telephone number, card, IBAN or social security number."
+    failed = f"Cells look personal, but the contract says neither `role: pii` nor `pii: keep`: {names}."
+    passed = (
+        "No column looks like e-mail addresses, telephone numbers, cards, accounts, national ids or network addresses."
+    )
     return [
         Check("declared", *CHECKS["declared"], "passed", len(declared), message, tuple(declared))
         if declared

@@ -64,7 +64,7 @@ _WORDS = {
         national_insurance national_insurance_number nino nhs_number nhs_no nhs personal_id personal_identity_number
         personal_number identity_card identity_number id_card idcard id_card_number citizen_id tax_id taxid tax_number
         taxpayer_id tax_file_number tax_identification_number vat_number vat_id vat_no passport passport_number passport_no
-        driver_license drivers_license driver_licence driving_licence license_number fuhrerschein fuhrerscheinnummer
+        driver_license drivers_license driver_licence driving_licence fuhrerschein fuhrerscheinnummer
         sozialversicherungsnummer sozialversicherung sv_nummer svnr sv_nr rentenversicherungsnummer rvnr steuer_id steuerid
         steuernummer steuer_nr identifikationsnummer idnr ausweis ausweisnummer personalausweis reisepass passnummer
         securite_sociale numero_securite_sociale num_secu numero_secu nir insee_nir passeport carte_identite carte_vitale

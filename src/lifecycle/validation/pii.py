@@ -90,14 +90,15 @@ class Protection:
 def find_personal(
     parts: Iterable[pd.DataFrame], columns: Mapping[str, Column], policy: Policy = "drop"
 ) -> list[Finding]:
-    """Search the columns that the contract does not declare as personal.
+    """Search the columns that the contract does not declare as personal, nor as only looking so (`pii: keep`).
 
     The raw table comes in parts. A column in which 1 % of the cells or five different values look personal is dropped or
     pseudonymised, according to `policy`; a column of numbers is dropped, as a pseudonym is text. In other columns, and
     when the contract lists a column's values, single cells are redacted. A column that only `identifiers` recognises is
     judged by a sample of 1,000 rows, and its number of cells is estimated. The result does not depend on the parts.
     """
-    searched = {name: column for name, column in columns.items() if column.role not in (Role.PII, Role.IGNORED)}
+    settled = (Role.PII, Role.IGNORED)
+    searched = {name: each for name, each in columns.items() if each.role not in settled and each.pii != "keep"}
     searches: dict[str, _Search] = {}
     sample = _Sample(min(_SAMPLE, _CELLS // max(len(searched), 1)))
     for part in parts:
@@ -336,7 +337,7 @@ def plan_protection(columns: Mapping[str, Column], findings: list[Finding]) -> P
     for name, column in columns.items():
         decisions = {finding.decision for finding in findings if finding.column == name}
         if column.role is Role.PII:
-            decisions.add(column.pii)
+            decisions.add("pseudonymise" if column.pii == "pseudonymise" else "drop")
         if "drop" in decisions:
             dropped.append(name)
         elif "pseudonymise" in decisions:
