@@ -175,7 +175,9 @@ def _protect_persons(table: pa.Table, guesses: Mapping[str, Guess]) -> dict[str,
             changed[name] = Guess(
                 {**plain, "role": "pii", "dtype": "string", "pii": "drop"},
                 why,
-                (f"its values look like personal data ({finding.kind}); it is dropped: set another role if it is not",),
+                (
+                    f"its values look like personal data ({finding.kind}); it is dropped: set another role and pii: keep if it is not",
+                ),
             )
     return {**guesses, **changed}
 

@@ -49,9 +49,7 @@ class Column(Strict):
     min: float | None = None  # the least value that may occur, in `unit`
     max: float | None = None  # the greatest value that may occur, in `unit`
     unit: str = ""  # of a number, as in dollars or months
-    format: str = (
-        ""  # how it is written: a time as `%d.%m.%Y` or `epoch seconds`, a number as 1234.5 would be, `1.234,5`
-    )
+    format: str = ""  # how it is written: a time as `%d.%m.%Y` or `epoch seconds`, a number as `1.234,5`
     null_values: tuple[str, ...] = ()  # texts that mean missing, besides blank ones
     missing: Literal["impute", "category", "keep"] = "impute"  # what a model gets for a missing value
     outliers: Literal["keep", "clip", "quarantine"] = "keep"  # beyond 3 interquartile ranges
@@ -59,7 +57,7 @@ class Column(Strict):
     positive: Scalar | None = None  # of a target: the class whose probability is predicted
     others: tuple[str, ...] = ()  # of a target: further classes, which count as the negative one
     spellings: dict[str, str] = Field(default_factory=dict)  # of a target: other spellings of its classes
-    pii: Literal["pseudonymise", "drop"] = "drop"  # what happens to a column with role pii
+    pii: Literal["pseudonymise", "drop", "keep"] = "drop"  # what happens to role pii; keep: only looks personal
     owner: str = ""  # who answers for it, in place of the owner of the table
 
     @property
