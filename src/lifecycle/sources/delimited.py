@@ -23,6 +23,7 @@ _PARSED_BYTES = 1 << 19  # of text that a thread parses at once
 _WINDOW_BYTES = 1 << 20  # of text with quotes
 _SMALL_BYTES = 1 << 16  # an irregular part this small is split record by record
 _OPEN_CHARACTERS = 1 << 18  # a quoted cell that is not closed within so many characters is taken as broken
+_NO_CHANCE = 20  # delimiters in lines within a cell that show it to be joined rows
 _LONGEST_BYTES = 16 << 20  # of a record
 _SAMPLE_RECORDS = 2_000  # from which the columns are found
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -388,10 +389,12 @@ def _find_layout(sample: list[Record], dialect: Dialect, name: str) -> _Layout:
         return _Layout([], 0, [], 0)
     rows = sample[1:] if dialect.header else sample
     widths = Counter(len(row.cells) for row in rows)
-    usual = widths.most_common(1)[0][0] if widths else len(sample[0].cells)
+    usual, count = widths.most_common(1)[0] if widths else (len(sample[0].cells), 0)
+    if dialect.header and 2 * count <= len(rows):
+        usual = len(sample[0].cells)  # the header counts more than some rows
     if not dialect.header:
         names = [f"column_{at + 1}" for at in range(usual)]
-        return _Layout(names, usual, list(range(usual)), _shortest(rows, usual), _ends_filled(rows))
+        return _Layout(names, usual, list(range(usual)), _shortest(rows, usual), _ends_filled(rows, usual))
     header = [cell.strip() for cell in sample[0].cells]
     notes: list[str] = []
     alike = [row.cells for row in rows if len(row.cells) == usual]
@@ -422,7 +425,7 @@ def _find_layout(sample: list[Record], dialect: Dialect, name: str) -> _Layout:
     shortest = min(_shortest(rows, width), usual)
     if len(header) > usual:
         notes.append(f"The rows of {name} have {usual} cells and its header {len(header)}: the last columns are empty.")
-    return _Layout(names, width, kept, shortest, _ends_filled(rows), tuple(notes))
+    return _Layout(names, width, kept, shortest, _ends_filled(rows, width), tuple(notes))
 
 
 def _name_columns(header: list[str], name: str, notes: list[str]) -> list[str]:
@@ -462,10 +465,9 @@ def _shortest(rows: list[Record], width: int) -> int:
     return width
 
 
-def _ends_filled(rows: list[Record]) -> bool:
+def _ends_filled(rows: list[Record], width: int) -> bool:
     """Whether the last cell of every row of the usual length contains something."""
-    usual = Counter(len(row.cells) for row in rows).most_common(1)
-    return all(row.cells[-1].strip() for row in rows if len(row.cells) == usual[0][0])
+    return all(row.cells[-1].strip() for row in rows if len(row.cells) == width)
 
 
 def _label(layout: _Layout) -> list[str]:
@@ -543,6 +545,7 @@ def _count_line_ends(segment: bytes) -> int:
 
 
 def _contains_rows(cell: bytes, delimiter: bytes, width: int) -> bool:
-    """Whether most whole lines within a cell have as many delimiters as a row, so that it seems to be joined rows."""
+    """Whether the whole lines within a cell have as many delimiters as rows, and so many that this is not chance."""
     lines = [line for line in cell.splitlines()[1:-1] if line]
-    return bool(lines) and sum(line.count(delimiter) == width - 1 for line in lines) > len(lines) / 2
+    rows = sum(line.count(delimiter) == width - 1 for line in lines)
+    return rows * (width - 1) >= _NO_CHANCE and rows > 0.9 * len(lines)
