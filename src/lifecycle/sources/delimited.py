@@ -523,11 +523,8 @@ def _skip_lines(text: str, lines: int) -> int:
 
 
 def _last_line_end(block: bytes, start: int, stop: int) -> int:
-    """Return the end of the last line that ends in block[start:stop], or `start`."""
-    end = max(block.rfind(b"\n", start, stop), block.rfind(b"\r", start, stop - 1)) + 1
-    if end == stop - 1 and block[end : end + 1] == b"\n":
-        end += 1
-    return max(end, start)
+    """Return the end of the last line that ends in block[start:stop], or `start`; a last carriage return may be half of an end."""
+    return max(block.rfind(b"\n", start, stop), block.rfind(b"\r", start, max(stop - 1, 0)), start - 1) + 1
 
 
 def _find_record_end(part: bytes, quotes: np.ndarray, limit: int) -> int:
