@@ -97,11 +97,14 @@ class Splitter:
             inner = rf"(?:[^{quote}{escape}]++|{escaped}{quote}{quote}|{quote}(?!{after}{end}))*+"
             quoted = rf"{quote}({inner}){quote}{after}(?={end})"
         self._cell = re.compile(rf"{before}(?:{quoted}|({plain}))({end})")
-        self._escaped = re.compile(rf"{escape}({escape}|{quote or '(?!)'}|{delimiter}|\r|\n)") if escape else None
+        never = "(?!)"
+        special = rf"{escape}({escape}|{quote or never}|{delimiter}|\r|\n)" if escape else rf"{never}()"
+        self._escaped = re.compile(rf"{special}|{quote or never}({quote})")
 
     def split(self, text: str, start: int = 0, line: int = 1) -> Iterator[Record]:
         """Yield the records of `text` from `start` on, empty lines as well."""
-        quote, aligned = self.dialect.quote, self.dialect.skip_space and self.dialect.delimiter == " "
+        quote, escape = self.dialect.quote, self.dialect.escape
+        aligned = self.dialect.skip_space and self.dialect.delimiter == " "
         cells: list[str] = []
         quoted: list[bool] = []
         flaw = ""
@@ -112,14 +115,12 @@ class Splitter:
                     plain = plain.rstrip(" ")
                 if quote and plain.startswith(quote):
                     flaw = "open"
-                cells.append(self._unescape(plain) if self._escaped else plain)
+                cells.append(self._escaped.sub(r"\1\2", plain) if escape else plain)
             else:
-                if quote in inside:
-                    bare = self._escaped.sub("", inside) if self._escaped else inside
-                    flaw = flaw or ("loose" if quote in bare.replace(quote * 2, "") else "")
-                cells.append(
-                    self._unescape(inside).replace(quote * 2, quote) if quote in inside or self._escaped else inside
-                )
+                if quote in inside or (escape and escape in inside):
+                    flaw = flaw or ("loose" if quote in self._escaped.sub("", inside) else "")
+                    inside = self._escaped.sub(r"\1\2", inside)
+                cells.append(inside)
             quoted.append(inside is not None)
             if end and end[0] not in "\r\n":
                 continue
@@ -130,9 +131,6 @@ class Splitter:
                 return
             line += count_lines(text[start:stop])
             start, cells, quoted, flaw = stop, [], [], ""
-
-    def _unescape(self, cell: str) -> str:
-        return self._escaped.sub(r"\1", cell) if self._escaped else cell
 
 
 def count_lines(text: str) -> int:
@@ -234,13 +232,34 @@ def _guess_legacy(head: bytes) -> str:
     western = next(
         (match for match in matches if match.could_be_from_charset and "cp1252" in match.could_be_from_charset), None
     )
-    if best is None or (western and western.chaos <= best.chaos and western.coherence >= best.coherence - 0.1):
-        try:
-            sample.decode("cp1252")
-        except UnicodeDecodeError:
-            return "latin-1" if best is None else best.encoding
+    margin = 0.1 + 1 / max(sum(byte > 0x7F for byte in sample), 1)  # few letters prove little
+    if best is None:
+        return "cp1252" if _decodes(sample, "cp1252") else "latin-1"
+    if western and western.chaos <= best.chaos and western.coherence >= best.coherence - margin:
         return "cp1252"
-    return best.encoding
+    return "cp1252" if best.encoding not in _LATIN and _looks_western(sample) else str(best.encoding)
+
+
+_LATIN = ("cp1250", "cp1254", "cp1257")  # whose letters stand where Western European ones do
+
+
+def _decodes(sample: bytes, encoding: str) -> bool:
+    """Whether all bytes are characters of an encoding."""
+    try:
+        sample.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _looks_western(sample: bytes) -> bool:
+    """Whether a text in Windows' Western European encoding has the usual accented letters, among more plain ones."""
+    if not _decodes(sample, "cp1252"):
+        return False
+    words = [word for word in re.findall(r"\w+", sample.decode("cp1252")) if not word.isascii()]
+    letters = "".join(words)
+    usual = re.fullmatch(r"[A-Za-z\d_À-ÖØ-öø-ÿœŒšŠºª]*", letters)
+    return bool(letters and usual) and sum(map(str.isascii, letters)) >= len(letters) / 2
 
 
 # --- delimiter and quote ----------------------------------------------------------------------------------------------
@@ -317,7 +336,7 @@ class _Trial:
         body = len(self.body) - min(first, len(self.body) // 4)  # lines before the table count less
         alike = (len(self.rows) / body) ** (2 if common else 4)
         cells = [(cell, quoted) for row in self.rows[:200] for cell, quoted in zip(row.cells, row.quoted, strict=True)]
-        filled = [(cell, quoted) for cell, quoted in cells if cell.strip()]
+        filled = [(cell, quoted) for cell, quoted in cells if quoted or cell.strip()]
         worth = sum(_worth(cell, quoted) for cell, quoted in filled) / max(len(filled), 1)
         filling = 0.5 + 0.5 * len(filled) / len(cells)
         flaws = sum(bool(record.flaw) for record in self.body) / len(self.body)
@@ -355,10 +374,15 @@ def _candidates(text: str, fixed: dict[str, Any]) -> Iterator[Dialect]:
 
 def _quotes(text: str, delimiter: str) -> list[str]:
     """Return the quotes that may be around cells; `"` when there is none, as a later cell may need it."""
-    edge = rf"(?:^|{re.escape(delimiter)}) *"
-    lines = count_lines(text) + 1
-    opened = {quote: len(re.findall(edge + quote, text, re.MULTILINE)) for quote in QUOTES}
-    found = [quote for quote in QUOTES if opened[quote] and (quote == '"' or opened[quote] >= lines / 10)]
+    start, end = rf"(?:\A|[\r\n]|{re.escape(delimiter)}) *", rf" *(?=[\r\n]|\Z|{re.escape(delimiter)})"
+    found = []
+    for quote in QUOTES:
+        opened = len(re.findall(start + quote, text))
+        # apostrophes begin words, too: most must end a cell as well, as quotes do
+        inner = rf"[^\r\n{quote}]*+(?:{quote}{quote}[^\r\n{quote}]*+)*+"
+        closed = len(re.findall(start + quote + inner + quote + end, text))
+        if opened and (quote == '"' or closed >= 0.9 * opened or opened > count_lines(text) / 10):
+            found.append(quote)
     return [*found, ""] if found else ['"']
 
 
@@ -428,7 +452,6 @@ def _is_header(first: Record, rows: Sequence[Record], width: int) -> tuple[bool,
     if not rows:
         return not any(kind in _TYPED for kind in kinds), True
     names = data = 0
-    numbers = 0
     for at, kind in enumerate(kinds[:width]):
         below = Counter(_type_of(row.cells[at]) for row in rows)
         del below[""]
@@ -436,16 +459,19 @@ def _is_header(first: Record, rows: Sequence[Record], width: int) -> tuple[bool,
         typed = usual in _TYPED and count >= 0.7 * below.total()
         if kind in _TYPED:
             data += 1
-            numbers += kind == "number"
         elif typed and kind:
             names += 1
     filled = [cell for cell in first.cells if cell.strip()]
-    if data and not names:
-        return False, data > 1 or width == 1
-    if data and names:
-        # years and the like name columns too
-        years = numbers == data and len(set(filled)) == len(filled)
-        return (names >= data or years), False
+    years = [cell.strip() for cell in filled if re.fullmatch(r" *(?:19|20)\d\d *", cell)]
+    if (
+        data
+        and len(years) == data < len(filled)
+        and data > 1
+        and years in (sorted(set(years)), sorted(set(years))[::-1])
+    ):
+        return True, False  # years name columns too
+    if data:
+        return names >= data, not names and (data > 1 or width == 1)
     if names:
         return True, True
     repeated = sum(
