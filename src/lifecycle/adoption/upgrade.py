@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from zlib import crc32
 
 import orjson
@@ -18,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ruamel.yaml.comments import CommentedMap
 
-from lifecycle.adoption.yaml_text import dump, make_yaml
+from lifecycle.adoption.yaml_text import dump, make_yaml, to_flow
 from lifecycle.core import paths
 from lifecycle.core.contract import load_contract
 from lifecycle.core.errors import ProjectError
@@ -33,6 +35,8 @@ from lifecycle.prediction_log.writer import FORMAT_FILE, OPEN
 from lifecycle.promotion.records import Champion, Release
 from lifecycle.promotion.releases import BUNDLE_FOLDER, MANIFEST_FILE, RELEASE_FILE
 from lifecycle.serving.bundle import load_bundle
+from lifecycle.sources.addresses import WEB_SCHEMES, find_local, read_scheme
+from lifecycle.sources.kinds import TEXT, split_ending
 
 _OLD_PROFILE = "data/reference.json"
 _MOVED = "models/upgraded.json"  # the new hash of each release's model and bundle, while an upgrade is under way
@@ -65,7 +69,7 @@ def upgrade_project(project: Project, log: Path) -> list[str]:
     if log.is_dir() and any(path.suffix == OPEN for path in find_segments(log)):
         raise ProjectError(f"A server is writing to {log}: stop it, then run `lifecycle upgrade` again.")
     done = [
-        *_upgrade_yaml(root / paths.PARAMS, _upgrade_params),
+        *_upgrade_yaml(root / paths.PARAMS, partial(_upgrade_params, root=root)),
         *_add_params(root / paths.PARAMS),
         *_upgrade_yaml(root / paths.CONTRACT, _upgrade_contract),
         *_upgrade_profile(root),
@@ -119,8 +123,12 @@ def _rename(section: CommentedMap, old: str, new: str) -> None:
         section.ca.items[new] = comment
 
 
-def _upgrade_params(document: CommentedMap) -> None:
+def _upgrade_params(document: CommentedMap, root: Path) -> None:
     """Rename the keys and values of params.yaml that have other names in format 2."""
+    collect = document["collect"]
+    if _reads_text(collect["source"], root):
+        options = collect["options"] = collect.get("options") or CommentedMap()
+        options.setdefault("null_values", to_flow(_OLD_NULLS))
     for section, keys in _PARAMS.items():
         for old, new in keys.items():
             _rename(document[section], old, new)
@@ -132,6 +140,19 @@ def _upgrade_params(document: CommentedMap) -> None:
             scenario["kind"] = "category"
 
 
+def _reads_text(source: str, root: Path) -> bool:
+    """Return whether a source is delimited text, by the endings of its files."""
+    local = find_local(source)
+    path = urlsplit(source).path if read_scheme(source) in WEB_SCHEMES else source
+    found = (root / local).rglob("*") if local is not None and (root / local).is_dir() else []
+    return any(split_ending(str(name))[0] in TEXT for name in (path, *found))
+
+
+# The words that format 1 read as missing in delimited text, which are text now unless an option names them.
+_OLD_NULLS = (
+    *("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
+    *("N/A", "NA", "NULL", "NaN", "n/a", "nan", "null"),
+)
 _NEW_PARAMS: dict[str, Record] = {  # keys that older files lack
     "features": {"gap": ""},
     "monitor": {

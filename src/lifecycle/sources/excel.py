@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from lifecycle.core.errors import ProjectError
-from lifecycle.sources.cells import EXACT, NOTHING, Kind, Kinds, classify_whole
+from lifecycle.sources.cells import EXACT, NOTHING, Kind, Kinds
 from lifecycle.sources.names import repair_names
 
 if TYPE_CHECKING:
@@ -72,12 +72,13 @@ class ExcelFile:
 
     def read(self, needed: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Read the needed columns; a column of text has other values as they are shown, and missing columns are null."""
+        places = {name: place for place, name in enumerate(self.places)}
         rows = _iterate(self.sheet, self.span, self.first, [*self.places.values()], self.nulls)
-        order = {name: place for place, name in enumerate(self.places)}
         while part := list(islice(rows, _ROWS)):
+            cells = list(zip(*part, strict=True))
             columns = {
-                column.name: pa.array([_convert(row[order[column.name]], column.type) for row in part], column.type)
-                if column.name in order
+                column.name: _convert(cells[places[column.name]], column.type)
+                if column.name in places
                 else pa.nulls(len(part), column.type)
                 for column in needed
             }
@@ -107,17 +108,10 @@ def inspect_excel(
         where = f"the range {span} of " if span else ""
         raise ProjectError(f"{name} has no cells in {where}the sheet {chosen.name!r}.")
     number, titles = top
-    found = [NOTHING] * len(titles)
+    rest: Iterator[list[Any]] = (row for _, row in inside)
     if not header:
-        inside, titles, number = _put_back(top, inside), [""] * len(titles), number - 1
-    blank = 0
-    for _, row in inside:
-        present = False
-        for place, cell in enumerate(row):
-            if not _is_blank(cell, words):
-                found[place] |= _classify(cell)
-                present = True
-        blank += not present
+        rest, titles, number = chain([titles], rest), [""] * len(titles), number - 1
+    found, blank = _classify_rows(rest, len(titles), words)
     kept = [place for place, kind in enumerate(found) if kind or not _is_blank(titles[place], frozenset())]
     names, told = repair_names([_show(titles[place]) or "" for place in kept], name)
     notes += told
@@ -170,10 +164,19 @@ def describe_sheets(name: str, sheets: Sequence[str]) -> tuple[str, ...]:
     return (f"{name} has several sheets with data: {sheets[0]!r} is read, not {others} (option sheet).",)
 
 
-def _put_back(item: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    """Iterate an item, then the rest."""
-    yield item
-    yield from rest
+def _classify_rows(rows: Iterator[list[Any]], width: int, words: frozenset[str]) -> tuple[list[Kind], int]:
+    """Return the kinds of each column's cells, and the number of rows without a value."""
+    kinds, blank = [NOTHING] * width, 0
+    while part := list(islice(rows, _ROWS)):
+        blank += sum(_is_empty(row, words) for row in part)
+        for place, column in enumerate(zip(*part, strict=True)):
+            kinds[place] |= _classify(column, words)
+    return kinds, blank
+
+
+def _is_empty(row: Sequence[Any], words: frozenset[str]) -> bool:
+    """Return whether a row has no value."""
+    return all(_is_blank(cell, words) for cell in row)
 
 
 def _choose_sheet(book: CalamineWorkbook, name: str, sheet: str | int | None) -> tuple[CalamineSheet, list[str]]:
@@ -226,28 +229,37 @@ def _is_blank(cell: Any, words: frozenset[str]) -> bool:
     return cell is None or (isinstance(cell, str) and (cell == "" or cell in words))
 
 
-def _classify(cell: Any) -> Kind:
-    """Return the kind of a cell."""
-    if isinstance(cell, bool):
-        return Kind.BOOLEAN
-    if isinstance(cell, float):
-        return Kind.WHOLE if cell.is_integer() and abs(cell) <= EXACT else Kind.FRACTION
-    if isinstance(cell, int):
-        return classify_whole(cell)
-    if isinstance(cell, dt.date):  # a datetime is one
-        return Kind.MOMENT
-    return Kind.TEXT if isinstance(cell, str) else Kind.OTHER
+def _classify(cells: Sequence[Any], words: frozenset[str]) -> Kind:
+    """Return the kinds of cells."""
+    kinds = NOTHING
+    types = set(map(type, cells))
+    if str in types and any(not _is_blank(cell, words) for cell in cells if isinstance(cell, str)):
+        kinds |= Kind.TEXT
+    if float in types or int in types:
+        numbers = [float(cell) for cell in cells if type(cell) in {int, float}]
+        whole = [number.is_integer() and abs(number) <= EXACT for number in numbers]
+        kinds |= (Kind.WHOLE if any(whole) else NOTHING) | (NOTHING if all(whole) else Kind.FRACTION)
+    if bool in types:
+        kinds |= Kind.BOOLEAN
+    if types & {dt.date, dt.datetime}:
+        kinds |= Kind.MOMENT
+    if types - {str, float, int, bool, dt.date, dt.datetime, type(None)}:
+        kinds |= Kind.OTHER
+    return kinds
 
 
-def _convert(cell: Any, kind: pa.DataType) -> Any:
-    """Convert a cell to a value of its column's type, which holds all of the column's cells."""
-    if cell is None:
-        return None
+def _convert(cells: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Convert cells, missing ones None, to an array of their column's type, which holds all of the column's cells."""
     if kind == pa.string():
-        return _show(cell)
-    if pa.types.is_timestamp(kind) and not isinstance(cell, dt.datetime):
-        return dt.datetime.combine(cell, _ZERO)
-    return int(cell) if kind == pa.int64() else cell
+        return pa.array([_show(cell) for cell in cells], kind)
+    if pa.types.is_timestamp(kind):
+        moments = [
+            dt.datetime.combine(cell, _ZERO) if cell is not None and type(cell) is dt.date else cell for cell in cells
+        ]
+        return pa.array(moments, kind)
+    if kind == pa.int64():
+        return pa.array(cells, pa.float64()).cast(kind)
+    return pa.array(cells, kind)
 
 
 def _show(cell: Any) -> str | None:

@@ -8,7 +8,7 @@ import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -150,10 +150,10 @@ class _Part(Protocol):
 class Again:
     """Batches that are read anew at each iteration."""
 
-    read: Any
+    read: Callable[[], Iterator[pa.RecordBatch]]
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        return iter(self.read())
+        return self.read()
 
 
 def read_up_to(stream: Any, size: int) -> bytes:

@@ -20,6 +20,7 @@ from lifecycle.exploration.univariate import measure_univariate_auc
 from lifecycle.reporting.wording import format_percent, join_words, quote
 from lifecycle.validation.checks import (
     CHECKS,
+    UNREADABLE,
     Check,
     count_things,
     format_share,
@@ -146,7 +147,7 @@ def count_rejected(path: Path) -> pd.DataFrame:
     """
     table = pq.read_table(path, columns=["where", "reason"]).to_pandas()
     counts = table.groupby("reason", sort=False)["where"].agg(["size", "first"])
-    reasons = [f"cannot be read: {reason}" for reason in counts.index]
+    reasons = [f"{UNREADABLE}{reason}" for reason in counts.index]
     examples = [f"{where}: {reason}" for reason, where in counts["first"].items()]
     found = pd.DataFrame(
         {"column": "", "rule": "readable", "reason": reasons, "rows": counts["size"].to_numpy(), "example": examples}
@@ -184,7 +185,8 @@ def judge_table(
     order = list(CHECKS)
     return Validation(
         passed=not wrong,
-        because=" ".join(wrong) or (f"{summary}: they are quarantined." if share else f"{summary}."),
+        because=" ".join(wrong)
+        or f"{summary}{': they are not used' if unread else ': they are quarantined' if share else ''}.",
         rows=rows,
         valid=split.valid,
         quarantined=split.quarantined,

@@ -58,6 +58,7 @@ _ROW_RULES = {
     "window": ("with an implausible date or time", "Every date and time is plausible"),
 }
 _DONE = {"drop": "column dropped", "pseudonymise": "column pseudonymised", "redact": "cells redacted"}
+UNREADABLE = "cannot be read: "  # before the reason of a row that could not be read
 _EXAMPLES = 3
 _SHOWN = 40  # characters of a value
 
