@@ -85,12 +85,14 @@ def settle_types(
         misfits = {name: find(relation.c[name], kind) for name, kind in open_types.items()}
         counts = {name: {"misfit": misfit} for name, misfit in misfits.items() if misfit is not None}
         wrong = dict(_count_cells(connection, relation, counts))
-        for name, kind in open_types.items():
-            if pa.types.is_null(kind) or (name in wrong and wrong[name]["misfit"]):
-                conditions = _describe_cells(relation.c[name], sqlite=sqlite)
-                ((_, found),) = _count_cells(connection, relation, {name: conditions})
-                found += wrong.get(name, Counter())
-                types[name] = _decide_stored(kind, found) if sqlite else _decide_declared(kind, found)
+        again = {
+            name: _describe_cells(relation.c[name], sqlite=sqlite)
+            for name, kind in open_types.items()
+            if pa.types.is_null(kind) or (name in wrong and wrong[name]["misfit"])
+        }
+        decide = _decide_stored if sqlite else _decide_declared
+        for name, found in _count_cells(connection, relation, again):
+            types[name] = decide(types[name], found + wrong.get(name, Counter()))
     return pa.schema([(name, pa.string() if pa.types.is_null(kind) else kind) for name, kind in types.items()])
 
 

@@ -33,7 +33,7 @@ def infer_type(values: Sequence[Any]) -> pa.DataType:
     """Infer the type of most of the values: null without values, string for a type that Arrow lacks.
 
     Numbers are one type. They are int64 when all are whole (as 5.0 is, beside 5); decimal128(38, 0) when several, and more
-    than 1 %, are beyond 64 bits; float64 when there are fractions, unless float64 would alter more of them than int64 lacks.
+    than 1 %, are beyond 64 bits; float64 when there are more fractions than whole numbers that float64 would alter.
     """
     counts: Counter[type] = Counter()
     for kind, count in Counter(map(type, values)).items():
@@ -57,6 +57,8 @@ def _infer_number(numbers: Sequence[int | float]) -> pa.DataType:
     whole = [number for number in numbers if type(number) is int]
     if not whole:
         return pa.float64()
+    if len(whole) == len(numbers) and min(whole) >= -(2**63) and max(whole) < 2**63:
+        return pa.int64()
     fractions = sum(not _is_whole(number) for number in numbers if type(number) is float)
     if fractions and fractions > sum(abs(number) > EXACT for number in whole):
         return pa.float64()
