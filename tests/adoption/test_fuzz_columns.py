@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -156,19 +157,24 @@ def is_told(name: str, reason: str, output: str) -> bool:
 # The verdict.
 
 
+def adopt_and_collect(table: Table, root: Path) -> str:
+    """Adopt a table and collect it; return what failed, as a refusal of the whole table loses all of its columns."""
+    try:
+        if main(["adopt", str(table.path), "--target", TARGET, "--force"]):
+            return "refused:"
+        run_cells(root, ["collect"])
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - one table must not hide the others
+        return f"failed with {str(error).strip().splitlines()[-1:] or error!r} at {traceback.format_exc().splitlines()[-3:-1]}."
+    return ""
+
+
 def judge_table(table: Table, root: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Verdict]:
     """Adopt a table, collect it, read it as `validate` does, and judge each of its columns."""
     capsys.readouterr()
-    status = main(["adopt", str(table.path), "--target", TARGET, "--force"])
+    failure = adopt_and_collect(table, root)
     output = capsys.readouterr()
-    if status:
-        account = f"{table.path.name} ({table.written}), all columns: {output.err.strip()}"
-        yield from (Verdict("silent", column.kind, account) for column in table.columns.values())
-        return
-    try:
-        run_cells(root, ["collect"])
-    except AssertionError as error:
-        account = f"{table.path.name} ({table.written}), all columns: collect failed: {str(error).splitlines()[-1]}"
+    if failure:
+        account = f"{table.path.name} ({table.written}), all columns: {failure} {output.err.strip()}"
         yield from (Verdict("silent", column.kind, account) for column in table.columns.values())
         return
     contract = load_contract(root / paths.CONTRACT)
