@@ -103,150 +103,165 @@ def _excel(name: str, values: Sequence[Any], above: Sequence[Sequence[Any]] = ()
     return sink.getvalue()
 
 
-def _made() -> dict[str, Messy]:
-    """Return every table by its name."""
-    x, y, rng = _draw()
-    whole = rng.integers(1_000, 99_999, ROWS)
-    money = np.round(rng.uniform(1, 2_000, ROWS), 2)
-    few = np.round(rng.integers(0, 41, ROWS) / 10, 1)
-    phones = [f"+4479{number:08d}" for number in rng.permutation(10**8)[:ROWS]]
-    long_ids = [str(89_111_702_272_002_019_000 + place) for place in range(ROWS)]
-    city = _cycle(_CITIES)
-    zips = _cycle(["01730", "02139", "10001", "33101", "94105", "00501"])
-    german = [f"{value:.2f}".replace(".", ",") for value in money]
-    dates = DAYS.strftime
-    tables: dict[str, Messy] = {}
+TABLES: dict[str, Messy] = {}
+_X, _Y, _RNG = _draw()
+_WHOLE = _RNG.integers(1_000, 99_999, ROWS)
+_MONEY = np.round(_RNG.uniform(1, 2_000, ROWS), 2)
+_FEW = np.round(_RNG.integers(0, 41, ROWS) / 10, 1)
+_PHONES = [f"+4479{number:08d}" for number in _RNG.permutation(10**8)[:ROWS]]
+_LONG_IDS = [str(89_111_702_272_002_019_000 + place) for place in range(ROWS)]
+_CITY = _cycle(_CITIES)
+_ZIPS = _cycle(["01730", "02139", "10001", "33101", "94105", "00501"])
+_GERMAN = [f"{value:.2f}".replace(".", ",") for value in _MONEY]
 
-    def add(
-        name: str, kind: str, column: str, truth: Sequence[Any] | None, content: bytes, file: str = "", **rest: Any
-    ) -> None:
-        tables[name] = Messy(kind, column, truth, file or f"{name}.csv", content, **rest)
 
-    # Personal data
-    add("phone", "telephone numbers", "phone", None, _csv("phone", phones), role="pii", outcome="told")
-    add("contact", "telephone numbers without a country", "kontakt2", None,
-        _csv("kontakt2", [f"07{number:09d}" for number in rng.permutation(10**9)[:ROWS]]), role="pii", outcome="told")  # fmt: skip
-    add("ssn", "social security numbers without hyphens", "ssn", None,
-        _csv("ssn", [f"{area:03d}{rest:06d}" for area, rest in zip(rng.integers(100, 600, ROWS), rng.permutation(999_999)[:ROWS] + 1, strict=True)]),
+def _add(
+    name: str, kind: str, column: str, truth: Sequence[Any] | None, content: bytes, file: str = "", **rest: Any
+) -> None:
+    TABLES[name] = Messy(kind, column, truth, file or f"{name}.csv", content, **rest)
+
+
+def _add_personal_data() -> None:
+    """Personal data."""
+    _add("phone", "telephone numbers", "phone", None, _csv("phone", _PHONES), role="pii", outcome="told")
+    _add("contact", "telephone numbers without a country", "kontakt2", None,
+        _csv("kontakt2", [f"07{number:09d}" for number in _RNG.permutation(10**9)[:ROWS]]), role="pii", outcome="told")  # fmt: skip
+    _add("ssn", "social security numbers without hyphens", "ssn", None,
+        _csv("ssn", [f"{area:03d}{rest:06d}" for area, rest in zip(_RNG.integers(100, 600, ROWS), _RNG.permutation(999_999)[:ROWS] + 1, strict=True)]),
         role="pii", outcome="told")  # fmt: skip
-    # Identifiers
-    add("long_id", "identifiers of 20 digits", "order_id", long_ids, _csv("order_id", long_ids), role="id")
-    add("long_group", "identifiers of 20 digits that repeat", "customer_id", _cycle(long_ids[:100]),
-        _csv("customer_id", _cycle(long_ids[:100])), role="id", words=("--id", "customer_id"))  # fmt: skip
-    add(
+
+
+def _add_identifiers() -> None:
+    """Identifiers."""
+    _add("long_id", "identifiers of 20 digits", "order_id", _LONG_IDS, _csv("order_id", _LONG_IDS), role="id")
+    _add("long_group", "identifiers of 20 digits that repeat", "customer_id", _cycle(_LONG_IDS[:100]),
+        _csv("customer_id", _cycle(_LONG_IDS[:100])), role="id", words=("--id", "customer_id"))  # fmt: skip
+    _add(
         "text_id",
         "digits stored as text in Parquet",
         "order_id",
-        long_ids,
-        _parquet("order_id", pa.array(long_ids)),
+        _LONG_IDS,
+        _parquet("order_id", pa.array(_LONG_IDS)),
         "text_id.parquet",
         role="id",
     )
-    add("unsigned_id", "unsigned whole numbers beyond 2^63", "user_id", [str(2**63 + place) for place in range(ROWS)],
+    _add("unsigned_id", "unsigned _WHOLE numbers beyond 2^63", "user_id", [str(2**63 + place) for place in range(ROWS)],
         _parquet("user_id", pa.array([2**63 + place for place in range(ROWS)], pa.uint64())), "unsigned_id.parquet", role="id")  # fmt: skip
-    add("padded_id", "customer numbers with leading zeros", "customer", [f"{place * 7:08d}" for place in range(ROWS)],
+    _add("padded_id", "customer numbers with leading zeros", "customer", [f"{place * 7:08d}" for place in range(ROWS)],
         _csv("customer", [f"{place * 7:08d}" for place in range(ROWS)]), role="id")  # fmt: skip
-    add("gaps", "unique whole numbers with gaps", "policy", None, _csv("policy", [str(10_000 + 3 * place + place % 2) for place in range(ROWS)]),
+    _add("gaps", "unique _WHOLE numbers with gaps", "policy", None, _csv("policy", [str(10_000 + 3 * place + place % 2) for place in range(ROWS)]),
         role="id", outcome="told")  # fmt: skip
-    # Codes
-    add(
+
+
+def _add_codes() -> None:
+    """Codes."""
+    _add(
         "zip",
         "postal codes with leading zeros, in quotes",
         "zip",
-        zips,
-        _csv("zip", zips, quote=True),
+        _ZIPS,
+        _csv("zip", _ZIPS, quote=True),
         role="categorical",
     )
-    add("fips", "codes with leading zeros", "fips", _cycle(["01001", "01003", "06037", "36061"]),
+    _add("fips", "codes with leading zeros", "fips", _cycle(["01001", "01003", "06037", "36061"]),
         _csv("fips", _cycle(["01001", "01003", "06037", "36061"])), role="categorical")  # fmt: skip
-    add("collide", "codes that differ by leading zeros alone", "code", _cycle(["007", "07", "7", "12"]), _csv("code", _cycle(["007", "07", "7", "12"])),
+    _add("collide", "codes that differ by leading zeros alone", "code", _cycle(["007", "07", "7", "12"]), _csv("code", _cycle(["007", "07", "7", "12"])),
         role="categorical")  # fmt: skip
-    add("plain_zip", "postal codes without leading zeros", "zip", [int(z) for z in _cycle(["10001", "33101", "94105"])],
+    _add("plain_zip", "postal codes without leading zeros", "zip", [int(z) for z in _cycle(["10001", "33101", "94105"])],
         _csv("zip", _cycle(["10001", "33101", "94105"])), role="categorical", outcome="told")  # fmt: skip
-    # Words that may mean missing
-    add("namibia", "NA as a word, in quotes", "country", _cycle(["NA", "NC", "NE", "US", "ZA"]), _csv("country", _cycle(["NA", "NC", "NE", "US", "ZA"]), quote=True),
+
+
+def _add_words_that_may_mean_missing() -> None:
+    """Words that may mean missing."""
+    _add("namibia", "NA as a word, in quotes", "country", _cycle(["NA", "NC", "NE", "US", "ZA"]), _csv("country", _cycle(["NA", "NC", "NE", "US", "ZA"]), quote=True),
         role="categorical")  # fmt: skip
-    add("none", "None and NULL among categories", "garage", _cycle(["None", "NULL", "TA", "Gd"]), _csv("garage", _cycle(["None", "NULL", "TA", "Gd"])),
+    _add("none", "None and NULL among categories", "garage", _cycle(["None", "NULL", "TA", "Gd"]), _csv("garage", _cycle(["None", "NULL", "TA", "Gd"])),
         role="categorical", outcome="told")  # fmt: skip
     quoted = [f'"{word}"' for word in _cycle(["NA", "DE", "FR"])]
-    add("r_file", "R's file: NA without quotes is missing, with quotes a word", "country", _expect(_cycle(["NA", "DE", "FR"])),
+    _add("r_file", "R's file: NA without quotes is missing, with quotes a word", "country", _expect(_cycle(["NA", "DE", "FR"])),
         _csv("country", _sprinkle(quoted, "NA")), outcome="told")  # fmt: skip
-    add(
+    _add(
         "question",
         "? in a column of numbers",
         "c",
-        _expect(whole.tolist()),
-        _csv("c", _sprinkle(list(map(str, whole)), "?")),
+        _expect(_WHOLE.tolist()),
+        _csv("c", _sprinkle(list(map(str, _WHOLE)), "?")),
         role="numeric",
     )
-    add(
+    _add(
         "dash",
         "- in a column of numbers",
         "c",
-        _expect(few.tolist()),
-        _csv("c", _sprinkle(list(map(str, few)), "-")),
+        _expect(_FEW.tolist()),
+        _csv("c", _sprinkle(list(map(str, _FEW)), "-")),
         role="numeric",
     )
-    add("unknown", "an unknown word in a column of numbers", "c", _expect(whole.tolist()),
-        _csv("c", _sprinkle(list(map(str, whole)), "auf Anfrage")), role="numeric", outcome="told")  # fmt: skip
-    add(
+    _add("unknown", "an unknown word in a column of numbers", "c", _expect(_WHOLE.tolist()),
+        _csv("c", _sprinkle(list(map(str, _WHOLE)), "auf Anfrage")), role="numeric", outcome="told")  # fmt: skip
+    _add(
         "sentinel",
         "-999 in a column of numbers",
         "c",
-        _expect(few.tolist()),
-        _csv("c", _sprinkle(list(map(str, few)), "-999")),
+        _expect(_FEW.tolist()),
+        _csv("c", _sprinkle(list(map(str, _FEW)), "-999")),
         role="numeric",
         outcome="told",
     )
-    # Numbers
-    add("comma", "decimal commas", "amount", money.tolist(), _csv("amount", german, delimiter=";"), role="numeric")
-    add("comma_few", "decimal commas, few values", "amount", few.tolist(),
-        _csv("amount", [str(value).replace(".", ",") for value in few], delimiter=";"), role="numeric")  # fmt: skip
-    add(
+
+
+def _add_numbers() -> None:
+    """Numbers."""
+    _add("comma", "decimal commas", "amount", _MONEY.tolist(), _csv("amount", _GERMAN, delimiter=";"), role="numeric")
+    _add("comma_few", "decimal commas, _FEW values", "amount", _FEW.tolist(),
+        _csv("amount", [str(value).replace(".", ",") for value in _FEW], delimiter=";"), role="numeric")  # fmt: skip
+    _add(
         "thousands",
         "thousands marks",
         "amount",
-        whole.tolist(),
-        _csv("amount", [f"{value:,}" for value in whole]),
+        _WHOLE.tolist(),
+        _csv("amount", [f"{value:,}" for value in _WHOLE]),
         role="numeric",
         outcome="told",
     )
-    add("swiss", "apostrophes as thousands marks", "amount", [float(f"{value * 100:.2f}") for value in money],
-        _csv("amount", [f"{value * 100:,.2f}".replace(",", "'") for value in money]), role="numeric")  # fmt: skip
-    add(
+    _add("swiss", "apostrophes as thousands marks", "amount", [float(f"{value * 100:.2f}") for value in _MONEY],
+        _csv("amount", [f"{value * 100:,.2f}".replace(",", "'") for value in _MONEY]), role="numeric")  # fmt: skip
+    _add(
         "currency",
         "a currency",
         "amount",
-        money.tolist(),
-        _csv("amount", [f"${value:,.2f}" for value in money]),
+        _MONEY.tolist(),
+        _csv("amount", [f"${value:,.2f}" for value in _MONEY]),
         role="numeric",
     )
-    add("euro", "a currency behind, with marks of a locale", "amount", (money * 10).round(2).tolist(),
-        _csv("amount", [f"{value:,.2f} €".translate(str.maketrans(",.", ".,")) for value in (money * 10).round(2)], delimiter=";"), role="numeric")  # fmt: skip
-    add("percent", "percent", "rate", few.tolist(), _csv("rate", [f"{value}%" for value in few]), role="numeric")
-    add("trailing_minus", "a minus behind the number", "balance", (money * np.where(x > 0, 1, -1)).tolist(),
-        _csv("balance", [f"{value:.2f}{'' if sign > 0 else '-'}" for value, sign in zip(money, x, strict=True)]), role="numeric")  # fmt: skip
-    add("clock", "times of day", "start_time", [(place * 61 % 1440) * 60 for place in range(ROWS)], _csv("start_time", list(HOURS.strftime("%H:%M:%S"))),
+    _add("euro", "a currency behind, with marks of a locale", "amount", (_MONEY * 10).round(2).tolist(),
+        _csv("amount", [f"{value:,.2f} €".translate(str.maketrans(",.", ".,")) for value in (_MONEY * 10).round(2)], delimiter=";"), role="numeric")  # fmt: skip
+    _add("percent", "percent", "rate", _FEW.tolist(), _csv("rate", [f"{value}%" for value in _FEW]), role="numeric")
+    _add("trailing_minus", "a minus behind the number", "balance", (_MONEY * np.where(_X > 0, 1, -1)).tolist(),
+        _csv("balance", [f"{value:.2f}{'' if sign > 0 else '-'}" for value, sign in zip(_MONEY, _X, strict=True)]), role="numeric")  # fmt: skip
+    _add("clock", "times of day", "start_time", [(place * 61 % 1440) * 60 for place in range(ROWS)], _csv("start_time", list(HOURS.strftime("%H:%M:%S"))),
         role="numeric")  # fmt: skip
-    add("half", "numbers of 16 bits in Parquet", "c", few.astype(np.float16).astype(float).tolist(), _parquet("c", pa.array(few.astype(np.float16))),
+    _add("half", "numbers of 16 bits in Parquet", "c", _FEW.astype(np.float16).astype(float).tolist(), _parquet("c", pa.array(_FEW.astype(np.float16))),
         "half.parquet", role="numeric")  # fmt: skip
-    add(
+    _add(
         "huge",
         "numbers at the limit of float64",
         "a",
         _cycle([1e308, -1e308, 1e300, 0.5]),
         _csv("a", _cycle(["1e308", "-1e308", "1e300", "0.5"])),
     )
-    # Times
+
+
+def _add_times() -> None:
+    """Times."""
     for name, kind, column, form, unit in (
         ("two_digits", "years of two digits", "order_date", "%d.%m.%y", DAYS), ("month_names", "names of months", "order_date", "%d-%b-%y", DAYS),
         ("iso_basic", "ISO 8601 without hyphens", "at", "%Y%m%dT%H%M%SZ", HOURS), ("compact", "yyyymmddHHMMSS", "at", "%Y%m%d%H%M%S", HOURS),
         ("twelve_hours", "AM and PM", "order_date", "%m/%d/%Y %I:%M %p", HOURS), ("german_date", "days, months and years with full stops", "datum", "%d.%m.%Y", DAYS),
     ):  # fmt: skip
         truth = list(unit.floor("min") if "%M" in form and "%S" not in form else unit)
-        add(name, kind, column, truth, _csv(column, list(unit.strftime(form))), role="time", outcome="told")
+        _add(name, kind, column, truth, _csv(column, list(unit.strftime(form))), role="time", outcome="told")
     months = pd.date_range("2024-01-01", periods=20, freq="MS")
-    add(
+    _add(
         "yyyymm",
         "months as yyyymm",
         "period",
@@ -255,19 +270,19 @@ def _made() -> dict[str, Messy]:
         role="time",
         outcome="told",
     )
-    add("microseconds", "microseconds since 1970", "timestamp", list(HOURS), _csv("timestamp", [str(moment.value // 1000) for moment in HOURS]),
+    _add("microseconds", "microseconds since 1970", "timestamp", list(HOURS), _csv("timestamp", [str(moment.value // 1000) for moment in HOURS]),
         role="time", outcome="told")  # fmt: skip
-    add("fractions", "seconds since 1970 with fractions", "timestamp", [moment + pd.Timedelta("250ms") for moment in HOURS],
+    _add("fractions", "seconds since 1970 with fractions", "timestamp", [moment + pd.Timedelta("250ms") for moment in HOURS],
         _csv("timestamp", [f"{moment.timestamp() + 0.25:.2f}" for moment in HOURS]), role="time", outcome="told")  # fmt: skip
-    add("excel_days", "serial days of a spreadsheet", "order_date", list(DAYS), _csv("order_date", [str((day - pd.Timestamp(1899, 12, 30)).days) for day in DAYS]),
+    _add("excel_days", "serial days of a spreadsheet", "order_date", list(DAYS), _csv("order_date", [str((day - pd.Timestamp(1899, 12, 30)).days) for day in DAYS]),
         role="time", outcome="told")  # fmt: skip
-    zeros = _sprinkle(list(dates("%Y-%m-%d")), "0000-00-00")
-    add("zero_date", "0000-00-00", "signup_date", _expect(list(DAYS)), _csv("signup_date", zeros), role="text")
+    zeros = _sprinkle(list(DAYS.strftime("%Y-%m-%d")), "0000-00-00")
+    _add("zero_date", "0000-00-00", "signup_date", _expect(list(DAYS)), _csv("signup_date", zeros), role="text")
     firsts = [pd.Timestamp(2020 + place % 5, 1 + place % 12, 1) for place in range(ROWS - 2)] + [pd.Timestamp(2024, 12, 31), pd.Timestamp(2024, 6, 15)]  # fmt: skip
-    add("month_first", "the month first, as two dates prove", "order_date", firsts, _csv("order_date", [day.strftime("%m/%d/%Y") for day in firsts]),
+    _add("month_first", "the month first, as two dates prove", "order_date", firsts, _csv("order_date", [day.strftime("%m/%d/%Y") for day in firsts]),
         role="time", outcome="told")  # fmt: skip
     ambiguous = [pd.Timestamp(2024, 1 + place % 12, 1 + place % 11) for place in range(ROWS)]
-    add(
+    _add(
         "day_or_month",
         "day and month in an order that nothing proves",
         "seen",
@@ -275,64 +290,69 @@ def _made() -> dict[str, Messy]:
         _csv("seen", [day.strftime("%d/%m/%Y") for day in ambiguous]),
         outcome="told",
     )
-    # Files
-    add(
+
+
+def _add_files() -> None:
+    """Files."""
+    _add(
         "semicolon",
         "semicolons and a byte order mark",
         "city",
-        city,
-        _csv("city", city, delimiter=";", encoding="utf-8-sig"),
+        _CITY,
+        _csv("city", _CITY, delimiter=";", encoding="utf-8-sig"),
         role="categorical",
         outcome="right",
     )
-    add("pipe", "vertical bars", "city", city, _csv("city", city, delimiter="|"), role="categorical")
-    add("tab", "tabs in a .txt file", "city", city, _csv("city", city, delimiter="\t"), "tab.txt", role="categorical")
-    add("utf16", "UTF-16", "city", city, _csv("city", city, encoding="utf-16"), role="categorical")
-    add(
+    _add("pipe", "vertical bars", "city", _CITY, _csv("city", _CITY, delimiter="|"), role="categorical")
+    _add(
+        "tab", "tabs in a .txt file", "city", _CITY, _csv("city", _CITY, delimiter="\t"), "tab.txt", role="categorical"
+    )
+    _add("utf16", "UTF-16", "city", _CITY, _csv("city", _CITY, encoding="utf-16"), role="categorical")
+    _add(
         "latin1",
         "Latin-1, in the header too",
         "größe",
-        city,
-        _csv("größe", city, encoding="latin-1"),
+        _CITY,
+        _csv("größe", _CITY, encoding="latin-1"),
         role="categorical",
         outcome="told",
     )
-    add(
+    _add(
         "sep_line",
         "a line sep=; above the header",
         "city",
-        city,
-        b"sep=;\n" + _csv("city", city, delimiter=";"),
+        _CITY,
+        b"sep=;\n" + _csv("city", _CITY, delimiter=";"),
         role="categorical",
     )
-    add("trailing", "empty columns at the end", "city", city,
-        b"city,x,y,,\n" + b"".join(line + b",,\n" for line in _csv("city", city).splitlines()[1:]), role="categorical", outcome="told")  # fmt: skip
-    add("twice", "a header twice", "x", city, _csv("x", city), role="categorical", outcome="told")
-    ragged = _csv("city", city).splitlines()
-    add("ragged", "a row with a cell too many", "city", [*city[:4], *city[5:]], b"\n".join([*ragged[:5], ragged[5] + b",more", *ragged[6:]]) + b"\n",
+    _add("trailing", "empty columns at the end", "city", _CITY,
+        b"city,x,y,,\n" + b"".join(line + b",,\n" for line in _csv("city", _CITY).splitlines()[1:]), role="categorical", outcome="told")  # fmt: skip
+    _add("twice", "a header twice", "x", _CITY, _csv("x", _CITY), role="categorical", outcome="told")
+    ragged = _csv("city", _CITY).splitlines()
+    _add("ragged", "a row with a cell too many", "city", [*_CITY[:4], *_CITY[5:]], b"\n".join([*ragged[:5], ragged[5] + b",more", *ragged[6:]]) + b"\n",
         role="categorical", rejected=1, outcome="told")  # fmt: skip
-    add(
+    _add(
         "empty_object",
         "{} in JSON lines",
         "meta",
         None,
-        _json([{"meta": {}, "x": value} for value in x.tolist()]),
+        _json([{"meta": {}, "x": value} for value in _X.tolist()]),
         "empty_object.jsonl",
         role="ignored",
     )
-    add("mixed", "numbers as text and as numbers in JSON lines", "visits", [place % 90 for place in range(ROWS)],
-        _json([{"visits": str(place % 90) if place % 50 == 0 else place % 90, "x": x.tolist()[place]} for place in range(ROWS)]), "mixed.jsonl", role="numeric")  # fmt: skip
-    add(
+    _add("mixed", "numbers as text and as numbers in JSON lines", "visits", [place % 90 for place in range(ROWS)],
+        _json([{"visits": str(place % 90) if place % 50 == 0 else place % 90, "x": _X.tolist()[place]} for place in range(ROWS)]), "mixed.jsonl", role="numeric")  # fmt: skip
+    _add(
         "excel",
         "Excel, with a title above the table",
         "city",
-        city,
-        _excel("city", city, [["Report of May"], []]),
+        _CITY,
+        _excel("city", _CITY, [["Report of May"], []]),
         "excel.xlsx",
         role="categorical",
         outcome="told",
     )
-    add(
+    _add(
         "excel_types",
         "dates and numbers of Excel",
         "signed",
@@ -340,7 +360,10 @@ def _made() -> dict[str, Messy]:
         _excel("signed", [day.to_pydatetime() for day in DAYS]),
         "excel_types.xlsx",
     )
-    # Names and levels
+
+
+def _add_names_and_levels() -> None:
+    """Names and levels."""
     for name, column in (
         ("self", "self"),
         ("question_name", "?notes"),
@@ -349,9 +372,9 @@ def _made() -> dict[str, Messy]:
         ("spaces", "a b c"),
         ("umlaut", "ß"),
     ):
-        add(f"name_{name}", f"a column named {column}", column, city, _csv(column, city), role="categorical")
+        _add(f"name_{name}", f"a column named {column}", column, _CITY, _csv(column, _CITY), role="categorical")
     levels = _cycle(["? unsure", ": x", "sure", "- no", "#1", "a, b"])
-    add(
+    _add(
         "levels",
         "categories that begin with ? or : or #",
         "c",
@@ -359,23 +382,29 @@ def _made() -> dict[str, Messy]:
         _csv("c", levels, quote=True),
         role="categorical",
     )
-    # Nothing to learn from, and targets
-    add("labels", "labels that differ by case and blanks", "y", None,
-        b"a,y\n" + b"".join(f"{value},{word}\n".encode() for value, word in zip(x, np.where(rng.random(ROWS) < 0.5, y, np.char.upper(y)), strict=True)), outcome="told")  # fmt: skip
-    add("target_na", "NA among the labels", "y", None,
-        b"a,y\n" + b"".join(f"{value},{word}\n".encode() for value, word in zip(x, _sprinkle(y.tolist(), "NA"), strict=True)), outcome="told")  # fmt: skip
-    add("only_text", "a column of free text alone", "t", None,
-        b"t,y\n" + b"".join(f"free text number {place} goes here,{word}\n".encode() for place, word in enumerate(y)), outcome="refused")  # fmt: skip
-    add(
+
+
+def _add_nothing_to_learn_from_and_targets() -> None:
+    """Nothing to learn from, and targets."""
+    _add("labels", "labels that differ by case and blanks", "y", None,
+        b"a,y\n" + b"".join(f"{value},{word}\n".encode() for value, word in zip(_X, np.where(_RNG.random(ROWS) < 0.5, _Y, np.char.upper(_Y)), strict=True)), outcome="told")  # fmt: skip
+    _add("target_na", "NA among the labels", "y", None,
+        b"a,y\n" + b"".join(f"{value},{word}\n".encode() for value, word in zip(_X, _sprinkle(_Y.tolist(), "NA"), strict=True)), outcome="told")  # fmt: skip
+    _add("only_text", "a column of free text alone", "t", None,
+        b"t,y\n" + b"".join(f"free text number {place} goes here,{word}\n".encode() for place, word in enumerate(_Y)), outcome="refused")  # fmt: skip
+    _add(
         "only_ids",
         "identifiers alone",
         "id",
         None,
-        b"id,y\n" + b"".join(f"{place},{word}\n".encode() for place, word in enumerate(y)),
+        b"id,y\n" + b"".join(f"{place},{word}\n".encode() for place, word in enumerate(_Y)),
         outcome="refused",
     )
-    # Splits
-    add(
+
+
+def _add_splits() -> None:
+    """Splits."""
+    _add(
         "missing_ids",
         "identifiers that are missing",
         "cust",
@@ -384,10 +413,18 @@ def _made() -> dict[str, Messy]:
         role="id",
         words=("--id", "cust"),
     )
-    return tables
 
 
-TABLES = _made()
+_add_personal_data()
+_add_identifiers()
+_add_codes()
+_add_words_that_may_mean_missing()
+_add_numbers()
+_add_times()
+_add_files()
+_add_names_and_levels()
+_add_nothing_to_learn_from_and_targets()
+_add_splits()
 
 
 def write_messy(table: Messy, folder: Path) -> Path:
