@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,6 +18,8 @@ from lifecycle.core.paths import LANDED, OPTIONS, PARAMS, REJECTED_TABLE
 from lifecycle.core.progress import show_progress
 from lifecycle.core.tables import Rejects, count_rows, read_batches, write_batches, write_table
 from lifecycle.sources.addresses import find_local, hide_secrets
+from lifecycle.sources.detect import detect_options, show_options
+from lifecycle.sources.dialect import Dialect
 from lifecycle.sources.dispatch import is_growing, open_source
 from lifecycle.sources.manifest import RawManifest
 
@@ -50,11 +54,13 @@ def collect_table(
     are in memory at a time. Raises ProjectError when the source cannot be read, lacks the target, or when most of its rows
     cannot be read.
     """
-    name = hide_secrets(source)
+    name, suggest = hide_secrets(source), partial(_suggest_options, source, root, options)
     with open_source(source, root, options) as stream:
         check_columns(stream.schema, contract, name)
         sha256 = write_batches(
-            _check_rejected(show_progress(stream, f"collect: {name}"), stream.rejected, name), stream.schema, path
+            _check_rejected(show_progress(stream, f"collect: {name}"), stream.rejected, name, suggest),
+            stream.schema,
+            path,
         )
         write_rejected(stream.rejected, rejected)
         return RawManifest(
@@ -66,7 +72,9 @@ def collect_table(
         )
 
 
-def _check_rejected(batches: Iterable[pa.RecordBatch], rejected: Rejects, source: str) -> Iterator[pa.RecordBatch]:
+def _check_rejected(
+    batches: Iterable[pa.RecordBatch], rejected: Rejects, source: str, suggest: Callable[[], str]
+) -> Iterator[pa.RecordBatch]:
     """Yield the batches; raise ProjectError at their end, before the table appears, when most rows cannot be read."""
     rows = 0
     for batch in batches:
@@ -76,8 +84,18 @@ def _check_rejected(batches: Iterable[pa.RecordBatch], rejected: Rejects, source
         first = rejected.rows[0]
         raise ProjectError(
             f"{len(rejected):,} of {rows + len(rejected):,} rows of {source} cannot be read, the first at {first.where} "
-            f"({first.reason}): the file is probably not written as {OPTIONS} say; set delimiter, quote, encoding or skip there."
+            f"({first.reason}): the file is probably not written as {OPTIONS} say; set {suggest()} there."
         )
+
+
+def _suggest_options(source: str, root: Path, options: Mapping[str, Any]) -> str:
+    """Return the options that the beginning of the files suggests in place of the given ones, or the names of such options."""
+    with suppress(ProjectError):
+        others = {name: value for name, value in options.items() if name not in Dialect.model_fields}
+        found = detect_options(source, root, others).options
+        if found and found != {name: value for name, value in options.items() if name in Dialect.model_fields}:
+            return show_options(found)
+    return "delimiter, quote, encoding or skip"
 
 
 def write_rejected(rejected: Rejects, path: Path) -> None:
