@@ -59,7 +59,8 @@ def test_the_default_source_is_the_real_table(tmp_path: Path) -> None:
         ("list.json", b"[1, 2]", r"list\.json is a list of other things than objects: expected one object a line"),
         ("one.json", b'{"a": 1}', r"one\.json is one object without a list of objects"),
         ("two.json", b'{"a": [{"x": 1}], "b": [{"x": 1}]}', r"two\.json is one object with 2 lists of objects"),
-        ("table.xlsx", b"PK", r"table\.xlsx is not readable as a workbook"),
+        ("table.xlsx", b"PK\x03\x04", r"table\.xlsx is not readable as a workbook"),
+        ("locked.xlsx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), r"locked\.xlsx is not readable as a workbook"),
         ("table.zip", b"PK\x03\x04", r"table\.zip is not readable as a ZIP archive"),
     ],
 )  # fmt: skip

@@ -352,6 +352,12 @@ def test_an_archive_that_is_no_table_is_one_sentence(tmp_path: Path, members: di
         read("t.zip", tmp_path)
 
 
+@pytest.mark.parametrize("name", ["table.xls", "table.xlsx"])
+def test_text_that_is_called_a_workbook_is_text(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("n\tt\n1\tx\n")
+    assert read(name, tmp_path, delimiter="\t").to_pydict() == {"n": ["1"], "t": ["x"]}
+
+
 @pytest.mark.parametrize("name", ["table", "table.data", "table.csv"])
 def test_the_content_says_what_the_ending_does_not(tmp_path: Path, name: str) -> None:
     frame = pd.DataFrame({"n": [1, 2], "t": ["x", "y"]})

@@ -95,6 +95,15 @@ def test_a_source_of_which_most_rows_cannot_be_read_names_the_options(contract: 
     ):
         collect_into(tmp_path, "mine.jsonl", contract)
     assert {path.name for path in tmp_path.iterdir()} == {"mine.jsonl"}
+    rows = ["churn;note", *(f"{n};{', '.join('abc' * (n % 3))}" for n in range(90))]
+    (tmp_path / "mine.csv").write_text("\n".join(rows))
+    with pytest.raises(ProjectError, match=r"mine\.csv cannot be read, .*set \{delimiter: ';'.*\} there"):
+        collect_into(
+            tmp_path,
+            "mine.csv",
+            contract.model_copy(update={"columns": {"churn;note": contract.columns["churn"]}}),
+            delimiter=",",
+        )
 
 
 def test_manifest_and_description(customers: pd.DataFrame, contract: Contract, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from lifecycle.adoption.guess import READABLE, Profile, Series, format_values
+from lifecycle.adoption.guess import FEW, FEW_SHARE, READABLE, Profile, Series, format_values
 from lifecycle.adoption.numbers import read_numbers
 from lifecycle.adoption.times import read_times
 from lifecycle.core.parsing import CLOCK, EXACT, WORDS, parse_text
@@ -31,11 +31,10 @@ NO_VALUE = {
 # Of these nobody makes a category: in a column of words, too, they mean missing.
 _NEVER_WORDS = {"nan", "-nan", "<na>", "#n/a", "#na", "#value!", "#div/0!", "#ref!", "#name?", "#num!", "#null!", "\\n", "(null)", "<null>",
                 "nat", "1.#qnan", "?", "??", "???", "-", "--", "---", "–", "—"}  # fmt: skip
-_FEW = 3  # distinct words at most that may stand for missing values without being known as such
-_FEW_SHARE = 0.5  # of the cells at most
 _LONG = 16  # digits from which a whole number is a name rather than a quantity, as float64 is exact up to 15
 _SENTINEL_SHARE = 0.002  # of the cells at least, for a repeated extreme such as -999 to mean missing
 _LEADING_ZERO = r"[+-]?0\d+"
+_EXPONENT = r"\d+[eE]\d+"  # a code such as 4E12, where programs write the number as 4e+12
 
 
 @dataclass(frozen=True)
@@ -92,8 +91,12 @@ def _read_values(
     times = read_times(words, counts, kinds)
     if times is not None:
         values = _parse(profile.present, "datetime", times.form)
-        return _complete(profile, words, counts, values, {"format": times.form}, times.doubt, "times"), ""
-    if trimmed.str.fullmatch(_LEADING_ZERO).any() or _is_long(trimmed):
+        rules: dict[str, Any] = {"format": times.form}
+        if times.share < READABLE:
+            read = parse_text(pa.array(words, pa.string()), "datetime", times.form)[0].is_valid()
+            rules["null_values"] = list(words[~read.to_numpy(zero_copy_only=False)])
+        return _complete(profile, words, counts, values, rules, times.doubt, "times"), ""
+    if trimmed.str.fullmatch(_LEADING_ZERO).any() or _is_long(trimmed) or trimmed.str.fullmatch(_EXPONENT).all():
         return None, ""  # a code
     if _share_clock(trimmed, counts) >= READABLE:
         values = _parse(profile.present, "float64", CLOCK)
@@ -103,23 +106,19 @@ def _read_values(
     read = ~np.isnan(found.values)
     share = float(counts.to_numpy()[read].sum() / counts.sum())
     odd = trimmed[~read]
-    few = (
-        len(odd) <= _FEW
-        and not odd.str.contains(r"\d", regex=True).any()
-        and share >= _FEW_SHARE
-        and int(read.sum()) > _FEW
-    )
+    few = len(odd) <= FEW < int(read.sum()) and share >= FEW_SHARE and not odd.str.contains(r"\d", regex=True).any()
     if share < READABLE and not few:
         return None, ""
     whole = bool(
         (found.values[read] == np.trunc(found.values[read])).all() and (np.abs(found.values[read]) <= EXACT).all()
     )
     dtype = "int64" if whole else "float64"
-    rules: dict[str, Any] = {"format": found.form, "unit": found.unit}
+    rules = {"format": found.form, "unit": found.unit}
     if few and len(odd):
         rules["null_values"] = list(words[~read])
     values = _parse(profile.present, dtype, found.form, tuple(rules.get("null_values", ())))
-    return _complete(profile, words, counts, values, rules, found.doubt, "numbers"), found.decimal
+    doubt = found.doubt or _doubt_same(trimmed[read].reset_index(drop=True), found.values[read])
+    return _complete(profile, words, counts, values, rules, doubt, "numbers"), found.decimal
 
 
 def _parse(present: Series, dtype: str, form: str, null_values: tuple[str, ...] = ()) -> Series:
@@ -160,6 +159,19 @@ def _complete(
     return Reading(typed, kept, "", tuple(checks))
 
 
+def _doubt_same(words: pd.Series[str], values: np.ndarray[Any, Any]) -> str:
+    """Return a doubt if two words such as 3.1 and 3.10 become one number, as versions and codes would."""
+    if not words.str.contains(".", regex=False).any() or len(words) < FEW:
+        return ""
+    same = pd.Series(values).duplicated(keep=False).to_numpy() & words.str.fullmatch(r"\d+\.\d+").to_numpy()
+    pair = list(words[same & (values == values[same][0])])[:2] if same.any() else []
+    if len(pair) < 2:
+        return ""
+    return (
+        f"{pair[0]!r} and {pair[1]!r} become the same number; set role categorical and dtype string if they are codes"
+    )
+
+
 def _is_long(words: pd.Series[str]) -> bool:
     """Return whether whole numbers are too long to be quantities: float64 would alter them."""
     digits = words.str.fullmatch(r"[+-]?\d+")
@@ -191,9 +203,10 @@ def _read_words(profile: Profile, words: pd.Series[str], empty: np.ndarray[Any, 
         profile.name, present, present.value_counts(), profile.missing + len(profile.present) - len(present)
     )
     count = int(profile.counts.to_numpy()[never].sum())
-    return Reading(
-        typed, {"null_values": marks}, f"{format_values(marks)} in {count:,} cells means missing", checks, code
+    checks += (
+        f"{format_values(marks)} in {count:,} cells is taken as missing; remove it from null_values if it is a word",
     )
+    return Reading(typed, {"null_values": marks}, "", checks, code)
 
 
 def _drop_sentinels(reading: Reading) -> Reading:
@@ -211,7 +224,8 @@ def _drop_sentinels(reading: Reading) -> Reading:
     for value in sorted(marks):
         count = int(profile.counts.loc[value])
         gap = min(abs(value - others[0]), abs(value - others[-1]))
-        if gap <= max(span, 0.5 * abs(value)) or count < max(3, _SENTINEL_SHARE * len(profile.present)):
+        apart = gap > max(span, 0.5 * abs(value)) or value < 0 <= others[0]  # alone below zero
+        if not apart or count < max(3, _SENTINEL_SHARE * len(profile.present)):
             continue
         present = profile.present[profile.present != value]
         profile = Profile(profile.name, present, present.value_counts(), profile.missing + count)

@@ -9,7 +9,7 @@ from datetime import datetime
 import pandas as pd
 import pyarrow as pa
 
-from lifecycle.adoption.guess import READABLE, SHOWN, Series, format_values
+from lifecycle.adoption.guess import FEW, FEW_SHARE, READABLE, SHOWN, Series, format_values
 from lifecycle.core.parsing import EXCEL, parse_text
 from lifecycle.validation.names import NameKind
 
@@ -61,7 +61,7 @@ def read_times(words: pd.Series[str], counts: Series, kinds: frozenset[NameKind]
     formats = ["", *_WHOLE, *(date + clock for clock in _CLOCKS for date in _DATES)]
     fitting = [form for form in formats if any(_matches(word, form) for word in first)]
     shares = {form: _share(words, counts, form, _YEARS) for form in fitting}
-    good = {form: share for form, share in shares.items() if share >= READABLE}
+    good = {form: share for form, share in shares.items() if share is not None}
     if not good:
         return None
     best = max(good, key=lambda form: good[form])
@@ -98,7 +98,7 @@ def _read_digits(words: pd.Series[str], counts: Series, kinds: frozenset[NameKin
     for form in _DIGITS.get(length, ()):
         share = _share(words.where(lengths == length), counts, form, _YEARS if named else _COUNTED)
         sure = form in UNMISTAKABLE or named or (form == "%Y%m" and words.nunique() >= _PERSUADING)
-        if share >= READABLE and sure:
+        if share is not None and sure:
             doubt = (
                 ""
                 if form in UNMISTAKABLE
@@ -108,21 +108,27 @@ def _read_digits(words: pd.Series[str], counts: Series, kinds: frozenset[NameKin
     if not named or kinds & {NameKind.CODE, NameKind.IDENTIFIER}:
         return None
     form = _EPOCH_DIGITS.get(length, "")
-    if form and (share := _share(words, counts, form, _COUNTED)) >= READABLE:
+    if form and (share := _share(words, counts, form, _COUNTED)) is not None:
         return TimeReading(form, share)
-    if length == 9 and (share := _share(words, counts, "epoch seconds", _COUNTED)) >= READABLE:
+    if length == 9 and (share := _share(words, counts, "epoch seconds", _COUNTED)) is not None:
         return TimeReading("epoch seconds", share)
-    if length == 5 and (share := _share(words, counts, EXCEL, (pd.Timestamp(1954, 1, 1), _COUNTED[1]))) >= READABLE:
+    days = (pd.Timestamp(1954, 1, 1), _COUNTED[1])
+    if length == 5 and (share := _share(words, counts, EXCEL, days)) is not None:
         doubt = f"{words.iloc[0]!r} is read as the serial day of a spreadsheet; set role numeric and remove format if it is a number"
         return TimeReading(EXCEL, share, doubt)
     return None
 
 
-def _share(words: pd.Series[str], counts: Series, form: str, years: tuple[pd.Timestamp, pd.Timestamp]) -> float:
-    """Return the share of the present cells that a format reads as times in plausible years."""
+def _share(words: pd.Series[str], counts: Series, form: str, years: tuple[pd.Timestamp, pd.Timestamp]) -> float | None:
+    """Return the share of the present cells that a format reads as times in plausible years; None when it is too small.
+
+    A few words may be left out, as marks of missing values.
+    """
     times = parse_text(pa.array(words, pa.string(), from_pandas=True), "datetime", form)[0].to_pandas()
-    fits = (times >= years[0]) & (times < years[1])
-    return float(counts.to_numpy()[fits.to_numpy(dtype=bool)].sum() / counts.sum())
+    fits = ((times >= years[0]) & (times < years[1])).to_numpy(dtype=bool)
+    share = float(counts.to_numpy()[fits].sum() / counts.sum())
+    few = len(fits) - fits.sum() <= FEW < fits.sum() and share >= FEW_SHARE
+    return share if share >= READABLE or few else None
 
 
 def _matches(word: str, form: str) -> bool:

@@ -17,11 +17,17 @@ from lifecycle.core.errors import ProjectError
 @contextmanager
 def open_archive(system: fs.FileSystem, path: str, name: str) -> Iterator[zipfile.ZipFile]:
     """Open an archive; raise ProjectError when it is broken, or uses a compression that is not known."""
-    try:
-        with system.open_input_file(path) as file, zipfile.ZipFile(file) as archive:
-            yield archive
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, pa.ArrowInvalid) as error:
-        raise ProjectError(f"{name} is not readable as a ZIP archive: {error}.") from error
+    broken = (zipfile.BadZipFile, NotImplementedError, EOFError)
+    with system.open_input_file(path) as file:
+        try:
+            archive = zipfile.ZipFile(file)
+        except (*broken, pa.ArrowInvalid) as error:  # the latter for a place before the beginning
+            raise ProjectError(f"{name} is not readable as a ZIP archive: {error}.") from error
+        with archive:
+            try:
+                yield archive
+            except broken as error:
+                raise ProjectError(f"{name} is not readable as a ZIP archive: {error}.") from error
 
 
 def list_tables(system: fs.FileSystem, path: str, name: str) -> list[str]:

@@ -97,13 +97,13 @@ def _detect_text(files: list[TableFile], given: FileOptions) -> Detected:
         file, other = unlike[0]
         more = f" (and {len(unlike) - 1} more)" if len(unlike) > 1 else ""
         notes.append(
-            f"{file.name}{more} seems to be written in another way than {first.name}: {_show(other)}, not {_show(changes)}; "
+            f"{file.name}{more} seems to be written in another way than {first.name}: {show_options(other)}, not {show_options(changes)}; "
             f"{OPTIONS} holds for all files of a source."
         )
     return Detected(changes, tuple(notes))
 
 
-def _show(changes: Mapping[str, Any]) -> str:
+def show_options(changes: Mapping[str, Any]) -> str:
     """Return options as they are written to params.yaml."""
     return "{" + ", ".join(f"{name}: {value!r}" for name, value in changes.items()) + "}"
 

@@ -52,7 +52,7 @@ from lifecycle.sources.selection import (
     translate_errors,
 )
 
-_FOOTER_THREADS = 8  # Parquet footers that are read at the same time, as each is a round trip to an object store
+_THREADS = 8  # beginnings and ends of files that are read at the same time, as each is a round trip to an object store
 HEAD_BYTES = 1 << 20  # of a file that show how it is written
 _DELIMITERS = {".tsv": "\t", ".tab": "\t", ".psv": "|"}  # by the ending
 _NULL_KEY = "__HIVE_DEFAULT_PARTITION__"
@@ -173,11 +173,9 @@ def list_files(found: Found) -> list[TableFile]:
 
     The kind is that of the ending, and of the content where the ending does not say. Raises ProjectError naming the file.
     """
-    files = [
-        file
-        for path, name in sorted(found.paths.items())
-        for file in _list_file(found.system, path, name, _list_folders(path, found.base))
-    ]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        listed = pool.map(partial(_list_file, found), sorted(found.paths))
+        files = [file for part in listed for file in part]
     names = sorted({".jsonl" if file.kind in kinds.LINES else file.kind for file in files})
     if len(names) > 1:
         raise ProjectError(f"{found.source} holds files of more than one kind: {', '.join(names)}.")
@@ -189,8 +187,9 @@ def _list_folders(path: str, base: str) -> tuple[str, ...]:
     return PurePosixPath(path).relative_to(base).parts[:-1] if base else ()
 
 
-def _list_file(system: fs.FileSystem, path: str, name: str, folders: tuple[str, ...]) -> list[TableFile]:
+def _list_file(found: Found, path: str) -> list[TableFile]:
     """Return a file, or the files within it if it is an archive."""
+    system, name, folders = found.system, found.paths[path], _list_folders(path, found.base)
     with translate_errors(name, "is not readable"):
         if system.get_file_info(path).size == 0:
             raise ProjectError(f"{name} is empty.")
@@ -395,7 +394,7 @@ def _open_parquet(
             check_names(fragment.physical_schema, files[place].name)
         return fragment
 
-    with ThreadPoolExecutor(_FOOTER_THREADS) as pool:
+    with ThreadPoolExecutor(_THREADS) as pool:
         fragments = list(pool.map(inspect, range(len(files))))
     named = {*(options.columns or ()), *(clause[0] for clause in options.filter)}
     notes: list[str] = []

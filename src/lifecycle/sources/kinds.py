@@ -44,9 +44,9 @@ def names_kind(path: str) -> bool:
 
 
 def needs_content(path: str) -> bool:
-    """Return whether the content decides the kind: programs write text into files that end in .xls, and .csv of any kind."""
+    """Return whether the content decides the kind: programs write text into workbooks, and anything into .csv."""
     ending, compression = split_ending(path)
-    return compression is not None or ending not in {".parquet", ZIP, *excel.KINDS} or ending == ".xls"
+    return compression is not None or ending not in {".parquet", ZIP}
 
 
 def find_compression(head: bytes) -> str | None:
@@ -65,9 +65,9 @@ def find_kind(path: str, name: str, head: bytes, list_members: Callable[[], list
     if head.startswith(b"PAR1"):
         return ".parquet"
     if head.startswith(b"PK\x03\x04"):
-        return _name_archive(list_members())
+        return ending if ending in excel.KINDS else _name_archive(list_members())
     if head.startswith(b"\xd0\xcf\x11\xe0"):
-        return ".xls"
+        return ending if ending in excel.KINDS else ".xls"
     thing = next((thing for magic, thing in _BINARY.items() if head.startswith(magic)), None)
     start = head.removeprefix(codecs.BOM_UTF8).lstrip()[:15].lower()
     if thing is None and start.startswith((b"<!doctype", b"<html", b"<table", b"<?xml")):
@@ -96,6 +96,6 @@ def _is_text(head: bytes) -> bool:
     """Return whether bytes may be text: without control characters, except in UTF-16 and UTF-32."""
     if head.startswith(_MARKS) or not head:
         return True
-    if b"\0" in head:  # UTF-16 without a mark has them in every other place
-        return max(head[::2].count(0), head[1::2].count(0)) > 0.3 * len(head) / 2
+    if max(head[::2].count(0), head[1::2].count(0)) > 0.3 * len(head) / 2:
+        return min(head[::2].count(0), head[1::2].count(0)) < 0.1 * len(head) / 2  # UTF-16 without a mark
     return len(head.translate(None, _CONTROLS)) > 0.99 * len(head)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,12 +19,16 @@ from lifecycle.core.progress import show_progress
 from lifecycle.core.tables import Rejects, Stream, count_rows, read_batches, write_batches, write_table
 from lifecycle.sources.addresses import find_local, hide_secrets
 from lifecycle.sources.casting import Caster
+from lifecycle.sources.detect import detect_options, show_options
+from lifecycle.sources.dialect import Dialect
 from lifecycle.sources.dispatch import is_growing, open_source
 from lifecycle.sources.manifest import RawManifest
 
 REJECTED = ["where", "text", "reason"]  # the columns of the table of rows that could not be read
 _TEXT = 100  # characters of such a row that are shown
 DISTINCT = 10_000  # distinct values of a column that are counted; beyond, the report says "more than"
+
+_Suggest = Callable[[], str]  # the options that would be detected, for an error
 
 
 def check_watch(source: str, options: Mapping[str, Any], watch: str) -> None:
@@ -51,11 +57,11 @@ def collect_table(
     where they are, their text, and the reason. A few batches are in memory at a time. Raises ProjectError when the source
     cannot be read, lacks the target, or when most of its rows cannot be read.
     """
-    name = hide_secrets(source)
+    name, suggest = hide_secrets(source), partial(_suggest_options, source, root, options)
     with open_source(source, root, options) as stream:
         check_columns(stream.schema, contract, name)
         write = _write_cast if stream.text else _write_as_is
-        sha256 = write(stream, contract, path, name)
+        sha256 = write(stream, contract, path, name, suggest)
         write_rejected(stream.rejected, rejected)
         return RawManifest(
             source=name,
@@ -66,23 +72,23 @@ def collect_table(
         )
 
 
-def _write_as_is(stream: Stream, contract: Contract, path: Path, name: str) -> str:
+def _write_as_is(stream: Stream, contract: Contract, path: Path, name: str, suggest: _Suggest) -> str:
     """Write a table with the types that its source gives it; return the file's SHA-256."""
-    return write_batches(_read_whole(stream, name), stream.schema, path)
+    return write_batches(_read_whole(stream, name, suggest), stream.schema, path)
 
 
 class _UnfitError(Exception):
     """Raised at the end of a table when a column has a cell that could not be cast, so that the file is not published."""
 
 
-def _write_cast(stream: Stream, contract: Contract, path: Path, name: str) -> str:
+def _write_cast(stream: Stream, contract: Contract, path: Path, name: str, suggest: _Suggest) -> str:
     """Write a table of text in the contract's types; return the file's SHA-256.
 
     Where a cell cannot be cast, the table is read a second time, and the cell's column stays text.
     """
 
     def cast_all(caster: Caster, label: str) -> Iterator[pa.RecordBatch]:
-        yield from map(caster.cast, _read_whole(stream, label))
+        yield from map(caster.cast, _read_whole(stream, label, suggest))
         if caster.unfit:
             raise _UnfitError
 
@@ -94,8 +100,11 @@ def _write_cast(stream: Stream, contract: Contract, path: Path, name: str) -> st
         return write_batches(cast_all(again, f"{name}, again for {', '.join(caster.unfit)}"), again.schema, path)
 
 
-def _read_whole(stream: Stream, source: str) -> Iterator[pa.RecordBatch]:
-    """Yield all batches of a stream with progress; raise ProjectError at their end, before the table appears, when most rows cannot be read."""
+def _read_whole(stream: Stream, source: str, suggest: _Suggest) -> Iterator[pa.RecordBatch]:
+    """Yield all batches of a stream, with progress.
+
+    Raises ProjectError at their end, before the table appears, when most rows cannot be read.
+    """
     rows = 0
     rejected = stream.rejected
     for batch in show_progress(stream, f"collect: {source}"):
@@ -105,8 +114,18 @@ def _read_whole(stream: Stream, source: str) -> Iterator[pa.RecordBatch]:
         first = rejected.rows[0]
         raise ProjectError(
             f"{len(rejected):,} of {rows + len(rejected):,} rows of {source} cannot be read, the first at {first.where} "
-            f"({first.reason}): the file is probably not written as {OPTIONS} say; set delimiter, quote, encoding or skip there."
+            f"({first.reason}): the file is probably not written as {OPTIONS} say; set {suggest()} there."
         )
+
+
+def _suggest_options(source: str, root: Path, options: Mapping[str, Any]) -> str:
+    """Return the options that the beginning of the files suggests in place of the given ones, or the names of such options."""
+    with suppress(ProjectError):
+        others = {name: value for name, value in options.items() if name not in Dialect.model_fields}
+        found = detect_options(source, root, others).options
+        if found and found != {name: value for name, value in options.items() if name in Dialect.model_fields}:
+            return show_options(found)
+    return "delimiter, quote, encoding or skip"
 
 
 def write_rejected(rejected: Rejects, path: Path) -> None:
