@@ -280,6 +280,8 @@ def _guess_number(reading: Reading) -> Guess:
     """Infer a column of numbers: an identifier, a time, one of two codes, or a quantity."""
     profile = reading.profile
     name, kinds = profile.name, profile.kinds
+    if not reading.rules.get("format") and (guess := _guess_counted_time(profile)):
+        return guess
     if profile.whole:
         if profile.distinct == 2:
             return _guess_pair(profile)
@@ -295,15 +297,6 @@ def _guess_number(reading: Reading) -> Guess:
                 make_column("ignored", "int64", name), why,
                 ("named like an identifier, but its values repeat: it is left out; use --id if rows with the same value belong together",),
             )  # fmt: skip
-        if not reading.rules.get("format"):
-            words = pd.Series([str(int(value)) for value in profile.counts.index], dtype="str")
-            times = read_times(words, profile.counts, kinds)
-            if times is not None:
-                column = make_column("text", "datetime", name, format=times.form)
-                values, _ = convert_columns(
-                    pd.DataFrame({name: profile.present}), {name: Column.model_validate(column)}
-                )
-                return mark_missing(profile, column, describe_times(values[name], words), times.doubt)
         if NameKind.CODE in kinds and NameKind.QUANTITY not in kinds:
             return _guess_code(profile)
     guess = _guess_quantity(
@@ -325,6 +318,21 @@ def _guess_number(reading: Reading) -> Guess:
             guess, checks=("unique in every row: is it a number or an identifier? set role id if it is one",)
         )
     return guess
+
+
+def _guess_counted_time(profile: Profile) -> Guess | None:
+    """Return a guess for numbers that are times, such as 20241231 or seconds since 1970; None for other numbers."""
+    if profile.distinct == 2 or profile.named_id or not (profile.whole or NameKind.TIME in profile.kinds):
+        return None
+    words = [str(int(value)) if profile.whole else repr(float(value)) for value in profile.counts.index]
+    times = read_times(pd.Series(words, dtype="str"), profile.counts, profile.kinds)
+    if times is None:
+        return None
+    column = make_column("text", "datetime", profile.name, format=times.form)
+    values, _ = convert_columns(
+        pd.DataFrame({profile.name: profile.present}), {profile.name: Column.model_validate(column)}
+    )
+    return mark_missing(profile, column, describe_times(values[profile.name], pd.Series(words)), times.doubt)
 
 
 def _has_digits_of_an_id(profile: Profile) -> bool:
