@@ -201,7 +201,7 @@ BENCHMARK = Benchmark(
     "dialects",
     measure,
     add_options=lambda parser: parser.add_argument("--files", type=int, default=200, help="generated files"),
-    small={"files": 12},
+    small={"files": 12, "peers": ["duckdb", "pandas"]},
 )
 
 if __name__ == "__main__":

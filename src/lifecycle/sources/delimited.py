@@ -370,8 +370,8 @@ def open_delimited(
     """
     head, final = b"", True
     with open_bytes() as source:
-        for chunk, final in _read_text(source, dialect.encoding):
-            head += chunk
+        for chunk, last in _read_text(source, dialect.encoding):
+            head, final = head + chunk, last
             if len(head) >= _BLOCK_BYTES // 4:
                 break
     text = head.decode("utf-8", "surrogateescape")
