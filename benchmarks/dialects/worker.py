@@ -35,7 +35,9 @@ def _convert_ours(source: Path, target: Path, parameters: Parameters) -> None:
 def _convert_duckdb(source: Path, target: Path, parameters: Parameters) -> None:
     import duckdb
 
-    read = duckdb.connect().read_csv(str(source), strict_mode=False, ignore_errors=True, null_padding=True)
+    # text where cells are compared as they were written; Pollock compares values
+    how = {"strict_mode": False, "ignore_errors": True, "null_padding": True, "all_varchar": not parameters}
+    read = duckdb.connect().read_csv(str(source), **how)
     read.df().to_csv(target, index=False)
 
 
