@@ -34,6 +34,7 @@ BENCHMARKS = {
     "scale": Entry(10),
     "validation": Entry(6),
     "sources": Entry(3),
+    "dialects": Entry(6, peers=("duckdb", "clevercsv", "pandas"), environments=("clevercsv",)),
     "databases": Entry(45, needs=("initdb", "java", "mvn")),
     "crash_recovery": Entry(8),
     "feature_store": Entry(2, needs=("redis-server",), peers=("feast",), environments=("feast",)),

@@ -368,15 +368,17 @@ def open_delimited(
     null_values: unquoted cells that are missing, beside empty ones. rejected: gets the rows that cannot be read, with their
     line, text and reason. A file without any text has no columns.
     """
-    head = b""
+    head, final = b"", True
     with open_bytes() as source:
-        for chunk, _ in _read_text(source, dialect.encoding):
-            head += chunk
+        for chunk, last in _read_text(source, dialect.encoding):
+            head, final = head + chunk, last
             if len(head) >= _BLOCK_BYTES // 4:
                 break
     text = head.decode("utf-8", "surrogateescape")
     records = Splitter(dialect).split(text, _skip_lines(text, dialect.skip))
     sample = list(islice((record for record in records if not record.blank), _SAMPLE_RECORDS))
+    if not final and len(sample) > 1 and sample[-1].end == len(text):
+        sample.pop()  # it may be cut
     return DelimitedTable(open_bytes, name, dialect, rejected, null_values, _find_layout(sample, dialect, name))
 
 

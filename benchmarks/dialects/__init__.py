@@ -1,0 +1,1 @@
+"""The reading of delimited text of any dialect."""
