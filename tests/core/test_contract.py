@@ -54,8 +54,8 @@ def test_the_projects_contract_is_good(checkout: Path) -> None:
             'positive: "Yes", others: ["No"]',
             "`others` need a target of dtype string, and none of them",
         ),
-        ("unit: euros", "others: [a]", "`others` belong to the target alone"),
-        ("unit: euros", "format: '%d/%m/%Y'", "format needs dtype datetime"),
+        ("unit: euros", "others: [a]", "`others` and `spellings` belong to the target alone"),
+        ("unit: euros", "format: '%d/%m/%Y'", "is not how 1234.5 would be written"),
         ('["No", "Yes"], positive: "Yes"', "[0, 1], positive: 1", r"values \[0, 1\] are not of dtype string"),
         (
             'dtype: string, values: ["No", "Yes"], positive: "Yes"',

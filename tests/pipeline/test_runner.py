@@ -41,7 +41,7 @@ def read_outputs(root: Path) -> list[Any]:
 
 def test_a_stage_runs_and_its_page_stands_alone(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "collect"]) == 0
-    assert "collect: 7 cells in" in capsys.readouterr().out
+    assert "collect: 8 cells in" in capsys.readouterr().out
     page = (project / "reports/01_collect.html").read_text()
     assert "<title>Collect: read the raw table</title>" in page
     for outside in ('src="http', "src='http", "@import", 'link rel="stylesheet"'):

@@ -49,12 +49,12 @@ def test_what_is_detected_reads_the_file(tmp_path: Path, name: str, content: byt
 def test_what_is_given_is_not_detected(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(write(";", "cp1252"))
     assert detect_options("t.csv", tmp_path, {"delimiter": ";"}).options == {"encoding": "cp1252"}
-    assert detect_options("t.csv", tmp_path, {"delimiter": ";", "encoding": "latin-1"}) == Detected({})
+    assert detect_options("t.csv", tmp_path, {"delimiter": ";", "encoding": "latin-1"}) == Detected({}, delimited=True)
 
 
 def test_a_plain_file_needs_no_option_and_no_word(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,b\n1,x\n2,y\n")
-    assert detect_options("t.csv", tmp_path, {}) == Detected({})
+    assert detect_options("t.csv", tmp_path, {}) == Detected({}, delimited=True)
 
 
 def test_files_that_are_written_in_another_way_are_named(tmp_path: Path) -> None:

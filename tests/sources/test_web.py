@@ -241,7 +241,7 @@ def test_an_address_gives_what_the_file_gives(server: Seen, tmp_path: Path) -> N
     (tmp_path / "t.csv").write_bytes(CSV)
     assert read_source(f"{server.address}/t.csv?token=1", tmp_path)[0] == read_source("t.csv", tmp_path)[0]
     assert read_source(f"{server.address}/t.zip", tmp_path)[0] == read_source("t.csv", tmp_path)[0]
-    assert detect_options(f"{server.address}/t.zip", tmp_path, {}) == Detected({})
+    assert detect_options(f"{server.address}/t.zip", tmp_path, {}) == Detected({}, delimited=True)
 
 
 @pytest.mark.parametrize("path", ["latin-1", "utf-8"])

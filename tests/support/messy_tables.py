@@ -145,11 +145,11 @@ def _add_identifiers() -> None:
         "text_id.parquet",
         role="id",
     )
-    _add("unsigned_id", "unsigned _WHOLE numbers beyond 2^63", "user_id", [str(2**63 + place) for place in range(ROWS)],
+    _add("unsigned_id", "unsigned whole numbers beyond 2^63", "user_id", [str(2**63 + place) for place in range(ROWS)],
         _parquet("user_id", pa.array([2**63 + place for place in range(ROWS)], pa.uint64())), "unsigned_id.parquet", role="id")  # fmt: skip
     _add("padded_id", "customer numbers with leading zeros", "customer", [f"{place * 7:08d}" for place in range(ROWS)],
         _csv("customer", [f"{place * 7:08d}" for place in range(ROWS)]), role="id")  # fmt: skip
-    _add("gaps", "unique _WHOLE numbers with gaps", "policy", None, _csv("policy", [str(10_000 + 3 * place + place % 2) for place in range(ROWS)]),
+    _add("gaps", "unique whole numbers with gaps", "policy", None, _csv("policy", [str(10_000 + 3 * place + place % 2) for place in range(ROWS)]),
         role="id", outcome="told")  # fmt: skip
 
 
@@ -212,7 +212,7 @@ def _add_words_that_may_mean_missing() -> None:
 def _add_numbers() -> None:
     """Numbers."""
     _add("comma", "decimal commas", "amount", _MONEY.tolist(), _csv("amount", _GERMAN, delimiter=";"), role="numeric")
-    _add("comma_few", "decimal commas, _FEW values", "amount", _FEW.tolist(),
+    _add("comma_few", "decimal commas, few values", "amount", _FEW.tolist(),
         _csv("amount", [str(value).replace(".", ",") for value in _FEW], delimiter=";"), role="numeric")  # fmt: skip
     _add(
         "thousands",

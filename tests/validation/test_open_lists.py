@@ -61,15 +61,15 @@ def test_the_check_names_values_and_rows() -> None:
 
 @pytest.mark.parametrize("value", ["gold", "?", ": "])
 def test_a_value_beyond_an_open_list_is_not_quarantined(value: str) -> None:
-    from lifecycle.validation.rules import _find_breaches, build_schema
+    from lifecycle.validation.rules import build_schema, find_breaches
 
     frame = pd.DataFrame({
         "id": [1], "months": [3], "spend": [1.0], "plan": pd.Series([value], dtype="str"), "senior": [0],
         "left": pd.Series(["no"], dtype="str"), "rank": pd.array([9], dtype="Int64"),
     })  # fmt: skip
-    assert not _find_breaches(frame, {}, CONTRACT.columns)
+    assert not find_breaches(frame, {}, CONTRACT.columns)
     typed = frame.astype({"id": "Int64", "months": "Int64", "senior": "Int64"})
     build_schema(CONTRACT.columns).validate(typed)
     closed = make_contract()
-    assert [breach.column for breach in _find_breaches(frame, {}, closed.columns)] == ["plan"]
-    assert np.array_equal(_find_breaches(frame, {}, closed.columns)[0].rows, [0])
+    assert [breach.column for breach in find_breaches(frame, {}, closed.columns)] == ["plan"]
+    assert np.array_equal(find_breaches(frame, {}, closed.columns)[0].rows, [0])

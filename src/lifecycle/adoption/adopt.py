@@ -30,7 +30,6 @@ from lifecycle.adoption.yaml_text import change_params, clean, dump, to_flow
 from lifecycle.core import paths
 from lifecycle.core.contract import Contract, Role
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.files import replace_file
 from lifecycle.core.params import FORMAT, Collect, Params, parse_strictly
 from lifecycle.core.paths import Project
 from lifecycle.core.progress import show_progress
@@ -115,10 +114,9 @@ def adopt_table(
     with hold_lock(project.output):
         back_up(project.output)
         swap_in(project.output, {
-            paths.CONTRACT: contract_text, paths.PARAMS: params_text, paths.CHAMPION: '{\n  "model": null\n}\n', paths.PROFILE: "{}\n"
+            paths.CONTRACT: contract_text, paths.PARAMS: params_text, paths.CHAMPION: '{\n  "model": null\n}\n', paths.PROFILE: "{}\n",
+            paths.ADOPTED_PAGE: page,
         })  # fmt: skip
-    with replace_file(project.write(paths.ADOPTED_PAGE)) as aside:
-        aside.write_text(page, encoding="utf-8")
     last = (
         f"{paths.ADOPTED_PAGE} shows every column with its values, and the line to write where a guess is wrong. "
         "`dvc repro` runs every stage; `lifecycle adopt --undo` restores the former project."

@@ -17,7 +17,7 @@ _UNDONE = ".lifecycle/undone"  # the adopted project, after `--undo`
 _ASIDE = ".lifecycle/adopting"
 _STATE = "state.json"  # of the backup: which files existed, and the hashes of the files that replaced them
 # The files that define the project. DVC's cache restores what the stages wrote; these files are in git, or are logs.
-_WRITTEN = (paths.CONTRACT, paths.PARAMS, paths.CHAMPION, paths.PROFILE)
+_WRITTEN = (paths.CONTRACT, paths.PARAMS, paths.CHAMPION, paths.PROFILE, paths.ADOPTED_PAGE)
 _MOVED = (
     paths.HISTORY, paths.SHADOW, paths.RETRAININGS, paths.RELEASES, paths.PREDICTIONS, "dvc.lock", paths.TRAIN_METRICS,
     paths.EVALUATION, paths.VERDICT, paths.BLESSING, paths.METRICS, paths.ONLINE_ROWS,
@@ -74,6 +74,7 @@ def swap_in(root: Path, texts: Mapping[str, str]) -> None:
         folder / _STATE,
     )
     for name, aside in asides.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         aside.replace(root / name)
 
 

@@ -71,7 +71,7 @@ def infer_columns(
     named: dict[str | None, Callable[[Reading], Guess]] = {
         identity: lambda reading: _guess_identity(reading.profile, "named by --id"),
         time: _require_time,
-        target: lambda reading: guess_target(reading.profile, positive),
+        target: lambda reading: guess_target(reading.profile, positive, _profile_column(table[target], target)),
     }
     readings = _read_columns(table, {name for name in named if name is not None}, quoted)
     guesses: dict[str, Guess] = {}

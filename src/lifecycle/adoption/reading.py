@@ -86,8 +86,12 @@ def _read_values(
 ) -> tuple[Reading | None, str]:
     """Return the reading of the words as times or numbers, None when they are words or codes."""
     trimmed = words.str.strip()
-    if len(words) > 1 and trimmed.str.lower().isin(list(WORDS)).all() and not trimmed.str.fullmatch(r"[01]").all():
-        return None, ""  # true and false
+    lowered = trimmed.str.lower()
+    if len(words) > 1 and set(lowered) == {"true", "false"}:
+        values = _parse(profile.present, "bool", "")
+        return _complete(profile, words, counts, values, {}, "", "true or false"), ""
+    if len(words) > 1 and lowered.isin(list(WORDS)).all() and not trimmed.str.fullmatch(r"[01](\.0+)?").all():
+        return None, ""  # words for true and false
     times = read_times(words, counts, kinds)
     if times is not None:
         values = _parse(profile.present, "datetime", times.form)
@@ -124,7 +128,7 @@ def _read_values(
 def _parse(present: Series, dtype: str, form: str, null_values: tuple[str, ...] = ()) -> Series:
     """Parse the present cells of a column to the series that a typed column would have."""
     values, _ = parse_text(pa.array(present, pa.string(), from_pandas=True), dtype, form, null_values)
-    plain = values.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+    plain = values.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}.get)
     return pd.Series(plain).set_axis(present.index)
 
 

@@ -31,10 +31,10 @@ _OUTCOME_WORDS = {"date", "reason", "score", "probability", "predicted", "predic
          "outcome"}  # fmt: skip
 
 
-def guess_target(profile: Profile, positive: str | None) -> Guess:
+def guess_target(profile: Profile, positive: str | None, raw: Profile) -> Guess:
     """Return a guess for the target: its two classes, and which of them is predicted.
 
-    Words such as NA are no class, and words that differ by case or blanks alone are one class; the guess says so.
+    `raw` has the column's cells as they are stored. Words such as NA are no class, and words that differ by case or blanks alone are one class; the guess says so.
     Raises ProjectError for another number of classes, or too few rows of a class.
     """
     name = profile.name
@@ -43,7 +43,7 @@ def guess_target(profile: Profile, positive: str | None) -> Guess:
         only = f"only {format_values(profile.counts.index)}" if profile.distinct else "no value"
         raise ProjectError(f"--target: column {name!r} contains {only}: two classes are needed.")
     if profile.distinct > 2:
-        profile, positive = _group_classes(profile, positive)
+        profile, positive = _group_classes(raw if raw.text and not profile.text else profile, positive)
     if int(profile.counts.min()) < _LEAST_CLASS:
         rare = format_values(profile.counts.index[-1:])
         raise ProjectError(

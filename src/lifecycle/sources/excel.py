@@ -144,7 +144,7 @@ def list_sheets(source: Any, name: str) -> list[str]:
 
 
 def find_header(source: Any, name: str, sheet: str | int | None) -> int:
-    """Return the row of the header, from 0: the first one with as many cells as most rows at the top of the sheet.
+    """Return the row of the header, from 0: the first one with more than half as many cells as most rows below it.
 
     Titles and notes above a table have fewer cells than it.
     """
@@ -153,7 +153,7 @@ def find_header(source: Any, name: str, sheet: str | int | None) -> int:
     counts = [sum(not _is_blank(cell, frozenset()) for cell in row) for row in islice(chosen.iter_rows(), _TOP_ROWS)]
     filled = [count for count in counts if count]
     usual = max(set(filled), key=lambda count: (filled.count(count), count)) if filled else 0
-    return next((place for place, count in enumerate(counts) if count >= usual > 0), 0)
+    return next((place for place, count in enumerate(counts) if 2 * count > usual > 0), 0)
 
 
 def describe_sheets(name: str, sheets: Sequence[str]) -> tuple[str, ...]:
