@@ -146,3 +146,9 @@ def test_words_may_mean_missing() -> None:
         [False, False, False, True, False, False],
     )
     assert parse(["NA", "DE"], "string", "", ("NA",)) == ([None, "DE"], [False, False])
+
+
+def test_text_in_pieces_is_read_as_a_whole() -> None:
+    pieces = pa.chunked_array([["1,5", "x"], ["2"]])
+    values, failed = parse_text(pieces, "float64", "1234,5")
+    assert (values.to_pylist(), failed.to_pylist()) == ([1.5, None, 2.0], [False, True, False])

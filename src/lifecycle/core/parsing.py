@@ -40,7 +40,7 @@ _BLANKS = "[ \u00a0\u202f\u2009]"  # a blank that groups digits; many locales wr
 
 
 def parse_text(
-    text: pa.Array, dtype: str, form: str = "", null_values: tuple[str, ...] = ()
+    text: pa.Array | pa.ChunkedArray, dtype: str, form: str = "", null_values: tuple[str, ...] = ()
 ) -> tuple[pa.Array, pa.Array]:
     """Parse an array of strings to a contract's dtype; cells that would lose information or make no sense are not parsed.
 
@@ -48,6 +48,8 @@ def parse_text(
     could not be parsed. Missing are null, blank text and `null_values`. The array is cast as a whole first; patterns are
     tried only where that fails.
     """
+    if isinstance(text, pa.ChunkedArray):  # pandas' text is one as soon as it was joined from parts
+        text = text.combine_chunks()
     text = _blank(text, find_words(text, null_values)) if null_values else text
     if (values := _cast_whole_array(text, dtype, form)) is not None:
         return values, _no_cells(text)
