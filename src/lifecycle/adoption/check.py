@@ -24,19 +24,21 @@ from lifecycle.validation.rules import BreachCounter, find_breaches
 
 _MAX_ROWS = 1_000_000  # rows of a longer table that are examined
 _COMPARED = ("dtype", "format", "null_values", "nullable")  # keys of a column that follow from its values
-_DIALECT = ("delimiter", "encoding", "quote", "escape", "skip", "header", "sheet", "range")
+_DIALECT = ("delimiter", "encoding", "quote", "escape", "skip", "header", "skip_space", "quotes_all", "sheet", "range")
 
 
 def check_table(project: Project, source: str, options: Mapping[str, Any] | None = None) -> list[str]:
     """Return what a new table of the adopted kind would change, a line each; nothing is written.
 
-    The table is read with the options of params.yaml, and what would be detected anew is compared with them; its columns are
-    compared with the contract, and its rows are checked against it. Raises ProjectError when it cannot be read.
+    How the file is written is detected anew and compared with the options of params.yaml; its columns are compared with the
+    contract, and its rows are checked against it. Raises ProjectError when it cannot be read.
     """
     contract, collect = load_contract(project.read(paths.CONTRACT)), load_params(project.read(paths.PARAMS)).collect
     given = {**collect.options, **(options or {})}
-    lines = _compare_options(given, detect_options(source, project.root, {}).options)
-    table, rows, rejected = _read(project, source, given)
+    detected = detect_options(source, project.root, options or {})
+    lines = _compare_options(given, detected.options) if detected.delimited else []
+    kept = {key: value for key, value in given.items() if key not in _DIALECT}
+    table, rows, rejected = _read(project, source, {**kept, **detected.options, **(options or {})})
     lines += (
         [f"{len(rejected):,} of {rows + len(rejected):,} rows cannot be read; the first is {rejected[0]}"]
         if rejected
