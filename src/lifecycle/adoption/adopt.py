@@ -110,7 +110,7 @@ def adopt_table(
     parse_strictly(Params, YAML(typ="safe", pure=True).load(params_text), Path(paths.PARAMS))
     notes = [*detected.notes, *_describe_rows(table, unread), *_describe_checks(guesses), *asked]
     summary = _describe_table(title, guesses, table, facts)
-    page = render_adoption(title, table.shown, guesses, _make_cards(table, guesses, facts), notes)
+    page = render_adoption(title, table.shown, guesses, _make_cards(table, guesses, facts, len(notes)), notes)
     with hold_lock(project.output):
         back_up(project.output)
         swap_in(project.output, {
@@ -399,10 +399,9 @@ def _is_protected(name: str, guess: Guess) -> bool:
     return guess.column["role"] in ("numeric", "categorical", "boolean") and NameKind.PROTECTED in classify_name(name)
 
 
-def _make_cards(table: _Table, guesses: _Guesses, facts: Record) -> list[Record]:
+def _make_cards(table: _Table, guesses: _Guesses, facts: Record, checks: int) -> list[Record]:
     """Return the figures at the top of the page."""
     used = sum(guess.column["role"] in ("numeric", "categorical", "boolean", "time") for guess in guesses.values())
-    checks = sum(len(guess.checks) for guess in guesses.values())
     return [
         {"label": "Rows", "value": f"{table.rows:,}", "note": f"{table.rejected:,} cannot be read"},
         {"label": "Columns", "value": len(guesses), "note": f"{used} of them to learn from"},

@@ -72,7 +72,7 @@ def _show_values(name: str, table: pa.Table, *, personal: bool) -> list[str]:
         words = [str(value) for value in distinct.unique().slice(0, _VALUES).to_pylist()]
     except pa.ArrowException:  # values that cannot be compared
         words = [str(value) for value in distinct.slice(0, _VALUES).to_pylist()]
-    return [_shorten(mask_text(word) if personal else word) for word in words]
+    return list(dict.fromkeys(_shorten(mask_text(word) if personal else word) for word in words))
 
 
 def _write_line(name: str, column: Record) -> str:
