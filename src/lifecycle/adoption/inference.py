@@ -160,7 +160,7 @@ def _protect_persons(table: pa.Table, guesses: Mapping[str, Guess]) -> dict[str,
     columns = {
         name: column.model_copy(update={"role": Role.TEXT}) if column.role is Role.IGNORED else column
         for name, column in to_columns(guesses).items()
-        if column.role is not Role.TARGET and guesses[name].why != _UNREADABLE
+        if column.role is not Role.TARGET and column.dtype != "float64" and guesses[name].why != _UNREADABLE
     }
     raw = pd.DataFrame({name: read_plain(table[name], name) for name in columns})
     found = {finding.column: finding for finding in find_personal([raw], columns) if finding.decision != "redact"}

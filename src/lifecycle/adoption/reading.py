@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lifecycle.adoption.guess import FEW, FEW_SHARE, READABLE, Profile, Series, format_values
 from lifecycle.adoption.numbers import read_numbers
@@ -33,6 +34,7 @@ _NEVER_WORDS = {"nan", "-nan", "<na>", "#n/a", "#na", "#value!", "#div/0!", "#re
                 "nat", "1.#qnan", "?", "??", "???", "-", "--", "---", "–", "—"}  # fmt: skip
 _LONG = 16  # digits from which a whole number is a name rather than a quantity, as float64 is exact up to 15
 _SENTINEL_SHARE = 0.002  # of the cells at least, for a repeated extreme such as -999 to mean missing
+_TIMES = {NameKind.TIME, NameKind.OTHER_TIME}
 _LEADING_ZERO = r"[+-]?0\d+"
 _EXPONENT = r"\d+[eE]\d+"  # a code such as 4E12, where programs write the number as 4e+12
 
@@ -86,6 +88,8 @@ def _read_values(
 ) -> tuple[Reading | None, str]:
     """Return the reading of the words as times or numbers, None when they are words or codes."""
     trimmed = words.str.strip()
+    if not comma and not kinds & _TIMES and (plain := _read_plain(profile, words, counts)) is not None:
+        return plain, "."
     lowered = trimmed.str.lower()
     if len(words) > 1 and set(lowered) == {"true", "false"}:
         values = _parse(profile.present, "bool", "")
@@ -123,6 +127,22 @@ def _read_values(
     values = _parse(profile.present, dtype, found.form, tuple(rules.get("null_values", ())))
     doubt = found.doubt or _doubt_same(trimmed[read].reset_index(drop=True), found.values[read])
     return _complete(profile, words, counts, values, rules, doubt, "numbers"), found.decimal
+
+
+def _read_plain(profile: Profile, words: pd.Series[str], counts: Series) -> Reading | None:
+    """Return the reading of fractions in plain digits, which most columns of numbers are; None for any other column."""
+    if not words.str.contains(".", regex=False).any():
+        return None
+    values, failed = parse_text(pa.array(words, pa.string()), "float64")
+    numbers = values.to_numpy(zero_copy_only=False)
+    if (
+        pc.any(failed).as_py()
+        or (numbers == np.trunc(numbers)).all()
+        or words.str.contains(r"^\s*0\d|[eE]", regex=True).any()
+    ):
+        return None
+    doubt = _doubt_same(words.str.strip(), numbers)
+    return _complete(profile, words, counts, _parse(profile.present, "float64", ""), {}, doubt, "numbers")
 
 
 def _parse(present: Series, dtype: str, form: str, null_values: tuple[str, ...] = ()) -> Series:

@@ -32,9 +32,9 @@ _DIGITS = {8: ("%Y%m%d",), 14: ("%Y%m%d%H%M%S",), 12: ("%Y%m%d%H%M",), 6: ("%Y%m
 _EPOCH_DIGITS = {10: "epoch seconds", 13: "epoch milliseconds", 16: "epoch microseconds", 19: "epoch nanoseconds"}
 _YEARS = (pd.Timestamp(1900, 1, 1), pd.Timestamp(2100, 1, 1))
 _COUNTED = (pd.Timestamp(1990, 1, 1), pd.Timestamp(2050, 1, 1))  # plausible times among numbers
-# What a time has at least: digits that are separated twice, a month beside digits, or digits alone.
+# What a time has at least: digits that are separated twice, or a month beside digits.
 _TIMELY = re.compile(
-    r"\d[-/. ,:T]+\d+[-/. ,:T]+\d|[A-Za-z]{3}.*\d|\d.*[A-Za-z]{3}|^\d{4}-\d\d|^\d{1,4}[/-]\d{1,4}$|^\d+(\.\d+)?$|\d[Tm]\d"
+    r"\d[-/. ,:T]+\d+[-/. ,:T]+\d|[A-Za-z]{3}.*\d|\d.*[A-Za-z]{3}|^\d{4}-\d\d|^\d{1,4}[/-]\d{1,4}$|\d[Tm]\d"
 )
 _SHAPES = {
     "%d": r"\d{1,2}", "%m": r"\d{1,2}", "%Y": r"\d{4}", "%y": r"\d{2}", "%H": r"\d{1,2}", "%I": r"\d{1,2}", "%M": r"\d{1,2}",
@@ -62,11 +62,11 @@ def read_times(words: pd.Series[str], counts: Series, kinds: frozenset[NameKind]
     when their form or the column's name says so.
     """
     trimmed = words.str.strip()
+    if trimmed.head(200).str.fullmatch(r"[+-]?\d*\.?\d*").mean() >= READABLE:
+        return _read_digits(trimmed, counts, kinds)
     first = [str(word) for word in trimmed.head(SHOWN)]
     if not any(_TIMELY.search(word) for word in first):
         return None
-    if trimmed.head(200).str.fullmatch(r"\d+(\.\d+)?").mean() >= READABLE:
-        return _read_digits(trimmed, counts, kinds)
     formats = ["", *_WHOLE, *(date + clock for clock in _CLOCKS for date in _DATES)]
     fitting = [form for form in formats if any(_matches(word, form) for word in first)]
     shares = {form: _share(words, counts, form, _YEARS) for form in fitting}
