@@ -80,7 +80,7 @@ class Splitter:
         self.dialect = dialect
         delimiter, quote, escape = (re.escape(part) for part in (dialect.delimiter, dialect.quote, dialect.escape))
         escaped = rf"{escape}[\s\S]|" if escape else ""
-        plain = rf"(?:{escaped}(?!{delimiter})[^\r\n])*+"
+        plain = rf"(?:{escaped}(?!{delimiter})[^\r\n])*"
         if len(dialect.delimiter) == 1 and not escape:
             plain = rf"[^{delimiter}\r\n]*+"
         before, after, between = "", " *", delimiter
@@ -94,7 +94,7 @@ class Splitter:
         end = rf"(?:{between}|\r\n|\r|\n|\Z)"
         quoted = r"(?!)()"
         if quote:
-            inner = rf"(?:[^{quote}{escape}]++|{escaped}{quote}{quote}|{quote}(?!{after}{end}))*+"
+            inner = rf"(?:[^{quote}{escape}]++|{escaped}{quote}{quote}|{quote}(?!{after}{end}))*"  # no `*+`: Python 3.11.2 errs on groups
             quoted = rf"{quote}({inner}){quote}{after}(?={end})"
         self._cell = re.compile(rf"{before}(?:{quoted}|({plain}))({end})")
         never = "(?!)"
@@ -379,7 +379,7 @@ def _quotes(text: str, delimiter: str) -> list[str]:
     for quote in QUOTES:
         opened = len(re.findall(start + quote, text))
         # apostrophes begin words, too: most must end a cell as well, as quotes do
-        inner = rf"[^\r\n{quote}]*+(?:{quote}{quote}[^\r\n{quote}]*+)*+"
+        inner = rf"[^\r\n{quote}]*+(?:{quote}{quote}[^\r\n{quote}]*+)*"
         closed = len(re.findall(start + quote + inner + quote + end, text))
         if opened and (quote == '"' or closed >= 0.9 * opened or opened > count_lines(text) / 10):
             found.append(quote)
