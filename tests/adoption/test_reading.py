@@ -91,6 +91,7 @@ def test_one_date_that_proves_the_order_decides() -> None:
         (["yes", "no"] * 30, ""),
         (["None", "Gd", "TA"] * 20, "stays a word"),
         (["nan", "Gd", "TA"] * 20, "taken as missing"),
+        (["k.A.", "Gd", "TA"] * 20, "taken as missing"),
     ],
 )
 def test_words_and_codes_stay_text(words: list[str], said: str) -> None:

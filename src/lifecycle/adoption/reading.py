@@ -31,7 +31,7 @@ NO_VALUE = {
 }  # fmt: skip
 # Of these nobody makes a category: in a column of words, too, they mean missing.
 _NEVER_WORDS = {"nan", "-nan", "<na>", "#n/a", "#na", "#value!", "#div/0!", "#ref!", "#name?", "#num!", "#null!", "\\n", "(null)", "<null>",
-                "nat", "1.#qnan", "?", "??", "???", "-", "--", "---", "–", "—"}  # fmt: skip
+                "nat", "1.#qnan", "?", "??", "???", "-", "--", "---", "–", "—", "k.a.", "k. a.", "keine angabe"}  # fmt: skip
 _LONG = 16  # digits from which a whole number is a name rather than a quantity, as float64 is exact up to 15
 _SENTINEL_SHARE = 0.002  # of the cells at least, for a repeated extreme such as -999 to mean missing
 _TIMES = {NameKind.TIME, NameKind.OTHER_TIME}
