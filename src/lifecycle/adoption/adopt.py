@@ -105,7 +105,7 @@ def adopt_table(
     facts = measure_facts(typed, contract, aucs, round(table.rows * (1 - unread)))
     before = next(path for path in (project.root / BACKUP / paths.PARAMS, project.read(paths.PARAMS)) if path.exists())
     sections = fit_params(facts, contract, typed)
-    asked = _ask_about_use(sections, contract, facts, ask)
+    asked = _ask_about_use(sections, ask)
     params_text = change_params(before.read_text(encoding="utf-8"), {"collect": collect, **sections})
     parse_strictly(Params, YAML(typ="safe", pure=True).load(params_text), Path(paths.PARAMS))
     notes = [*detected.notes, *_describe_rows(table, unread), *_describe_checks(guesses), *asked]
@@ -155,8 +155,8 @@ def _require_features(guesses: _Guesses) -> None:
     )
 
 
-def _ask_about_use(sections: dict[str, Record], contract: Contract, facts: Record, ask: Ask | None) -> list[str]:
-    """Ask what errors cost and what the model is for, into the sections; return what was assumed where nobody could be asked."""
+def _ask_about_use(sections: dict[str, Record], ask: Ask | None) -> list[str]:
+    """Ask what errors cost and what the model is for, into the sections; without `ask`, return what is assumed."""
     use = str(sections["explain"]["intended_use"])
     cost = sections["train"]["cost"]
     if ask is not None:
@@ -250,6 +250,8 @@ def _inspect_quotes(source: str, root: Path, options: Mapping[str, Any], shown: 
     The reader takes the option `null_values` for missing where it is not quoted. So the table is read once more with these
     words, with the most common text of each such column, and with a number: what is still there is quoted.
     """
+    if "null_values" in options:
+        return _Quotes()
     texts = [field.name for field in shown.schema if pa.types.is_string(field.type)]
     none: dict[str, list[str]] = {}
     common: dict[str, str] = {}
@@ -263,9 +265,9 @@ def _inspect_quotes(source: str, root: Path, options: Mapping[str, Any], shown: 
         others = [word for word in words if word not in empty and word not in plain]
         if empty and others:
             none[name], common[name] = empty, others[0]
-    if not none or "null_values" in options:
+    if not none:
         return _Quotes()
-    tried = sorted({*chain(*none.values()), *common.values(), *number[1:]} - {""})
+    tried = sorted({*chain(*none.values()), *common.values(), number[1]} - {""})
     again = _read_shown(source, root, {**options, "null_values": tried}, len(shown))
     quoted = [name for name in none if _count(again[name], common[name])]
     missing = {word for name in quoted for word in none[name] if _count(again[name], word) < _count(shown[name], word)}

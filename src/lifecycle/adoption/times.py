@@ -28,6 +28,7 @@ _WHOLE = (
     "%Y%m%d %H%M%S", "%Y%m%d %H:%M:%S", "%m/%Y", "%b %Y", "%B %Y", "%b-%y", "%b-%Y", "%Y/%m", "%Ym%m", "%Y-%m-%d %H.%M.%S", "%Y-%m-%d-%H.%M.%S",
     "%Y-%m-%d %I:%M %p", "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d_%H-%M-%S",
 )  # fmt: skip
+_FORMATS = ("", *_WHOLE, *(date + clock for clock in _CLOCKS for date in _DATES))
 _DIGITS = {8: ("%Y%m%d",), 14: ("%Y%m%d%H%M%S",), 12: ("%Y%m%d%H%M",), 6: ("%Y%m", "%y%m%d")}  # by the number of digits
 _EPOCH_DIGITS = {10: "epoch seconds", 13: "epoch milliseconds", 16: "epoch microseconds", 19: "epoch nanoseconds"}
 _YEARS = (pd.Timestamp(1900, 1, 1), pd.Timestamp(2100, 1, 1))
@@ -67,8 +68,7 @@ def read_times(words: pd.Series[str], counts: Series, kinds: frozenset[NameKind]
     first = [str(word) for word in trimmed.head(SHOWN)]
     if not any(_TIMELY.search(word) for word in first):
         return None
-    formats = ["", *_WHOLE, *(date + clock for clock in _CLOCKS for date in _DATES)]
-    fitting = [form for form in formats if any(_matches(word, form) for word in first)]
+    fitting = [form for form in _FORMATS if any(_matches(word, form) for word in first)]
     shares = {form: _share(words, counts, form, _YEARS) for form in fitting}
     good = {form: share for form, share in shares.items() if share is not None}
     if not good:

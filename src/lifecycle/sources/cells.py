@@ -7,7 +7,8 @@ from enum import Flag, auto
 
 import pyarrow as pa
 
-EXACT = 2**53  # whole numbers up to this are exact in float64
+from lifecycle.sources.typing import EXACT
+
 _INT64 = 2**63
 
 

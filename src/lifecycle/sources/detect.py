@@ -50,7 +50,8 @@ def detect_options(source: str, root: Path, options: Mapping[str, Any]) -> Detec
         if found is None:
             return Detected({})
         files = list_files(found)
-        if files[0].kind in kinds.TEXT:
+        delimited = files[0].kind in kinds.TEXT
+        if delimited:
             detected = _detect_text(files, given)
         elif files[0].kind in excel.KINDS:
             detected = _detect_sheet(files[0], given)
@@ -58,8 +59,7 @@ def detect_options(source: str, root: Path, options: Mapping[str, Any]) -> Detec
             detected = Detected({})
         chosen = given.model_copy(update=detected.options)
         notes = open_noted(found, FileOptions.model_validate(chosen.model_dump(exclude_unset=True)))[1]
-        texts = files[0].kind in kinds.TEXT
-        return Detected(detected.options, tuple(dict.fromkeys((*detected.notes, *notes))), texts)
+        return Detected(detected.options, tuple(dict.fromkeys((*detected.notes, *notes))), delimited)
 
 
 @contextmanager

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lifecycle.core.errors import ProjectError
-from lifecycle.sources.cells import EXACT, NOTHING, Kind, Kinds
+from lifecycle.sources.cells import NOTHING, Kind, Kinds
 from lifecycle.sources.names import repair_names
+from lifecycle.sources.typing import EXACT
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook

@@ -17,7 +17,7 @@ from pydantic import Field
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import Strict
 from lifecycle.core.tables import Stream
-from lifecycle.sources.cells import EXACT
+from lifecycle.sources.typing import EXACT
 
 Clause = tuple[str, Literal["==", "=", "!=", "<", "<=", ">", ">=", "in", "not in"], Any]
 

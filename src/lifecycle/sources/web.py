@@ -12,7 +12,7 @@ import re
 import tempfile
 import time
 import weakref
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from email.message import Message
 from pathlib import Path, PurePosixPath
@@ -33,11 +33,12 @@ from lifecycle.core.progress import report_slowly
 from lifecycle.core.tables import Rejects, Stream
 from lifecycle.sources import kinds
 from lifecycle.sources.addresses import SENSITIVE
+from lifecycle.sources.cells import NOTHING, Kind, Kinds, choose_type, classify_whole
 from lifecycle.sources.files import FileOptions, Found, is_utf8, list_files, open_files
 from lifecycle.sources.json_records import flatten
 from lifecycle.sources.options import parse_options
 from lifecycle.sources.selection import translate_errors
-from lifecycle.sources.typing import EXACT, format_json, parse_json
+from lifecycle.sources.typing import format_json, parse_json
 
 _TIMEOUT = 30  # seconds to connect, and between two chunks
 _CHUNK_BYTES = 1 << 16  # bytes that an interrupted transfer loses at most
@@ -279,7 +280,7 @@ def _open_pages(source: str, name: str, options: PagesOptions) -> Stream:
     whole numbers beyond 64 bits, is text as JSON has it. A record that is not an object is rejected.
     """
     spool, rejected = _Spool(), Rejects()
-    found: dict[str, set[str]] = {}
+    found: Kinds = {}
     report, rows = report_slowly(f"collect: {name}"), 0
     for number, records in _read_pages(source, name, options):
         flat = []
@@ -294,12 +295,12 @@ def _open_pages(source: str, name: str, options: PagesOptions) -> Stream:
             except ValueError as error:
                 raise ProjectError(f"{name}, page {number} has a record with {error}.") from error
             for key, value in flat[-1].items():
-                found.setdefault(key, set()).add(_name_kind(value))
+                found[key] = found.get(key, NOTHING) | _classify(value)
         rows += len(flat)
         if flat:
             spool.write(flat)
         report(f"{number:,} pages, {rows:,} records")
-    schema = pa.schema([(key, _choose_type(seen - {""})) for key, seen in found.items()])
+    schema = pa.schema([(key, choose_type(kind) if kind else pa.null()) for key, kind in found.items()])
 
     def read() -> Iterator[pa.RecordBatch]:
         with translate_errors(name, "has text that is not Unicode"):
@@ -311,24 +312,13 @@ def _open_pages(source: str, name: str, options: PagesOptions) -> Stream:
     return Stream(schema, read(), rejected=rejected)
 
 
-def _name_kind(value: Any) -> str:
-    """Return the kind of a JSON value: for a whole number also whether float64 and int64 hold it; empty for null."""
+def _classify(value: Any) -> Kind:
+    """Return the kind of a JSON value, of which lists and objects are text already; none for null."""
     if value is None:
-        return ""
+        return NOTHING
     if type(value) is int:
-        return "whole" if abs(value) <= EXACT else "long" if -(2**63) <= value < 2**63 else "wide"
-    return type(value).__name__
-
-
-def _choose_type(seen: Set[str]) -> pa.DataType:
-    """Return the type that holds values of these kinds exactly: text for several kinds that no other type holds."""
-    if not seen:
-        return pa.null()
-    if seen <= {"whole", "long"}:
-        return pa.int64()
-    if seen <= {"whole", "float"}:
-        return pa.float64()
-    return pa.bool_() if seen == {"bool"} else pa.string()
+        return classify_whole(value)
+    return {bool: Kind.BOOLEAN, float: Kind.FRACTION}.get(type(value), Kind.TEXT)
 
 
 def _build_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
