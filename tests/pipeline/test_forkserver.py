@@ -20,6 +20,7 @@ import pytest
 from lifecycle.pipeline import forkserver
 from lifecycle.pipeline.forkserver import VARIABLE, run_stage, start_parent
 from lifecycle.pipeline.runner import ENVIRONMENT, StageError
+from tests.support.servers import read_command
 
 PARAMETERS = 'write = False\nseed = 1\nthreads = 1\nsource = ""\noptions = {}\nwatch = ""'
 NOTE = """import json, os, pathlib, psutil
@@ -73,7 +74,7 @@ def is_warm(root: Path) -> bool:
 
 def find_parents() -> list[psutil.Process]:
     """The warm parents that this process has started, the newest last."""
-    children = [child for child in psutil.Process().children() if "serve(" in " ".join(child.cmdline())]
+    children = [child for child in psutil.Process().children() if "serve(" in read_command(child.pid)]
     return sorted(children, key=psutil.Process.create_time)
 
 

