@@ -33,6 +33,7 @@ from lifecycle.adoption.guess import (
 from lifecycle.adoption.reading import NO_VALUE, Reading, read_column
 from lifecycle.adoption.target import guess_target
 from lifecycle.adoption.times import describe_times, format_span, read_times
+from lifecycle.adoption.words import Words
 from lifecycle.core.contract import Column, Role
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.parsing import EXACT, WORDS
@@ -124,9 +125,14 @@ def _read_columns(table: pa.Table, named: set[str], quoted: Collection[str]) -> 
     proven = Counter(decimal for _, decimal in found.values() if decimal)
     comma = proven[","] > proven["."]
     if comma:
-        texts = {name: profile for name, profile in profiles.items() if profile.text}
+        texts = {name: profile for name, profile in profiles.items() if profile.text and _has_marks(profile)}
         found |= {name: read_column(profile, comma, quoted=name in quoted) for name, profile in texts.items()}
     return {name: reading for name, (reading, _) in found.items()}
+
+
+def _has_marks(profile: Profile) -> bool:
+    """Return whether some text of the column holds a mark that numbers may have."""
+    return bool(profile.counts.index.str.contains("[.,]", regex=True).any())
 
 
 def _profile_column(column: pa.ChunkedArray, name: str) -> Profile:
@@ -245,7 +251,7 @@ def _require_time(reading: Reading) -> Guess:
         return replace(guess, column={**guess.column, "role": "time"})
     if profile.present.dtype != "boolean" and len(profile.present):
         words = pd.Series(profile.counts.index, dtype=profile.present.dtype).astype("str").str.removesuffix(".0")
-        times = read_times(words, profile.counts, frozenset({NameKind.TIME}))
+        times = read_times(Words.count(profile.counts.set_axis(words)), frozenset({NameKind.TIME}))
         if times is not None:
             column = make_column("time", "datetime", profile.name, format=times.form)
             values, _ = convert_columns(
@@ -325,7 +331,7 @@ def _guess_counted_time(profile: Profile) -> Guess | None:
     if profile.distinct == 2 or profile.named_id or not (profile.whole or NameKind.TIME in profile.kinds):
         return None
     words = [str(int(value)) if profile.whole else repr(float(value)) for value in profile.counts.index]
-    times = read_times(pd.Series(words, dtype="str"), profile.counts, profile.kinds)
+    times = read_times(Words(pa.array(words, pa.string()), profile.counts.to_numpy()), profile.kinds)
     if times is None:
         return None
     column = make_column("text", "datetime", profile.name, format=times.form)

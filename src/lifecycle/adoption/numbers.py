@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
+import pyarrow.compute as pc
 
-from lifecycle.core.parsing import parse_text
+from lifecycle.adoption.words import Words, to_numpy
 
-Series: TypeAlias = "pd.Series[Any]"
 _Numbers: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 _CURRENCIES = {
     *"$€£¥₹₽₺₩₪฿₫₴₦₱¢", "R$", "US$", "A$", "C$", "kr", "kr.", "Kč", "zł", "Ft", "lei", "Fr", "Fr.", "SFr.", "Rs", "Rs.", "RM", "zl",
@@ -42,6 +41,9 @@ _MARKS = (
     ("’", "."),
     ("_", "."),
 )
+_SIGNS = (
+    r"^\s*\(.*\)\s*$|[0-9]\s*[-\x{2212}]\s*$|^\s*\x{2212}"  # brackets, a minus after the number, and that of typography
+)
 _AFFIX_SHARE = 0.5  # of the cells that carry a currency or a unit, for it to be that of the column
 
 
@@ -60,22 +62,20 @@ class NumberReading:
     doubt: str = ""
 
 
-def read_numbers(words: Series, counts: Series, comma: bool | None = None) -> NumberReading:
+def read_numbers(words: Words, comma: bool | None = None) -> NumberReading:
     """Return the reading of the words that leaves the fewest cells unread; `comma` is what other columns say of the decimal mark."""
-    prefix, suffix = _find_affixes(words, counts)
+    prefix, suffix = _find_affixes(words)
     best: tuple[float, str, tuple[str, str]] | None = None
-    marks_seen = {mark for mark in ".,'’_ \u00a0\u202f" if words.str.contains(mark, regex=False).any()}
+    marks_seen = {mark for mark in ".,'’_ \u00a0\u202f" if words.contain(mark).any()}
     if marks_seen & {"\u00a0", "\u202f"}:
         marks_seen |= {" "}
-    signs = bool(words.str.contains(r"^\s*\(.*\)\s*$|[0-9]\s*[-\u2212]\s*$|^\s*\u2212", regex=True).any())
+    signs = bool(words.search(_SIGNS).any())
     shares: dict[tuple[str, str], float] = {}
-    total = float(counts.sum())
     for thousands, decimal in _MARKS:
         if (thousands and thousands not in marks_seen) or (decimal == "," and not thousands and "," not in marks_seen):
             continue
         form = _write_form(prefix, thousands, decimal, suffix, signs)
-        read = ~np.isnan(_parse(words, form))
-        share = float(counts.to_numpy()[read].sum()) / total
+        share = words.measure_share(~np.isnan(_parse(words, form)))
         shares[thousands, decimal] = share
         if best is None or share > best[0] + 1e-12:
             best = (share, form, (thousands, decimal))
@@ -86,11 +86,9 @@ def read_numbers(words: Series, counts: Series, comma: bool | None = None) -> Nu
     return NumberReading(form, suffix or prefix, values, _prove_decimal(words, marks, values), doubt)
 
 
-def _parse(words: Series, form: str) -> _Numbers:
+def _parse(words: Words, form: str) -> _Numbers:
     """Parse words to float64, NaN where they are not numbers of the form."""
-    values, _ = parse_text(pa.array(words, pa.string()), "float64", form)
-    numbers: _Numbers = values.to_numpy(zero_copy_only=False).astype(np.float64)
-    return numbers
+    return to_numpy(words.parse("float64", form)).astype(np.float64)
 
 
 def _write_form(prefix: str, thousands: str, decimal: str, suffix: str, signs: bool) -> str:
@@ -101,23 +99,24 @@ def _write_form(prefix: str, thousands: str, decimal: str, suffix: str, signs: b
     return f"{prefix}1{thousands}234{decimal}5{gap}{suffix}{'' if prefix or suffix or not signs else '-'}"
 
 
-def _find_affixes(words: Series, counts: Series) -> tuple[str, str]:
+def _find_affixes(words: Words) -> tuple[str, str]:
     """Return the currency before and the currency or unit after the numbers of most cells, "" without one."""
-    if not words.str.contains(r"[^\d\s.,+\-eE]", regex=True).any():
+    if not words.search(r"[^0-9\s.,+\-eE]").any():
         return "", ""
-    found = words.str.extract(_AFFIXES)
-    weights = counts.to_numpy()
+    cells = {"prefix": Counter[str](), "suffix": Counter[str]()}
+    for word, count in zip(words.to_list(), words.counts.tolist(), strict=True):
+        if found := _AFFIXES.match(word):
+            for side, text in found.groupdict(default="").items():
+                cells[side][text.strip()] += count
     chosen = []
     for side, known in (("prefix", _CURRENCIES), ("suffix", _CURRENCIES | _UNITS)):
-        texts = found[side].str.strip()
-        shares = pd.Series(weights).groupby(texts.to_numpy()).sum() / weights.sum()
-        common = str(shares.idxmax()) if len(shares) else ""
-        chosen.append(common if common in known and shares[common] >= _AFFIX_SHARE else "")
+        least = _AFFIX_SHARE * words.counts.sum()
+        chosen.append(next((text for text, count in cells[side].items() if text in known and count >= least), ""))
     return chosen[0], chosen[1]
 
 
 def _weigh_marks(
-    words: Series, marks: tuple[str, str], shares: dict[tuple[str, str], float], comma: bool | None
+    words: Words, marks: tuple[str, str], shares: dict[tuple[str, str], float], comma: bool | None
 ) -> tuple[tuple[str, str], str]:
     """Return the marks, and the doubt where every word could be read in two ways: `1,234` and `1.234`.
 
@@ -126,7 +125,7 @@ def _weigh_marks(
     """
     equal = [other for other, share in shares.items() if share >= shares[marks] - 1e-12]
     for mark, fraction, group in ((",", ("", ","), (",", ".")), (".", ("", "."), (".", ","))):
-        marked = words[words.str.contains(mark, regex=False)]
+        marked = words.keep(words.contain(mark))
         if not len(marked) or fraction not in equal or not _is_grouped(marked, mark):
             continue
         if group not in equal and mark == ",":
@@ -135,29 +134,25 @@ def _weigh_marks(
         if mark == "." and not thousands:
             return fraction, ""
         chosen, other = (group, fraction) if thousands else (fraction, group)
-        example = str(marked.iloc[0]).strip()
         return chosen, (
-            f"{example!r} is read with {mark!r} as a {'thousands' if thousands else 'decimal'} mark; "
+            f"{marked.head(1)[0]!r} is read with {mark!r} as a {'thousands' if thousands else 'decimal'} mark; "
             f"set format: {_write_form('', *other, '', False) or '1234.5'!r} if it is the other"
         )
     return marks, ""
 
 
-def _is_grouped(words: Series, mark: str) -> bool:
+def _is_grouped(words: Words, mark: str) -> bool:
     """Return whether the mark stands before exactly three digits in every word, as a thousands mark does."""
-    digits = words.str.replace(rf"[^\d{re.escape(mark)}]", "", regex=True)
-    return bool(digits.str.fullmatch(rf"[1-9][0-9]{{0,2}}{re.escape(mark)}[0-9]{{3}}").all())
+    digits = pc.replace_substring_regex(words.text, rf"[^0-9{re.escape(mark)}]", "")
+    pattern = rf"^[1-9][0-9]{{0,2}}{re.escape(mark)}[0-9]{{3}}$"
+    return bool(pc.all(pc.match_substring_regex(digits, pattern), min_count=0).as_py())
 
 
-def _prove_decimal(words: Series, marks: tuple[str, str], values: _Numbers) -> str:
+def _prove_decimal(words: Words, marks: tuple[str, str], values: _Numbers) -> str:
     """Return the decimal mark that the words prove, as it is not before three digits everywhere; "" without proof."""
-    decimal = marks[1]
-    marked = words[words.str.contains(decimal, regex=False).to_numpy() & ~np.isnan(values)]
+    thousands, decimal = marks
+    marked = words.keep(words.contain(decimal) & ~np.isnan(values))
     if not len(marked):
-        return {",": ".", ".": ","}[marks[0]] if marks[0] in (",", ".") and not _is_ambiguous(words, marks[0]) else ""
+        twice = f"{re.escape(thousands)}.*{re.escape(thousands)}"  # no decimal mark occurs twice
+        return {",": ".", ".": ","}[thousands] if thousands in (",", ".") and words.search(twice).any() else ""
     return "" if _is_grouped(marked, decimal) else decimal
-
-
-def _is_ambiguous(words: Series, mark: str) -> bool:
-    """Return whether no word has the thousands mark twice."""
-    return not (words.str.count(re.escape(mark)) > 1).any()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from markupsafe import Markup
 
-from lifecycle.adoption.guess import MAX_CATEGORIES, Guess, Series
+from lifecycle.adoption.guess import MAX_CATEGORIES, Guess
 from lifecycle.adoption.numbers import read_numbers
+from lifecycle.adoption.words import Words
 from lifecycle.adoption.yaml_text import dump, to_flow
 from lifecycle.core.contract import Column
 from lifecycle.core.errors import ProjectError
@@ -21,6 +23,7 @@ from lifecycle.validation.pii import mask_text
 
 _VALUES = 10  # of each column
 _LONG = 60  # characters of a value
+_MOST = 0.5  # of the cells must be numbers for `a number` to be offered
 
 
 def render_adoption(
@@ -126,7 +129,8 @@ def _find_number_format(name: str, table: pa.Table) -> str | None:
         return None
     if not len(plain) or plain.dtype == "boolean" or pd.api.types.is_datetime64_any_dtype(plain):
         return None
-    counts: Series = convert_column(plain, "string").value_counts()
-    reading = read_numbers(pd.Series(counts.index, dtype="str"), counts)
-    read = counts.to_numpy()[~pd.isna(reading.values)].sum() / counts.sum()
-    return reading.form if read > 0.5 else None
+    words = Words.count(convert_column(plain, "string").value_counts())
+    if words.measure_share(words.search("[0-9]")) <= _MOST:
+        return None
+    reading = read_numbers(words)
+    return reading.form if words.measure_share(~np.isnan(reading.values)) > _MOST else None

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 
 from lifecycle.adoption.guess import FEW, FEW_SHARE, READABLE, Profile, Series, format_values
 from lifecycle.adoption.numbers import read_numbers
-from lifecycle.adoption.times import read_times
-from lifecycle.core.parsing import CLOCK, EXACT, WORDS, parse_text
+from lifecycle.adoption.times import TIME_DIGITS, read_times
+from lifecycle.adoption.words import Words, to_arrow, to_numpy
+from lifecycle.core.parsing import CLOCK, EXACT, WORDS, find_words, parse_text
 from lifecycle.validation.names import NameKind, classify_name
 
 # What programs and people write for "there is no value", in lower case; `#` marks the errors of a spreadsheet.
@@ -35,8 +36,11 @@ _NEVER_WORDS = {"nan", "-nan", "<na>", "#n/a", "#na", "#value!", "#div/0!", "#re
 _LONG = 16  # digits from which a whole number is a name rather than a quantity, as float64 is exact up to 15
 _SENTINEL_SHARE = 0.002  # of the cells at least, for a repeated extreme such as -999 to mean missing
 _TIMES = {NameKind.TIME, NameKind.OTHER_TIME}
-_LEADING_ZERO = r"[+-]?0\d+"
-_EXPONENT = r"\d+[eE]\d+"  # a code such as 4E12, where programs write the number as 4e+12
+_NO_VALUE = to_arrow(NO_VALUE)
+_NO_WORDS = to_arrow(_NEVER_WORDS)
+_TRUTHS, _TRUE_FALSE = to_arrow(WORDS), to_arrow(["true", "false"])
+_LEADING_ZERO = "[+-]?0[0-9]+"
+_EXPONENT = "[0-9]+[eE][0-9]+"  # a code such as 4E12, where programs write the number as 4e+12
 
 
 @dataclass(frozen=True)
@@ -62,133 +66,124 @@ def read_column(profile: Profile, comma: bool | None = None, *, quoted: bool = F
     """
     if not profile.text or not len(profile.present):
         return _drop_sentinels(Reading(profile, {})), ""
-    words = pd.Series(profile.counts.index.to_numpy(dtype=object), dtype="str")
-    counts = profile.counts
-    empty = words.str.strip().str.lower().isin(list(NO_VALUE)).to_numpy()
+    words = Words.count(profile.counts)
+    empty = words.find(_NO_VALUE)
     if empty.all():
         return Reading(profile, {}), ""
-    rest, rest_counts = words[~empty].reset_index(drop=True), counts[~empty]
-    kinds = classify_name(profile.name)
-    reading, decimal = _read_values(profile, rest, rest_counts, kinds, comma)
+    reading, decimal = _read_values(profile, words.keep(~empty), classify_name(profile.name), comma)
     if reading is None:
         return _read_words(profile, words, empty & (not quoted)), ""
     if empty.any():
-        marks = list(words[empty])
-        count = int(counts.to_numpy()[empty].sum())
+        marks = words.to_list(empty)
         reading = replace(
             reading,
             rules={**reading.rules, "null_values": [*marks, *reading.rules.get("null_values", [])]},
-            why=f"{reading.why}; {format_values(marks)} in {count:,} cells means missing".removeprefix("; "),
+            why=f"{reading.why}; {format_values(marks)} in {words.count_cells(empty):,} cells means missing".removeprefix(
+                "; "
+            ),
         )
     return _drop_sentinels(reading), decimal
 
 
 def _read_values(
-    profile: Profile, words: pd.Series[str], counts: Series, kinds: frozenset[NameKind], comma: bool | None
+    profile: Profile, words: Words, kinds: frozenset[NameKind], comma: bool | None
 ) -> tuple[Reading | None, str]:
     """Return the reading of the words as times or numbers, None when they are words or codes."""
-    trimmed = words.str.strip()
-    if not comma and not kinds & _TIMES and (plain := _read_plain(profile, words, counts)) is not None:
-        return plain, "."
-    lowered = trimmed.str.lower()
-    if len(words) > 1 and set(lowered) == {"true", "false"}:
-        values = _parse(profile.present, "bool", "")
-        return _complete(profile, words, counts, values, {}, "", "true or false"), ""
-    if len(words) > 1 and lowered.isin(list(WORDS)).all() and not trimmed.str.fullmatch(r"[01](\.0+)?").all():
+    if not kinds & _TIMES:
+        plain = _read_plain_whole(profile, words) or (None if comma else _read_plain(profile, words))
+        if plain is not None:
+            return plain
+    if words.find(_TRUE_FALSE).all() and len(words.lowered.unique()) == 2:
+        return _complete(profile, words, "bool", {}, "", "true or false"), ""
+    if len(words) > 1 and words.find(_TRUTHS).all() and not words.match(r"[01](\.0+)?").all():
         return None, ""  # words for true and false
-    times = read_times(words, counts, kinds)
+    if not words.search("[0-9]").any():
+        return None, ""
+    times = read_times(words, kinds)
     if times is not None:
-        values = _parse(profile.present, "datetime", times.form)
         rules: dict[str, Any] = {"format": times.form}
         if times.share < READABLE:
-            read = parse_text(pa.array(words, pa.string()), "datetime", times.form)[0].is_valid()
-            rules["null_values"] = list(words[~read.to_numpy(zero_copy_only=False)])
-        return _complete(profile, words, counts, values, rules, times.doubt, "times"), ""
-    if trimmed.str.fullmatch(_LEADING_ZERO).any() or _is_long(trimmed) or trimmed.str.fullmatch(_EXPONENT).all():
+            rules["null_values"] = words.to_list(to_numpy(words.parse("datetime", times.form).is_null()))
+        return _complete(profile, words, "datetime", rules, times.doubt, "times"), ""
+    if words.match(_LEADING_ZERO).any() or _is_long(words) or words.match(_EXPONENT).all():
         return None, ""  # a code
-    if _share_clock(trimmed, counts) >= READABLE:
-        values = _parse(profile.present, "float64", CLOCK)
-        reading = _complete(profile, words, counts, values, {"format": CLOCK, "unit": "seconds"}, "", "clock times")
+    if words.measure_share(to_numpy(words.parse("float64", CLOCK).is_valid())) >= READABLE:
+        reading = _complete(profile, words, "float64", {"format": CLOCK, "unit": "seconds"}, "", "clock times")
         return replace(reading, why="times of day or durations, read as seconds"), ""
-    found = read_numbers(words, counts, comma)
+    found = read_numbers(words, comma)
     read = ~np.isnan(found.values)
-    share = float(counts.to_numpy()[read].sum() / counts.sum())
-    odd = trimmed[~read]
-    few = len(odd) <= FEW < int(read.sum()) and share >= FEW_SHARE and not odd.str.contains(r"\d", regex=True).any()
+    share = words.measure_share(read)
+    odd = words.keep(~read)
+    few = len(odd) <= FEW < int(read.sum()) and share >= FEW_SHARE and not odd.search("[0-9]").any()
     if share < READABLE and not few:
         return None, ""
-    whole = bool(
-        (found.values[read] == np.trunc(found.values[read])).all() and (np.abs(found.values[read]) <= EXACT).all()
-    )
-    dtype = "int64" if whole else "float64"
+    numbers = found.values[read]
+    whole = bool((numbers == np.trunc(numbers)).all() and (np.abs(numbers) <= EXACT).all())
     rules = {"format": found.form, "unit": found.unit}
     if few and len(odd):
-        rules["null_values"] = list(words[~read])
-    values = _parse(profile.present, dtype, found.form, tuple(rules.get("null_values", ())))
-    doubt = found.doubt or _doubt_same(trimmed[read].reset_index(drop=True), found.values[read])
-    return _complete(profile, words, counts, values, rules, doubt, "numbers"), found.decimal
+        rules["null_values"] = odd.to_list()
+    doubt = found.doubt or _doubt_same(words.keep(read), numbers)
+    return _complete(profile, words, "int64" if whole else "float64", rules, doubt, "numbers"), found.decimal
 
 
-def _read_plain(profile: Profile, words: pd.Series[str], counts: Series) -> Reading | None:
+def _read_plain(profile: Profile, words: Words) -> tuple[Reading, str] | None:
     """Return the reading of fractions in plain digits, which most columns of numbers are; None for any other column."""
-    if not words.str.contains(".", regex=False).any():
+    if not words.contain(".").any():
         return None
-    values, failed = parse_text(pa.array(words, pa.string()), "float64")
-    numbers = values.to_numpy(zero_copy_only=False)
-    if (
-        pc.any(failed).as_py()
-        or (numbers == np.trunc(numbers)).all()
-        or words.str.contains(r"^\s*0\d|[eE]", regex=True).any()
-    ):
+    values, failed = parse_text(words.text, "float64")
+    numbers = to_numpy(values)
+    if pc.any(failed).as_py() or (numbers == np.trunc(numbers)).all() or words.search(r"^\s*0[0-9]|[eE]").any():
         return None
-    doubt = _doubt_same(words.str.strip(), numbers)
-    return _complete(profile, words, counts, _parse(profile.present, "float64", ""), {}, doubt, "numbers")
+    return _complete(profile, words, "float64", {}, _doubt_same(words, numbers), "numbers"), "."
 
 
-def _parse(present: Series, dtype: str, form: str, null_values: tuple[str, ...] = ()) -> Series:
+def _read_plain_whole(profile: Profile, words: Words) -> tuple[Reading, str] | None:
+    """Return the reading of whole numbers in plain digits; None for any other column, and where they may be times or codes."""
+    lengths = words.lengths
+    if lengths.max() >= _LONG or int(np.bincount(lengths).argmax()) in TIME_DIGITS:
+        return None
+    if not words.match("-?(?:0|[1-9][0-9]*)").all():
+        return None
+    return _complete(profile, words, "int64", {}, "", "numbers"), ""
+
+
+def _parse(present: Series, dtype: str, form: str, null_values: tuple[str, ...]) -> Series:
     """Parse the present cells of a column to the series that a typed column would have."""
     values, _ = parse_text(pa.array(present, pa.string(), from_pandas=True), dtype, form, null_values)
     plain = values.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}.get)
     return pd.Series(plain).set_axis(present.index)
 
 
-def _complete(
-    profile: Profile,
-    words: pd.Series[str],
-    counts: Series,
-    values: Series,
-    rules: dict[str, Any],
-    doubt: str,
-    what: str,
-) -> Reading:
-    """Return the reading of typed values, and say what becomes of the cells that it leaves out."""
+def _complete(profile: Profile, words: Words, dtype: str, rules: dict[str, Any], doubt: str, what: str) -> Reading:
+    """Return the reading of a column as the dtype by its rules, and say what becomes of the cells that it leaves out."""
+    null_values = tuple(rules.get("null_values", ()))
+    values = _parse(profile.present, dtype, rules.get("format", ""), null_values)
     present = values.dropna()
-    null_values = list(rules.get("null_values", []))
-    lost = profile.present[values.isna().to_numpy()]
-    lost = lost[~lost.str.strip().str.lower().isin([*NO_VALUE, *(word.strip().lower() for word in null_values)])]
     checks = [doubt] if doubt else []
     if null_values:
-        count = int(counts.to_numpy()[words.isin(null_values).to_numpy()].sum())
+        count = words.count_cells(to_numpy(find_words(words.text, null_values)))
         checks.append(
             f"{format_values(null_values)} in {count:,} cells is taken as missing; remove it from null_values if it is not"
         )
-    if len(lost):
-        checks.append(
-            f"{len(lost):,} cells are not {what} ({format_values(list(lost.unique()))}); their rows are quarantined"
-        )
-    typed = Profile(
-        profile.name, present, present.value_counts(), profile.missing + len(profile.present) - len(present) - len(lost)
-    )
-    kept = {key: value for key, value in rules.items() if value}
-    return Reading(typed, kept, "", tuple(checks))
+    left = 0
+    if len(present) < len(values):
+        out = Words.count(profile.present[values.isna().to_numpy()].value_counts(sort=False))
+        lost = out.keep(~(out.find(_NO_VALUE) | to_numpy(find_words(out.text, null_values))))
+        if left := int(lost.counts.sum()):
+            checks.append(
+                f"{left:,} cells are not {what} ({format_values(lost.to_list())}); their rows are quarantined"
+            )
+    missing = profile.missing + len(profile.present) - len(present) - left
+    typed = Profile(profile.name, present, present.value_counts(), missing)
+    return Reading(typed, {key: value for key, value in rules.items() if value}, "", tuple(checks))
 
 
-def _doubt_same(words: pd.Series[str], values: np.ndarray[Any, Any]) -> str:
+def _doubt_same(words: Words, values: np.ndarray[Any, Any]) -> str:
     """Return a doubt if two words such as 3.1 and 3.10 become one number, as versions and codes would."""
-    if not words.str.contains(".", regex=False).any() or len(words) < FEW:
+    if len(words) < FEW or len(np.unique(values)) == len(values):
         return ""
-    same = pd.Series(values).duplicated(keep=False).to_numpy() & words.str.fullmatch(r"\d+\.\d+").to_numpy()
-    pair = list(words[same & (values == values[same][0])])[:2] if same.any() else []
+    same = pd.Series(values).duplicated(keep=False).to_numpy() & words.match(r"[0-9]+\.[0-9]+")
+    pair = words.keep(same & (values == values[same][0])).head(2) if same.any() else []
     if len(pair) < 2:
         return ""
     return (
@@ -196,39 +191,29 @@ def _doubt_same(words: pd.Series[str], values: np.ndarray[Any, Any]) -> str:
     )
 
 
-def _is_long(words: pd.Series[str]) -> bool:
+def _is_long(words: Words) -> bool:
     """Return whether whole numbers are too long to be quantities: float64 would alter them."""
-    digits = words.str.fullmatch(r"[+-]?\d+")
-    return bool(digits.all() and (words.str.len() >= _LONG).mean() >= READABLE / 2)
+    return bool((words.lengths >= _LONG).mean() >= READABLE / 2 and words.match("[+-]?[0-9]+").all())
 
 
-def _share_clock(words: pd.Series[str], counts: Series) -> float:
-    """Return the share of cells that are times of day or durations."""
-    values, _ = parse_text(pa.array(words, pa.string()), "float64", CLOCK)
-    return float(counts.to_numpy()[values.is_valid().to_numpy(zero_copy_only=False)].sum() / counts.sum())
-
-
-def _read_words(profile: Profile, words: pd.Series[str], empty: np.ndarray[Any, Any]) -> Reading:
+def _read_words(profile: Profile, words: Words, empty: np.ndarray[Any, Any]) -> Reading:
     """Return the reading of a column of words: what may mean missing stays a word where it may be a category."""
-    trimmed = words.str.strip()
-    never = trimmed.str.lower().isin(list(_NEVER_WORDS)).to_numpy() & empty
-    code = bool(trimmed[~empty].str.fullmatch(r"[+-]?\d+").mean() >= READABLE)
+    never = words.find(_NO_WORDS) & empty
+    code = bool(words.match("[+-]?[0-9]+")[~empty].mean() >= READABLE)
     checks: tuple[str, ...] = ()
-    if (doubtful := words[empty & ~never]).size:
-        count = int(profile.counts.to_numpy()[empty & ~never].sum())
+    if (doubtful := empty & ~never).any():
         checks = (
-            f"{format_values(list(doubtful))} in {count:,} cells stays a word; add it to null_values if it means missing",
+            f"{format_values(words.to_list(doubtful))} in {words.count_cells(doubtful):,} cells stays a word; add it to null_values if it means missing",
         )
     if not never.any():
         return Reading(profile, {}, checks=checks, code=code)
-    marks = list(words[never])
+    marks = words.to_list(never)
     present = profile.present[~profile.present.isin(marks)]
     typed = Profile(
         profile.name, present, present.value_counts(), profile.missing + len(profile.present) - len(present)
     )
-    count = int(profile.counts.to_numpy()[never].sum())
     checks += (
-        f"{format_values(marks)} in {count:,} cells is taken as missing; remove it from null_values if it is a word",
+        f"{format_values(marks)} in {words.count_cells(never):,} cells is taken as missing; remove it from null_values if it is a word",
     )
     return Reading(typed, {"null_values": marks}, "", checks, code)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from typing import Any
 
+import numpy as np
 import pandas as pd
-import pyarrow as pa
+import pyarrow.compute as pc
 
 from lifecycle.adoption.guess import FEW, FEW_SHARE, READABLE, SHOWN, Series, format_values
-from lifecycle.core.parsing import EXCEL, parse_text
+from lifecycle.adoption.words import Words, to_numpy
+from lifecycle.core.parsing import EXCEL
 from lifecycle.validation.names import NameKind
 
 _DATES = (
@@ -29,7 +32,12 @@ _WHOLE = (
     "%Y-%m-%d %I:%M %p", "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d_%H-%M-%S",
 )  # fmt: skip
 _FORMATS = ("", *_WHOLE, *(date + clock for clock in _CLOCKS for date in _DATES))
-_DIGITS = {8: ("%Y%m%d",), 14: ("%Y%m%d%H%M%S",), 12: ("%Y%m%d%H%M",), 6: ("%Y%m", "%y%m%d")}  # by the number of digits
+TIME_DIGITS = {
+    8: ("%Y%m%d",),
+    14: ("%Y%m%d%H%M%S",),
+    12: ("%Y%m%d%H%M",),
+    6: ("%Y%m", "%y%m%d"),
+}  # by the number of digits
 _EPOCH_DIGITS = {10: "epoch seconds", 13: "epoch milliseconds", 16: "epoch microseconds", 19: "epoch nanoseconds"}
 _YEARS = (pd.Timestamp(1900, 1, 1), pd.Timestamp(2100, 1, 1))
 _COUNTED = (pd.Timestamp(1990, 1, 1), pd.Timestamp(2050, 1, 1))  # plausible times among numbers
@@ -42,6 +50,8 @@ _SHAPES = {
     "%S": r"\d{1,2}", "%f": r"\d{1,6}", "%p": r"[AaPp][Mm]", "%b": r"[A-Za-z]{3}", "%B": r"[A-Za-z]{3,9}", "%a": r"[A-Za-z]{3}",
     "%A": r"[A-Za-z]{6,9}", "%z": r"(?:Z|[+-]\d{2}:?\d{2})",
 }  # fmt: skip
+_DIGIT = re.compile(r"\d")
+_TRIED = 200  # words that say whether a column holds digits alone
 _NAMED = {NameKind.TIME, NameKind.OTHER_TIME}
 _PERSUADING = 12  # distinct months that all exist, for six digits without a telling name to be months
 UNMISTAKABLE = ("%Y%m%d", "%Y%m%d%H%M%S", "%Y%m%d%H%M")  # formats of digits that other numbers hardly fit
@@ -56,20 +66,19 @@ class TimeReading:
     doubt: str = ""
 
 
-def read_times(words: pd.Series[str], counts: Series, kinds: frozenset[NameKind]) -> TimeReading | None:
+def read_times(words: Words, kinds: frozenset[NameKind]) -> TimeReading | None:
     """Return the format of a column's times, None when its words are not times.
 
     The format that reads most cells is taken; where two read equally many, the doubt says so. Digits alone are times only
     when their form or the column's name says so.
     """
-    trimmed = words.str.strip()
-    if trimmed.head(200).str.fullmatch(r"[+-]?\d*\.?\d*").mean() >= READABLE:
-        return _read_digits(trimmed, counts, kinds)
-    first = [str(word) for word in trimmed.head(SHOWN)]
+    if words.match(r"[+-]?[0-9]*\.?[0-9]*")[:_TRIED].mean() >= READABLE:
+        return _read_digits(words, kinds)
+    first = words.head(SHOWN)
     if not any(_TIMELY.search(word) for word in first):
         return None
-    fitting = [form for form in _FORMATS if any(_matches(word, form) for word in first)]
-    shares = {form: _share(words, counts, form, _YEARS) for form in fitting}
+    fitting = {form for word in first for form in _find_shapes(_DIGIT.sub("0", word))}
+    shares = {form: _measure_share(words, form, _YEARS) for form in _FORMATS if form in fitting}
     good = {form: share for form, share in shares.items() if share is not None}
     if not good:
         return None
@@ -85,69 +94,74 @@ def read_times(words: pd.Series[str], counts: Series, kinds: frozenset[NameKind]
     return TimeReading(best, good[best], doubt)
 
 
-def _differ(words: pd.Series[str], one: str, other: str) -> bool:
+def _differ(words: Words, one: str, other: str) -> bool:
     """Return whether two formats read some word as different times."""
-    left, right = (parse_text(pa.array(words, pa.string()), "datetime", form)[0] for form in (one, other))
-    return not left.equals(right)
+    return not words.parse("datetime", one).equals(words.parse("datetime", other))
 
 
-def _doubt_century(words: pd.Series[str], form: str) -> str:
+def _doubt_century(words: Words, form: str) -> str:
     """Return a doubt about two-digit years if they are spread over so many years that the century may be wrong."""
-    times = parse_text(pa.array(words, pa.string()), "datetime", form)[0].to_pandas().dropna()
-    if times.dt.year.max() - times.dt.year.min() < 60:
+    years = pc.min_max(pc.year(words.parse("datetime", form))).as_py()
+    if years["max"] - years["min"] < 60:
         return ""
-    return f"years of two digits are read as {times.dt.year.min()} to {times.dt.year.max()}: write four digits if that is wrong"
+    return f"years of two digits are read as {years['min']} to {years['max']}: write four digits if that is wrong"
 
 
-def _read_digits(words: pd.Series[str], counts: Series, kinds: frozenset[NameKind]) -> TimeReading | None:
+def _read_digits(words: Words, kinds: frozenset[NameKind]) -> TimeReading | None:
     """Return the format of times that are written in digits alone."""
-    lengths = words.str.partition(".")[0].str.len()
-    length = int(lengths.mode().iloc[0])
+    lengths = to_numpy(pc.utf8_length(pc.replace_substring_regex(words.trimmed, r"\..*", "")))
+    length = int(np.bincount(lengths).argmax())
     named = bool(kinds & _NAMED)
-    for form in _DIGITS.get(length, ()):
-        share = _share(words.where(lengths == length), counts, form, _YEARS if named else _COUNTED)
-        sure = form in UNMISTAKABLE or named or (form == "%Y%m" and words.nunique() >= _PERSUADING)
+    shown = words.head(1)[0]
+    for form in TIME_DIGITS.get(length, ()):
+        share = _measure_share(words, form, _YEARS if named else _COUNTED, lengths == length)
+        sure = form in UNMISTAKABLE or named or (form == "%Y%m" and len(words) >= _PERSUADING)
         if share is not None and sure:
             doubt = (
                 ""
                 if form in UNMISTAKABLE
-                else f"{words.iloc[0]!r} is read as {form}; set role numeric and remove format if it is a number"
+                else f"{shown!r} is read as {form}; set role numeric and remove format if it is a number"
             )
             return TimeReading(form, share, doubt if not named or form == "%y%m%d" else "")
     if not named or kinds & {NameKind.CODE, NameKind.IDENTIFIER}:
         return None
     form = _EPOCH_DIGITS.get(length, "")
-    if form and (share := _share(words, counts, form, _COUNTED)) is not None:
+    if form and (share := _measure_share(words, form, _COUNTED)) is not None:
         return TimeReading(form, share)
-    if length == 9 and (share := _share(words, counts, "epoch seconds", _COUNTED)) is not None:
+    if length == 9 and (share := _measure_share(words, "epoch seconds", _COUNTED)) is not None:
         return TimeReading("epoch seconds", share)
     days = (pd.Timestamp(1954, 1, 1), _COUNTED[1])
-    if length == 5 and (share := _share(words, counts, EXCEL, days)) is not None:
-        doubt = f"{words.iloc[0]!r} is read as the serial day of a spreadsheet; set role numeric and remove format if it is a number"
+    if length == 5 and (share := _measure_share(words, EXCEL, days)) is not None:
+        doubt = f"{shown!r} is read as the serial day of a spreadsheet; set role numeric and remove format if it is a number"
         return TimeReading(EXCEL, share, doubt)
     return None
 
 
-def _share(words: pd.Series[str], counts: Series, form: str, years: tuple[pd.Timestamp, pd.Timestamp]) -> float | None:
+def _measure_share(
+    words: Words, form: str, years: tuple[pd.Timestamp, pd.Timestamp], among: np.ndarray[Any, Any] | None = None
+) -> float | None:
     """Return the share of the present cells that a format reads as times in plausible years; None when it is too small.
 
-    A few words may be left out, as marks of missing values.
+    A few words may be left out, as marks of missing values. Only words `among` those of a mask count as read, where one is given.
     """
-    times = parse_text(pa.array(words, pa.string(), from_pandas=True), "datetime", form)[0].to_pandas()
-    fits = ((times >= years[0]) & (times < years[1])).to_numpy(dtype=bool)
-    share = float(counts.to_numpy()[fits].sum() / counts.sum())
+    moments = to_numpy(words.parse("datetime", form)).astype("datetime64[us]")
+    fits = (moments >= years[0].to_datetime64()) & (moments < years[1].to_datetime64())
+    if among is not None:
+        fits &= among
+    share = words.measure_share(fits)
     few = len(fits) - fits.sum() <= FEW < fits.sum() and share >= FEW_SHARE
     return share if share >= READABLE or few else None
 
 
-def _matches(word: str, form: str) -> bool:
-    """Return whether one word has the shape of the format ("": ISO 8601): a quick test that rules out most of them."""
-    return _compile_shape(form).fullmatch(word) is not None
+@lru_cache(maxsize=4096)
+def _find_shapes(word: str) -> tuple[str, ...]:
+    """Return the formats of whose shape a word is, its digits replaced by zeros: a quick test that rules out most of them."""
+    return tuple(form for form in _FORMATS if _compile_shape(form).fullmatch(word))
 
 
 @cache
 def _compile_shape(form: str) -> re.Pattern[str]:
-    """Return the pattern of a format's shape."""
+    """Return the pattern of a format's shape ("": ISO 8601)."""
     if not form:
         return re.compile(r"\d{4}-\d\d.*")
     parts = re.split(r"(%[a-zA-Z])", form)
