@@ -108,7 +108,7 @@ _X, _Y, _RNG = _draw()
 _WHOLE = _RNG.integers(1_000, 99_999, ROWS)
 _MONEY = np.round(_RNG.uniform(1, 2_000, ROWS), 2)
 _FEW = np.round(_RNG.integers(0, 41, ROWS) / 10, 1)
-_PHONES = [f"+4479{number:08d}" for number in _RNG.permutation(10**8)[:ROWS]]
+_PHONES = [f"+4479{number:08d}" for number in _RNG.choice(10**8, ROWS, replace=False)]
 _LONG_IDS = [str(89_111_702_272_002_019_000 + place) for place in range(ROWS)]
 _CITY = _cycle(_CITIES)
 _ZIPS = _cycle(["01730", "02139", "10001", "33101", "94105", "00501"])
@@ -125,9 +125,9 @@ def _add_personal_data() -> None:
     """Personal data."""
     _add("phone", "telephone numbers", "phone", None, _csv("phone", _PHONES), role="pii", outcome="told")
     _add("contact", "telephone numbers without a country", "kontakt2", None,
-        _csv("kontakt2", [f"07{number:09d}" for number in _RNG.permutation(10**9)[:ROWS]]), role="pii", outcome="told")  # fmt: skip
+        _csv("kontakt2", [f"07{number:09d}" for number in _RNG.choice(10**9, ROWS, replace=False)]), role="pii", outcome="told")  # fmt: skip
     _add("ssn", "social security numbers without hyphens", "ssn", None,
-        _csv("ssn", [f"{area:03d}{rest:06d}" for area, rest in zip(_RNG.integers(100, 600, ROWS), _RNG.permutation(999_999)[:ROWS] + 1, strict=True)]),
+        _csv("ssn", [f"{area:03d}{rest:06d}" for area, rest in zip(_RNG.integers(100, 600, ROWS), _RNG.choice(999_999, ROWS, replace=False) + 1, strict=True)]),
         role="pii", outcome="told")  # fmt: skip
 
 

@@ -421,39 +421,38 @@ def _round_away(value: float, round_to: Any) -> float:
 def _guess_text(reading: Reading) -> Guess:
     """Infer a column of text that is neither numbers nor times: a boolean, an identifier, a category, or words."""
     profile = reading.profile
-    name, values = profile.name, pd.Series(profile.counts.index, dtype="str")
-    lowered = values.str.strip().str.lower()
-    if profile.distinct == 2 and set(lowered) <= {*YES_WORDS, *NO_WORDS} and len(order_classes(values)) == 2:
-        column = make_column("boolean", "string", name, values=order_classes(values))
+    name, values, words = profile.name, profile.counts.index, Words.count(profile.counts)
+    lowered = set(words.lowered.unique().slice(0, len(WORDS) + 1).to_pylist())
+    if profile.distinct == 2 and lowered <= {*YES_WORDS, *NO_WORDS} and len(order_classes(list(values))) == 2:
+        column = make_column("boolean", "string", name, values=order_classes(list(values)))
         return mark_missing(profile, column, f"{format_values(column['values'])}, the second of which is true")
-    if profile.distinct > 1 and lowered.isin(list(WORDS)).all() and lowered.map(WORDS).nunique() == 2:
+    if profile.distinct > 1 and lowered <= WORDS.keys() and len({WORDS[word] for word in lowered}) == 2:
         return mark_missing(profile, make_column("boolean", "bool", name), f"true and false as {format_values(values)}")
     many = profile.distinct > MAX_CATEGORIES or profile.unique
-    words = float(values.head(10_000).str.count(r"\S+").mean())
-    single = words <= 1
+    count = words.count_pieces(10_000)
+    single = count <= 1
+    longest = words.lengths.max()
     if many and NameKind.PERSONAL in profile.kinds:
         return _guess_personal(profile)
-    if many and single and profile.unique and (profile.named_id or len(set(values.str.len())) == 1 or reading.code):
+    if many and single and profile.unique and (profile.named_id or words.lengths.min() == longest or reading.code):
         return _guess_identity(profile, "unique in every row")
-    if many and single and reading.code and values.str.len().max() > 15:
+    if many and single and reading.code and longest > 15:
         return Guess(
             make_column("ignored", "string", name),
-            f"{profile.distinct:,} whole numbers of up to {values.str.len().max()} digits, which are identifiers rather than quantities",
+            f"{profile.distinct:,} whole numbers of up to {longest} digits, which are identifiers rather than quantities",
             (
                 "its numbers are too long for quantities: it is left out; use --id if rows with the same value belong together",
             ),
         )
-    if many and words > _MANY_WORDS:
+    if many and count > _MANY_WORDS:
         return mark_missing(
             profile, make_column("text", "string", name), f"text with {profile.distinct:,} distinct values: not used as a feature"
         )  # fmt: skip
     if many:
         why = f"{profile.distinct:,} distinct values, more than the limit of {MAX_CATEGORIES} categories: group them in the source to use the column"
         check = f"{profile.distinct:,} categories are more than the limit of {MAX_CATEGORIES}: it is left out; group them in the source to use it"
-        if values.str.contains(r"\d", regex=True).mean() > 0.9:
-            check += (
-                f"; if {format_values(values.head(1))} is a number or a time, it is written in a way that is not known"
-            )
+        if words.search("[0-9]").mean() > 0.9:
+            check += f"; if {format_values(values[:1])} is a number or a time, it is written in a way that is not known"
         return Guess(make_column("ignored", "string", name), why, (check,))
     return _guess_category(profile)
 

@@ -30,7 +30,8 @@ class Words:
     @classmethod
     def count(cls, counts: Any) -> Words:
         """Return the words of a series of frequencies, whose index holds them."""
-        return cls(pa.array(counts.index, pa.string(), from_pandas=True), counts.to_numpy())
+        text = pa.array(counts.index, pa.string(), from_pandas=True)
+        return cls(text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text, counts.to_numpy())
 
     def __len__(self) -> int:
         return len(self.text)
@@ -73,6 +74,10 @@ class Words:
     def parse(self, dtype: str, form: str = "") -> pa.Array:
         """Parse the words to a contract's dtype; what cannot be parsed is null."""
         return parse_text(self.text, dtype, form)[0]
+
+    def count_pieces(self, most: int) -> float:
+        """Return the mean number of pieces between blanks in the first few words."""
+        return float(pc.mean(pc.count_substring_regex(self.text.slice(0, most), r"\S+")).as_py() or 0)
 
     def measure_share(self, mask: _Mask) -> float:
         """Return the share of the cells whose words are in a mask."""

@@ -130,9 +130,10 @@ class _Block:
         self.dialect, self.layout = table.dialect, table.layout
         self.position = 0
         labels = _label(self.layout)
-        dropped = [label for at, label in enumerate(labels) if at not in set(self.layout.kept)]
+        kept, wanted = set(self.layout.kept), set(chosen)
+        dropped = [label for at, label in enumerate(labels) if at not in kept]
         self.labels, self.dropped = labels, dropped
-        self.chosen = [label for label in labels if label in set(chosen)] + dropped or labels[:1]
+        self.chosen = [label for label in labels if label in wanted] + dropped or labels[:1]
 
     def tables(self) -> Iterator[pa.Table]:
         """Yield the rows of the block's whole records: regular parts by Arrow, the others record by record."""

@@ -448,10 +448,11 @@ class _TextFile:
 
     def read(self, needed: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Read the needed columns; missing columns are null."""
-        own = [name for name in needed.names if name in self.table.names]
+        names = set(self.table.names)
+        own = [name for name in needed.names if name in names]
         for batch in self.table.read(own or self.table.names[:1]):  # without columns, the first one counts the rows
             missing = pa.nulls(batch.num_rows, pa.string())
-            arrays = [batch[name] if name in own else missing for name in needed.names]
+            arrays = [batch[name] if name in names else missing for name in needed.names]
             yield pa.RecordBatch.from_arrays(arrays, schema=needed) if arrays else batch
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ def translate_errors(name: str, doing: str) -> Iterator[None]:
 
 def check_names(schema: pa.Schema, name: str) -> None:
     """Raise ProjectError when two columns have the same name."""
-    repeated = sorted({column for column in schema.names if schema.names.count(column) > 1})
+    repeated = sorted(column for column, count in Counter(schema.names).items() if count > 1)
     if repeated:
         raise ProjectError(f"{name} has more than one column named {', '.join(map(repr, repeated))}.")
 

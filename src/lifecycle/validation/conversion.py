@@ -10,11 +10,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lifecycle.core.contract import Column, Contract, Role
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.parsing import EXACT, parse_text
+from lifecycle.core.parsing import EXACT, parse_text, trim
 from lifecycle.core.paths import CONTRACT, OPTIONS
 from lifecycle.core.tables import open_parts, set_columns, size_part
 
@@ -226,7 +227,9 @@ def drop_missing(raw: Series, null_values: tuple[str, ...] = ()) -> Series:
 
 def _find_missing(text: Series, null_values: tuple[str, ...]) -> Series:
     """Return which texts are blank or one of the words that mean missing."""
-    return text.str.strip().isin(["", *(word.strip() for word in null_values)])
+    words = pa.array(["", *(word.strip() for word in null_values)], pa.string())
+    found = pc.is_in(trim(pa.array(text, pa.string(), from_pandas=True)), value_set=words)
+    return pd.Series(np.asarray(found), index=text.index)
 
 
 def map_distinct(raw: Series, function: Callable[[Series], Series]) -> Series:

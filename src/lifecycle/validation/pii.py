@@ -40,6 +40,8 @@ _CELLS = 1 << 22  # of this sample at most
 LEAST_NUMBER = 10**6  # the least number that could identify a person: telephone numbers have seven digits
 _SIGNED = re.compile(r"\s*\+[0-9]+\s*")
 _CHECKED = 200  # of them
+_TOGETHER = 1 << 16  # cells that are searched at once
+_NO_TEXTS: Series = pd.Series([], dtype="str")
 _PIECES = 3  # matches of one kind that are checked in a cell, as a valid one may follow an invalid one
 
 # Characters that must not precede or follow a match, as it would be part of something longer. A full stop may end a sentence.
@@ -102,15 +104,29 @@ def find_personal(
     searches: dict[str, _Search] = {}
     sample = _Sample(min(_SAMPLE, _CELLS // max(len(searched), 1)))
     for part in parts:
-        for name, column in searched.items():
-            if name in part:
-                searches.setdefault(name, _Search(column)).add(part[name])
+        names = [name for name in searched if name in part]
+        searches |= {name: _Search(searched[name]) for name in names if name not in searches}
+        together = max(1, _TOGETHER // max(len(part), 1))
+        for start in range(0, len(names), together):
+            _search_columns({name: searches[name] for name in names[start : start + together]}, part)
         sample.add(part, list(searches))
     return [
         finding
         for name, search in searches.items()
         for finding in search.list_findings(name, policy, sample.rows[name])
     ]
+
+
+def _search_columns(searches: Mapping[str, _Search], part: pd.DataFrame) -> None:
+    """Search some columns of a part at once: to compile the pattern takes longer than to match it in a short column."""
+    texts, counts = zip(*(search.read(part[name]) for name, search in searches.items()), strict=True)
+    near = np.asarray(pc.match_substring_regex(pa.concat_arrays([_to_arrow(each) for each in texts]), _ANY_FORM))
+    stops = np.cumsum([len(each) for each in texts])
+    for (name, search), text, count, mask in zip(
+        searches.items(), texts, counts, np.split(near, stops[:-1]), strict=True
+    ):
+        if mask.any():
+            search.count(text[mask], count[mask], part[name])
 
 
 class _Sample:
@@ -144,18 +160,17 @@ class _Search:
         self.valid = {kind: Tally() for kind in _FORMS}
         self.examples: dict[str, str] = {}
 
-    def add(self, raw: Series) -> None:
-        """Check a part's distinct values when they are known, else each cell; numbers are only counted."""
+    def read(self, raw: Series) -> tuple[Series, Array]:
+        """Return the texts of a part to search, and how often each occurs: distinct ones when they are known; none of numbers."""
         if not is_words(raw):
             self.cells += int(raw.count())
-            return
+            return _NO_TEXTS, np.zeros(0, dtype=np.int64)
         texts, counts = _count_texts(raw)
-        open_to = ~texts.isin(self.listed).to_numpy()
-        texts, counts = texts[open_to], counts[open_to]
+        if self.listed:
+            open_to = ~texts.isin(self.listed).to_numpy()
+            texts, counts = texts[open_to], counts[open_to]
         self.cells += int(counts.sum())
-        near = np.asarray(pc.match_substring_regex(_to_arrow(texts), _ANY_FORM))
-        if near.any():
-            self.count(texts[near], counts[near], raw)
+        return texts, counts
 
     def count(self, texts: Series, counts: Array, raw: Series) -> None:
         """Count the personal texts of a part, each as often as it occurs."""
@@ -250,7 +265,8 @@ def _find_pieces(text: pa.Array, kind: str) -> pa.Array:
 
 def _to_arrow(values: Any) -> pa.Array:
     """Convert text to one Arrow array of strings."""
-    return pa.array(values, type=pa.string())
+    text = pa.array(values, type=pa.string())
+    return text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
 
 
 def _recognise(values: Any, kind: str) -> Array:
