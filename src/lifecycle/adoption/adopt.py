@@ -28,7 +28,7 @@ from lifecycle.adoption.reading import NO_VALUE
 from lifecycle.adoption.target import suspect_leaks
 from lifecycle.adoption.yaml_text import change_params, clean, dump, to_flow
 from lifecycle.core import paths
-from lifecycle.core.contract import Contract, Role
+from lifecycle.core.contract import Column, Contract, Role
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import FORMAT, Collect, Params, parse_strictly
 from lifecycle.core.paths import Project
@@ -46,6 +46,7 @@ from lifecycle.validation.names import NameKind, classify_name
 
 Ask = Callable[[str, str], str]  # a question and the default answer: the answer
 _Guesses = Mapping[str, Guess]
+_Mask = np.ndarray[Any, np.dtype[np.bool_]]
 _MAX_ROWS = 1_000_000  # rows of a longer table that are examined
 _AUC_ROWS = 200_000  # rows for the univariate ROC AUC
 _EXPLAINED = 8  # columns that an error names
@@ -86,18 +87,14 @@ def adopt_table(
     if table.quotes.missing:
         collect["options"]["null_values"] = list(table.quotes.missing)
     guesses = _infer(table, request, ask)
-    raw = pd.DataFrame(
-        {
-            name: read_plain(table.shown[name], name)
-            for name, column in to_columns(guesses).items()
-            if not is_dropped(column)
-        }
-    )
-    aucs = _measure_aucs(raw, guesses, request.target)
+    columns = _select_columns(guesses)
+    raw = pd.DataFrame({name: read_plain(table.shown[name], name) for name in columns})
+    typed, unread_cells = convert_columns(raw, columns)
+    aucs = _measure_aucs(typed, columns, request.target)
     guesses = suspect_leaks(guesses, aucs, request.target)
     _require_features(guesses)
     title = request.name or _name_source(source)
-    typed, unread = _read_typed(raw, guesses)
+    typed, unread = _select_rows(typed, unread_cells, _select_columns(guesses))
     broken = unread + table.rejected / max(table.rows + table.rejected, 1)
     tolerance = max(0.01, math.ceil(1.5 * broken * 1000) / 1000)
     contract_text = _write_contract(title, _describe_source(address, table.rows, len(table.shown)), tolerance, guesses)
@@ -300,14 +297,19 @@ def _collect_from(address: str, options: Mapping[str, Any]) -> Record:
     return {"source": address, "options": dict(options), "watch": watch}
 
 
-def _read_typed(raw: pd.DataFrame, guesses: _Guesses) -> tuple[pd.DataFrame, float]:
-    """Convert the columns to the contract's types; return the rows that satisfy it, and the share of rows that do not."""
-    columns = {name: column for name, column in to_columns(guesses).items() if name in raw and not is_dropped(column)}
-    typed, broken = convert_columns(raw, columns)
-    bad = np.zeros(len(raw), dtype=bool)
-    for mask in broken.values():
-        bad |= mask
+def _select_columns(guesses: _Guesses) -> dict[str, Column]:
+    """Return the columns that later stages read."""
+    return {name: column for name, column in to_columns(guesses).items() if not is_dropped(column)}
+
+
+def _select_rows(
+    typed: pd.DataFrame, broken: Mapping[str, _Mask], columns: Mapping[str, Column]
+) -> tuple[pd.DataFrame, float]:
+    """Return the rows that satisfy the contract, and the share of rows that do not; `broken` marks cells that are not read."""
+    typed, bad = typed[[*columns]], np.zeros(len(typed), dtype=bool)
     for name, column in columns.items():
+        if name in broken:
+            bad |= broken[name]
         if not column.nullable:
             bad |= typed[name].isna().to_numpy()
         if column.dtype == "float64":
@@ -315,11 +317,9 @@ def _read_typed(raw: pd.DataFrame, guesses: _Guesses) -> tuple[pd.DataFrame, flo
     return typed[~bad].reset_index(drop=True), float(bad.mean())
 
 
-def _measure_aucs(raw: pd.DataFrame, guesses: _Guesses, target: str) -> dict[str, float]:
+def _measure_aucs(typed: pd.DataFrame, columns: Mapping[str, Column], target: str) -> dict[str, float]:
     """Return the univariate ROC AUC of each column, from a sample of a long table."""
-    columns = {name: column for name, column in to_columns(guesses).items() if column.role in _KINDS or name == target}
-    sample = raw if len(raw) <= _AUC_ROWS else raw.sample(_AUC_ROWS, random_state=0)
-    typed, _ = convert_columns(sample, columns)
+    typed = typed if len(typed) <= _AUC_ROWS else typed.sample(_AUC_ROWS, random_state=0)
     typed = typed[typed[target].notna()]
     positive = (typed[target] == columns[target].positive).to_numpy(dtype=bool)
     kinds = {name: _KINDS[column.role] for name, column in columns.items() if column.role in _KINDS}

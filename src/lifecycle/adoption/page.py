@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from markupsafe import Markup
 
 from lifecycle.adoption.guess import MAX_CATEGORIES, Guess
 from lifecycle.adoption.numbers import read_numbers
 from lifecycle.adoption.words import Words
-from lifecycle.adoption.yaml_text import dump, to_flow
+from lifecycle.adoption.yaml_text import write_line
 from lifecycle.core.contract import Column
-from lifecycle.core.errors import ProjectError
 from lifecycle.core.paths import CONTRACT
 from lifecycle.core.records import Record
 from lifecycle.reporting.pages import render_page, render_part
-from lifecycle.validation.conversion import convert_column, drop_missing, read_plain
 from lifecycle.validation.pii import mask_text
 
 _VALUES = 10  # of each column
 _LONG = 60  # characters of a value
+_LIKE_A_NUMBER = (
+    r"[^0-9]*[0-9][0-9.,'’_\s\x{a0}\x{202f}]*(?:[eE][+-]?[0-9]+)?[^0-9]*"  # digits and marks between other text
+)
 _MOST = 0.5  # of the cells must be numbers for `a number` to be offered
 
 
@@ -59,7 +60,7 @@ def _describe_column(name: str, table: pa.Table, guess: Guess) -> Record:
         "rules": [f"{key}: {_shorten(str(value))}" for key, value in rules.items()],
         "why": guess.why,
         "checks": guess.checks,
-        "alternatives": [(label, _write_line(name, other)) for label, other in _list_alternatives(name, table, column)],
+        "alternatives": [(label, write_line(name, other)) for label, other in _list_alternatives(name, table, column)],
     }
 
 
@@ -78,11 +79,6 @@ def _show_values(name: str, table: pa.Table, *, personal: bool) -> list[str]:
     return list(dict.fromkeys(_shorten(mask_text(word) if personal else word) for word in words))
 
 
-def _write_line(name: str, column: Record) -> str:
-    """Write a column's line of the contract."""
-    return dump({to_flow(name): to_flow(column)}).strip()
-
-
 def _list_alternatives(name: str, table: pa.Table, column: Record) -> list[tuple[str, Record]]:
     """List what else the column may be, and its keys in the contract for that."""
     if column["role"] == "target":
@@ -95,7 +91,7 @@ def _list_alternatives(name: str, table: pa.Table, column: Record) -> list[tuple
     options: list[tuple[str, Record]] = []
     if column["role"] != "categorical" and _count_distinct(table[name]) <= MAX_CATEGORIES:
         options.append(("a category", {"role": "categorical", "dtype": "string", **missing, **words, **kept}))
-    if column["role"] not in ("numeric", "pii") and (form := _find_number_format(name, table)) is not None:
+    if column["role"] not in ("numeric", "pii") and (form := _find_number_format(table[name])) is not None:
         rules = {"format": form} if form else {}
         options.append(("a number", {"role": "numeric", "dtype": "float64", **missing, **rules, **words, **kept}))
     if column["dtype"] == "datetime" and column["role"] != "time":
@@ -121,16 +117,16 @@ def _count_distinct(column: pa.ChunkedArray) -> int:
         return MAX_CATEGORIES + 1
 
 
-def _find_number_format(name: str, table: pa.Table) -> str | None:
+def _find_number_format(column: pa.ChunkedArray) -> str | None:
     """Return how the column's cells are written as numbers, None if most are not numbers."""
-    try:
-        plain = drop_missing(read_plain(table[name].slice(0, 1000), name)).dropna()
-    except (ProjectError, pa.ArrowException):
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
+        return ""
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return None
-    if not len(plain) or plain.dtype == "boolean" or pd.api.types.is_datetime64_any_dtype(plain):
-        return None
-    words = Words.count(convert_column(plain, "string").value_counts())
-    if words.measure_share(words.search("[0-9]")) <= _MOST:
+    counted = pc.value_counts(column.slice(0, 1000).cast(pa.string()).combine_chunks().drop_null())
+    words = Words(counted.field("values"), counted.field("counts").to_numpy())
+    words = words.keep(words.lengths > 0)
+    if not len(words) or words.measure_share(words.match(_LIKE_A_NUMBER)) <= _MOST:
         return None
     reading = read_numbers(words)
     return reading.form if words.measure_share(~np.isnan(reading.values)) > _MOST else None

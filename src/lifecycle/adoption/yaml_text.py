@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -57,6 +59,24 @@ def dump(document: Any) -> str:
     buffer = io.StringIO()
     make_yaml().dump(document, buffer)
     return buffer.getvalue()
+
+
+def write_line(name: str, column: Record) -> str:
+    """Return the line of a column in the contract. What columns have in common is written once, as they may be thousands."""
+    rules = json.dumps({key: value for key, value in column.items() if key != "description"})
+    return f"{_write_scalar(name)}: {_write_rules(rules)[:-1]}, description: {_write_scalar(column['description'])}}}"
+
+
+@lru_cache(maxsize=1024)
+def _write_scalar(text: str) -> str:
+    """Return one text as YAML."""
+    return dump(to_flow([text])).strip()[1:-1]
+
+
+@lru_cache(maxsize=1024)
+def _write_rules(rules: str) -> str:
+    """Return a mapping, given as JSON, as YAML on one line."""
+    return dump(to_flow(json.loads(rules))).strip()
 
 
 def change_params(text: str, changes: Mapping[str, Record]) -> str:
