@@ -38,6 +38,9 @@ def test_a_table_is_read_right_or_told(
         assert status == 1 and "nothing to learn from" in output.err and table.column in output.err
         return
     assert status == 0, output.err
+    assert main(["adopt", str(path), "--check"]) == 0
+    differs = [line for line in capsys.readouterr().out.splitlines() if "nothing would change" not in line]
+    assert all("cannot be read" in line or "expected a value" in line for line in differs), differs
     contract, collect = load_contract(project / paths.CONTRACT), load_params(project / paths.PARAMS).collect
     column = (
         next(other for other in (f"{table.column}_2", table.column) if other in contract.columns)

@@ -7,15 +7,12 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
@@ -24,7 +21,7 @@ from lifecycle.adoption.guess import MAX_CATEGORIES, Guess, format_values
 from lifecycle.adoption.inference import infer_columns, to_columns
 from lifecycle.adoption.page import render_adoption
 from lifecycle.adoption.parameters import fit_params, measure_facts
-from lifecycle.adoption.reading import NO_VALUE
+from lifecycle.adoption.table import SourceTable, read_table
 from lifecycle.adoption.target import suspect_leaks
 from lifecycle.adoption.yaml_text import change_params, clean, dump, to_flow
 from lifecycle.core import paths
@@ -32,14 +29,13 @@ from lifecycle.core.contract import Column, Contract, Role
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import FORMAT, Collect, Params, parse_strictly
 from lifecycle.core.paths import Project
-from lifecycle.core.progress import show_progress
 from lifecycle.core.records import Record
 from lifecycle.exploration.association import Kind
 from lifecycle.exploration.univariate import measure_univariate_auc
 from lifecycle.promotion.releases import hold_lock
 from lifecycle.sources.addresses import find_local, hide_secrets, read_scheme
 from lifecycle.sources.detect import detect_options
-from lifecycle.sources.dispatch import is_growing, open_source
+from lifecycle.sources.dispatch import is_growing
 from lifecycle.sources.ingest import ingest
 from lifecycle.validation.conversion import convert_columns, is_dropped, read_plain
 from lifecycle.validation.names import NameKind, classify_name
@@ -47,10 +43,8 @@ from lifecycle.validation.names import NameKind, classify_name
 Ask = Callable[[str, str], str]  # a question and the default answer: the answer
 _Guesses = Mapping[str, Guess]
 _Mask = np.ndarray[Any, np.dtype[np.bool_]]
-_MAX_ROWS = 1_000_000  # rows of a longer table that are examined
 _AUC_ROWS = 200_000  # rows for the univariate ROC AUC
 _EXPLAINED = 8  # columns that an error names
-_PLAIN = re.compile(r"[\d\s.,+-]*")  # a number, which is not quoted where text is
 _VARIABLE = re.compile(r"\$\{\w+\}")  # an environment variable in place of a secret
 _KINDS: dict[Role, Kind] = {Role.NUMERIC: "numeric", Role.CATEGORICAL: "categorical", Role.BOOLEAN: "categorical"}
 
@@ -83,7 +77,7 @@ def adopt_table(
     detected = detect_options(address, project.root, given)
     collect = _collect_from(address, {**detected.options, **given})
     landed = list(ingest(project, Collect.model_validate(collect))) if collect["watch"] == paths.LANDED else []
-    table = _read_rows(address, project.root, collect["options"], delimited=detected.delimited)
+    table = read_table(address, project.root, collect["options"], command="adopt", delimited=detected.delimited)
     if table.quotes.missing:
         collect["options"]["null_values"] = list(table.quotes.missing)
     guesses = _infer(table, request, ask)
@@ -121,7 +115,7 @@ def adopt_table(
     return [*landed[-1:], *summary, *(f"check: {note}" for note in notes), last]
 
 
-def _infer(table: _Table, request: Request, ask: Ask | None) -> dict[str, Guess]:
+def _infer(table: SourceTable, request: Request, ask: Ask | None) -> dict[str, Guess]:
     """Infer the columns; ask for the class to predict where it is not named."""
 
     def infer(positive: str | None) -> dict[str, Guess]:
@@ -158,10 +152,7 @@ def _ask_about_use(sections: dict[str, Record], ask: Ask | None) -> list[str]:
     cost = sections["train"]["cost"]
     if ask is not None:
         answer = ask("How many false alarms a missed positive costs", f"{cost['false_negative']:g}")
-        try:
-            cost["false_negative"] = float(answer)
-        except ValueError:
-            raise ProjectError(f"The cost of a missed positive is {answer!r}: expected a number.") from None
+        cost["false_negative"] = _read_cost(answer)
         sections["explain"]["intended_use"] = ask("What the model is for", use)
         return []
     assumed = (
@@ -173,7 +164,15 @@ def _ask_about_use(sections: dict[str, Record], ask: Ask | None) -> list[str]:
     ]
 
 
-# Reading.
+def _read_cost(answer: str) -> float:
+    """Return the cost of a missed positive as it was typed; raise ProjectError if it is not a positive number."""
+    try:
+        cost = float(answer.strip())
+    except ValueError:
+        cost = math.nan
+    if not 0 < cost < math.inf:
+        raise ProjectError(f"The cost of a missed positive is {answer!r}: expected a number above 0.")
+    return cost
 
 
 def _place_source(root: Path, source: str) -> str:
@@ -187,94 +186,6 @@ def _place_source(root: Path, source: str) -> str:
         return source
     path = Path(os.path.normpath(Path.cwd() / source))  # symbolic links are kept: DVC watches their targets
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
-
-
-@dataclass(frozen=True)
-class _Quotes:
-    """What quotes say of the words for "no value", such as NA, in a file of text.
-
-    missing: the words that mean missing throughout, as they stand without quotes where other text has them. words: the columns
-    in which they are certainly words, as they are in quotes and numbers are not.
-    """
-
-    missing: tuple[str, ...] = ()
-    words: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class _Table:
-    """The rows of a source: the first ones, how many there are and how many could not be read, and what quotes say."""
-
-    shown: pa.Table
-    rows: int
-    rejected: int
-    first_reject: str
-    quotes: _Quotes
-
-
-def _read_rows(source: str, root: Path, options: Mapping[str, Any], *, delimited: bool) -> _Table:
-    """Read the source's first MAX_ROWS rows, and count all of its rows."""
-    kept, rows = [], 0
-    with open_source(source, root, options) as stream:
-        for batch in show_progress(stream, f"adopt: {hide_secrets(source)}"):
-            if rows < _MAX_ROWS:
-                kept.append(batch)
-            rows += batch.num_rows
-        shown = pa.Table.from_batches(kept, stream.schema).slice(0, _MAX_ROWS)
-        rejects = stream.rejected.rows
-        first = f"{rejects[0].where}: {rejects[0].reason}" if rejects else ""
-    quotes = _inspect_quotes(source, root, options, shown) if delimited else _Quotes()
-    if quotes.missing:
-        shown = _read_shown(source, root, {**options, "null_values": list(quotes.missing)}, len(shown))
-    return _Table(shown, rows, len(rejects), first, quotes)
-
-
-def _read_shown(source: str, root: Path, options: Mapping[str, Any], rows: int) -> pa.Table:
-    """Read the source's first rows."""
-    kept, have = [], 0
-    with open_source(source, root, options) as stream:
-        for batch in stream:
-            kept.append(batch)
-            have += batch.num_rows
-            if have >= rows:
-                break
-        return pa.Table.from_batches(kept, stream.schema).slice(0, rows)
-
-
-def _inspect_quotes(source: str, root: Path, options: Mapping[str, Any], shown: pa.Table) -> _Quotes:
-    """Find out whether words such as NA are in quotes, as R and pandas write text beside missing values without them.
-
-    The reader takes the option `null_values` for missing where it is not quoted. So the table is read once more with these
-    words, with the most common text of each such column, and with a number: what is still there is quoted.
-    """
-    if "null_values" in options:
-        return _Quotes()
-    texts = [field.name for field in shown.schema if pa.types.is_string(field.type)]
-    none: dict[str, list[str]] = {}
-    common: dict[str, str] = {}
-    number = ("", "")
-    for name in texts:
-        words = pc.value_counts(shown[name].drop_null()).sort("descending", by="counts").field("values").to_pylist()
-        plain = [word for word in words if _PLAIN.fullmatch(word)]
-        if len(plain) == len(words) and words:
-            number = (name, words[0])
-        empty = [word for word in words if word.strip().lower() in NO_VALUE]
-        others = [word for word in words if word not in empty and word not in plain]
-        if empty and others:
-            none[name], common[name] = empty, others[0]
-    if not none:
-        return _Quotes()
-    tried = sorted({*chain(*none.values()), *common.values(), number[1]} - {""})
-    again = _read_shown(source, root, {**options, "null_values": tried}, len(shown))
-    quoted = [name for name in none if _count(again[name], common[name])]
-    missing = {word for name in quoted for word in none[name] if _count(again[name], word) < _count(shown[name], word)}
-    bare = bool(number[0]) and not _count(again[number[0]], number[1])
-    return _Quotes(tuple(sorted(missing)), frozenset(quoted) if bare else frozenset())
-
-
-def _count(column: pa.ChunkedArray, word: str) -> int:
-    """Count how often a word is in a column."""
-    return int(pc.sum(pc.equal(column, word)).as_py() or 0)
 
 
 def _name_source(source: str) -> str:
@@ -352,7 +263,7 @@ def _write_contract(name: str, description: str, tolerance: float, guesses: _Gue
 # The report.
 
 
-def _describe_table(title: str, guesses: _Guesses, table: _Table, facts: Record) -> list[str]:
+def _describe_table(title: str, guesses: _Guesses, table: SourceTable, facts: Record) -> list[str]:
     """Describe what was inferred, in a few lines."""
     seen = f" (the first {len(table.shown):,} were examined)" if len(table.shown) < table.rows else ""
     lines = [
@@ -365,7 +276,7 @@ def _describe_table(title: str, guesses: _Guesses, table: _Table, facts: Record)
     return lines
 
 
-def _describe_rows(table: _Table, unread: float) -> list[str]:
+def _describe_rows(table: SourceTable, unread: float) -> list[str]:
     """Describe the rows that cannot be read, and those that do not satisfy the inferred contract."""
     lines = []
     if table.quotes.missing:
@@ -401,7 +312,7 @@ def _is_protected(name: str, guess: Guess) -> bool:
     return guess.column["role"] in ("numeric", "categorical", "boolean") and NameKind.PROTECTED in classify_name(name)
 
 
-def _make_cards(table: _Table, guesses: _Guesses, facts: Record, checks: int) -> list[Record]:
+def _make_cards(table: SourceTable, guesses: _Guesses, facts: Record, checks: int) -> list[Record]:
     """Return the figures at the top of the page."""
     used = sum(guess.column["role"] in ("numeric", "categorical", "boolean", "time") for guess in guesses.values())
     return [

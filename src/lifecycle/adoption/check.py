@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from lifecycle.adoption.guess import Guess, format_values
 from lifecycle.adoption.inference import infer_columns
+from lifecycle.adoption.table import SourceTable, read_table
 from lifecycle.core import paths
 from lifecycle.core.contract import Column, Contract, Role, load_contract
 from lifecycle.core.errors import ProjectError
@@ -18,11 +19,9 @@ from lifecycle.core.params import load_params
 from lifecycle.core.paths import Project
 from lifecycle.core.records import Record
 from lifecycle.sources.detect import detect_options
-from lifecycle.sources.dispatch import open_source
 from lifecycle.validation.conversion import convert_columns, is_dropped, read_plain
 from lifecycle.validation.rules import BreachCounter, find_breaches
 
-_MAX_ROWS = 1_000_000  # rows of a longer table that are examined
 _COMPARED = ("dtype", "format", "null_values", "nullable")  # keys of a column that follow from its values
 _DIALECT = ("delimiter", "encoding", "quote", "escape", "skip", "header", "skip_space", "quotes_all", "sheet", "range")
 
@@ -38,30 +37,19 @@ def check_table(project: Project, source: str, options: Mapping[str, Any] | None
     detected = detect_options(source, project.root, options or {})
     lines = _compare_options(given, detected.options) if detected.delimited else []
     kept = {key: value for key, value in given.items() if key not in _DIALECT}
-    table, rows, rejected = _read(project, source, {**kept, **detected.options, **(options or {})})
-    lines += (
-        [f"{len(rejected):,} of {rows + len(rejected):,} rows cannot be read; the first is {rejected[0]}"]
-        if rejected
-        else []
-    )
+    read = {**kept, **detected.options, **(options or {})}
+    found = read_table(source, project.root, read, command="adopt", delimited=detected.delimited)
+    table = found.shown
+    if found.rejected:
+        lines.append(
+            f"{found.rejected:,} of {found.rows + found.rejected:,} rows cannot be read; the first is {found.first_reject}"
+        )
     lines += _compare_names(table.column_names, contract)
     shared = [name for name in contract.columns if name in table.column_names]
     if contract.target in shared:
-        lines += _compare_guesses(table, contract)
+        lines += _compare_guesses(found, contract)
     lines += _check_rows(table.select(shared), {name: contract.columns[name] for name in shared})
-    return lines or [f"{rows:,} rows agree with {paths.CONTRACT} and with collect.options: nothing would change"]
-
-
-def _read(project: Project, source: str, options: Mapping[str, Any]) -> tuple[pa.Table, int, list[str]]:
-    """Read a source's first rows; count all rows, and describe those that cannot be read."""
-    kept, rows = [], 0
-    with open_source(source, project.root, options) as stream:
-        for batch in stream:
-            if rows < _MAX_ROWS:
-                kept.append(batch)
-            rows += batch.num_rows
-        rejected = [f"{reject.where}: {reject.reason}" for reject in stream.rejected.rows]
-        return pa.Table.from_batches(kept, stream.schema), rows, rejected
+    return lines or [f"{found.rows:,} rows agree with {paths.CONTRACT} and with collect.options: nothing would change"]
 
 
 def _compare_options(given: Mapping[str, Any], detected: Mapping[str, Any]) -> list[str]:
@@ -81,14 +69,16 @@ def _compare_names(names: list[str], contract: Contract) -> list[str]:
     return lines + [f"the column {name!r} is new: {paths.CONTRACT} does not describe it" for name in more]
 
 
-def _compare_guesses(table: pa.Table, contract: Contract) -> list[str]:
+def _compare_guesses(found: SourceTable, contract: Contract) -> list[str]:
     """Compare what would be inferred of each column with the contract."""
+    table = found.shown
     identity = next((name for name in contract.names(Role.ID) if name in table.column_names), None)
     time = contract.time if contract.time in table.column_names else None
     try:
         guesses = infer_columns(
-            table, target=contract.target, time=time, identity=identity, positive=str(contract.positive)
-        )
+            table, target=contract.target, time=time, identity=identity, positive=str(contract.positive),
+            quoted=found.quotes.words,
+        )  # fmt: skip
     except ProjectError as error:
         return [f"the table would not be adopted: {error}"]
     return [
