@@ -23,7 +23,7 @@ class OwnTable:
 
     read: returns the table with numbers as numbers and times as times; of a fetched file, from the folder that holds it. write: writes
     the file and returns its path; None where the fetched file `fetched` itself is adopted. unused: columns that a person
-    would not learn from: identifiers, names and free text. words: what adopt is told beside the target.
+    would not learn from: identifiers, names and free text. words: the further options of adopt.
     """
 
     about: str

@@ -203,11 +203,11 @@ def judge_column(
     ):
         return "equal", role
     if told:
-        return "told", f"{role}: a check"
+        return "with a check", f"{role}: a check"
     if column.judge in ("words", "identity", "personal") and found.role in UNUSED and reason:
-        return "told", f"{role}: the contract's reason"
+        return "with a check", f"{role}: the contract's reason"
     if not right.all() and not is_dropped(found) and (right | broken.get(name, np.zeros(len(right), dtype=bool))).all():
-        return "told", f"{role}: quarantined: {account}"
+        return "with a check", f"{role}: quarantined: {account}"
     return "silent", f"{role}: {account or 'does not suit it'}"
 
 
@@ -232,7 +232,7 @@ def count_outcomes(verdicts: list[Verdict]) -> str:
     """Return a table of the outcomes by kind."""
     counts = Counter((verdict.kind, verdict.outcome) for verdict in verdicts)
     kinds = sorted({verdict.kind for verdict in verdicts})
-    outcomes = ("equal", "told", "silent")
+    outcomes = ("equal", "with a check", "silent")
     lines = [f"{'kind':36}{''.join(f'{outcome:>8}' for outcome in outcomes)}"]
     lines += [f"{kind:36}{''.join(f'{counts[kind, outcome]:8}' for outcome in outcomes)}" for kind in kinds]
     total = [sum(counts[kind, outcome] for kind in kinds) for outcome in outcomes]

@@ -52,7 +52,7 @@ def test_a_table_is_read_right_or_told(
         line.partition("; ")[2] if general[2] in line else line for line in output.out.splitlines() if "check:" in line
     ]
     about = [line for line in lines if line and not any(word in line for word in general)]
-    assert bool(about) == (table.outcome == "told"), output.out
+    assert bool(about) == (table.outcome == "with a check"), output.out
     assert not table.role or contract.columns[table.column if name != "twice" else "x"].role == table.role, output.out
     raw, rejected = project / "raw.parquet", project / "rejected.parquet"
     collect_table(collect.source, project, collect.options, contract, raw, rejected)

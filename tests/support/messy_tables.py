@@ -28,7 +28,7 @@ _CITIES = ("Zürich", "Genève", "Köln", "Bern")
 class Messy:
     """A table: what is odd about it, the column in question, its true values (None: they are not compared), and the file.
 
-    outcome: `right` when adopt reads the true values, `told` when a line on the terminal names the column, `refused` when
+    outcome: `right` when adopt reads the true values, `with a check` when a line on the terminal names the column, `refused` when
     the command says why the table cannot be adopted. role: the role that the column must get; "" for any.
     """
 
@@ -123,12 +123,12 @@ def _add(
 
 def _add_personal_data() -> None:
     """Personal data."""
-    _add("phone", "telephone numbers", "phone", None, _csv("phone", _PHONES), role="pii", outcome="told")
+    _add("phone", "telephone numbers", "phone", None, _csv("phone", _PHONES), role="pii", outcome="with a check")
     _add("contact", "telephone numbers without a country", "kontakt2", None,
-        _csv("kontakt2", [f"07{number:09d}" for number in _RNG.choice(10**9, ROWS, replace=False)]), role="pii", outcome="told")  # fmt: skip
+        _csv("kontakt2", [f"07{number:09d}" for number in _RNG.choice(10**9, ROWS, replace=False)]), role="pii", outcome="with a check")  # fmt: skip
     _add("ssn", "social security numbers without hyphens", "ssn", None,
         _csv("ssn", [f"{area:03d}{rest:06d}" for area, rest in zip(_RNG.integers(100, 600, ROWS), _RNG.choice(999_999, ROWS, replace=False) + 1, strict=True)]),
-        role="pii", outcome="told")  # fmt: skip
+        role="pii", outcome="with a check")  # fmt: skip
 
 
 def _add_identifiers() -> None:
@@ -150,7 +150,7 @@ def _add_identifiers() -> None:
     _add("padded_id", "customer numbers with leading zeros", "customer", [f"{place * 7:08d}" for place in range(ROWS)],
         _csv("customer", [f"{place * 7:08d}" for place in range(ROWS)]), role="id")  # fmt: skip
     _add("gaps", "unique whole numbers with gaps", "policy", None, _csv("policy", [str(10_000 + 3 * place + place % 2) for place in range(ROWS)]),
-        role="id", outcome="told")  # fmt: skip
+        role="id", outcome="with a check")  # fmt: skip
 
 
 def _add_codes() -> None:
@@ -168,7 +168,7 @@ def _add_codes() -> None:
     _add("collide", "codes that differ by leading zeros alone", "code", _cycle(["007", "07", "7", "12"]), _csv("code", _cycle(["007", "07", "7", "12"])),
         role="categorical")  # fmt: skip
     _add("plain_zip", "postal codes without leading zeros", "zip", [int(z) for z in _cycle(["10001", "33101", "94105"])],
-        _csv("zip", _cycle(["10001", "33101", "94105"])), role="categorical", outcome="told")  # fmt: skip
+        _csv("zip", _cycle(["10001", "33101", "94105"])), role="categorical", outcome="with a check")  # fmt: skip
 
 
 def _add_words_that_may_mean_missing() -> None:
@@ -176,10 +176,10 @@ def _add_words_that_may_mean_missing() -> None:
     _add("namibia", "NA as a word, in quotes", "country", _cycle(["NA", "NC", "NE", "US", "ZA"]), _csv("country", _cycle(["NA", "NC", "NE", "US", "ZA"]), quote=True),
         role="categorical")  # fmt: skip
     _add("none", "None and NULL among categories", "garage", _cycle(["None", "NULL", "TA", "Gd"]), _csv("garage", _cycle(["None", "NULL", "TA", "Gd"])),
-        role="categorical", outcome="told")  # fmt: skip
+        role="categorical", outcome="with a check")  # fmt: skip
     quoted = [f'"{word}"' for word in _cycle(["NA", "DE", "FR"])]
     _add("r_file", "R's file: NA without quotes is missing, with quotes a word", "country", _expect(_cycle(["NA", "DE", "FR"])),
-        _csv("country", _sprinkle(quoted, "NA")), outcome="told")  # fmt: skip
+        _csv("country", _sprinkle(quoted, "NA")), outcome="with a check")  # fmt: skip
     _add(
         "question",
         "? in a column of numbers",
@@ -197,7 +197,7 @@ def _add_words_that_may_mean_missing() -> None:
         role="numeric",
     )
     _add("unknown", "an unknown word in a column of numbers", "c", _expect(_WHOLE.tolist()),
-        _csv("c", _sprinkle(list(map(str, _WHOLE)), "auf Anfrage")), role="numeric", outcome="told")  # fmt: skip
+        _csv("c", _sprinkle(list(map(str, _WHOLE)), "auf Anfrage")), role="numeric", outcome="with a check")  # fmt: skip
     _add(
         "sentinel",
         "-999 in a column of numbers",
@@ -205,7 +205,7 @@ def _add_words_that_may_mean_missing() -> None:
         _expect(_FEW.tolist()),
         _csv("c", _sprinkle(list(map(str, _FEW)), "-999")),
         role="numeric",
-        outcome="told",
+        outcome="with a check",
     )
 
 
@@ -221,7 +221,7 @@ def _add_numbers() -> None:
         _WHOLE.tolist(),
         _csv("amount", [f"{value:,}" for value in _WHOLE]),
         role="numeric",
-        outcome="told",
+        outcome="with a check",
     )
     _add("swiss", "apostrophes as thousands marks", "amount", [float(f"{value * 100:.2f}") for value in _MONEY],
         _csv("amount", [f"{value * 100:,.2f}".replace(",", "'") for value in _MONEY]), role="numeric")  # fmt: skip
@@ -259,7 +259,7 @@ def _add_times() -> None:
         ("twelve_hours", "AM and PM", "order_date", "%m/%d/%Y %I:%M %p", HOURS), ("german_date", "days, months and years with full stops", "datum", "%d.%m.%Y", DAYS),
     ):  # fmt: skip
         truth = list(unit.floor("min") if "%M" in form and "%S" not in form else unit)
-        _add(name, kind, column, truth, _csv(column, list(unit.strftime(form))), role="time", outcome="told")
+        _add(name, kind, column, truth, _csv(column, list(unit.strftime(form))), role="time", outcome="with a check")
     months = pd.date_range("2024-01-01", periods=20, freq="MS")
     _add(
         "yyyymm",
@@ -268,19 +268,19 @@ def _add_times() -> None:
         _cycle(list(months)),
         _csv("period", _cycle(list(months.strftime("%Y%m")))),
         role="time",
-        outcome="told",
+        outcome="with a check",
     )
     _add("microseconds", "microseconds since 1970", "timestamp", list(HOURS), _csv("timestamp", [str(moment.value // 1000) for moment in HOURS]),
-        role="time", outcome="told")  # fmt: skip
+        role="time", outcome="with a check")  # fmt: skip
     _add("fractions", "seconds since 1970 with fractions", "timestamp", [moment + pd.Timedelta("250ms") for moment in HOURS],
-        _csv("timestamp", [f"{moment.timestamp() + 0.25:.2f}" for moment in HOURS]), role="time", outcome="told")  # fmt: skip
+        _csv("timestamp", [f"{moment.timestamp() + 0.25:.2f}" for moment in HOURS]), role="time", outcome="with a check")  # fmt: skip
     _add("excel_days", "serial days of a spreadsheet", "order_date", list(DAYS), _csv("order_date", [str((day - pd.Timestamp(1899, 12, 30)).days) for day in DAYS]),
-        role="time", outcome="told")  # fmt: skip
+        role="time", outcome="with a check")  # fmt: skip
     zeros = _sprinkle(list(DAYS.strftime("%Y-%m-%d")), "0000-00-00")
     _add("zero_date", "0000-00-00", "signup_date", _expect(list(DAYS)), _csv("signup_date", zeros), role="text")
     firsts = [pd.Timestamp(2020 + place % 5, 1 + place % 12, 1) for place in range(ROWS - 2)] + [pd.Timestamp(2024, 12, 31), pd.Timestamp(2024, 6, 15)]  # fmt: skip
     _add("month_first", "the month first, as two dates prove", "order_date", firsts, _csv("order_date", [day.strftime("%m/%d/%Y") for day in firsts]),
-        role="time", outcome="told")  # fmt: skip
+        role="time", outcome="with a check")  # fmt: skip
     ambiguous = [pd.Timestamp(2024, 1 + place % 12, 1 + place % 11) for place in range(ROWS)]
     _add(
         "day_or_month",
@@ -288,7 +288,7 @@ def _add_times() -> None:
         "seen",
         None,
         _csv("seen", [day.strftime("%d/%m/%Y") for day in ambiguous]),
-        outcome="told",
+        outcome="with a check",
     )
 
 
@@ -315,7 +315,7 @@ def _add_files() -> None:
         _CITY,
         _csv("größe", _CITY, encoding="latin-1"),
         role="categorical",
-        outcome="told",
+        outcome="with a check",
     )
     _add(
         "sep_line",
@@ -326,11 +326,11 @@ def _add_files() -> None:
         role="categorical",
     )
     _add("trailing", "empty columns at the end", "city", _CITY,
-        b"city,x,y,,\n" + b"".join(line + b",,\n" for line in _csv("city", _CITY).splitlines()[1:]), role="categorical", outcome="told")  # fmt: skip
-    _add("twice", "a header twice", "x", _CITY, _csv("x", _CITY), role="categorical", outcome="told")
+        b"city,x,y,,\n" + b"".join(line + b",,\n" for line in _csv("city", _CITY).splitlines()[1:]), role="categorical", outcome="with a check")  # fmt: skip
+    _add("twice", "a header twice", "x", _CITY, _csv("x", _CITY), role="categorical", outcome="with a check")
     ragged = _csv("city", _CITY).splitlines()
     _add("ragged", "a row with a cell too many", "city", [*_CITY[:4], *_CITY[5:]], b"\n".join([*ragged[:5], ragged[5] + b",more", *ragged[6:]]) + b"\n",
-        role="categorical", rejected=1, outcome="told")  # fmt: skip
+        role="categorical", rejected=1, outcome="with a check")  # fmt: skip
     _add(
         "empty_object",
         "{} in JSON lines",
@@ -350,7 +350,7 @@ def _add_files() -> None:
         _excel("city", _CITY, [["Report of May"], []]),
         "excel.xlsx",
         role="categorical",
-        outcome="told",
+        outcome="with a check",
     )
     _add(
         "excel_types",
@@ -387,9 +387,9 @@ def _add_names_and_levels() -> None:
 def _add_nothing_to_learn_from_and_targets() -> None:
     """Nothing to learn from, and targets."""
     _add("labels", "labels that differ by case and blanks", "y", None,
-        b"a,y\n" + b"".join(f"{value},{word}\n".encode() for value, word in zip(_X, np.where(_RNG.random(ROWS) < 0.5, _Y, np.char.upper(_Y)), strict=True)), outcome="told")  # fmt: skip
+        b"a,y\n" + b"".join(f"{value},{word}\n".encode() for value, word in zip(_X, np.where(_RNG.random(ROWS) < 0.5, _Y, np.char.upper(_Y)), strict=True)), outcome="with a check")  # fmt: skip
     _add("target_na", "NA among the labels", "y", None,
-        b"a,y\n" + b"".join(f"{value},{word}\n".encode() for value, word in zip(_X, _sprinkle(_Y.tolist(), "NA"), strict=True)), outcome="told")  # fmt: skip
+        b"a,y\n" + b"".join(f"{value},{word}\n".encode() for value, word in zip(_X, _sprinkle(_Y.tolist(), "NA"), strict=True)), outcome="with a check")  # fmt: skip
     _add("only_text", "a column of free text alone", "t", None,
         b"t,y\n" + b"".join(f"free text number {place} goes here,{word}\n".encode() for place, word in enumerate(_Y)), outcome="refused")  # fmt: skip
     _add(

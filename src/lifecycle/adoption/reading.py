@@ -30,7 +30,7 @@ NO_VALUE = {
     "desconhecido", "não informado", "onbekend", "brak", "brak danych", "nieznany", "okänd", "saknas", "ukendt", "ukjent", "bilinmiyor", "yok",
     "0000-00-00", "0000-00-00 00:00:00", "00/00/0000", "00.00.0000", "0000/00/00",
 }  # fmt: skip
-# Of these nobody makes a category: in a column of words, too, they mean missing.
+# These are never a category: in a column of words, too, they mean missing.
 _NEVER_WORDS = {"nan", "-nan", "<na>", "#n/a", "#na", "#value!", "#div/0!", "#ref!", "#name?", "#num!", "#null!", "\\n", "(null)", "<null>",
                 "nat", "1.#qnan", "?", "??", "???", "-", "--", "---", "–", "—", "k.a.", "k. a.", "keine angabe"}  # fmt: skip
 _LONG = 16  # digits from which a whole number is a name rather than a quantity, as float64 is exact up to 15

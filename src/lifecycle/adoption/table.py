@@ -77,7 +77,7 @@ def _read_shown(source: str, root: Path, options: Mapping[str, Any], rows: int) 
 
 
 def _inspect_quotes(source: str, root: Path, options: Mapping[str, Any], shown: pa.Table) -> Quotes:
-    """Find out whether words such as NA are in quotes, as R and pandas write text beside missing values without them.
+    """Find out whether words such as NA are in quotes, as R and pandas write text, where missing values have none.
 
     The reader takes the option `null_values` for missing where it is not quoted. So the table is read once more with these
     words, with the most common text of each such column, and with a number: what is still there is quoted.

@@ -41,7 +41,7 @@ TIME_DIGITS = {
 _EPOCH_DIGITS = {10: "epoch seconds", 13: "epoch milliseconds", 16: "epoch microseconds", 19: "epoch nanoseconds"}
 _YEARS = (pd.Timestamp(1900, 1, 1), pd.Timestamp(2100, 1, 1))
 _COUNTED = (pd.Timestamp(1990, 1, 1), pd.Timestamp(2050, 1, 1))  # plausible times among numbers
-# What a time has at least: digits that are separated twice, or a month beside digits.
+# What a time has at least: digits that are separated twice, or a month next to digits.
 _TIMELY = re.compile(
     r"\d[-/. ,:T]+\d+[-/. ,:T]+\d|[A-Za-z]{3}.*\d|\d.*[A-Za-z]{3}|^\d{4}-\d\d|^\d{1,4}[/-]\d{1,4}$|\d[Tm]\d"
 )

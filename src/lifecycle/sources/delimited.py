@@ -17,6 +17,7 @@ import pyarrow.csv
 
 from lifecycle.core.tables import Rejects
 from lifecycle.sources.dialect import Dialect, Record, Splitter, count_lines
+from lifecycle.sources.names import repair_names
 
 _BLOCK_BYTES = 4 << 20  # of text that are examined at once
 _PARSED_BYTES = 1 << 19  # of text that a thread parses at once
@@ -366,7 +367,7 @@ def open_delimited(
 ) -> DelimitedTable:
     """Open delimited text and find its columns; the rows are read by `DelimitedTable.read`.
 
-    null_values: unquoted cells that are missing, beside empty ones. rejected: gets the rows that cannot be read, with their
+    null_values: unquoted cells that are missing, besides empty ones. rejected: gets the rows that cannot be read, with their
     line, text and reason. A file without any text has no columns.
     """
     head, final = b"", True
@@ -424,28 +425,12 @@ def _find_layout(sample: list[Record], dialect: Dialect, name: str) -> _Layout:
         notes.append(
             f"The rows of {name} end with {width - len(kept)} empty cells more than the header; they were left out."
         )
-    names = _name_columns((header + [""] * width)[: len(kept)], name, notes)
+    names, repaired = repair_names((header + [""] * width)[: len(kept)], name)
+    notes += repaired
     shortest = min(_shortest(rows, width), usual)
     if len(header) > usual:
         notes.append(f"The rows of {name} have {usual} cells and its header {len(header)}: the last columns are empty.")
     return _Layout(names, width, kept, shortest, _ends_filled(rows, width), tuple(notes))
-
-
-def _name_columns(header: list[str], name: str, notes: list[str]) -> list[str]:
-    """Return different names for all columns: empty ones by position, repeated ones with a number."""
-    names: list[str] = []
-    taken = set(header)
-    for at, title in enumerate(header, 1):
-        unique = title or f"column_{at}"
-        number = 2
-        while unique in names or (unique != title and unique in taken):
-            unique, number = f"{title or f'column_{at}'}_{number}", number + 1
-        names.append(unique)
-        if not title:
-            notes.append(f"Column {at} of {name} has no name; it is called {unique}.")
-        elif unique != title:
-            notes.append(f"The name {title} is repeated in the header of {name}; column {at} is called {unique}.")
-    return names
 
 
 def _are_labels(cells: list[str]) -> bool:

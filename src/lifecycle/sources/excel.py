@@ -114,8 +114,8 @@ def inspect_excel(
         rest, titles, number = chain([titles], rest), [""] * len(titles), number - 1
     found, blank = _classify_rows(rest, len(titles), words)
     kept = [place for place, kind in enumerate(found) if kind or not _is_blank(titles[place], frozenset())]
-    names, told = repair_names([_show(titles[place]) or "" for place in kept], name)
-    notes += told
+    names, repaired = repair_names([_show(titles[place]) or "" for place in kept], name)
+    notes += repaired
     if dropped := len(titles) - len(kept):
         notes.append(f"{name}: {dropped} columns without a name and without a value are left out.")
     if blank:

@@ -308,9 +308,9 @@ def open_noted(found: Found, options: FileOptions) -> tuple[Stream, tuple[str, .
     notes: list[str] = []
     for file in files:
         with translate_errors(file.name, f"is not readable as {file.kind[1:]}"):
-            part, told = _open_part(file, options, rejected)
+            part, noted = _open_part(file, options, rejected)
         parts.append(part)
-        notes += told
+        notes += noted
     joined = join_kinds(part.kinds for part in parts)
     notes += _describe_absent(files, parts, joined)
     schema = pa.schema([(name, choose_type(kind)) for name, kind in joined.items()])
@@ -370,15 +370,15 @@ def _open_part(file: TableFile, options: FileOptions, rejected: Rejects) -> tupl
 
 def _describe_absent(files: Sequence[TableFile], parts: Sequence[_Part], joined: Kinds) -> list[str]:
     """Describe the columns that some of the files lack, in sentences."""
-    told = []
+    notes = []
     for name in joined:
         absent = [file.name for file, part in zip(files, parts, strict=True) if name not in part.kinds]
         if absent:
-            told.append(
+            notes.append(
                 f"{absent[0]} has no column {name!r}, which is missing in its rows"
                 + (f" (and in those of {len(absent) - 1:,} more files)." if len(absent) > 1 else ".")
             )
-    return told
+    return notes
 
 
 def _open_parquet(

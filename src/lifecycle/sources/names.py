@@ -10,7 +10,7 @@ def repair_names(names: Sequence[str], source: str) -> tuple[list[str], list[str
 
     A column without a name is called by its position, as in `column_3`; the second `x` is `x_2`.
     """
-    taken, repaired, told = {name.strip() for name in names}, [], []
+    taken, repaired, notes = {name.strip() for name in names}, [], []
     seen: set[str] = set()
     for position, given in enumerate(names, 1):
         wanted = given.strip() or f"column_{position}"
@@ -20,7 +20,7 @@ def repair_names(names: Sequence[str], source: str) -> tuple[list[str], list[str
         seen.add(name)
         repaired.append(name)
         if not given.strip():
-            told.append(f"{source}: column {position} has no name and is called {name!r}.")
+            notes.append(f"{source}: column {position} has no name and is called {name!r}.")
         elif name != wanted:
-            told.append(f"{source}: column {position} is a second {wanted!r} and is called {name!r}.")
-    return repaired, told
+            notes.append(f"{source}: column {position} is a second {wanted!r} and is called {name!r}.")
+    return repaired, notes

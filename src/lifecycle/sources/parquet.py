@@ -57,14 +57,14 @@ def _simplify_type(kind: pa.DataType) -> pa.DataType:
 
 def describe_changes(schema: pa.Schema, name: str) -> list[str]:
     """Describe the columns of a file that are read as another type, in sentences."""
-    told = []
+    notes = []
     for kind, words in (
         (pa.types.is_time, "times of day and are read as text"),
         (pa.types.is_duration, "durations and are read as seconds"),
     ):
         if columns := [column.name for column in schema if kind(column.type)]:
-            told.append(f"{name}: {', '.join(map(repr, columns))} hold {words}.")
-    return told
+            notes.append(f"{name}: {', '.join(map(repr, columns))} hold {words}.")
+    return notes
 
 
 def read_fragments(

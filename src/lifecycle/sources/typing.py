@@ -32,7 +32,7 @@ _NOTHING = type(None)
 def infer_type(values: Sequence[Any]) -> pa.DataType:
     """Infer the type of most of the values: null without values, string for a type that Arrow lacks.
 
-    Numbers are one type. They are int64 when all are whole (as 5.0 is, beside 5); decimal128(38, 0) when several, and more
+    Numbers are one type. They are int64 when all are whole (as 5.0 is, next to 5); decimal128(38, 0) when several, and more
     than 1 %, are beyond 64 bits; float64 when there are more fractions than whole numbers that float64 would alter.
     """
     counts: Counter[type] = Counter()

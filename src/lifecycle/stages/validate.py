@@ -201,16 +201,16 @@ def judge_table(
 
 def describe_quarantine(verdict: Validation) -> str:
     """Describe which rows are quarantined, and which could not be read, in sentences of Markdown."""
-    told = []
+    sentences = []
     if verdict.rejected:
         rows, share = count_things(verdict.rejected, "row"), format_percent(verdict.rejected / verdict.rows)
-        told.append(
+        sentences.append(
             f"**{rows} ({share})** could not be read and are in `{REJECTED_TABLE}`, with their text and the reason."
         )
     if verdict.quarantined:
         rows, share = count_things(verdict.quarantined, "row"), format_percent(verdict.quarantined / verdict.rows)
-        told.insert(0, f"**{rows} ({share})** are in `{QUARANTINE_TABLE}`, unchanged and with every reason.")
-    return " ".join(told) or "Every row satisfies the contract: the quarantine is empty."
+        sentences.insert(0, f"**{rows} ({share})** are in `{QUARANTINE_TABLE}`, unchanged and with every reason.")
+    return " ".join(sentences) or "Every row satisfies the contract: the quarantine is empty."
 
 
 def describe_outcome_text(verdict: Validation) -> str:

@@ -94,7 +94,7 @@ def _number_rows(places: Places) -> list[str]:
 
 
 def check_readable(rejected: pd.DataFrame, rows: int) -> Check:
-    """Check that every row of the source could be read; `rejected` counts those that could not by reason, beside `rows`."""
+    """Check that every row of the source could be read; `rejected` counts those that could not, by reason, in addition to `rows`."""
     count = int(rejected["rows"].sum())
     failed = (
         f"{count_things(count, 'row')} of {rows + count:,} could not be read ({'; '.join(rejected['reason'].head(2))})."
