@@ -410,6 +410,7 @@ def _add_splits() -> None:
         "cust",
         None,
         _csv("cust", _sprinkle([f"K{place % 100}" for place in range(ROWS)], "")),
+        outcome="with a check",
         role="id",
         words=("--id", "cust"),
     )

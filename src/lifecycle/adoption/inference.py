@@ -268,6 +268,7 @@ def _guess_identity(profile: Profile, why: str, *checks: str) -> Guess:
     """Return a guess for an identifier; digits stay text where a number would lose some of them."""
     if profile.missing:
         why = f"{why}; missing in {profile.missing:,} rows"
+        checks = (*checks, f"it is missing in {profile.missing:,} rows, each of which counts as a case of its own")
     if not profile.unique:
         why = f"{why}; {profile.distinct:,} distinct values in {len(profile.present):,} rows; the split keeps rows with the same value together"
     whole = profile.whole or (profile.text and bool(profile.present.str.fullmatch(r"0|-?[1-9][0-9]{0,17}").all()))
