@@ -123,7 +123,9 @@ def test_a_failure_is_raised_and_written_as_without(
 
 def test_without_its_parent_a_stage_runs_in_its_own_process(project: Path) -> None:
     write_notebook(project)
+    others = len(find_parents())
     with start_parent() as variable:
+        wait(lambda: len(find_parents()) > others, "the parent has no command line yet")
         find_parents()[-1].kill()
         assert run(project, variable)[0] == 0
         assert not is_warm(project)
