@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_1samp
 from sklearn import metrics as reference
 from sklearn.calibration import calibration_curve
 
@@ -204,6 +204,16 @@ def test_paired_means_see_what_unpaired_ones_do_not() -> None:
     found = metrics.compare_means(base, base + 0.02 + rng.normal(0, 0.05, 500), 2000, seed=1)
     assert found["value"] == pytest.approx(-0.02, abs=0.01) and found["p"] < 0.01
     assert found["low"] < found["value"] < found["high"] < 0
+
+
+def test_a_p_value_is_as_small_as_the_evidence() -> None:
+    """The demonstration: a thousand replicates reach p = 0.002, which a level that is divided among 30 groups never does."""
+    rng = np.random.default_rng(0)
+    worse = 0.32 + rng.normal(0, 0.1, 200)
+    found = metrics.compare_means(worse, np.zeros(200), 1000, seed=0)
+    assert found["p"] == pytest.approx(ttest_1samp(worse, 0).pvalue, abs=1e-12) and found["p"] < 0.05 / 30
+    few = metrics.compare_means(np.array([0.2, 0.3, 0.9]), np.zeros(3), 1000, seed=0)
+    assert few["p"] > 0.05  # three rows prove little, however many replicates agree
 
 
 def test_row_losses_are_the_metrics_summands() -> None:

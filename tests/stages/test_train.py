@@ -64,12 +64,6 @@ def test_costs_are_counted() -> None:
     assert costs["cost"].tolist() == [(1 * 3.0 + 1 * 1.0) / 4]
 
 
-def test_calibration_is_chosen_by_loss_or_as_requested() -> None:
-    losses = {"none": 0.4, "sigmoid": 0.3, "isotonic": 0.3}
-    assert train.choose_calibration("auto", losses) == "sigmoid"
-    assert train.choose_calibration("none", losses) == "none"
-
-
 def save(made: tuple[pd.DataFrame, dict], folder: Path) -> str:
     table, declaration = made
     _, predictions = validate(made)

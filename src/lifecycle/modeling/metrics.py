@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtr
 from scipy.stats import rankdata
 
 from lifecycle.core.ranking import convert_rank_sum, measure_counted_roc_auc
@@ -267,7 +267,8 @@ def compare_means(one: Array, other: Array, replicates: int, seed: int) -> Estim
     """Return the mean of `one` minus `other`, row by row: value, low, high and two-sided p of a paired bootstrap.
 
     Both have shape (rows,). Rows with the same difference are drawn together; with more than CELLS distinct differences,
-    so are neighbours. p is twice the share of replicates on the other side of 0 (Davison & Hinkley 1997, 4.4).
+    so are neighbours. p is twice the share of replicates on the other side of 0 (Davison & Hinkley 1997, 4.4). Where
+    there is none, the replicates are too few to say how small it is, and p is that of Student's paired t test.
     """
     differences, counts = np.unique(np.asarray(one, np.float64) - np.asarray(other, np.float64), return_counts=True)
     rows = float(counts.sum())
@@ -276,7 +277,11 @@ def compare_means(one: Array, other: Array, replicates: int, seed: int) -> Estim
     draws = np.concatenate([chunk @ joined.score for chunk in _draw_counts(joined.positives, replicates, seed)]) / rows
     low, high = (float(bound) for bound in np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
     beyond = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-    return {"value": mean, "low": low, "high": high, "p": min(1.0, 2 * (beyond + 1) / (replicates + 1))}
+    p = min(1.0, 2 * (beyond + 1) / (replicates + 1))
+    error = float(np.sqrt((differences - mean) ** 2 @ counts / max(rows - 1, 1) / rows))
+    if not beyond and error > 0:
+        p = 2 * float(stdtr(rows - 1, -abs(mean) / error))
+    return {"value": mean, "low": low, "high": high, "p": p}
 
 
 def bound_share(hits: Any, rows: Any, z: float | None = None) -> tuple[Array, Array]:

@@ -55,11 +55,6 @@ def summarise_scores(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
     }
 
 
-def choose_calibration(asked: str, losses: dict[str, float]) -> str:
-    """Return the requested calibration; for `auto` the one with the lowest loss, the simpler of two equal ones."""
-    return asked if asked != "auto" else min(losses, key=losses.__getitem__)
-
-
 def trace_costs(target: Array, probability: Array, cost: dict[str, float], steps: int = 99) -> pd.DataFrame:
     """Return the mean cost of a decision at each threshold between 0 and 1."""
     thresholds = np.linspace(0, 1, steps + 2)[1:-1]
