@@ -95,6 +95,9 @@ def refuse(body: str | bytes) -> RequestError:
         ("note", '"\\u0000"', "\0"),
         ("note", '"\\ud834\\udd1e 𝄞"', "𝄞 𝄞"),
         ("active", "true", True),
+        ("active", '"TRUE"', True),
+        ("active", '" no "', False),
+        ("loud", '"FALSE"', False),
         ("senior", "1", 1),
         ("senior", "1.0", 1),
         ("size", "1", 1.0),
@@ -125,10 +128,10 @@ def test_what_is_within_the_limits_is_read(name: str, text: str, value: Any) -> 
         *(("share", text) for text in ("1.5000000000000002", "-1.6", "2")),
         *(("plan", text) for text in ('"pro"', '"Basic"', '"basic "', '""', "null", "0", "true", '["basic"]')),
         *(("note", text) for text in ("1", "true", "{}", '["a"]')),
-        *(("active", text) for text in ("0", "1", '"true"', "null", "1.0")),
+        *(("active", text) for text in ("0", "1", '"maybe"', "null", "1.0")),
         *(("senior", text) for text in ("true", "false", "2", "0.5", '"1"', "null", "NaN", str(BIG), "1e999")),
         *(("size", text) for text in ("true", "0.4", '"0.5"', "NaN")),
-        *(("loud", text) for text in ("0", "1", "1.0", '"true"')),
+        *(("loud", text) for text in ("0", "1", "1.0", '"loud"')),
         *(("since", text) for text in (
             "1769860800", "1.5", "true", '"2026-13-45"', '"31.01.2026"', '"12:00"', '"now"', '"1769860800"',
             '"1769860800.5"', '"2026-01-31T25:00:00Z"', '"2026-01-31T12:00:00+25:00"', '"0001-01-01T00:00:00+10:00"',
@@ -312,7 +315,7 @@ def test_any_bytes_are_refused_in_a_sentence(body: bytes) -> None:
 def test_the_json_schema_describes_every_column() -> None:
     told = SCHEMA.to_json_schema()
     Draft202012Validator.check_schema(told)
-    assert list(told["properties"]) == [column["name"] for column in COLUMNS]
+    assert list(told["properties"]) == [*(column["name"] for column in COLUMNS), ""]
     assert set(told["required"]) == set(SCHEMA.names) - set(SCHEMA.nullable)
     assert told["additionalProperties"] is False
     assert told["properties"]["age"]["description"] == "Age. In years."
@@ -476,12 +479,19 @@ def test_no_value_of_another_column_gets_further_or_matters(given_rows: list[dic
 def test_the_json_schema_says_what_is_ignored_and_what_is_open() -> None:
     told = OWN.to_json_schema()
     Draft202012Validator.check_schema(told)
-    assert list(told["properties"]) == [*OWN.names, *OWN.others]
+    assert list(told["properties"]) == [*OWN.names, *OWN.others, ""]
     assert told["properties"]["id"]["description"].startswith("Ignored")
     assert told["properties"]["region"]["examples"] == ["north"]
     assert told["properties"]["plan"]["description"] == "Plan."
     strict = OWN.to_json_schema(strict=True)
     assert list(strict["properties"]) == list(OWN.names) and strict["additionalProperties"] is False
+
+
+def test_row_names_without_a_name_are_ignored() -> None:
+    """The rows of a table that pandas or R wrote begin with such a column."""
+    row = {**{name: column["example"] for name, column in OWN.columns.items()}, "": 17}
+    parsed = OWN.parse(json.dumps(row).encode())
+    assert parsed.ignored == {"": 1} and "" not in parsed.rows[0]
 
 
 def test_a_refusal_of_ignored_columns_shows_no_value() -> None:

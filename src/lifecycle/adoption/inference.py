@@ -36,7 +36,8 @@ from lifecycle.adoption.times import describe_times, format_span, read_times
 from lifecycle.adoption.words import Words
 from lifecycle.core.contract import Column, Role
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.parsing import EXACT, WORDS
+from lifecycle.core.moments import WORDS
+from lifecycle.core.parsing import EXACT
 from lifecycle.core.records import Record
 from lifecycle.validation.conversion import convert_columns, drop_missing, read_plain
 from lifecycle.validation.names import NameKind

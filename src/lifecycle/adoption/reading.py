@@ -17,7 +17,8 @@ from lifecycle.adoption.guess import FEW, FEW_SHARE, READABLE, Profile, Series, 
 from lifecycle.adoption.numbers import read_numbers
 from lifecycle.adoption.times import TIME_DIGITS, read_times
 from lifecycle.adoption.words import Words, to_arrow, to_numpy
-from lifecycle.core.parsing import CLOCK, EXACT, WORDS, find_words, parse_text
+from lifecycle.core.moments import WORDS
+from lifecycle.core.parsing import CLOCK, EXACT, find_words, parse_text
 from lifecycle.validation.names import NameKind, classify_name
 
 # What programs and people write for "there is no value", in lower case; `#` marks the errors of a spreadsheet.

@@ -1,4 +1,7 @@
-"""Read one time as `core.parsing` reads a column of them, in plain Python: the server imports neither pandas nor pyarrow."""
+"""Read one time, or a word for true or false, as `core.parsing` reads a column of them, in plain Python.
+
+The server imports neither pandas nor pyarrow.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ COUNTED: dict[str, tuple[float, int]] = {
     "epoch seconds": (10**6, 0), "epoch milliseconds": (10**3, 0), "epoch microseconds": (1, 0), "epoch nanoseconds": (1e-3, 0),
     "excel days": (86_400 * 10**6, -25_569 * 86_400 * 10**6),  # serial day 0 is 30 December 1899
 }  # fmt: skip
+WORDS = {"true": True, "yes": True, "1": True, "1.0": True, "t": True, "y": True,
+         "false": False, "no": False, "0": False, "0.0": False, "f": False, "n": False}  # fmt: skip
 _ZERO = datetime(1970, 1, 1)  # noqa: DTZ001 - moments are in UTC, without a zone
 LATEST = 2.0**63 / 1000  # microseconds: later times do not fit pandas' nanoseconds
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
@@ -20,6 +25,14 @@ _ISO = re.compile(
     r"\s*(?:([Zz])|([+-])(\d\d)(?::?([0-5]\d))?)?)?)?",
     re.ASCII,
 )
+
+
+def read_truth(text: str) -> bool:
+    """Return what a word such as `TRUE` or `no` means; raise ValueError for any other text."""
+    try:
+        return WORDS[text.strip().lower()]
+    except KeyError:
+        raise ValueError("not a word for true or false") from None
 
 
 def read_moment(text: str, form: str = "") -> datetime:

@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lifecycle.core.moments import COUNTED, LATEST
+from lifecycle.core.moments import COUNTED, LATEST, WORDS
 
 EXACT = 2**53  # whole numbers up to this are exact in float64
 EXCEL = "excel days"
@@ -28,8 +28,6 @@ CLOCK = "clock"
 TYPES = {
     "string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(), "datetime": pa.timestamp("us"),
 }  # fmt: skip
-WORDS = {"true": True, "yes": True, "1": True, "1.0": True, "t": True, "y": True,
-         "false": False, "no": False, "0": False, "0.0": False, "f": False, "n": False}  # fmt: skip
 NUMBER = r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*"
 _MOMENT = r"^[0-9]{4}-[0-9]{2}(-[0-9]{2}([T ].*)?)?$"
 _EXAMPLE = re.compile(r"(?P<prefix>[^\d(]*)\(?1(?P<thousands>\D?)234(?P<decimal>\D)5(?P<suffix>[^\d)]*)\)?")

@@ -6,7 +6,7 @@ Rows of one entity, of one moment (in a split by time), and rows that are equal 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -46,6 +46,10 @@ class Sides:
     left_out: Array
     groups: Groups | None
 
+    def drop_groups(self) -> Sides:
+        """Return the same sides without the groups, which take much memory in a long table."""
+        return replace(self, groups=None)
+
     @property
     def train(self) -> Array:
         """The rows of the training part."""
@@ -82,7 +86,7 @@ def split_rows(keys: SplitKeys, task: Task, strategy: str, share: float, seed: i
     """
     if gap and strategy not in _FORWARD:
         raise ProjectError(f"{PARAMS}: features.gap needs a split by time or time_group, and the split is {strategy}.")
-    groups = group_rows(keys, None if strategy in _GROUPED else []) if strategy != "time" else None
+    groups = group_rows(keys, None if strategy in _GROUPED else []) if _needs_groups(keys, strategy) else None
     left_out = np.zeros(len(keys), dtype=bool)
     if strategy in _FORWARD:
         wanted = len(keys) - round(len(keys) * share)
@@ -124,7 +128,7 @@ def make_folds(
 ) -> Folds:
     """Return the row positions (fit, judge) of each fold; `ids`: the columns that the hold-out was grouped by."""
     task.check_folds(pd.Series(keys.encoded), folds)
-    groups = group_rows(keys, ids if strategy in _GROUPED else []) if strategy != "time" else None
+    groups = group_rows(keys, ids if strategy in _GROUPED else []) if _needs_groups(keys, strategy) else None
     if strategy in _FORWARD:
         size = len(keys) // (folds + 1)
         places = [len(keys) - size * number for number in range(folds, 0, -1)]
@@ -138,6 +142,11 @@ def make_folds(
         for rows in parts:
             task.check_classes(keys.encoded[rows], f"fold {place} of {folds} of the {strategy} split", "lower `folds`")
     return made
+
+
+def _needs_groups(keys: SplitKeys, strategy: str) -> bool:
+    """Return whether a split has to know which rows belong together."""
+    return strategy in _GROUPED or (strategy != "time" and keys.contents is not None)
 
 
 def find_obstacle(keys: SplitKeys, task: Task, strategy: str, share: float, folds: int, seed: int) -> str:

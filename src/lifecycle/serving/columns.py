@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
-from lifecycle.core.moments import COUNTED, count_moment, read_moment
+from lifecycle.core.moments import COUNTED, WORDS, count_moment, read_moment, read_truth
 from lifecycle.core.records import Record
 
 _NUMBERS: dict[str, Callable[[Any], Any]] = {"bool": bool, "float64": float, "int64": int}
@@ -41,13 +41,14 @@ def annotate(column: Record) -> Any:
         kind = Annotated[whole, Field(union_mode="left_to_right"), WithJsonSchema(shown)]
     elif values is not None and dtype in _NUMBERS:
         shown = {"enum": values, **about}
-        kind = Annotated[bool if dtype == "bool" else float, AfterValidator(pick_from(column)), WithJsonSchema(shown)]
+        number: Any = bool | Annotated[str, AfterValidator(read_truth)] if dtype == "bool" else float
+        kind = Annotated[number, AfterValidator(pick_from(column)), WithJsonSchema(shown)]
     elif values is not None:
         kind = Annotated[Literal[tuple(values)], Field(**about)]
     elif dtype == "float64":
         kind = Annotated[float, Field(ge=low, le=high, **about)]
     elif dtype == "bool":
-        kind = Annotated[bool, Field(**about)]
+        kind = _annotate_truth(about)
     elif dtype == "datetime":
         kind = _annotate_moment(column.get("format", ""), about)
     else:
@@ -95,6 +96,17 @@ def _annotate_text(column: Record, about: Record) -> Any:
     return Annotated[known | unknown, Field(union_mode="left_to_right"), WithJsonSchema(shown)]
 
 
+def _annotate_truth(about: Record) -> Any:
+    """Return the type of true and false, and of the words for them, which a table of text has."""
+    letters = (
+        "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else re.escape(letter) for letter in word)
+        for word in WORDS
+    )
+    shown = {"anyOf": [{"type": "boolean"}, {"type": "string", "pattern": rf"^\s*({'|'.join(letters)})\s*$"}], **about}
+    word = Annotated[str, AfterValidator(read_truth)]
+    return Annotated[bool | word, Field(union_mode="left_to_right"), WithJsonSchema(shown)]
+
+
 def _annotate_moment(form: str, about: Record) -> Any:
     """Return the type of a column of dates or times; where the contract's format counts a unit, numbers are taken too."""
     shown = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "date"}], **about}
@@ -108,7 +120,8 @@ def _annotate_moment(form: str, about: Record) -> Any:
 
 def annotate_other(name: str) -> Any:
     """Return the type of a column that is ignored: any value, and a note that it was there."""
-    shown = {"description": "Ignored: the contract has this column, and the model does not read it."}
+    why = "the contract has this column, and the model does not read it" if name else "a column without a name"
+    shown = {"description": f"Ignored: {why}."}
     return Annotated[Any, AfterValidator(partial(_note, name)), WithJsonSchema(shown)]
 
 

@@ -46,6 +46,7 @@ class Parsed(NamedTuple):
     unseen: dict[int, list[str]]
 
 
+_UNNAMED = ""  # the column of row names in a table that pandas or R wrote is ignored, as it has no name
 _NOTHING: dict[Any, Any] = {}  # of most bodies; never changed
 
 
@@ -68,7 +69,7 @@ class Schema:
             name: NotRequired[annotate(column)] if column["nullable"] else Required[annotate(column)]
             for name, column in self.columns.items()
         }
-        fields |= {name: NotRequired[annotate_other(name)] for name in self.others}
+        fields |= {name: NotRequired[annotate_other(name)] for name in (*self.others, _UNNAMED)}
         kind: Any = _make_typed_dict("Row", fields)
         kind.__pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
         self.one: TypeAdapter[Row] = TypeAdapter(kind)
@@ -87,7 +88,7 @@ class Schema:
             raise self.reject(error, listed) from None
         if not noted:
             return Parsed(rows, listed, _NOTHING, _NOTHING)
-        ignored = {name: _remove(rows, name) for name in self.others if name in noted}
+        ignored = {name: _remove(rows, name) for name in (*self.others, _UNNAMED) if name in noted}
         return Parsed(rows, listed, ignored, self.find_unseen(rows, noted.intersection(self.known)))
 
     def find_unseen(self, rows: list[Row], names: Iterable[str]) -> dict[int, list[str]]:
@@ -158,7 +159,7 @@ class Schema:
     def to_json_schema(self, *, strict: bool = False) -> Record:
         """Return the JSON Schema of a row; with `strict` it has no columns that are ignored."""
         told = self.one.json_schema()
-        shown = self.names if strict else (*self.names, *self.others)
+        shown = self.names if strict else (*self.names, *self.others, _UNNAMED)
         properties = {name: told["properties"][name] for name in shown}
         return {**told, "properties": properties, "title": "Row", "example": self.example}
 
