@@ -192,6 +192,28 @@ def _draw_entities(matrix: Any, replicates: int, seed: int) -> Iterator[Array]:
         yield np.asarray(drawn @ matrix, dtype=np.float64)
 
 
+def draw_tallies(
+    target: Array, probability: Array, replicates: int, seed: int, entities: Array | None = None
+) -> Iterator[Tally]:
+    """Yield bootstrap replicates of rows, or of entities with all of their rows: tallies whose counts have shape (some, scores)."""
+    tally = tally_scores(target, probability)
+    joined = join_scores(tally)
+    cells = len(joined.score)
+    counts = np.concatenate([joined.positives, joined.negatives])
+    kept = np.flatnonzero(counts)
+    if entities is None:
+        chunks = _draw_counts(counts[kept], replicates, seed)
+    else:
+        place = _group_scores(tally)[np.searchsorted(tally.score, np.asarray(probability, dtype=np.float64))]
+        column = np.where(np.asarray(target) == 1, place, cells + place)
+        matrix = coo_array((np.ones(len(column)), (entities, column)), shape=(int(entities.max()) + 1, 2 * cells))
+        chunks = _draw_entities(matrix.tocsc()[:, kept].tocsr(), replicates, seed)
+    for chunk in chunks:
+        full = np.zeros((len(chunk), 2 * cells))
+        full[:, kept] = chunk
+        yield Tally(joined.score, full[:, :cells], full[:, cells:])
+
+
 def bootstrap_metrics(
     target: Array, probability: Array, *, threshold: float, cost: Mapping[str, float], replicates: int, seed: int,
     entities: Array | None = None,
@@ -205,32 +227,11 @@ def bootstrap_metrics(
     tally = tally_scores(target, probability)
     values = {name: float(value) for name, value in measure_tally(tally, threshold, cost).items()}
     joined = join_scores(tally)
-    cells = len(joined.score)
     drawn: dict[str, list[Array]] = {name: [] for name in values}
-    if entities is None:
-        chunks = _draw_rows(joined, replicates, seed)
-    else:
-        place = _group_scores(tally)[np.searchsorted(tally.score, probability)]
-        column = np.where(np.asarray(target) == 1, place, cells + place)
-        ones = np.ones(len(column))
-        chunks = _draw_entities(
-            coo_array((ones, (entities, column)), shape=(entities.max() + 1, 2 * cells)).tocsr(), replicates, seed
-        )
-    for full in chunks:
-        replicate = Tally(joined.score, full[:, :cells], full[:, cells:])
+    for replicate in draw_tallies(target, probability, replicates, seed, entities):
         for name, measured in measure_tally(replicate, threshold, cost, bins=joined).items():
             drawn[name].append(measured)
     return {name: _bound_value(name, values[name], np.concatenate(drawn[name])) for name in values}
-
-
-def _draw_rows(joined: Tally, replicates: int, seed: int) -> Iterator[Array]:
-    """Yield plain bootstrap replicates of a tally: chunks of shape (some, 2 x scores), positives first."""
-    counts = np.concatenate([joined.positives, joined.negatives])
-    kept = np.flatnonzero(counts)
-    for chunk in _draw_counts(counts[kept], replicates, seed):
-        full = np.zeros((len(chunk), len(counts)))
-        full[:, kept] = chunk
-        yield full
 
 
 def _bound_value(name: str, value: float, draws: Array) -> Estimate:
