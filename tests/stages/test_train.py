@@ -37,10 +37,13 @@ def test_scores_agree_with_scikit_learn(made: tuple[pd.DataFrame, dict]) -> None
     metrics = ["accuracy", "precision", "recall", "f1", "roc_auc"]
     folds = split_folds(table, declaration, 4, seed=0)
     expected = cross_validate(pipeline, table[names], table["left"], cv=folds, scoring=metrics, return_train_score=True)
-    summary = train.summarise_scores(scores)
+    summary = train.summarise_scores(scores, folds)
     for metric in metrics:
         assert summary[metric]["test_mean"] == pytest.approx(expected[f"test_{metric}"].mean())
         assert summary[metric]["train_sd"] == pytest.approx(expected[f"train_{metric}"].std(ddof=1))
+        share = np.mean([len(judge) / len(fit) for fit, judge in folds])
+        error = expected[f"test_{metric}"].std(ddof=1) * np.sqrt(1 / 4 + share)
+        assert summary[metric]["test_error"] == pytest.approx(error)
 
 
 def test_every_row_is_predicted_once_out_of_fold(made: tuple[pd.DataFrame, dict]) -> None:

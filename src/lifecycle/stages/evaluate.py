@@ -206,13 +206,13 @@ def compare_folds(
 ) -> Record:  # fmt: skip
     """Return the ROC AUC of training, cross-validation and hold-out, and the least to expect of the hold-out.
 
-    `least` is the lower end of a one-sided interval at `significance` around the mean over the folds, from their spread
+    `least` is the lower end of a one-sided interval at `significance` around the mean over the folds, from its standard error
     and DeLong's error of the hold-out, as if both were independent.
     """
     areas, covariance = estimate_delong(target, probability[None, :], entities)
     scores = cv["roc_auc"]
-    spread = 0.0 if math.isnan(scores["test_sd"]) else scores["test_sd"]
-    error = math.hypot(spread, math.sqrt(covariance[0, 0]))
+    spread, mean_error = (0.0 if math.isnan(scores[name]) else scores[name] for name in ("test_sd", "test_error"))
+    error = math.hypot(mean_error, math.sqrt(covariance[0, 0]))
     return {
         "train_mean": scores["train_mean"],
         "test_mean": scores["test_mean"],

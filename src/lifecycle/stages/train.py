@@ -41,8 +41,13 @@ def cross_validate(
     return pd.DataFrame(scores), pd.concat(predictions).sort_values("row", kind="stable", ignore_index=True)
 
 
-def summarise_scores(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Return the mean and standard deviation (n - 1) over the folds of each metric, for train and test."""
+def summarise_scores(scores: pd.DataFrame, folds: Folds) -> dict[str, dict[str, float]]:
+    """Return the mean and standard deviation (n - 1) over the folds of each metric, for train and test.
+
+    test_error is the standard error of the mean for test. Folds share most of the rows that they are fitted on, so that it is
+    larger than the deviation by the root of the number of folds (Nadeau & Bengio 2003, Machine Learning 52).
+    """
+    inflated = np.sqrt(1 / len(folds) + np.mean([len(judge) / len(fit) for fit, judge in folds]))
     sides = scores.drop(columns="fold").groupby("side").agg(["mean", "std"])
     names = [name for name in scores.columns if name not in ("fold", "side")]
     return {
@@ -51,6 +56,7 @@ def summarise_scores(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
             for side in ("train", "test")
             for short, statistic in (("mean", "mean"), ("sd", "std"))
         }
+        | {"test_error": float(sides[name, "std"]["test"] * inflated)}
         for name in names
     }
 
