@@ -216,6 +216,13 @@ def test_a_p_value_is_as_small_as_the_evidence() -> None:
     assert few["p"] > 0.05  # three rows prove little, however many replicates agree
 
 
+def test_rounding_is_no_difference() -> None:
+    """A model is scored by its pipeline, and the champion by its bundle, whose sums are in another order."""
+    _, probability = draw(300)
+    found = metrics.compare_means(probability + 1e-17 + 1e-16, probability, 200, seed=0)
+    assert (found["value"], found["p"]) == (0, 1)
+
+
 def test_row_losses_are_the_metrics_summands() -> None:
     target, probability = draw(300)
     losses, found = metrics.lose_rows(target, probability, 0.3, COST), measure(target, probability)

@@ -39,6 +39,7 @@ TITLES = {  # titles in tables, in their order
     "ece": "Calibration error (ten bins of equal width)",
     "ece_mass": "Calibration error (ten bins of equal size)",
 }
+_ROUNDING = 1e-12  # a smaller difference of two losses of a row comes from the order of additions
 _TINY = float(np.finfo(np.float64).eps)  # keeps the log loss of a wrong certainty finite, as scikit-learn does
 
 
@@ -335,6 +336,7 @@ def compare_means(one: Array, other: Array, replicates: int, seed: int, entities
     the entity of each row, entities are drawn whole, and the test is about them.
     """
     apart = np.asarray(one, np.float64) - np.asarray(other, np.float64)
+    apart[np.abs(apart) < _ROUNDING] = 0.0
     mean = float(apart.mean())
     if entities is None:
         differences, counts = np.unique(apart, return_counts=True)
