@@ -6,7 +6,7 @@ a draw of counts, whose time depends on the number of distinct scores, not of ro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -362,6 +362,16 @@ def compare_means(one: Array, other: Array, replicates: int, seed: int, entities
     if not beyond and error > 0 and cases > 1:
         p = 2 * float(stdtr(cases - 1, -abs(mean) / error))
     return {"value": mean, "low": low, "high": high, "p": p}
+
+
+def estimate_fold_error(values: Array, folds: Sequence[tuple[Array, Array]]) -> float:
+    """Return the standard error of the mean of a value over folds (fit, judge), whose values have shape (folds,).
+
+    Folds share most of the rows that they are fitted on, so that it is larger than the deviation by the root of the number of
+    folds (Nadeau & Bengio 2003, Machine Learning 52).
+    """
+    share = np.mean([len(judge) / len(fit) for fit, judge in folds])
+    return float(np.std(values, ddof=1) * np.sqrt(1 / len(folds) + share))
 
 
 def bound_share(hits: Any, rows: Any, z: float | None = None) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from lifecycle.core.files import hash_file
 from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
-from lifecycle.modeling.metrics import count_decisions
+from lifecycle.modeling.metrics import count_decisions, estimate_fold_error
 from lifecycle.modeling.pipelines import FeatureRecord, Recipe
 from lifecycle.modeling.records import TuningResult
 from lifecycle.modeling.task import task_for
@@ -44,10 +44,9 @@ def cross_validate(
 def summarise_scores(scores: pd.DataFrame, folds: Folds) -> dict[str, dict[str, float]]:
     """Return the mean and standard deviation (n - 1) over the folds of each metric, for train and test.
 
-    test_error is the standard error of the mean for test. Folds share most of the rows that they are fitted on, so that it is
-    larger than the deviation by the root of the number of folds (Nadeau & Bengio 2003, Machine Learning 52).
+    test_error is the standard error of the mean for test (see `estimate_fold_error`).
     """
-    inflated = np.sqrt(1 / len(folds) + np.mean([len(judge) / len(fit) for fit, judge in folds]))
+    test = scores[scores["side"] == "test"]
     sides = scores.drop(columns="fold").groupby("side").agg(["mean", "std"])
     names = [name for name in scores.columns if name not in ("fold", "side")]
     return {
@@ -56,7 +55,7 @@ def summarise_scores(scores: pd.DataFrame, folds: Folds) -> dict[str, dict[str, 
             for side in ("train", "test")
             for short, statistic in (("mean", "mean"), ("sd", "std"))
         }
-        | {"test_error": float(sides[name, "std"]["test"] * inflated)}
+        | {"test_error": estimate_fold_error(test[name].to_numpy(), folds)}
         for name in names
     }
 
