@@ -205,12 +205,13 @@ def test_differences_are_those_of_the_metrics() -> None:
 def test_the_least_to_expect_follows_from_cross_validation() -> None:
     target = np.arange(200) % 2
     probability = (target + np.random.default_rng(0).normal(0, 0.8, 200)).clip(-2, 3) / 5 + 0.4
-    cv = {"roc_auc": {"train_mean": 0.9, "test_mean": 0.85, "test_sd": 0.0, "train_sd": 0.0}}
+    cv = {"roc_auc": {"train_mean": 0.9, "test_mean": 0.85, "test_sd": 0.0, "train_sd": 0.0, "test_error": 0.0}}
     found = evaluate.compare_folds(target, probability, cv, 0.05)
     assert found["gap"] == pytest.approx(0.05) and found["holdout"] == pytest.approx(roc_auc_score(target, probability))
-    wide = evaluate.compare_folds(target, probability, {"roc_auc": {**cv["roc_auc"], "test_sd": 0.1}}, 0.05)
+    wide = evaluate.compare_folds(target, probability, {"roc_auc": {**cv["roc_auc"], "test_error": 0.1}}, 0.05)
     assert wide["least"] < found["least"] < 0.85
-    alone = evaluate.compare_folds(target, probability, {"roc_auc": {**cv["roc_auc"], "test_sd": float("nan")}}, 0.05)
+    unknown = {**cv["roc_auc"], "test_sd": float("nan"), "test_error": float("nan")}  # of one fold
+    alone = evaluate.compare_folds(target, probability, {"roc_auc": unknown}, 0.05)
     assert alone == found
 
 
@@ -487,7 +488,7 @@ def evaluate_all(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> dict[str, An
     slices = evaluate.choose_slices(test, declaration, 10)
     measured = evaluate.measure_columns(target, probabilities["candidate"], slices, 0.25, 30, 5)
     groups = evaluate.choose_groups(train, test, declaration, contract, 10)
-    cv = {"roc_auc": {"train_mean": 0.82, "test_mean": 0.8, "test_sd": 0.02, "train_sd": 0.01}}
+    cv = {"roc_auc": {"train_mean": 0.82, "test_mean": 0.8, "test_sd": 0.02, "train_sd": 0.01, "test_error": 0.01}}
     return evaluate.plain({
         "model": model.sha256, "rows": len(test), "positives": target.sum(), "threshold": 0.25, "cost": COST,
         "metrics": compared[0]["metrics"], "chance": evaluate.measure_chance(probabilities["candidate"], 200, 0),

@@ -37,10 +37,13 @@ def test_scores_agree_with_scikit_learn(made: tuple[pd.DataFrame, dict]) -> None
     metrics = ["accuracy", "precision", "recall", "f1", "roc_auc"]
     folds = split_folds(table, declaration, 4, seed=0)
     expected = cross_validate(pipeline, table[names], table["left"], cv=folds, scoring=metrics, return_train_score=True)
-    summary = train.summarise_scores(scores)
+    summary = train.summarise_scores(scores, folds)
     for metric in metrics:
         assert summary[metric]["test_mean"] == pytest.approx(expected[f"test_{metric}"].mean())
         assert summary[metric]["train_sd"] == pytest.approx(expected[f"train_{metric}"].std(ddof=1))
+        share = np.mean([len(judge) / len(fit) for fit, judge in folds])
+        error = expected[f"test_{metric}"].std(ddof=1) * np.sqrt(1 / 4 + share)
+        assert summary[metric]["test_error"] == pytest.approx(error)
 
 
 def test_every_row_is_predicted_once_out_of_fold(made: tuple[pd.DataFrame, dict]) -> None:
@@ -62,12 +65,6 @@ def test_threshold_is_the_cheapest() -> None:
 def test_costs_are_counted() -> None:
     costs = train.trace_costs(np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.9]), COST, steps=1)
     assert costs["cost"].tolist() == [(1 * 3.0 + 1 * 1.0) / 4]
-
-
-def test_calibration_is_chosen_by_loss_or_as_requested() -> None:
-    losses = {"none": 0.4, "sigmoid": 0.3, "isotonic": 0.3}
-    assert train.choose_calibration("auto", losses) == "sigmoid"
-    assert train.choose_calibration("none", losses) == "none"
 
 
 def save(made: tuple[pd.DataFrame, dict], folder: Path) -> str:

@@ -56,11 +56,11 @@ def write_watched(folder: Path, model: str = MODEL, intercept: float = 0.0, rows
     """Write a small bundle with a reference of so many rows."""
     write_small_bundle(folder, model, intercept)
     bundle = load_bundle(folder)
-    held_out = draw_labels(bundle, draw_rows(rows, seed=1000), seed=1000)
+    held_out, learned = draw_labels(bundle, draw_rows(rows, seed=1000), seed=1000), draw_rows(4 * rows, seed=1001)
     probability = np.asarray(bundle.score(to_rows(held_out)))
     importance = [{"column": name, "attribution": weight} for name, weight in WEIGHTS.items()]
     fitted = Model(None, {"threshold": 0.5, "cost": COST}, model)
-    reference = deploy.describe_reference(held_out, CONTRACT, COLUMNS, probability, fitted, importance, seed=0)
+    reference = deploy.describe_reference(held_out, learned, CONTRACT, COLUMNS, probability, fitted, importance, seed=0)
     write_json(reference, folder / REFERENCE)
     manifest = read_json(folder / MANIFEST)
     files = {**manifest["files"], REFERENCE: hash_file(folder / REFERENCE)}

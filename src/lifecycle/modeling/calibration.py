@@ -9,15 +9,19 @@ import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
 
 Array = np.ndarray[Any, Any]
 _METHODS = ("none", "sigmoid", "isotonic")
+_SLOPE = 1e-6  # of a step of the isotonic map
 _LIMIT = 1e-6  # probabilities are kept this far from 0 and 1: a log loss stays finite
 
 
 class Calibrator(BaseEstimator):  # type: ignore[misc]
-    """A map from probability to probability: none, sigmoid (Platt 1999, on the log-odds) or isotonic (Zadrozny 2002)."""
+    """A map from probability to probability: none, sigmoid (Platt 1999, on the log-odds) or isotonic (Zadrozny 2002).
+
+    An isotonic map has steps. A slope of a millionth breaks their ties by the probability that went in, so that the ranking
+    of rows is kept.
+    """
 
     def __init__(self, method: str = "sigmoid") -> None:
         self.method = method
@@ -29,7 +33,10 @@ class Calibrator(BaseEstimator):  # type: ignore[misc]
             self.slope_, self.intercept_ = float(line.coef_[0, 0]), float(line.intercept_[0])
         elif self.method == "isotonic":
             steps = IsotonicRegression(out_of_bounds="clip").fit(probabilities, target)
-            self.knots_, self.levels_ = steps.X_thresholds_, steps.y_thresholds_
+            inner, levels = steps.X_thresholds_, steps.y_thresholds_
+            self.knots_ = np.concatenate([[0.0], inner, [1.0]])
+            level = np.concatenate([levels[:1], levels, levels[-1:]])
+            self.levels_ = _LIMIT + (1 - 2 * _LIMIT - _SLOPE) * level + _SLOPE * self.knots_
         return self
 
     def predict(self, probabilities: Array) -> Array:
@@ -74,10 +81,11 @@ def _to_log_odds(probabilities: Array) -> Array:
     return np.asarray(np.log(inside / (1 - inside)))
 
 
-def compare_calibrations(probabilities: Array, target: Array, fold: Array) -> dict[str, float]:
-    """Return each method's log loss on folds that it was not fitted on.
+def compare_calibrations(probabilities: Array, target: Array, fold: Array) -> pd.DataFrame:
+    """Return each method's log loss on folds that it was not fitted on, the simplest method first.
 
-    `probabilities` are out-of-fold, `fold` numbers the fold of each row; all of shape (rows,).
+    `probabilities` are out-of-fold, `fold` numbers the fold of each row; all of shape (rows,). Columns: log_loss, and
+    error, the standard error of its difference from the lowest one, row by row.
     """
     losses = {}
     for method in _METHODS:
@@ -87,5 +95,15 @@ def compare_calibrations(probabilities: Array, target: Array, fold: Array) -> di
             calibrated[judge] = (
                 Calibrator(method).fit(probabilities[~judge], target[~judge]).predict(probabilities[judge])
             )
-        losses[method] = float(log_loss(target, np.clip(calibrated, _LIMIT, 1 - _LIMIT)))
-    return losses
+        inside = np.clip(calibrated, _LIMIT, 1 - _LIMIT)
+        losses[method] = -np.log(np.where(target == 1, inside, 1 - inside))
+    rows = pd.DataFrame(losses)
+    means = rows.mean()
+    differences = rows.sub(rows[means.idxmin()], axis=0)
+    return pd.DataFrame({"log_loss": means, "error": differences.std() / np.sqrt(len(rows))})
+
+
+def choose_calibration(compared: pd.DataFrame) -> str:
+    """Return the simplest method whose log loss is within one standard error of the lowest (Breiman et al. 1984, 3.4.3)."""
+    within = compared["log_loss"] - compared["log_loss"].min() <= compared["error"]
+    return str(compared.index[within.to_numpy()][0])

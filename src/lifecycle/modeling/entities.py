@@ -139,6 +139,17 @@ def find_feature_keys(table: pd.DataFrame, declaration: Mapping[str, Any]) -> Sp
     )
 
 
+def find_entities(table: pd.DataFrame, declaration: Mapping[str, Any]) -> Array | None:
+    """Return the entity of each row of a feature table, from 0, int32 (rows,); None where no id repeats."""
+    ids = {
+        name: Link(hash_values(table[name]), table[name].notna().to_numpy())
+        for name in declaration.get("id", [])
+        if name in table
+    }
+    keys = SplitKeys(table[declaration["target"]].to_numpy(), ids, None, None)
+    return group_rows(keys).labels if keys.repeating else None
+
+
 def _build_keys(read: _Reader, names: Sequence[str], rows: int, contract: Contract) -> SplitKeys:
     """Build the keys of a validated table with these columns from its parts."""
     ids = [name for name in contract.names(Role.ID) if name in names]

@@ -6,13 +6,14 @@ a draw of counts, whose time depends on the number of distinct scores, not of ro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri
+from scipy.sparse import coo_array
+from scipy.special import ndtr, ndtri, stdtr
 from scipy.stats import rankdata
 
 from lifecycle.core.ranking import convert_rank_sum, measure_counted_roc_auc
@@ -38,6 +39,7 @@ TITLES = {  # titles in tables, in their order
     "ece": "Calibration error (ten bins of equal width)",
     "ece_mass": "Calibration error (ten bins of equal size)",
 }
+_ROUNDING = 1e-12  # a smaller difference of two losses of a row comes from the order of additions
 _TINY = float(np.finfo(np.float64).eps)  # keeps the log loss of a wrong certainty finite, as scikit-learn does
 
 
@@ -77,14 +79,22 @@ def join_scores(tally: Tally, cells: int = _CELLS) -> Tally:
     """Return the tally with at most `cells` scores; neighbours are joined in quantile groups at their mean score."""
     if len(tally.score) <= cells:
         return tally
-    rows = tally.rows
-    group = np.unique(((np.cumsum(rows) - rows / 2) * (cells / rows.sum())).astype(np.int64), return_inverse=True)[1]
+    rows, group = tally.rows, _group_scores(tally, cells)
     total = np.bincount(group, weights=rows)
     return Tally(
         np.bincount(group, weights=rows * tally.score) / total,
         np.bincount(group, weights=tally.positives),
         np.bincount(group, weights=tally.negatives),
     )
+
+
+def _group_scores(tally: Tally, cells: int = _CELLS) -> Array:
+    """Return the cell of each score: its own, or that of its quantile group where there are more than so many."""
+    if len(tally.score) <= cells:
+        return np.arange(len(tally.score))
+    rows = tally.rows
+    group = ((np.cumsum(rows) - rows / 2) * (cells / rows.sum())).astype(np.int64)
+    return np.asarray(np.unique(group, return_inverse=True)[1])
 
 
 def measure_tally(
@@ -169,25 +179,57 @@ def _draw_counts(counts: Array, replicates: int, seed: int) -> Iterator[Array]:
         yield generator.multinomial(rows, counts / rows, size=size).astype(np.float64)
 
 
+def _draw_entities(matrix: Any, replicates: int, seed: int) -> Iterator[Array]:
+    """Yield bootstrap replicates of sums over entities: chunks of shape (some, columns), `replicates` in all.
+
+    `matrix` has a row for each entity; entities are drawn whole, with replacement (Davison & Hinkley 1997, 3.8).
+    """
+    generator = np.random.default_rng(seed)
+    entities = matrix.shape[0]
+    step = max(1, _CHUNK // max(*matrix.shape))
+    for begin in range(0, replicates, step):
+        size = min(step, replicates - begin)
+        drawn = generator.multinomial(entities, np.full(entities, 1 / entities), size=size)
+        yield np.asarray(drawn @ matrix, dtype=np.float64)
+
+
+def draw_tallies(
+    target: Array, probability: Array, replicates: int, seed: int, entities: Array | None = None
+) -> Iterator[Tally]:
+    """Yield bootstrap replicates of rows, or of entities with all of their rows: tallies whose counts have shape (some, scores)."""
+    tally = tally_scores(target, probability)
+    joined = join_scores(tally)
+    cells = len(joined.score)
+    counts = np.concatenate([joined.positives, joined.negatives])
+    kept = np.flatnonzero(counts)
+    if entities is None:
+        chunks = _draw_counts(counts[kept], replicates, seed)
+    else:
+        place = _group_scores(tally)[np.searchsorted(tally.score, np.asarray(probability, dtype=np.float64))]
+        column = np.where(np.asarray(target) == 1, place, cells + place)
+        matrix = coo_array((np.ones(len(column)), (entities, column)), shape=(int(entities.max()) + 1, 2 * cells))
+        chunks = _draw_entities(matrix.tocsc()[:, kept].tocsr(), replicates, seed)
+    for chunk in chunks:
+        full = np.zeros((len(chunk), 2 * cells))
+        full[:, kept] = chunk
+        yield Tally(joined.score, full[:, :cells], full[:, cells:])
+
+
 def bootstrap_metrics(
-    target: Array, probability: Array, *, threshold: float, cost: Mapping[str, float], replicates: int, seed: int
-) -> dict[str, Estimate]:
+    target: Array, probability: Array, *, threshold: float, cost: Mapping[str, float], replicates: int, seed: int,
+    entities: Array | None = None,
+) -> dict[str, Estimate]:  # fmt: skip
     """Return every metric with its 95% percentile interval from a plain bootstrap, in which the class balance varies.
 
+    entities: the entity of each row, from 0, where rows of one are not independent; then entities are drawn, not rows.
     The value is that of the rows themselves. Resampling biases calibration errors upwards, so that their intervals are
     reflected at the value (the basic bootstrap, Davison & Hinkley 1997, 5.2) and cut at 0. NaN where undefined.
     """
     tally = tally_scores(target, probability)
     values = {name: float(value) for name, value in measure_tally(tally, threshold, cost).items()}
     joined = join_scores(tally)
-    cells = len(joined.score)
-    counts = np.concatenate([joined.positives, joined.negatives])
-    kept = np.flatnonzero(counts)
     drawn: dict[str, list[Array]] = {name: [] for name in values}
-    for chunk in _draw_counts(counts[kept], replicates, seed):
-        full = np.zeros((len(chunk), 2 * cells))
-        full[:, kept] = chunk
-        replicate = Tally(joined.score, full[:, :cells], full[:, cells:])
+    for replicate in draw_tallies(target, probability, replicates, seed, entities):
         for name, measured in measure_tally(replicate, threshold, cost, bins=joined).items():
             drawn[name].append(measured)
     return {name: _bound_value(name, values[name], np.concatenate(drawn[name])) for name in values}
@@ -222,10 +264,12 @@ def expect_ece(probability: Array, replicates: int, seed: int) -> tuple[float, f
     return float(drawn.mean()), float(np.quantile(drawn, LEVEL))
 
 
-def estimate_delong(target: Array, scores: Array) -> tuple[Array, Array]:
+def estimate_delong(target: Array, scores: Array, entities: Array | None = None) -> tuple[Array, Array]:
     """Return the ROC AUC of each of several models, and their covariance: shapes (models,) and (models, models).
 
-    `scores` has shape (models, rows). DeLong, DeLong & Clarke-Pearson 1988, by mid-ranks (Sun & Xu 2014).
+    `scores` has shape (models, rows). DeLong, DeLong & Clarke-Pearson 1988, by mid-ranks (Sun & Xu 2014). With `entities`, the
+    entity of each row from 0, the covariance is that of clustered rows (Obuchowski 1997, Biometrics 53), which DeLong's
+    understates.
     """
     actual = np.asarray(target) == 1
     scores = np.asarray(scores, dtype=np.float64)
@@ -236,13 +280,33 @@ def estimate_delong(target: Array, scores: Array) -> tuple[Array, Array]:
     ranks = rankdata(scores, axis=1)
     above = (ranks[:, actual] - rankdata(positive, axis=1)) / n  # share of negatives below each positive
     under = 1 - (ranks[:, ~actual] - rankdata(negative, axis=1)) / m
-    covariance = np.atleast_2d(np.cov(above)) / m + np.atleast_2d(np.cov(under)) / n
-    return above.mean(axis=1), covariance
+    areas = above.mean(axis=1)
+    if entities is None:
+        return areas, np.atleast_2d(np.cov(above)) / m + np.atleast_2d(np.cov(under)) / n
+    count = int(entities.max()) + 1
+
+    def sum_up(parts: Array, rows: Array) -> tuple[Array, int]:
+        sums = np.stack([np.bincount(entities[rows], weights=part, minlength=count) for part in parts - areas[:, None]])
+        return sums, len(np.unique(entities[rows]))
+
+    (of_positives, some), (of_negatives, others) = sum_up(above, actual), sum_up(under, ~actual)
+    if min(some, others) < 2:
+        raise ValueError("Obuchowski's variance needs two entities of each class")
+    present = len(np.unique(entities))
+    mixed = of_positives @ of_negatives.T
+    return areas, (
+        of_positives @ of_positives.T * (some / (some - 1)) / m**2
+        + of_negatives @ of_negatives.T * (others / (others - 1)) / n**2
+        + (mixed + mixed.T) * (present / (present - 1)) / (m * n)
+    )
 
 
-def compare_auc(target: Array, one: Array, other: Array) -> Estimate:
-    """Return the ROC AUC of `one` minus that of `other` on the same rows: value, low, high, two-sided p (DeLong, paired)."""
-    areas, covariance = estimate_delong(target, np.stack([one, other]))
+def compare_auc(target: Array, one: Array, other: Array, entities: Array | None = None) -> Estimate:
+    """Return the ROC AUC of `one` minus that of `other` on the same rows: value, low, high, two-sided p (DeLong, paired).
+
+    entities: the entity of each row, where rows of one are not independent.
+    """
+    areas, covariance = estimate_delong(target, np.stack([one, other]), entities)
     difference = float(areas[0] - areas[1])
     error = float(np.sqrt(max(0.0, covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])))
     if error < 1e-12:  # the same ranking
@@ -263,20 +327,51 @@ def lose_rows(target: Array, probability: Array, threshold: float, cost: Mapping
     }
 
 
-def compare_means(one: Array, other: Array, replicates: int, seed: int) -> Estimate:
+def compare_means(one: Array, other: Array, replicates: int, seed: int, entities: Array | None = None) -> Estimate:
     """Return the mean of `one` minus `other`, row by row: value, low, high and two-sided p of a paired bootstrap.
 
     Both have shape (rows,). Rows with the same difference are drawn together; with more than CELLS distinct differences,
-    so are neighbours. p is twice the share of replicates on the other side of 0 (Davison & Hinkley 1997, 4.4).
+    so are neighbours. p is twice the share of replicates on the other side of 0 (Davison & Hinkley 1997, 4.4). Where
+    there is none, the replicates are too few to say how small it is, and p is that of Student's paired t test. With `entities`,
+    the entity of each row, entities are drawn whole, and the test is about them.
     """
-    differences, counts = np.unique(np.asarray(one, np.float64) - np.asarray(other, np.float64), return_counts=True)
-    rows = float(counts.sum())
-    mean = float(differences @ counts) / rows
-    joined = join_scores(Tally(differences, counts.astype(np.float64), np.zeros(len(counts))))
-    draws = np.concatenate([chunk @ joined.score for chunk in _draw_counts(joined.positives, replicates, seed)]) / rows
+    apart = np.asarray(one, np.float64) - np.asarray(other, np.float64)
+    apart[np.abs(apart) < _ROUNDING] = 0.0
+    mean = float(apart.mean())
+    if entities is None:
+        differences, counts = np.unique(apart, return_counts=True)
+        mean = float(differences @ counts) / len(apart)
+        joined = join_scores(Tally(differences, counts.astype(np.float64), np.zeros(len(counts))))
+        draws = np.concatenate(
+            [chunk @ joined.score for chunk in _draw_counts(joined.positives, replicates, seed)]
+        ) / len(apart)
+        cases, error = (
+            len(apart),
+            float(np.sqrt((differences - mean) ** 2 @ counts / max(len(apart) - 1, 1) / len(apart))),
+        )
+    else:
+        codes = np.unique(entities, return_inverse=True)[1]
+        sums = np.column_stack([np.bincount(codes, weights=apart), np.bincount(codes)])
+        drawn = np.concatenate([*_draw_entities(sums, replicates, seed)])
+        draws, cases = drawn[:, 0] / drawn[:, 1], len(sums)
+        residuals = sums[:, 0] - mean * sums[:, 1]
+        error = float(np.sqrt(residuals @ residuals * cases / max(cases - 1, 1))) / len(apart)
     low, high = (float(bound) for bound in np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
     beyond = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-    return {"value": mean, "low": low, "high": high, "p": min(1.0, 2 * (beyond + 1) / (replicates + 1))}
+    p = min(1.0, 2 * (beyond + 1) / (replicates + 1))
+    if not beyond and error > 0 and cases > 1:
+        p = 2 * float(stdtr(cases - 1, -abs(mean) / error))
+    return {"value": mean, "low": low, "high": high, "p": p}
+
+
+def estimate_fold_error(values: Array, folds: Sequence[tuple[Array, Array]]) -> float:
+    """Return the standard error of the mean of a value over folds (fit, judge), whose values have shape (folds,).
+
+    Folds share most of the rows that they are fitted on, so that it is larger than the deviation by the root of the number of
+    folds (Nadeau & Bengio 2003, Machine Learning 52).
+    """
+    share = np.mean([len(judge) / len(fit) for fit, judge in folds])
+    return float(np.std(values, ddof=1) * np.sqrt(1 / len(folds) + share))
 
 
 def bound_share(hits: Any, rows: Any, z: float | None = None) -> tuple[Array, Array]:
@@ -287,7 +382,7 @@ def bound_share(hits: Any, rows: Any, z: float | None = None) -> tuple[Array, Ar
     return np.maximum((middle - spread) / (rows + z * z), 0.0), np.minimum((middle + spread) / (rows + z * z), 1.0)
 
 
-def bound_gap(hits: tuple[int, int], rows: tuple[int, int], pairs: int = 1) -> Estimate:
+def bound_gap(hits: tuple[float, float], rows: tuple[float, float], pairs: int = 1) -> Estimate:
     """Return the difference of two proportions with Newcombe's interval (1998, Stat. Med. 17, method 10).
 
     With `pairs` the interval holds for the most extreme of so many pairs (Bonferroni).
@@ -327,13 +422,50 @@ def bound_auc(area: Any, positives: Any, negatives: Any) -> tuple[Array, Array]:
     return bounds[0], bounds[1]
 
 
-def measure_slices(target: Array, probability: Array, categories: pd.Series, threshold: float) -> pd.DataFrame:
+def inflate_share(hit: Array, within: Array, codes: Array, entities: Array) -> Array:
+    """Return by how much rows of one entity inflate the variance of each category's share: the design effect (Kish 1965), at least 1.
+
+    hit, within: masks of the rows that are counted and of those that they are a share of; codes: the category of each row
+    (-1: none). So many times fewer independent rows would have the same variance.
+    """
+    names = int(codes.max(initial=-1)) + 1
+    chosen = within & (codes >= 0)
+    code = codes[chosen]
+    rows = np.bincount(code, minlength=names).astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.bincount(code, weights=hit[chosen], minlength=names) / rows
+        span = int(entities.max()) + 1
+        pairs, cell = np.unique(code.astype(np.int64) * span + entities[chosen], return_inverse=True)
+        owner, sums = pairs // span, np.bincount(cell, weights=hit[chosen] - share[code])
+        present = np.bincount(owner, minlength=names)
+        variance = np.bincount(owner, weights=sums**2, minlength=names) * present / np.maximum(present - 1, 1)
+        found = variance / (rows * share * (1 - share))
+        # without a spread to see, rows of one entity may all be alike
+        return np.where(np.isfinite(found) & (present > 1), np.maximum(found, 1.0), rows / np.maximum(present, 1))
+
+
+def _inflate_auc(target: Array, probability: Array, entities: Array) -> float:
+    """Return by how much rows of one entity inflate the variance of a ROC AUC, at least 1."""
+    try:
+        (_, alone), (_, clustered) = (estimate_delong(target, probability[None, :], each) for each in (None, entities))
+    except ValueError:  # an entity has all rows of a class
+        return len(target) / len(np.unique(entities))
+    if alone[0, 0] <= 0:
+        return len(target) / len(np.unique(entities))
+    return max(1.0, float(clustered[0, 0] / alone[0, 0]))
+
+
+def measure_slices(
+    target: Array, probability: Array, categories: pd.Series, threshold: float, entities: Array | None = None
+) -> pd.DataFrame:
     """Return the metrics of each category of a column: a row per category, sorted.
 
     `categories` are strings or an ordered categorical, shape (rows,). Columns: category, rows, positives, rate, roc_auc,
     recall, false_alarms (false positive rate), precision, predicted_positive; the ratios also with _low and _high (by
-    Wilson, the area by Newcombe). Undefined ones are NaN.
+    Wilson, the area by Newcombe). Undefined ones are NaN. entities: the entity of each row, where rows of one are not independent;
+    then the intervals are those of fewer rows, by the design effect.
     """
+    target, probability = np.asarray(target), np.asarray(probability)
     actual, predicted = np.asarray(target) == 1, np.asarray(probability) >= threshold
     codes, names = pd.factorize(categories, sort=True)
 
@@ -341,7 +473,7 @@ def measure_slices(target: Array, probability: Array, categories: pd.Series, thr
         return np.asarray(np.bincount(codes[mask], minlength=len(names)), dtype=np.float64)
 
     rows, positives = count(np.ones(len(actual), bool)), count(actual)
-    negatives, tp, fp = rows - positives, count(actual & predicted), count(~actual & predicted)
+    negatives = rows - positives
     ranks = pd.Series(np.asarray(probability)).groupby(codes).rank().to_numpy()
     rank_sum = np.bincount(codes, weights=np.where(actual, ranks, 0.0), minlength=len(names))
     table: dict[str, Any] = {"category": names, "rows": rows.astype(np.int64), "positives": positives.astype(np.int64)}
@@ -349,14 +481,24 @@ def measure_slices(target: Array, probability: Array, categories: pd.Series, thr
         area = convert_rank_sum(rank_sum, positives, negatives)
         both = (positives > 0) & (negatives > 0)
         table["roc_auc"] = np.where(both, area, np.nan)
-        low, high = bound_auc(table["roc_auc"], np.maximum(positives, 1), np.maximum(negatives, 1))
+        inflated = np.ones(len(names))
+        if entities is not None:
+            for code in np.flatnonzero(both):
+                member = codes == code
+                inflated[code] = _inflate_auc(target[member], probability[member], entities[member])
+        low, high = bound_auc(
+            table["roc_auc"], np.maximum(positives / inflated, 1), np.maximum(negatives / inflated, 1)
+        )
         table["roc_auc_low"], table["roc_auc_high"] = low, high
+        everywhere = np.ones(len(actual), dtype=bool)
         shares = {
-            "rate": (positives, rows), "recall": (tp, positives), "false_alarms": (fp, negatives),
-            "precision": (tp, tp + fp), "predicted_positive": (tp + fp, rows),
+            "rate": (actual, everywhere), "recall": (predicted, actual), "false_alarms": (predicted, ~actual),
+            "precision": (actual, predicted), "predicted_positive": (predicted, everywhere),
         }  # fmt: skip
-        for name, (hits, among) in shares.items():
-            low, high = bound_share(hits, among)
+        for name, (hit, within) in shares.items():
+            hits, among = count(hit & within), count(within)
+            inflation = 1.0 if entities is None else inflate_share(hit, within, codes, entities)
+            low, high = bound_share(hits / inflation, among / inflation)
             table[name] = hits / among
             table[f"{name}_low"], table[f"{name}_high"] = (np.where(among > 0, bound, np.nan) for bound in (low, high))
     return pd.DataFrame(table)

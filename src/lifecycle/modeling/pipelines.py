@@ -22,14 +22,20 @@ from lifecycle.core.paths import PARAMS
 FeatureRecord = dict[str, Any]
 Hyperparameters = dict[str, Any]
 
+_RARE_ROWS, _RARE_SHARE = 20, 0.01  # a category with fewer rows, and than this share of them, is rare
+
 
 class FenceClipper(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Clip each column to Tukey's outer fences, Q1 - 3 IQR and Q3 + 3 IQR, of the rows it was fitted on."""
+    """Clip each column to Tukey's outer fences, Q1 - 3 IQR and Q3 + 3 IQR, of the rows it was fitted on.
+
+    A column with equal quartiles, such as one that is zero in most rows, has no fences: every value but the most common one
+    would lie outside (`validation.outliers` has the same rule).
+    """
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Compute the fences of X, shape (rows, columns), without NaN."""
         first, third = np.nanquantile(np.asarray(X, dtype="float64"), [0.25, 0.75], axis=0)
-        reach = 3 * (third - first)
+        reach = np.where(third > first, 3 * (third - first), np.inf)
         self.low_, self.high_ = first - reach, third + reach
         self.n_features_in_ = np.shape(X)[1]
         return self
@@ -41,6 +47,16 @@ class FenceClipper(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def get_feature_names_out(self, names: Any = None) -> Any:
         """Return the names of the input."""
         return names
+
+
+class LevelEncoder(OneHotEncoder):  # type: ignore[misc]
+    """One-hot encoding in which rare categories share a column: those of fewer than 20 rows, or than 1 % of a small table's rows."""
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Find the categories of X, shape (rows, columns), and which of them are rare."""
+        self.min_frequency = int(np.clip(np.ceil(_RARE_SHARE * len(X)), 1, _RARE_ROWS))
+        super().fit(X, y)
+        return self
 
 
 class SplineAppender(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -159,7 +175,7 @@ def _choose_steps(feature: FeatureRecord, *, scale: bool, takes_missing: bool) -
     if feature["kind"] == "categorical":
         convert = FunctionTransformer(to_levels, feature_names_out="one-to-one")
         fill = SimpleImputer(strategy="most_frequent", keep_empty_features=True)
-        encode = OneHotEncoder(handle_unknown="infrequent_if_exist", min_frequency=20, sparse_output=False)
+        encode = LevelEncoder(handle_unknown="infrequent_if_exist", sparse_output=False)
         if feature["missing"] == "impute":
             return "categorical_imputed", [convert, fill, encode]
         return "categorical", [convert, encode]

@@ -36,6 +36,7 @@ class FoldSummary(Frozen):
     train_sd: float
     test_mean: float
     test_sd: float
+    test_error: float
 
 
 class TrainingReport(Frozen):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri
 
 from lifecycle.core.records import Record
 from lifecycle.modeling.metrics import (
@@ -15,6 +16,7 @@ from lifecycle.modeling.metrics import (
     Tally,
     bootstrap_metrics,
     bound_auc,
+    draw_tallies,
     estimate_delong,
     join_scores,
     measure_tally,
@@ -24,6 +26,7 @@ from lifecycle.monitoring.drift import POOLED_WINDOWS, combine_p, means_pvalue
 
 LabelledRows = tuple[Array, Array]  # labels (0 or 1) and probabilities of the same rows, each (rows,)
 METRICS = ("roc_auc", "accuracy", "precision", "recall", "f1", "brier", "log_loss", "cost", "predicted_positive", "ece")
+_MOST = {"log_loss": np.inf, "cost": np.inf}  # other metrics are 1 at most
 _REPLICATES = (
     200  # draws of labels behind an expected metric's interval, and bootstrap replicates behind a realised one's
 )
@@ -39,6 +42,24 @@ def describe_performance(
         "rate": float(np.mean(target)),
         "metrics": {name: measured[name] for name in METRICS},
         "residuals": measure_residuals(target, probability),
+        "estimation": _measure_estimation(target, probability, threshold, cost, seed),
+    }
+
+
+def _measure_estimation(
+    target: Array, probability: Array, threshold: float, cost: Mapping[str, float], seed: int
+) -> dict[str, dict[str, float]]:
+    """Return by how much each realised metric of the hold-out differs from the one expected, and the variance of that (bootstrap)."""
+    errors = measure_error(target, probability, threshold, cost)
+    drawn: dict[str, list[Array]] = {name: [] for name in METRICS}
+    joined = join_scores(tally_scores(target, probability))
+    for replicate in draw_tallies(target, probability, _REPLICATES, seed):
+        realised = measure_tally(replicate, threshold, cost, bins=joined)
+        expected = _expect_tally(replicate.score, replicate.rows, threshold, cost, bins=joined)
+        for name in METRICS:
+            drawn[name].append(realised[name] - expected[name])
+    return {
+        name: {"error": errors[name], "variance": float(np.nanvar(np.concatenate(drawn[name])))} for name in METRICS
     }
 
 
@@ -65,9 +86,25 @@ def expect_metrics(probability: Array, threshold: float = 0.5, cost: Mapping[str
     This is confidence-based performance estimation (CBPE; Garg et al. 2022, ICLR; NannyML): each row counts as p of a
     positive and 1 - p of a negative one.
     """
-    tally = _tally_expected(probability)
+    joined = _tally_expected(probability)
     free = cost or {"false_positive": 0.0, "false_negative": 0.0}
-    return {name: float(value) for name, value in measure_tally(tally, threshold, free).items()}
+    return {name: float(value) for name, value in _expect_tally(joined.score, joined.rows, threshold, free).items()}
+
+
+def _expect_tally(
+    score: Array, rows: Array, threshold: float, cost: Mapping[str, float], bins: Tally | None = None
+) -> dict[str, Array]:
+    """Return every metric expected of so many rows at each score; rows may have leading axes.
+
+    Of a row's share of a positive and of a negative, the ROC AUC compares none: a row makes no pair with itself.
+    """
+    tally = Tally(score, rows * score, rows * (1 - score))
+    metrics = measure_tally(tally, threshold, cost, bins)
+    pairs = tally.positives.sum(-1) * tally.negatives.sum(-1)
+    own = (rows * score * (1 - score)).sum(-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        area = (metrics["roc_auc"] * pairs - own / 2) / (pairs - own)
+    return {**metrics, "roc_auc": np.where(pairs - own > 1e-9, area, np.nan)}
 
 
 def _tally_expected(probability: Array) -> Tally:
@@ -77,12 +114,14 @@ def _tally_expected(probability: Array) -> Tally:
 
 
 def expect_performance(
-    probability: Array, *, threshold: float, cost: Mapping[str, float], seed: int
-) -> dict[str, Estimate]:
-    """Return the metrics to expect of rows without labels, each with the interval that chance leaves.
+    probability: Array, *, threshold: float, cost: Mapping[str, float], seed: int,
+    estimation: Mapping[str, Mapping[str, float]] | None = None,
+) -> dict[str, Estimate]:  # fmt: skip
+    """Return the metrics to expect of rows without labels, each with an interval.
 
     They hold while the probabilities are calibrated on these rows: they follow covariate shift and do not see concept
-    drift. The interval is that of labels drawn from the probabilities.
+    drift. The interval is that of labels drawn from the probabilities, widened by how far off such an estimate was on the
+    hold-out (`estimation`), as probabilities are never calibrated exactly.
     """
     expected = expect_metrics(probability, threshold, cost)
     joined = _tally_expected(probability)
@@ -95,7 +134,20 @@ def expect_performance(
         low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(finite) else (np.nan, np.nan)
         value = float(finite.mean()) if name == "ece" and len(finite) else expected[name]  # chance alone adds some
         estimates[name] = {"value": value, "low": float(low), "high": float(high)}
+        if estimation is not None and np.isfinite(value):
+            estimates[name] = _widen(estimates[name], **estimation[name], most=_MOST.get(name, 1.0))
     return estimates
+
+
+def _widen(estimate: Estimate, error: float, variance: float, most: float) -> Estimate:
+    """Return an interval that also has room for an error of the estimate, seen on other rows with a variance."""
+    value, reach = estimate["value"], float(ndtri((1 + LEVEL) / 2)) * np.sqrt(variance)
+    below, above = np.hypot(value - estimate["low"], reach), np.hypot(estimate["high"] - value, reach)
+    return {
+        "value": value,
+        "low": max(0.0, float(value - below - max(0.0, -error))),
+        "high": min(most, float(value + above + max(0.0, error))),
+    }
 
 
 def measure_performance(

@@ -12,7 +12,7 @@ from operator import add
 import numpy as np
 import pandas as pd
 from scipy.special import chdtrc, gammaln, kolmogorov, ndtr
-from scipy.stats import false_discovery_control, kstwo, wasserstein_distance
+from scipy.stats import binom, false_discovery_control, kstwo, wasserstein_distance
 
 from lifecycle.core.histograms import Array, CategoryCounts, measure_psi
 from lifecycle.core.records import Record
@@ -25,6 +25,8 @@ POOLED_WINDOWS = 3  # windows that are also tested together
 _RECOVERED = 0.05  # p-value of the window alone above which the drift of the pooled windows may be over: PSI decides
 _MAX_P = 0.95  # larger p-values count as this where several are combined: discrete tests return 1 too often
 _SIGMAS = 2.0  # of the textbook rule on means
+_MOST_COUNTED = 2_000  # rows with new categories up to which their distribution is computed exactly
+_NEGLIGIBLE = 1e-16  # a chance that no sum shows
 _MIN_VANISHED = 10  # rows expected of a category, from which its absence is reported
 PREDICTION, MULTIVARIATE = "(prediction)", "(multivariate)"  # rows of a drift table that are not columns of the data
 
@@ -202,11 +204,14 @@ def _measure_distance(before: Array, sums: Array, now: NumericSummary, sd: float
 
 
 def _compare_categories(summary: Record, now: CategoryCounts) -> Record:
-    """Test and measure a categorical column: chi-squared over the categories, and the chance of rows with new categories."""
-    known = list(summary["categories"])
-    unseen = {name: count for name, count in now.counts.items() if name not in summary["categories"]}
+    """Test and measure a categorical column: chi-squared over the categories, and the chance of rows with new categories.
+
+    A category that the training rows have is not new.
+    """
+    known, trained = list(summary["categories"]), summary.get("trained", {})
+    rest = {name: count for name, count in now.counts.items() if name not in summary["categories"]}
     before = np.array([*summary["categories"].values(), summary["other"]], dtype=np.float64)
-    after = np.array([*(now.counts.get(name, 0) for name in known), sum(unseen.values())], dtype=np.float64)
+    after = np.array([*now.count(known), sum(rest.values())], dtype=np.float64)
     n, m = before.sum(), after.sum()
     row: Record = {
         "psi": measure_psi(np.append(before, summary["missing"]), np.append(after, now.missing)),
@@ -214,12 +219,20 @@ def _compare_categories(summary: Record, now: CategoryCounts) -> Record:
     }
     if not n or not m:
         return row
-    chi2_p = cells_pvalue(before, after)
     new: tuple[str, ...] = ()
-    tests = [chi2_p]
-    if unseen and not summary["other"]:
-        new = tuple(sorted(unseen, key=lambda name: (-unseen[name], name)))
-        tests.append(_new_category_pvalue(sum(unseen.values()), n, m))
+    if summary["other"]:
+        chi2_p = cells_pvalue(before, after)
+        tests = [chi2_p]
+    else:  # every category is a cell, those of the window alone too: one cell for all of them would be chosen by its outcome
+        cells = np.array([*rest.values()], dtype=np.float64)
+        chi2_p = cells_pvalue(np.append(before[:-1], np.zeros(len(cells))), np.append(after[:-1], cells))
+        tests = [chi2_p]
+        unseen = {name: count for name, count in rest.items() if name not in trained}
+        if unseen:
+            new = tuple(sorted(unseen, key=lambda name: (-unseen[name], name)))
+            names = list(dict.fromkeys([*known, *trained]))
+            earlier = np.array([summary["categories"].get(name, 0) + trained.get(name, 0) for name in names])
+            tests.append(_unseen_pvalue(earlier, np.array(now.count(names)), np.array([*unseen.values()])))
     gone = (name for name in known if not now.counts.get(name) and summary["categories"][name] / n * m >= _MIN_VANISHED)
     row |= {
         "ks_p": chi2_p,
@@ -231,10 +244,32 @@ def _compare_categories(summary: Record, now: CategoryCounts) -> Record:
     return row
 
 
-def _new_category_pvalue(count: float, n: float, m: float) -> float:
-    """Return the chance that all `count` rows with unseen categories are among the m later ones of n + m rows."""
-    total = n + m
-    return float(np.exp(gammaln(m + 1) - gammaln(m - count + 1) - gammaln(total + 1) + gammaln(total - count + 1)))
+def _unseen_pvalue(earlier: Array, now: Array, unseen: Array) -> float:
+    """Return the chance of at least so many rows with categories that no earlier row has, if nothing changed.
+
+    earlier, now: rows of each known category; unseen: rows of each other one, in the window alone. The earlier rows and the
+    window's are permuted: of c rows of one category all are in the window with probability (m)_c / (n + m)_c, so that in a
+    long tail of rare categories some always are (Good 1953, Biometrika 40). Categories are taken as independent, which
+    makes the p-value slightly too large.
+    """
+    n, m, rows = float(earlier.sum()), float(now.sum() + unseen.sum()), int(unseen.sum())
+    sizes, categories = np.unique(np.concatenate([earlier + now, unseen]), return_counts=True)
+    kept = (sizes > 0) & (sizes <= m)
+    sizes, categories = sizes[kept].astype(np.int64), categories[kept]
+    log_chance = gammaln(m + 1) - gammaln(m - sizes + 1) - gammaln(n + m + 1) + gammaln(n + m - sizes + 1)
+    chance = np.exp(np.minimum(log_chance, 0.0))
+    if rows > _MOST_COUNTED:  # of so many rows the sum is close to normal, or far beyond what chance explains
+        mean, variance = categories @ (sizes * chance), categories @ (sizes**2 * chance * (1 - chance))
+        return float(ndtr((mean + 0.5 - rows) / np.sqrt(max(variance, 1e-300))))
+    fewer = np.zeros(rows)  # the chance of 0, 1, ... rows, fewer than there are
+    fewer[0] = 1.0
+    for size, count, each in zip(sizes.tolist(), categories.tolist(), chance.tolist(), strict=True):
+        weights = binom.pmf(np.arange((rows - 1) // size + 1), count, each)
+        added = np.zeros(rows)
+        for place in np.flatnonzero(weights > _NEGLIGIBLE):
+            added[place * size :] += weights[place] * fewer[: rows - place * size]
+        fewer = added
+    return float(np.clip(1 - fewer.sum(), 0.0, 1.0))
 
 
 def _measure_js(one: Array, other: Array) -> float:

@@ -69,13 +69,17 @@ class WindowCounts:
         return WindowCounts(self.rows + other.rows, columns, (int(measured), total, square))
 
 
-def build_reference(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> Record:
+def build_reference(frame: pd.DataFrame, kinds: Mapping[str, Kind], trained: pd.DataFrame | None = None) -> Record:
     """Return the reference of the columns of a table as plain JSON: {"rows", "columns": {name: summary}, "components"}.
 
+    trained: the rows that the model learned from, whose categories are not new when they occur later.
     Columns of kind `numeric` hold numbers, those of kind `categories` anything that str can name. The cost is a sort of each
     numeric column, and rows x columns² for the components, which are fitted on a bounded number of rows.
     """
     columns = {name: summarize_column(frame[name], kind) for name, kind in kinds.items()}
+    for name, kind in kinds.items():
+        if trained is not None and kind == "categories":
+            columns[name]["trained"] = _summarize_categories(_count_categories(trained[name]))["categories"]
     return {"rows": len(frame), "columns": columns, "components": fit_components(frame, columns)}
 
 

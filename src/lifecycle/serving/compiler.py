@@ -62,12 +62,12 @@ def _compile_preparation(prepare: Any) -> tuple[Record, list[Record], list[int]]
             "FenceClipper",
             "SimpleImputer",
             "StandardScaler",
-            "OneHotEncoder",
+            "LevelEncoder",
             "FunctionTransformer",
         }:
             raise ProjectError(f"{kind} cannot be compiled for serving.")
-        if "OneHotEncoder" in steps:
-            for record in _compile_categories(steps["OneHotEncoder"], steps.get("SimpleImputer"), list(names)):
+        if "LevelEncoder" in steps:
+            for record in _compile_categories(steps["LevelEncoder"], steps.get("SimpleImputer"), list(names)):
                 categories.append({**record, "start": width})
                 places += [("category", width + place) for place in range(record["width"])]
                 width += record["width"]
@@ -181,8 +181,8 @@ def _compile_calibration(calibrator: Any) -> Record:
 
 
 def _to_plain(values: Any) -> list[float | None]:
-    """Return an array as a list that JSON holds without loss; NaN becomes None."""
-    return [None if np.isnan(value) else float(value) for value in np.asarray(values, dtype="float64")]
+    """Return an array as a list that JSON holds without loss; what is not finite becomes None."""
+    return [float(value) if np.isfinite(value) else None for value in np.asarray(values, dtype="float64")]
 
 
 def _is_nan(value: Any) -> bool:

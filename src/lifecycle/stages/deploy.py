@@ -109,15 +109,16 @@ def describe_bundle(model: Model, contract: Contract, prior: float, columns: lis
 
 
 def describe_reference(
-    held_out: pd.DataFrame, contract: Contract, columns: list[Record], probability: Array, model: Model,
+    held_out: pd.DataFrame, learned: pd.DataFrame, contract: Contract, columns: list[Record], probability: Array, model: Model,
     importance: list[Record], seed: int,
 ) -> Record:  # fmt: skip
     """Return what monitoring compares later rows with: counts of the hold-out, which was not used in fitting.
 
+    learned: the training rows, whose categories are not new when they occur later.
     weights: each column's share of the total attribution. performance: what the metrics of labelled rows are compared with.
     """
     kinds = choose_kinds(contract, columns)
-    reference = build_reference(held_out, kinds)
+    reference = build_reference(held_out, kinds, learned)
     reference["columns"][PREDICTION] = summarize_column(pd.Series(probability), "numeric")
     label = (held_out[contract.target] == contract.positive).to_numpy()
     attributions = {record["column"]: record["attribution"] for record in importance}

@@ -32,6 +32,7 @@ from lifecycle.modeling.metrics import (
     compare_means,
     estimate_delong,
     expect_ece,
+    inflate_share,
     lose_rows,
     measure_slices,
 )
@@ -166,9 +167,11 @@ def compare_models(
     cost: Mapping[str, float],
     replicates: int,
     seed: int,
+    entities: Array | None = None,
 ) -> list[Record]:
     """Return a record for each model: its metrics with intervals, and the candidate's differences from it.
 
+    entities: the entity of each row, where rows of one are not independent.
     `differences` are the candidate's value minus the other's on the same rows, with a two-sided p: roc_auc by DeLong's
     test; brier, log_loss and cost by a paired bootstrap. The candidate's own record has none.
     """
@@ -177,13 +180,16 @@ def compare_models(
     records = []
     for name, probability in probabilities.items():
         measured = bootstrap_metrics(
-            target, probability, threshold=thresholds[name], cost=cost, replicates=replicates, seed=seed
-        )
+            target, probability, threshold=thresholds[name], cost=cost, replicates=replicates, seed=seed,
+            entities=entities,
+        )  # fmt: skip
         differences: dict[str, Estimate] = {}
         if name != "candidate":
             other = lose_rows(target, probability, thresholds[name], cost)
-            differences = {metric: compare_means(losses[metric], other[metric], replicates, seed) for metric in _PAIRED}
-            differences["roc_auc"] = compare_auc(target, mine, probability)
+            differences = {
+                metric: compare_means(losses[metric], other[metric], replicates, seed, entities) for metric in _PAIRED
+            }
+            differences["roc_auc"] = compare_auc(target, mine, probability, entities)
         records.append({"name": name, "threshold": thresholds[name], "metrics": measured, "differences": differences})
     return records
 
@@ -195,17 +201,18 @@ def measure_chance(probability: Array, replicates: int, seed: int) -> Estimate:
 
 
 def compare_folds(
-    target: Array, probability: Array, cv: Mapping[str, Mapping[str, float]], significance: float
-) -> Record:
+    target: Array, probability: Array, cv: Mapping[str, Mapping[str, float]], significance: float,
+    entities: Array | None = None,
+) -> Record:  # fmt: skip
     """Return the ROC AUC of training, cross-validation and hold-out, and the least to expect of the hold-out.
 
-    `least` is the lower end of a one-sided interval at `significance` around the mean over the folds, from their spread
+    `least` is the lower end of a one-sided interval at `significance` around the mean over the folds, from its standard error
     and DeLong's error of the hold-out, as if both were independent.
     """
-    areas, covariance = estimate_delong(target, probability[None, :])
+    areas, covariance = estimate_delong(target, probability[None, :], entities)
     scores = cv["roc_auc"]
-    spread = 0.0 if math.isnan(scores["test_sd"]) else scores["test_sd"]
-    error = math.hypot(spread, math.sqrt(covariance[0, 0]))
+    spread, mean_error = (0.0 if math.isnan(scores[name]) else scores[name] for name in ("test_sd", "test_error"))
+    error = math.hypot(mean_error, math.sqrt(covariance[0, 0]))
     return {
         "train_mean": scores["train_mean"],
         "test_mean": scores["test_mean"],
@@ -267,6 +274,7 @@ def measure_columns(
     threshold: float,
     min_support: int,
     min_class: int,
+    entities: Array | None = None,
 ) -> pd.DataFrame:
     """Return the metrics of every slice: a row for each category of each column.
 
@@ -279,7 +287,7 @@ def measure_columns(
             lambda table: table.assign(column=pd.Series(dtype=str))
         )
     tables = [
-        measure_slices(target, probability, categories, threshold).assign(column=name)
+        measure_slices(target, probability, categories, threshold, entities).assign(column=name)
         for name, categories in slices.items()
     ]
     table = pd.concat(tables, ignore_index=True)
@@ -308,8 +316,9 @@ def choose_groups(
 
 
 def compare_groups(
-    target: Array, probability: Array, groups: Mapping[str, pd.Series | None], threshold: float, min_class: int
-) -> list[Record]:
+    target: Array, probability: Array, groups: Mapping[str, pd.Series | None], threshold: float, min_class: int,
+    entities: Array | None = None,
+) -> list[Record]:  # fmt: skip
     """Return the rates of the groups of each fairness column and the gap between them, a record per column and rate.
 
     rate: the share of positive rows. recall: the share of the positive rows that is predicted positive (equal
@@ -330,10 +339,12 @@ def compare_groups(
             records.append({"column": column, "metric": "recall", "groups": [], "gap": None})
             continue
         order, words = _sort_categories(categories), categories.astype(str)
+        codes = pd.Index(order).get_indexer(pd.Index(words))
         for metric, (within, hit) in counted.items():
+            inflation = np.ones(len(order)) if entities is None else inflate_share(hit, within, codes, entities)
             rows = words[within].value_counts().reindex(order, fill_value=0)
             hits = words[within & hit].value_counts().reindex(order, fill_value=0)
-            records.append({"column": column, "metric": metric, **_compare_rates(hits, rows, min_class)})
+            records.append({"column": column, "metric": metric, **_compare_rates(hits, rows, inflation, min_class)})
     return records
 
 
@@ -344,6 +355,7 @@ def compare_protected(
     min_class: int,
     replicates: int,
     seed: int,
+    entities: Array | None = None,
 ) -> list[Record]:
     """Compare the Brier scores of candidate and champion on each group of the fairness columns.
 
@@ -363,7 +375,8 @@ def compare_protected(
             member = np.asarray(words == category)
             positives = int(actual[member].sum())
             if min(positives, int(member.sum()) - positives) >= min_class:
-                difference = compare_means(losses[0][member], losses[1][member], replicates, seed)
+                cases = None if entities is None else entities[member]
+                difference = compare_means(losses[0][member], losses[1][member], replicates, seed, cases)
                 records.append({"column": column, "category": category, "rows": int(member.sum()), "brier": difference})
     return records
 
@@ -373,9 +386,12 @@ def _sort_categories(categories: pd.Series) -> list[str]:
     return [str(category) for category in pd.factorize(categories, sort=True)[1]]
 
 
-def _compare_rates(hits: pd.Series, rows: pd.Series, min_class: int) -> Record:
-    """Return the groups' rates with Wilson's intervals, and the gap between the extreme groups with enough rows."""
-    low, high = bound_share(hits.to_numpy(), rows.to_numpy())
+def _compare_rates(hits: pd.Series, rows: pd.Series, inflation: Array, min_class: int) -> Record:
+    """Return the groups' rates with Wilson's intervals, and the gap between the extreme groups with enough rows.
+
+    `inflation` is that of the variance, by rows of one entity, shape (groups,).
+    """
+    low, high = bound_share(hits.to_numpy() / inflation, rows.to_numpy() / inflation)
     groups = [
         {
             "category": str(category),
@@ -394,7 +410,11 @@ def _compare_rates(hits: pd.Series, rows: pd.Series, min_class: int) -> Record:
     *_, most = ordered = sorted(judged, key=lambda group: group["value"])
     least = ordered[0]
     pairs = len(judged) * (len(judged) - 1) // 2
-    gap = bound_gap((most["hits"], least["hits"]), (most["rows"], least["rows"]), pairs)
+    times = dict(zip(map(str, rows.index), inflation.tolist(), strict=True))
+    ends = [
+        (group["hits"] / times[group["category"]], group["rows"] / times[group["category"]]) for group in (most, least)
+    ]
+    gap = bound_gap((ends[0][0], ends[1][0]), (ends[0][1], ends[1][1]), pairs)
     return {"groups": groups, "gap": {**gap, "most": most["category"], "least": least["category"]}}
 
 

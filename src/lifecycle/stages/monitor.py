@@ -145,7 +145,9 @@ def judge_performance(
         if len(part.probability) < 2:
             continue
         options = {"threshold": threshold, "cost": reference["cost"], "seed": seed}
-        expected = expect_performance(part.probability, **options)
+        expected = expect_performance(
+            part.probability, **options, estimation=reference["performance"].get("estimation")
+        )
         label, p = part.labels
         realised = measure_performance(label, p, **options) if has_classes(label, min_class) else {}
         for name in METRICS:

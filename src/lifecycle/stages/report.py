@@ -214,7 +214,7 @@ def _describe_stages(contract: Contract, read: Mapping[str, Any]) -> list[str]:
         + (f"; {split['left_rows']:,} are on neither side." if split["left_rows"] else "."),
         "tune": f"{tuned['trials']} trials, {tuned['pruned']} of them stopped early; the best ROC AUC in cross-validation is "
         f"{tuned['roc_auc']:.3f}.",
-        "train": f"ROC AUC {trained['test_mean']:.3f} ± {trained['test_sd']:.3f} (mean and standard deviation over the folds).",
+        "train": f"ROC AUC {trained['test_mean']:.3f} ± {trained['test_error']:.3f} (mean over the folds, and its standard error).",
         "evaluate": "Metrics on the held-out rows, baselines, groups, fairness and the quality gate.",
         "explain": "Which columns drive the predictions, and explanations of single rows.",
         "deploy": f"The running server {'passed' if blessing['blessed'] else 'did not pass'} its tests: {held} of "

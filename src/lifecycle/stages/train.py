@@ -11,7 +11,7 @@ import pandas as pd
 
 from lifecycle.core.files import hash_file
 from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
-from lifecycle.modeling.metrics import count_decisions
+from lifecycle.modeling.metrics import count_decisions, estimate_fold_error
 from lifecycle.modeling.pipelines import FeatureRecord, Recipe
 from lifecycle.modeling.records import TuningResult
 from lifecycle.modeling.task import task_for
@@ -41,8 +41,12 @@ def cross_validate(
     return pd.DataFrame(scores), pd.concat(predictions).sort_values("row", kind="stable", ignore_index=True)
 
 
-def summarise_scores(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Return the mean and standard deviation (n - 1) over the folds of each metric, for train and test."""
+def summarise_scores(scores: pd.DataFrame, folds: Folds) -> dict[str, dict[str, float]]:
+    """Return the mean and standard deviation (n - 1) over the folds of each metric, for train and test.
+
+    test_error is the standard error of the mean for test (see `estimate_fold_error`).
+    """
+    test = scores[scores["side"] == "test"]
     sides = scores.drop(columns="fold").groupby("side").agg(["mean", "std"])
     names = [name for name in scores.columns if name not in ("fold", "side")]
     return {
@@ -51,13 +55,9 @@ def summarise_scores(scores: pd.DataFrame) -> dict[str, dict[str, float]]:
             for side in ("train", "test")
             for short, statistic in (("mean", "mean"), ("sd", "std"))
         }
+        | {"test_error": estimate_fold_error(test[name].to_numpy(), folds)}
         for name in names
     }
-
-
-def choose_calibration(asked: str, losses: dict[str, float]) -> str:
-    """Return the requested calibration; for `auto` the one with the lowest loss, the simpler of two equal ones."""
-    return asked if asked != "auto" else min(losses, key=losses.__getitem__)
 
 
 def trace_costs(target: Array, probability: Array, cost: dict[str, float], steps: int = 99) -> pd.DataFrame:
