@@ -111,12 +111,12 @@ LEVELS: dict[
     str, tuple[dict[str | None, int], tuple[int, int]]
 ] = {  # counts; levels where gaps are filled, and are not
     "none_rare": ({"basic": 30, "plus": 100, "pro": 60}, (3, 3)),  # an unknown level has no column
-    "some_rare": ({"basic": 30, "plus": 60, "a": 5, "b": 6, "pro": 19}, (3, 3)),  # they share the last
+    "some_rare": ({"basic": 30, "plus": 60, "a": 1, "b": 2, "pro": 2}, (3, 3)),  # of 300 rows; they share the last
     "one_rare": ({"basic": 30, "plus": 60, "pro": 20, "a": 1}, (4, 4)),
     "gaps": ({"basic": 30, "plus": 60, None: 50}, (2, 3)),  # are a level
-    "rare_gaps": ({"basic": 30, "plus": 60, None: 10}, (2, 3)),
-    "rare_with_gaps": ({"basic": 30, "plus": 60, None: 10, "a": 5}, (3, 3)),
-    "rare_and_gaps": ({"basic": 30, "plus": 60, None: 50, "a": 5}, (3, 4)),
+    "rare_gaps": ({"basic": 30, "plus": 60, None: 2}, (2, 3)),
+    "rare_with_gaps": ({"basic": 30, "plus": 60, None: 2, "a": 1}, (3, 3)),
+    "rare_and_gaps": ({"basic": 30, "plus": 60, None: 50, "a": 1}, (3, 4)),
     "only_gaps": ({None: 300}, (1, 1)),
     "one_level": ({"basic": 300}, (1, 1)),
     "words_like_gaps": ({"plus": 60, "nan": 30, "None": 30}, (3, 3)),
