@@ -129,7 +129,7 @@ def build(root: Path, environment: Mapping[str, str], file: Path, own: OwnTable)
     blessed, champion = read_json(root / paths.BLESSING), read_json(root / paths.CHAMPION)
     verdict = read_json(root / paths.VERDICT)
     return {
-        "said": tuple(line for line in output.splitlines() if line.startswith("adopt: check: ")),
+        "said": tuple(line for line in output.replace(f"{file.parent}/", "").splitlines() if line.startswith("adopt: check: ")),
         "adopting": adopting, "building": building, "promoted": champion["model"] is not None,
         "verdict": str((blessed if verdict["blessed"] else verdict)["because"]),
     }  # fmt: skip
