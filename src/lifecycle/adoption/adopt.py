@@ -77,7 +77,7 @@ def adopt_table(
     detected = detect_options(address, project.root, given)
     collect = _collect_from(address, {**detected.options, **given})
     landed = list(ingest(project, Collect.model_validate(collect))) if collect["watch"] == paths.LANDED else []
-    table = read_table(address, project.root, collect["options"], command="adopt", delimited=detected.delimited)
+    table = read_table(address, project.root, collect["options"], delimited=detected.delimited)
     if table.quotes.missing:
         collect["options"]["null_values"] = list(table.quotes.missing)
     guesses = _infer(table, request, ask)

@@ -38,7 +38,7 @@ def check_table(project: Project, source: str, options: Mapping[str, Any] | None
     lines = _compare_options(given, detected.options) if detected.delimited else []
     kept = {key: value for key, value in given.items() if key not in _DIALECT}
     read = {**kept, **detected.options, **(options or {})}
-    found = read_table(source, project.root, read, command="adopt", delimited=detected.delimited)
+    found = read_table(source, project.root, read, delimited=detected.delimited)
     table = found.shown
     if found.rejected:
         lines.append(

@@ -44,14 +44,14 @@ class SourceTable:
     quotes: Quotes
 
 
-def read_table(source: str, root: Path, options: Mapping[str, Any], *, command: str, delimited: bool) -> SourceTable:
-    """Read the source's first rows, and count all of its rows; `command` is whose progress is shown.
+def read_table(source: str, root: Path, options: Mapping[str, Any], *, delimited: bool) -> SourceTable:
+    """Read the source's first rows, and count all of its rows, with progress.
 
-    delimited: its files are delimited text, whose quotes tell words such as NA from missing values.
+    delimited: its files are delimited text, whose quotes separate words such as NA from missing values.
     """
     kept, rows = [], 0
     with open_source(source, root, options) as stream:
-        for batch in show_progress(stream, f"{command}: {hide_secrets(source)}"):
+        for batch in show_progress(stream, f"adopt: {hide_secrets(source)}"):
             if rows < _MAX_ROWS:
                 kept.append(batch)
             rows += batch.num_rows
