@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import fastavro
 import pyarrow as pa
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -269,6 +269,41 @@ def test_the_landed_position_counts_and_the_groups_offsets_follow_it(
     consumer.commit(offsets=[TopicPartition(place.topic, 0, 7)], asynchronous=False)
     (tmp_path / "anew").mkdir()
     assert land(tmp_path / "anew", topic, group="readers") == (3, 0), "without landed files the group's offset counts"
+
+
+@pytest.mark.parametrize("request_name", ["committed", "get_watermark_offsets", "commit"])
+def test_a_group_that_moves_to_another_broker_is_asked_again(
+    cluster: tuple[Producer, str], topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_name: str
+) -> None:
+    send(cluster[0], topic, [visit(number) for number in range(10)])
+    errors = [KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS), KafkaError(KafkaError.NOT_COORDINATOR)]
+
+    def fail_twice(self: Consumer, *arguments: Any, **options: Any) -> Any:
+        if errors:
+            raise KafkaException(errors.pop())
+        return getattr(super(Moving, self), request_name)(*arguments, **options)
+
+    Moving = type("Moving", (Consumer,), {request_name: fail_twice})
+    monkeypatch.setattr("confluent_kafka.Consumer", Moving)
+    assert land(tmp_path, topic, group="movers") == (10, 0) and not errors
+    monkeypatch.undo()
+    place = TopicPartition(topic.rpartition("/")[2], 0)
+    consumer = Consumer({"bootstrap.servers": cluster[1], "group.id": "movers", **QUIET})
+    assert consumer.committed([place], 10)[0].offset == 10
+
+
+def test_another_error_is_not_asked_again(
+    cluster: tuple[Producer, str], topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(cluster[0], topic, [visit(1)])
+
+    class Forbidden(Consumer):
+        def committed(self, *_arguments: Any, **_options: Any) -> Any:
+            raise KafkaException(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))
+
+    monkeypatch.setattr("confluent_kafka.Consumer", Forbidden)
+    with pytest.raises(ProjectError, match="Group authorization failed"):
+        land(tmp_path, topic)
 
 
 def test_latest_begins_at_the_end_and_loses_nothing_after_that(

@@ -12,8 +12,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pyarrow as pa
 from pydantic import Field
@@ -33,7 +34,7 @@ from lifecycle.sources.typing import (
 )
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, KafkaError, Message
+    from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 _SCHEME = "kafka://"
 _VARIABLE_PREFIX = "LIFECYCLE_KAFKA_"  # and a librdkafka property: LIFECYCLE_KAFKA_SASL_PASSWORD is sasl.password
@@ -45,7 +46,16 @@ _COLLECT_SECONDS = 0.2  # seconds to collect messages for a chunk
 _CHUNK_MESSAGES = 10_000  # messages requested at once
 _COLUMN_TYPES = {type(None), str, datetime, Decimal, *TYPES}  # types that become a column unchanged
 
+_PASSING = (  # errors while a broker starts, or while a group or a partition moves to another broker: over within seconds
+    "COORDINATOR_LOAD_IN_PROGRESS",
+    "COORDINATOR_NOT_AVAILABLE",
+    "NOT_COORDINATOR",
+    "LEADER_NOT_AVAILABLE",
+    "NOT_LEADER_FOR_PARTITION",
+)
+
 _Decoder = Callable[[bytes], Any]
+_Answer = TypeVar("_Answer")
 
 
 class TopicOptions(Strict):
@@ -239,7 +249,10 @@ def _find_ranges(
     landed: dict[str, int] = position.get("offsets", {})
     epoch: int = position.get("epoch", 0)
     places = [TopicPartition(topic, partition) for partition in partitions]
-    marks = {place.partition: consumer.get_watermark_offsets(place, timeout=_REQUEST_TIMEOUT) for place in places}
+    marks = {
+        place.partition: _ask(partial(consumer.get_watermark_offsets, place, timeout=_REQUEST_TIMEOUT))
+        for place in places
+    }
     anew = sorted({int(name) for name in landed} - set(partitions)) or [
         partition for partition in partitions if landed.get(str(partition), 0) > marks[partition][1]
     ]
@@ -250,11 +263,7 @@ def _find_ranges(
                 f"{landed[str(anew[0])]:,} were landed; --accept-loss lands it from its beginning, in addition to the landed rows."
             )
         landed, epoch = {}, epoch + 1
-    committed = (
-        {}
-        if landed or anew
-        else {place.partition: place.offset for place in consumer.committed(places, _REQUEST_TIMEOUT)}
-    )
+    committed = {} if landed or anew else _ask(partial(_find_committed, consumer, places))
     ranges = {}
     for partition, (low, high) in marks.items():
         latest = (
@@ -275,15 +284,39 @@ def _find_ranges(
     return {partition: (max(first, marks[partition][0]), high) for partition, (first, high) in ranges.items()}, epoch
 
 
+def _find_committed(consumer: Consumer, places: list[TopicPartition]) -> dict[int, int]:
+    """Return the group's committed offset of each partition, -1001 for none; raise KafkaException for a partition's error."""
+    from confluent_kafka import KafkaException
+
+    found = consumer.committed(places, _REQUEST_TIMEOUT)
+    for place in found:
+        if place.error is not None:
+            raise KafkaException(place.error)
+    return {place.partition: place.offset for place in found}
+
+
+def _ask(request: Callable[[], _Answer]) -> _Answer:
+    """Return a request's answer, and send it again while its error is one of _PASSING, for as long as a broker may restart."""
+    from confluent_kafka import KafkaError, KafkaException
+    from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
+
+    codes = {getattr(KafkaError, name) for name in _PASSING}
+    attempts = Retrying(
+        retry=retry_if_exception(lambda error: isinstance(error, KafkaException) and error.args[0].code() in codes),
+        stop=stop_after_delay(_IDLE_TIMEOUT),
+        wait=wait_exponential(0.1, max=2),
+        reraise=True,
+    )
+    return attempts(request)
+
+
 def _report_offsets(consumer: Consumer, topic: str, offsets: Mapping[str, int]) -> None:
     """Commit landed offsets for the group; a failure loses nothing, as the landed position decides."""
     from confluent_kafka import KafkaException, TopicPartition
 
     try:
-        consumer.commit(
-            offsets=[TopicPartition(topic, int(partition), offset) for partition, offset in offsets.items()],
-            asynchronous=False,
-        )
+        places = [TopicPartition(topic, int(partition), offset) for partition, offset in offsets.items()]
+        _ask(partial(consumer.commit, offsets=places, asynchronous=False))
     except KafkaException as error:
         logging.getLogger("lifecycle").warning("the group's offsets could not be committed: %s", error.args[0].str())
 
