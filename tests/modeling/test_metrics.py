@@ -291,36 +291,6 @@ def test_a_slice_planted_to_be_bad_is_found_bad() -> None:
     assert table.loc["fine", "roc_auc_low"] > 0.7
 
 
-def test_curves_are_those_of_scikit_learn() -> None:
-    target, probability = draw(500)
-    roc = metrics.trace_roc(target, probability, points=10_000)
-    assert reference.auc(roc["false_positive_rate"], roc["true_positive_rate"]) == pytest.approx(
-        reference.roc_auc_score(target, probability)
-    )
-    precision, recall, _ = reference.precision_recall_curve(target, probability)
-    pr = metrics.trace_pr(target, probability, points=10_000)
-    np.testing.assert_allclose(pr["precision"], precision[:-1][::-1])
-    np.testing.assert_allclose(pr["recall"], recall[:-1][::-1])
-    assert len(metrics.trace_roc(target, probability, points=20)) == 20
-
-
-def test_gain_by_hand() -> None:
-    target, probability = np.array([1, 0, 1, 0, 0]), np.array([0.9, 0.8, 0.7, 0.2, 0.1])
-    gain = metrics.trace_gain(target, probability, steps=5)
-    assert gain["gain"].tolist() == pytest.approx([0.5, 0.5, 1.0, 1.0, 1.0])
-    assert gain["lift"].tolist() == pytest.approx([2.5, 1.25, 5 / 3, 1.25, 1.0])
-    flat = metrics.trace_gain(np.array([1, 0]), np.array([0.5, 0.5]), steps=4)
-    assert flat["lift"].tolist() == pytest.approx([1.0] * 4)  # equal scores: as good as picking at random
-
-
-def test_calibration_bins_hold_all_rows() -> None:
-    target, probability = draw(1000, digits=12)
-    table = metrics.trace_calibration(target, probability)
-    assert table["rows"].tolist() == [100] * 10
-    assert (table["observed"] @ table["rows"]) == pytest.approx(target.sum())
-    assert (table["low"] <= table["observed"]).all() and (table["observed"] <= table["high"]).all()
-
-
 def test_decisions_are_counted() -> None:
     found = metrics.count_decisions(np.array([0, 0, 1, 1, 1]), np.array([0.1, 0.5, 0.4, 0.5, 0.9]), 0.5)
     assert found == {"tn": 1, "fp": 1, "fn": 1, "tp": 2}

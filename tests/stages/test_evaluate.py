@@ -13,7 +13,8 @@ from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import write_json
 from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
-from lifecycle.modeling.metrics import count_decisions, trace_gain, trace_roc
+from lifecycle.modeling.curves import trace_gain, trace_roc
+from lifecycle.modeling.metrics import count_decisions
 from lifecycle.modeling.model import Model
 from lifecycle.modeling.pipelines import build_pipeline
 from lifecycle.modeling.task import BinaryTask

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lifecycle.core.parsing import parse_text, trim
+from lifecycle.core.parsing import join_chunks, parse_text, trim
 
 _Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -30,8 +30,7 @@ class Words:
     @classmethod
     def count(cls, counts: Any) -> Words:
         """Return the words of a series of frequencies, whose index holds them."""
-        text = pa.array(counts.index, pa.string(), from_pandas=True)
-        return cls(text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text, counts.to_numpy())
+        return cls(join_chunks(pa.array(counts.index, pa.string(), from_pandas=True)), counts.to_numpy())
 
     def __len__(self) -> int:
         return len(self.text)

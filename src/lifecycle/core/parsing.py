@@ -46,8 +46,7 @@ def parse_text(
     could not be parsed. Missing are null, blank text and `null_values`. The array is cast as a whole first; patterns are
     tried only where that fails.
     """
-    if isinstance(text, pa.ChunkedArray):  # pandas' text is one as soon as it was joined from parts
-        text = text.combine_chunks()
+    text = join_chunks(text)
     text = _blank(text, find_words(text, null_values)) if null_values else text
     if (values := _cast_whole_array(text, dtype, form)) is not None:
         return values, _no_cells(text)
@@ -57,6 +56,11 @@ def parse_text(
     values = _PARSERS[dtype](_blank(words, missing), form)
     failed = pc.and_(pc.invert(missing), pc.is_null(values))
     return values.take(distinct.indices), pc.fill_null(failed.take(distinct.indices), False)
+
+
+def join_chunks(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return one array of Arrow: pandas' text is in chunks as soon as it was joined from parts."""
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
 
 def _no_cells(text: pa.Array) -> pa.Array:

@@ -7,6 +7,7 @@ a draw of counts, whose time depends on the number of distinct scores, not of ro
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,7 +134,7 @@ def measure_tally(
             )
             / rows,
             "ece": _measure_ece(tally, _cut_width(score)),
-            "ece_mass": _measure_ece(tally, _cut_mass(bins or tally)),
+            "ece_mass": _measure_ece(tally, cut_mass(bins or tally)),
         }
 
 
@@ -142,7 +143,7 @@ def _cut_width(score: Array) -> Array:
     return np.minimum((score * _BINS).astype(np.int64), _BINS - 1)
 
 
-def _cut_mass(tally: Tally) -> Array:
+def cut_mass(tally: Tally) -> Array:
     """Return the bin (0 to 9) of each score of a tally without leading axes; bins have about equal size, ties share one."""
     rows = tally.rows
     return np.asarray((np.cumsum(rows) - rows / 2) * (_BINS / rows.sum())).astype(np.int64)
@@ -446,13 +447,11 @@ def inflate_share(hit: Array, within: Array, codes: Array, entities: Array) -> A
 
 def _inflate_auc(target: Array, probability: Array, entities: Array) -> float:
     """Return by how much rows of one entity inflate the variance of a ROC AUC, at least 1."""
-    try:
+    with suppress(ValueError):  # an entity has all rows of a class
         (_, alone), (_, clustered) = (estimate_delong(target, probability[None, :], each) for each in (None, entities))
-    except ValueError:  # an entity has all rows of a class
-        return len(target) / len(np.unique(entities))
-    if alone[0, 0] <= 0:
-        return len(target) / len(np.unique(entities))
-    return max(1.0, float(clustered[0, 0] / alone[0, 0]))
+        if alone[0, 0] > 0:
+            return max(1.0, float(clustered[0, 0] / alone[0, 0]))
+    return len(target) / len(np.unique(entities))
 
 
 def measure_slices(
@@ -502,54 +501,3 @@ def measure_slices(
             table[name] = hits / among
             table[f"{name}_low"], table[f"{name}_high"] = (np.where(among > 0, bound, np.nan) for bound in (low, high))
     return pd.DataFrame(table)
-
-
-def trace_roc(target: Array, probability: Array, points: int = 1000) -> pd.DataFrame:
-    """Return the ROC curve at up to `points` places: false_positive_rate and true_positive_rate, from (0, 0) to (1, 1)."""
-    tally = tally_scores(target, probability)
-    caught = np.concatenate([[0.0], np.cumsum(tally.positives[::-1])]) / tally.positives.sum()
-    alarmed = np.concatenate([[0.0], np.cumsum(tally.negatives[::-1])]) / tally.negatives.sum()
-    kept = _thin(len(caught), points)
-    return pd.DataFrame({"false_positive_rate": alarmed[kept], "true_positive_rate": caught[kept]})
-
-
-def trace_pr(target: Array, probability: Array, points: int = 1000) -> pd.DataFrame:
-    """Return the precision-recall curve at up to `points` places: recall (ascending) and precision."""
-    tally = tally_scores(target, probability)
-    caught, reached = np.cumsum(tally.positives[::-1]), np.cumsum(tally.rows[::-1])
-    kept = _thin(len(caught), points)
-    return pd.DataFrame({"recall": (caught / tally.positives.sum())[kept], "precision": (caught / reached)[kept]})
-
-
-def _thin(length: int, points: int) -> Array:
-    """Return at most `points` positions of `length`, evenly spread, with both ends."""
-    return np.asarray(np.unique(np.linspace(0, length - 1, min(length, points)).round()), dtype=np.int64)
-
-
-def trace_gain(target: Array, probability: Array, steps: int = 20) -> pd.DataFrame:
-    """Return the gain curve of predicting the most likely rows positive.
-
-    Columns: predicted_positive (a share of the rows), gain (the share of the positives among them), lift.
-
-    Of rows with equal scores the same share is taken, as a random choice does on average.
-    """
-    tally = tally_scores(target, probability)
-    reached = np.concatenate([[0.0], np.cumsum(tally.rows[::-1])]) / tally.rows.sum()
-    caught = np.concatenate([[0.0], np.cumsum(tally.positives[::-1])]) / tally.positives.sum()
-    predicted = np.linspace(0, 1, steps + 1)[1:]
-    gain = np.interp(predicted, reached, caught)
-    return pd.DataFrame({"predicted_positive": predicted, "gain": gain, "lift": gain / predicted})
-
-
-def trace_calibration(target: Array, probability: Array) -> pd.DataFrame:
-    """Return the observed rate by mean probability in ten bins of equal size: predicted, observed, low, high, rows."""
-    tally = tally_scores(target, probability)
-    bin_of = _cut_mass(tally)
-    rows, positives = np.bincount(bin_of, weights=tally.rows), np.bincount(bin_of, weights=tally.positives)
-    predicted = np.bincount(bin_of, weights=tally.rows * tally.score)
-    kept = rows > 0
-    rows, positives, predicted = rows[kept], positives[kept], predicted[kept]
-    low, high = bound_share(positives, rows)
-    return pd.DataFrame({
-        "predicted": predicted / rows, "observed": positives / rows, "low": low, "high": high, "rows": rows.astype(int)
-    })  # fmt: skip

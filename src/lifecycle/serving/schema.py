@@ -55,13 +55,13 @@ class Schema:
 
     columns: records of name, dtype, nullable, values, min, max, unit, description and example, in order, and of open,
     format and null_values where they are not as in an older bundle. rows: the maximum number of rows in a request. others:
-    further columns of the contract, which a row may have and which are not kept.
+    further columns of the contract, which a row may have and which are not kept; a column without a name is one of them.
     """
 
     def __init__(self, columns: list[Record], rows: int, others: Iterable[str] = ()) -> None:
         self.columns = {column["name"]: column for column in columns}
         self.names = tuple(self.columns)
-        self.others = tuple(others)
+        self.others = (*others, _UNNAMED)
         self.nullable = tuple(name for name, column in self.columns.items() if column["nullable"])
         self.known = {name: frozenset(column["values"]) for name, column in self.columns.items() if is_open(column)}
         self.rows = rows
@@ -69,7 +69,7 @@ class Schema:
             name: NotRequired[annotate(column)] if column["nullable"] else Required[annotate(column)]
             for name, column in self.columns.items()
         }
-        fields |= {name: NotRequired[annotate_other(name)] for name in (*self.others, _UNNAMED)}
+        fields |= {name: NotRequired[annotate_other(name)] for name in self.others}
         kind: Any = _make_typed_dict("Row", fields)
         kind.__pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
         self.one: TypeAdapter[Row] = TypeAdapter(kind)
@@ -88,7 +88,7 @@ class Schema:
             raise self.reject(error, listed) from None
         if not noted:
             return Parsed(rows, listed, _NOTHING, _NOTHING)
-        ignored = {name: _remove(rows, name) for name in (*self.others, _UNNAMED) if name in noted}
+        ignored = {name: _remove(rows, name) for name in self.others if name in noted}
         return Parsed(rows, listed, ignored, self.find_unseen(rows, noted.intersection(self.known)))
 
     def find_unseen(self, rows: list[Row], names: Iterable[str]) -> dict[int, list[str]]:
@@ -159,7 +159,7 @@ class Schema:
     def to_json_schema(self, *, strict: bool = False) -> Record:
         """Return the JSON Schema of a row; with `strict` it has no columns that are ignored."""
         told = self.one.json_schema()
-        shown = self.names if strict else (*self.names, *self.others, _UNNAMED)
+        shown = self.names if strict else (*self.names, *self.others)
         properties = {name: told["properties"][name] for name in shown}
         return {**told, "properties": properties, "title": "Row", "example": self.example}
 

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from lifecycle.core.contract import Column, Role
 from lifecycle.core.errors import ProjectError
+from lifecycle.core.parsing import join_chunks
 from lifecycle.core.tables import set_columns
 from lifecycle.validation.conversion import is_words, map_distinct
 from lifecycle.validation.identifiers import is_dialled, recognise_column
@@ -265,8 +266,7 @@ def _find_pieces(text: pa.Array, kind: str) -> pa.Array:
 
 def _to_arrow(values: Any) -> pa.Array:
     """Convert text to one Arrow array of strings."""
-    text = pa.array(values, type=pa.string())
-    return text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
+    return join_chunks(pa.array(values, type=pa.string()))
 
 
 def _recognise(values: Any, kind: str) -> Array:
