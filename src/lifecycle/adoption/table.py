@@ -90,13 +90,12 @@ def _inspect_quotes(source: str, root: Path, options: Mapping[str, Any], shown: 
     number = ("", "")
     for name in texts:
         words = pc.value_counts(shown[name].drop_null()).sort("descending", by="counts").field("values").to_pylist()
-        plain = [word for word in words if _PLAIN.fullmatch(word)]
-        if len(plain) == len(words) and words:
+        if not number[0] and words and all(map(_PLAIN.fullmatch, words)):
             number = (name, words[0])
         empty = [word for word in words if word.strip().lower() in NO_VALUE]
-        others = [word for word in words if word not in empty and word not in plain]
-        if empty and others:
-            none[name], common[name] = empty, others[0]
+        others = (word for word in words if word not in empty and not _PLAIN.fullmatch(word))
+        if empty and (other := next(others, "")):
+            none[name], common[name] = empty, other
     if not none:
         return Quotes()
     tried = sorted({*chain(*none.values()), *common.values(), number[1]} - {""})
