@@ -89,6 +89,22 @@ def test_a_stray_quote_does_not_swallow_the_rows_that_follow() -> None:
     assert rejected == [("a.csv, line 12", '10,"b10,c10', "a quote is not closed")]
 
 
+def test_thousands_of_rows_that_open_a_quote_are_rejected_each() -> None:
+    lines = [f'"k{at}",b{at},{at}' for at in range(6000)]
+    lines[100:5000] = [f'"k{at},b{at},{at}' for at in range(100, 5000)]
+    rows, rejected = read_with_rejects("a,b,c\n" + "\n".join(lines) + "\n")
+    assert [row[2] for row in rows] == [str(at) for at in range(6000) if not 100 <= at < 5000]
+    assert [text for _, text, _ in rejected] == lines[100:5000]
+    assert rejected[-1][0] == "a.csv, line 5001"
+
+
+def test_rows_that_open_a_quote_at_the_end_are_rejected_each() -> None:
+    lines = [*(f'"k{at},b{at},{at}' for at in range(30)), 'last",b']
+    rows, rejected = read_with_rejects("a,b,c\n" + "1,2,3\n" * 50 + "\n".join(lines))
+    assert rows == [("1", "2", "3")] * 50
+    assert [text for _, text, _ in rejected] == lines
+
+
 def test_quotes_that_are_not_doubled_are_part_of_the_cell_when_the_cells_fit() -> None:
     rows, rejected = read_with_rejects('a,b\n1,"a 9" rod"\n2,5" pipe\n')
     assert rows == [("1", 'a 9" rod'), ("2", '5" pipe')] and not rejected

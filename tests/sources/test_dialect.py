@@ -45,6 +45,13 @@ def test_quotes_are_those_around_cells(text: str, expected: str) -> None:
     assert detect(text).quote == expected
 
 
+@pytest.mark.parametrize("pair", ['""', '\\"'])
+def test_many_quotes_take_no_exponential_time(pair: str) -> None:
+    """Split at blanks, a cell begins with each pair and never ends: if a pair could be read in two ways, this would take years."""
+    text = "".join(f'{row}\t"the router {f"{pair}really{pair}, " * 30}failed"\tend\n' for row in range(20))
+    assert detect(text).delimiter == "\t"
+
+
 def test_backslashes_escape_quotes_only_where_cells_need_it() -> None:
     assert detect('a,b\n"say \\"hi\\", he said",1\n"x",2\n').escape == "\\"
     assert detect('a,b\n"C:\\dir",1\n"say ""hi""",2\n').escape == ""

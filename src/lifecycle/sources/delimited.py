@@ -24,6 +24,7 @@ _PARSED_BYTES = 1 << 19  # of text that a thread parses at once
 _WINDOW_BYTES = 1 << 20  # of text with quotes
 _SMALL_BYTES = 1 << 16  # an irregular part this small is split record by record
 _OPEN_CHARACTERS = 1 << 18  # a quoted cell that is not closed within so many characters is taken as broken
+_AHEAD_CHARACTERS = 1 << 10  # of a line and those after it, to see whether it can be read
 _NO_CHANCE = 20  # delimiters in lines within a cell that show it to be joined rows
 _LONGEST_BYTES = 16 << 20  # of a record
 _SAMPLE_RECORDS = 2_000  # from which the columns are found
@@ -286,10 +287,10 @@ class _Block:
                     return rows, record.start, record.line
                 if record.flaw == "open" and not final and len(text) - record.start < _OPEN_CHARACTERS:
                     return rows, record.start, record.line
-                end = self._rejoin(text, record)
-                if end < record.end:
-                    self._reject(text[record.start : end], record.line, "a quote is not closed")
-                elif not record.blank:
+                end, lines = self._find_end(text, record)
+                for number, part in enumerate(lines):
+                    self._reject(part, record.line + number, "a quote is not closed")
+                if not lines and not record.blank:
                     self._take(text, record, rows)
                 start, line = end, record.line + count_lines(text[record.start : end])
                 again = end < record.end
@@ -297,28 +298,30 @@ class _Block:
                     break
         return rows, start, line
 
-    def _rejoin(self, text: str, record: Record) -> int:
-        """Return the end of a record; of one that a stray quote joined with the next lines, where these begin."""
+    def _find_end(self, text: str, record: Record) -> tuple[int, list[str]]:
+        """Return where a record ends, and the parts to reject where a stray quote joined it with the next lines.
+
+        Then it ends where a line can be read again. A part is a line if the lines look like rows, else all that was joined.
+        """
         body = text[record.start : record.end]
-        ends = [match.end() for match in islice(_LINE_END.finditer(body), 1000)]
-        if len(ends) < 2 and not (ends and ends[0] < len(body)):
-            return record.end
-        width = self.layout.cells
-        delimiter = self.dialect.delimiter
+        starts = [match.end() for match in _LINE_END.finditer(body) if match.end() < len(body)]
+        if not starts:
+            return record.end, []
+        width, delimiter = self.layout.cells, self.dialect.delimiter.encode()
         swallowed = width > 1 and any(
-            _contains_rows(cell.encode("utf-8", "surrogateescape"), delimiter.encode(), width)
+            _contains_rows(cell.encode("utf-8", "surrogateescape"), delimiter, width)
             for cell, quoted in zip(record.cells, record.quoted, strict=True)
             if quoted and count_lines(cell) > 1
         )
         if not swallowed and not record.flaw and len(record.cells) == width:
-            return record.end
-        for end in ends:
-            if end >= len(body):
-                break
-            following = next(self.table.splitter.split(text, record.start + end), None)
-            if following and not following.flaw and len(following.cells) == width and width > 1:
-                return record.start + end
-        return record.end
+            return record.end, []
+        lines = [body[start:stop] for start, stop in pairwise([0, *starts, len(body)])] if swallowed else [body]
+        for number, (start, stop) in enumerate(pairwise([*starts, len(body)]), 1):
+            ahead = text[record.start + start : record.start + max(stop, start + _AHEAD_CHARACTERS)]
+            following = next(self.table.splitter.split(ahead), None)
+            if width > 1 and following and not following.flaw and len(following.cells) == width:
+                return record.start + start, lines[:number] if swallowed else [body[:start]]
+        return record.end, lines if swallowed else []
 
     def _take(self, text: str, record: Record, rows: list[list[str | None]]) -> None:
         """Add a record to the rows, or reject it."""
@@ -392,7 +395,7 @@ def _find_layout(sample: list[Record], dialect: Dialect, name: str) -> _Layout:
     if not sample:
         return _Layout([], 0, [], 0)
     rows = sample[1:] if dialect.header else sample
-    widths = Counter(len(row.cells) for row in rows)
+    widths = Counter(len(row.cells) for row in rows if row.flaw != "open")
     usual, count = widths.most_common(1)[0] if widths else (len(sample[0].cells), 0)
     if dialect.header and 2 * count <= len(rows):
         usual = len(sample[0].cells)  # the header counts more than some rows

@@ -79,8 +79,10 @@ class Splitter:
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
         delimiter, quote, escape = (re.escape(part) for part in (dialect.delimiter, dialect.quote, dialect.escape))
-        escaped = rf"{escape}[\s\S]|" if escape else ""
-        plain = rf"(?:{escaped}(?!{delimiter})[^\r\n])*"
+        # No text fits two alternatives of a group, as going back over them would take exponential time; Python 3.11.2 errs on
+        # groups that do not go back (`*+`).
+        escaped, single = (rf"{escape}[\s\S]|", rf"|{escape}[\s\S]") if escape else ("", "")
+        plain = rf"(?:{escaped}(?!{delimiter}{single})[^\r\n])*"
         if len(dialect.delimiter) == 1 and not escape:
             plain = rf"[^{delimiter}\r\n]*+"
         before, after, between = "", " *", delimiter
@@ -94,7 +96,7 @@ class Splitter:
         end = rf"(?:{between}|\r\n|\r|\n|\Z)"
         quoted = r"(?!)()"
         if quote:
-            inner = rf"(?:[^{quote}{escape}]++|{escaped}{quote}{quote}|{quote}(?!{after}{end}))*"  # no `*+`: Python 3.11.2 errs on groups
+            inner = rf"(?:[^{quote}{escape}]++|{escaped}{quote}{quote}|{quote}(?!{quote}|{after}{end}))*"
             quoted = rf"{quote}({inner}){quote}{after}(?={end})"
         self._cell = re.compile(rf"{before}(?:{quoted}|({plain}))({end})")
         never = "(?!)"
