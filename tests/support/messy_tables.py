@@ -129,6 +129,8 @@ def _add_personal_data() -> None:
     _add("ssn", "social security numbers without hyphens", "ssn", None,
         _csv("ssn", [f"{area:03d}{rest:06d}" for area, rest in zip(_RNG.integers(100, 600, ROWS), _RNG.choice(999_999, ROWS, replace=False) + 1, strict=True)]),
         role="pii", outcome="with a check")  # fmt: skip
+    mails = _cycle([f"{name}@example.com" for name in ("ada", "ben", "cleo", "dan")])
+    _add("few_mails", "a few e-mail addresses, again and again", "seller", None, _csv("seller", mails), role="pii", outcome="with a check")
 
 
 def _add_identifiers() -> None:

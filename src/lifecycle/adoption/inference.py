@@ -165,7 +165,8 @@ def _add_reading(guess: Guess, reading: Reading) -> Guess:
 def _protect_persons(table: pa.Table, guesses: Mapping[str, Guess]) -> dict[str, Guess]:
     """Return the guesses, with columns whose values look personal marked to be dropped."""
     columns = {
-        name: column.model_copy(update={"role": Role.TEXT}) if column.role is Role.IGNORED else column
+        # categories are what was found in the column, and no proof that a person has declared them harmless
+        name: column.model_copy(update={"values": None} | ({"role": Role.TEXT} if column.role is Role.IGNORED else {}))
         for name, column in to_columns(guesses).items()
         if column.role is not Role.TARGET and column.dtype != "float64" and guesses[name].why != _UNREADABLE
     }
