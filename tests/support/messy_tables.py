@@ -244,6 +244,10 @@ def _add_numbers() -> None:
         role="numeric")  # fmt: skip
     _add("half", "numbers of 16 bits in Parquet", "c", _FEW.astype(np.float16).astype(float).tolist(), _parquet("c", pa.array(_FEW.astype(np.float16))),
         "half.parquet", role="numeric")  # fmt: skip
+    _add("thousands_k", "numbers such as 4.2k", "followers", None, _csv("followers", _cycle([str(place * 90) if place < 12 else f"{place / 10}k" for place in range(60)])),
+        role="categorical", outcome="with a check")  # fmt: skip
+    _add("top_coded", "numbers of which the highest is 85+", "years", None, _csv("years", _cycle([*map(str, range(40, 85)), "85+"])),
+        role="categorical", outcome="with a check")  # fmt: skip
     _add(
         "huge",
         "numbers at the limit of float64",
@@ -262,6 +266,13 @@ def _add_times() -> None:
     ):  # fmt: skip
         truth = list(unit.floor("min") if "%M" in form and "%S" not in form else unit)
         _add(name, kind, column, truth, _csv(column, list(unit.strftime(form))), role="time", outcome="with a check")
+    for name, kind, column, form in (
+        ("utc", "the word UTC behind the time", "at", "%Y-%m-%d %H:%M:%S UTC"), ("sas_time", "dates and times of SAS", "at", "%d%b%Y:%H:%M:%S"),
+    ):  # fmt: skip
+        _add(name, kind, column, list(HOURS), _csv(column, list(HOURS.strftime(form))), role="time", outcome="with a check")
+    _add("german_months", "names of months in German", "seit", None, _csv("seit", [f"{day.day}. {'Januar' if day.month < 7 else 'Juli'} {day.year - day.month}" for day in DAYS]),
+        outcome="with a check")  # fmt: skip
+    _add("japanese_date", "dates with 年, 月 and 日", "seit", None, _csv("seit", list(DAYS.strftime("%Y年%m月%d日"))), role="id", outcome="with a check")
     months = pd.date_range("2024-01-01", periods=20, freq="MS")
     _add(
         "yyyymm",

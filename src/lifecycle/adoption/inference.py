@@ -37,7 +37,7 @@ from lifecycle.adoption.words import Words
 from lifecycle.core.contract import Column, Role
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.moments import WORDS
-from lifecycle.core.parsing import EXACT
+from lifecycle.core.parsing import EXACT, NUMBER
 from lifecycle.core.records import Record
 from lifecycle.validation.conversion import convert_columns, drop_missing, read_plain
 from lifecycle.validation.names import NameKind
@@ -49,6 +49,11 @@ _UNREADABLE = "contains values of a type that is not supported"
 _PERSONAL_NUMBERS = {NameKind.PHONE, NameKind.NATIONAL_ID, NameKind.PAYMENT}
 _MANY_WORDS = 2  # more words than this in the mean cell are a text, not a name
 _SAME_SPELLINGS = 8  # pairs of spellings that are quoted
+# What words begin with, or hold, that may be numbers or times in a form that is not known: `4.2k`, `>90`, `2024年`, `12:00`
+_MEASURED = r"^\W*\p{Nd}|[0-9]:[0-9]{2}"
+_DATED = r"^\p{Nd}{1,4}\D\p{Nd}{1,2}\D|[0-9]:[0-9]{2}"
+_ALIKE = 0.9  # share of the words that do, for a doubt
+_LONGEST_FORM = 40  # characters of a number or a time at most
 
 
 # The table.
@@ -438,7 +443,8 @@ def _guess_text(reading: Reading) -> Guess:
     if many and NameKind.PERSONAL in profile.kinds:
         return _guess_personal(profile)
     if many and single and profile.unique and (profile.named_id or words.lengths.min() == longest or reading.code):
-        return _guess_identity(profile, "unique in every row")
+        doubt = "" if profile.named_id or reading.code else _doubt_form(words, _DATED)
+        return _guess_identity(profile, "unique in every row", *filter(None, [doubt and f"taken as an identifier; {doubt}"]))
     if many and single and reading.code and longest > 15:
         return Guess(
             make_column("ignored", "string", name),
@@ -448,25 +454,35 @@ def _guess_text(reading: Reading) -> Guess:
             ),
         )
     if many and count > _MANY_WORDS:
+        doubt = _doubt_form(words, _MEASURED) if longest <= _LONGEST_FORM else ""
         return mark_missing(
-            profile, make_column("text", "string", name), f"text with {profile.distinct:,} distinct values: not used as a feature"
+            profile, make_column("text", "string", name), f"text with {profile.distinct:,} distinct values: not used as a feature",
+            doubt and f"taken as text and not used; {doubt}",
         )  # fmt: skip
     if many:
         why = f"{profile.distinct:,} distinct values, more than the limit of {MAX_CATEGORIES} categories: group them in the source to use the column"
         check = f"{profile.distinct:,} categories are more than the limit of {MAX_CATEGORIES}: it is left out; group them in the source to use it"
-        if words.search("[0-9]").mean() > 0.9:
-            check += f"; if {format_values(values[:1])} is a number or a time, it is written in a way that is not known"
-        return Guess(make_column("ignored", "string", name), why, (check,))
-    return _guess_category(profile)
+        doubt = _doubt_form(words, r"\p{Nd}")
+        return Guess(make_column("ignored", "string", name), why, ("; ".join(filter(None, [check, doubt])),))
+    doubt = "" if reading.code or profile.distinct <= _MAX_LISTED else _doubt_form(words, _MEASURED)
+    return _guess_category(profile, doubt and f"taken as {profile.distinct:,} categories; {doubt}")
 
 
-def _guess_category(profile: Profile) -> Guess:
+def _doubt_form(words: Words, pattern: str) -> str:
+    """Return a doubt about words that match a pattern: they may be numbers or times, written in a way that is not known."""
+    if words.search(pattern).mean() <= _ALIKE:
+        return ""
+    odd = words.keep(~words.match(NUMBER))
+    return f"if {(odd if len(odd) else words).head(1)[0]!r} is a number or a time, it is written in a way that is not known, or in several"
+
+
+def _guess_category(profile: Profile, doubt: str) -> Guess:
     """Return a guess for a category; if there are few, the contract lists those that were seen, and others may occur."""
     categories = sorted(str(value) for value in profile.counts.index)
     listed = 1 < len(categories) <= _MAX_LISTED
     column = make_column("categorical", "string", profile.name, values=categories if listed else None, open=listed)
     often = ", ".join(f"{value!r} {count:,}" for value, count in profile.counts.head(2).items())
-    return mark_missing(profile, column, f"{len(categories)} categories, such as {often}", find_spellings(categories))
+    return mark_missing(profile, column, f"{len(categories)} categories, such as {often}", doubt, find_spellings(categories))
 
 
 def find_spellings(categories: list[str]) -> str:
