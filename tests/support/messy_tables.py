@@ -130,7 +130,15 @@ def _add_personal_data() -> None:
         _csv("ssn", [f"{area:03d}{rest:06d}" for area, rest in zip(_RNG.integers(100, 600, ROWS), _RNG.choice(999_999, ROWS, replace=False) + 1, strict=True)]),
         role="pii", outcome="with a check")  # fmt: skip
     mails = _cycle([f"{name}@example.com" for name in ("ada", "ben", "cleo", "dan")])
-    _add("few_mails", "a few e-mail addresses, again and again", "seller", None, _csv("seller", mails), role="pii", outcome="with a check")
+    _add(
+        "few_mails",
+        "a few e-mail addresses, again and again",
+        "seller",
+        None,
+        _csv("seller", mails),
+        role="pii",
+        outcome="with a check",
+    )
 
 
 def _add_identifiers() -> None:
@@ -210,6 +218,31 @@ def _add_words_that_may_mean_missing() -> None:
         outcome="with a check",
     )
 
+    _add("sentinel_form", "-999,00 in a column of decimal commas", "c", _expect(_FEW.tolist()),
+        _csv("c", _sprinkle([str(value).replace(".", ",") for value in _FEW], "-999,00"), delimiter=";"), role="numeric", outcome="with a check")  # fmt: skip
+    _add("sentinel_long", "99999999 in a column of numbers", "c", _expect(_WHOLE.tolist()), _csv("c", _sprinkle(list(map(str, _WHOLE)), "99999999")),
+        role="numeric", outcome="with a check")  # fmt: skip
+    answers = _cycle([1, 2, 3, 4, 5, 98, 99])
+    _add(
+        "refused_answers",
+        "98 and 99 among the answers 1 to 5",
+        "q",
+        answers,
+        _csv("q", list(map(str, answers))),
+        role="numeric",
+        outcome="with a check",
+    )
+    days = _cycle([-1, 3, 14, 60, 200])
+    _add(
+        "minus_one",
+        "-1 as the only number below zero",
+        "c",
+        days,
+        _csv("c", list(map(str, days))),
+        role="numeric",
+        outcome="with a check",
+    )
+
 
 def _add_numbers() -> None:
     """Numbers."""
@@ -238,6 +271,10 @@ def _add_numbers() -> None:
     _add("euro", "a currency behind, with marks of a locale", "amount", (_MONEY * 10).round(2).tolist(),
         _csv("amount", [f"{value:,.2f} €".translate(str.maketrans(",.", ".,")) for value in (_MONEY * 10).round(2)], delimiter=";"), role="numeric")  # fmt: skip
     _add("percent", "percent", "rate", _FEW.tolist(), _csv("rate", [f"{value}%" for value in _FEW]), role="numeric")
+    _add("percent_mixed", "percent, and numbers without", "rate", None, _csv("rate", [f"{value}%" if place % 4 else str(value / 100) for place, value in enumerate(_FEW)]),
+        role="numeric", outcome="with a check")  # fmt: skip
+    _add("clock_mixed", "durations with hours and without", "time_used", None, _csv("time_used", [f"{place % 60}:07" if place % 3 else f"1:{place % 60:02}:07" for place in range(ROWS)]),
+        role="numeric", outcome="with a check")  # fmt: skip
     _add("trailing_minus", "a minus behind the number", "balance", (_MONEY * np.where(_X > 0, 1, -1)).tolist(),
         _csv("balance", [f"{value:.2f}{'' if sign > 0 else '-'}" for value, sign in zip(_MONEY, _X, strict=True)]), role="numeric")  # fmt: skip
     _add("clock", "times of day", "start_time", [(place * 61 % 1440) * 60 for place in range(ROWS)], _csv("start_time", list(HOURS.strftime("%H:%M:%S"))),
@@ -269,10 +306,26 @@ def _add_times() -> None:
     for name, kind, column, form in (
         ("utc", "the word UTC behind the time", "at", "%Y-%m-%d %H:%M:%S UTC"), ("sas_time", "dates and times of SAS", "at", "%d%b%Y:%H:%M:%S"),
     ):  # fmt: skip
-        _add(name, kind, column, list(HOURS), _csv(column, list(HOURS.strftime(form))), role="time", outcome="with a check")
+        _add(
+            name,
+            kind,
+            column,
+            list(HOURS),
+            _csv(column, list(HOURS.strftime(form))),
+            role="time",
+            outcome="with a check",
+        )
     _add("german_months", "names of months in German", "seit", None, _csv("seit", [f"{day.day}. {'Januar' if day.month < 7 else 'Juli'} {day.year - day.month}" for day in DAYS]),
         outcome="with a check")  # fmt: skip
-    _add("japanese_date", "dates with 年, 月 and 日", "seit", None, _csv("seit", list(DAYS.strftime("%Y年%m月%d日"))), role="id", outcome="with a check")
+    _add(
+        "japanese_date",
+        "dates with 年, 月 and 日",
+        "seit",
+        None,
+        _csv("seit", list(DAYS.strftime("%Y年%m月%d日"))),
+        role="id",
+        outcome="with a check",
+    )
     months = pd.date_range("2024-01-01", periods=20, freq="MS")
     _add(
         "yyyymm",

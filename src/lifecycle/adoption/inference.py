@@ -444,7 +444,9 @@ def _guess_text(reading: Reading) -> Guess:
         return _guess_personal(profile)
     if many and single and profile.unique and (profile.named_id or words.lengths.min() == longest or reading.code):
         doubt = "" if profile.named_id or reading.code else _doubt_form(words, _DATED)
-        return _guess_identity(profile, "unique in every row", *filter(None, [doubt and f"taken as an identifier; {doubt}"]))
+        return _guess_identity(
+            profile, "unique in every row", *filter(None, [doubt and f"taken as an identifier; {doubt}"])
+        )
     if many and single and reading.code and longest > 15:
         return Guess(
             make_column("ignored", "string", name),
@@ -482,7 +484,9 @@ def _guess_category(profile: Profile, doubt: str) -> Guess:
     listed = 1 < len(categories) <= _MAX_LISTED
     column = make_column("categorical", "string", profile.name, values=categories if listed else None, open=listed)
     often = ", ".join(f"{value!r} {count:,}" for value, count in profile.counts.head(2).items())
-    return mark_missing(profile, column, f"{len(categories)} categories, such as {often}", doubt, find_spellings(categories))
+    return mark_missing(
+        profile, column, f"{len(categories)} categories, such as {often}", doubt, find_spellings(categories)
+    )
 
 
 def find_spellings(categories: list[str]) -> str:

@@ -83,7 +83,16 @@ def read_numbers(words: Words, comma: bool | None = None) -> NumberReading:
     marks, doubt = _weigh_marks(words, best[2], shares, comma)
     form = _write_form(prefix, *marks, suffix, signs)
     values = _parse(words, form)
-    return NumberReading(form, suffix or prefix, values, _prove_decimal(words, marks, values), doubt)
+    doubts = filter(None, [doubt, _doubt_bare(words, suffix or prefix, values)])
+    return NumberReading(form, suffix or prefix, values, _prove_decimal(words, marks, values), "; ".join(doubts))
+
+
+def _doubt_bare(words: Words, unit: str, values: _Numbers) -> str:
+    """Return a doubt if some numbers other than 0 lack the unit of the others: `0.5` among `50%` may be meant otherwise."""
+    bare = words.keep(~words.contain(unit) & ~np.isnan(values) & (values != 0))  # every word contains ""
+    if not len(bare):
+        return ""
+    return f"{bare.counts.sum():,} cells such as {bare.head(1)[0]!r} have no {unit!r}, and are read as if they had"
 
 
 def _parse(words: Words, form: str) -> _Numbers:
