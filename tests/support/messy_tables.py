@@ -449,6 +449,25 @@ def _add_names_and_levels() -> None:
         role="categorical",
     )
 
+    odd = _cycle(["A", "A\u200b", "Zürich", "Zu\u0308rich"])
+    _add(
+        "invisible",
+        "categories that differ by invisible characters",
+        "c",
+        odd,
+        _csv("c", odd),
+        role="categorical",
+        outcome="with a check",
+    )
+    _add(
+        "marks",
+        "X or nothing, as in SAP's exports",
+        "LOEVM",
+        _cycle(["X", None]),
+        _csv("LOEVM", _cycle(["X", ""])),
+        role="categorical",
+    )
+
 
 def _add_nothing_to_learn_from_and_targets() -> None:
     """Nothing to learn from, and targets."""

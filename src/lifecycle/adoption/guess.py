@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -142,6 +143,12 @@ def mark_missing(profile: Profile, column: Record, why: str, *checks: str) -> Gu
 def share_cells(profile: Profile, chosen: Series) -> float:
     """Return the share of the present cells with one of the chosen distinct values."""
     return float(profile.counts.to_numpy()[chosen.fillna(False).to_numpy(dtype=bool)].sum() / profile.counts.sum())
+
+
+def fold_word(word: str) -> str:
+    """Return a word without what the eye may miss: case, blanks, invisible characters, and accents that are letters of their own."""
+    shown = "".join(letter for letter in word if letter.isspace() or unicodedata.category(letter)[0] != "C")
+    return " ".join(unicodedata.normalize("NFC", shown).split()).casefold()
 
 
 def order_classes(values: Any) -> list[Any]:

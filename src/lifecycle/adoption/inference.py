@@ -7,6 +7,7 @@ certain, so that nothing is guessed without a word.
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -23,6 +24,7 @@ from lifecycle.adoption.guess import (
     Array,
     Guess,
     Profile,
+    fold_word,
     format_values,
     make_column,
     mark_missing,
@@ -52,6 +54,7 @@ _SAME_SPELLINGS = 8  # pairs of spellings that are quoted
 # What words begin with, or hold, that may be numbers or times in a form that is not known: `4.2k`, `>90`, `2024年`, `12:00`
 _MEASURED = r"^\W*\p{Nd}|[0-9]:[0-9]{2}"
 _DATED = r"^\p{Nd}{1,4}\D\p{Nd}{1,2}\D|[0-9]:[0-9]{2}"
+_MARKS = {"x", "*"}  # beside empty cells they mean yes, as in SAP's exports
 _ALIKE = 0.9  # share of the words that do, for a doubt
 _LONGEST_FORM = 40  # characters of a number or a time at most
 
@@ -241,7 +244,7 @@ def _guess_column(reading: Reading) -> Guess:
     if profile.distinct == 1 and not profile.missing:
         only = format_values(profile.counts.index)
         return Guess(make_column("ignored", name_dtype(profile), name), f"is {only} in every row")
-    if profile.text and profile.distinct == 1 and str(profile.counts.index[0]).strip().lower() in NO_VALUE:
+    if profile.text and profile.distinct == 1 and str(profile.counts.index[0]).strip().lower() in NO_VALUE - _MARKS:
         return Guess(make_column("ignored", "string", name), f"contains only {format_values(profile.counts.index)}")
     if present.dtype == "boolean":
         return mark_missing(profile, make_column("boolean", "bool", name), "true or false")
@@ -489,13 +492,18 @@ def _guess_category(profile: Profile, doubt: str) -> Guess:
     )
 
 
+def _quote(word: str) -> str:
+    """Quote a word so that an accent that is a character of its own shows."""
+    return repr(word) if unicodedata.is_normalized("NFC", word) else ascii(word)
+
+
 def find_spellings(categories: list[str]) -> str:
-    """Describe the categories that differ by case or blanks alone; return "" if there are none."""
+    """Describe the categories that differ by case, blanks or invisible characters alone; return "" if there are none."""
     groups: dict[str, list[str]] = {}
     for category in categories:
-        groups.setdefault(" ".join(category.split()).casefold(), []).append(category)
+        groups.setdefault(fold_word(category), []).append(category)
     same = [group for group in groups.values() if len(group) > 1]
     if not same:
         return ""
-    shown = "; ".join(" and ".join(map(repr, group)) for group in same[:_SAME_SPELLINGS])
-    return f"{shown} differ by case or blanks alone, and are different categories: make them one in the source if they mean the same"
+    shown = "; ".join(" and ".join(map(_quote, group)) for group in same[:_SAME_SPELLINGS])
+    return f"{shown} differ by case, blanks or invisible characters alone, and are different categories: make them one in the source if they mean the same"
