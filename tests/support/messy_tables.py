@@ -87,7 +87,7 @@ def _json(rows: Sequence[dict[str, Any]]) -> bytes:
     return "".join(json.dumps({**row, "y": label}) + "\n" for row, label in zip(rows, y.tolist(), strict=True)).encode()
 
 
-def _excel(name: str, values: Sequence[Any], above: Sequence[Sequence[Any]] = ()) -> bytes:
+def _excel(name: str, values: Sequence[Any], above: Sequence[Sequence[Any]] = (), merged: Sequence[str] = ()) -> bytes:
     import openpyxl
 
     x, y, _ = _draw()
@@ -98,6 +98,8 @@ def _excel(name: str, values: Sequence[Any], above: Sequence[Sequence[Any]] = ()
     sheet.append([name, "x", "y"])
     for row in zip(values, x.tolist(), y.tolist(), strict=True):
         sheet.append(list(row))
+    for span in merged:
+        sheet.merge_cells(span)
     sink = io.BytesIO()
     book.save(sink)
     return sink.getvalue()
@@ -415,6 +417,17 @@ def _add_files() -> None:
         _CITY,
         _excel("city", _CITY, [["Report of May"], []]),
         "excel.xlsx",
+        role="categorical",
+        outcome="with a check",
+    )
+    pairs = [f"A{row}:A{row + 1}" for row in range(2, ROWS + 2, 2)]
+    _add(
+        "excel_merged",
+        "Excel, with merged cells",
+        "region",
+        _cycle(["N", None, "S", None]),
+        _excel("region", _cycle(["N", None, "S", None]), merged=pairs),
+        "excel_merged.xlsx",
         role="categorical",
         outcome="with a check",
     )

@@ -47,6 +47,7 @@ from lifecycle.validation.pii import find_personal
 
 _LEAST_ROWS = 50  # of a table, to have enough for training and evaluation
 _MAX_LISTED = 20  # a column with at most so many categories lists them in the contract
+_TOP_ROWS = 20  # among which the names of the columns may be
 _UNREADABLE = "contains values of a type that is not supported"
 _PERSONAL_NUMBERS = {NameKind.PHONE, NameKind.NATIONAL_ID, NameKind.PAYMENT}
 _MANY_WORDS = 2  # more words than this in the mean cell are a text, not a name
@@ -109,13 +110,25 @@ def _check_request(table: pa.Table, named: Mapping[str, str | None]) -> None:
     for option, name in names.items():
         if name not in table.column_names:
             there = format_values(table.column_names, 30)
-            raise ProjectError(f"{option}: the table has no column {name!r}; it has {there}.")
+            raise ProjectError(f"{option}: the table has no column {name!r}; it has {there}.{_find_names(table, name)}")
     if len(set(names.values())) < len(names):
         raise ProjectError(f"{', '.join(names)} name the same column: each needs a different one.")
     if table.num_rows < _LEAST_ROWS:
         raise ProjectError(
             f"The table has {table.num_rows} rows: at least {_LEAST_ROWS} are needed for training and evaluation."
         )
+
+
+def _find_names(table: pa.Table, name: str) -> str:
+    """Return a sentence if a cell of the first rows is the name of the column that is missing: they may name the columns."""
+    rows = table.slice(0, _TOP_ROWS).to_pylist()
+    number = next((number for number, row in enumerate(rows, 1) if name in row.values()), 0)
+    if not number:
+        return ""
+    return (
+        f" Row {number} below these names has {name!r}: if it names the columns, say how many lines are above it (--option skip=LINES), "
+        "or in a workbook where it begins (--option range=A4, say)."
+    )
 
 
 def _read_columns(table: pa.Table, named: set[str], quoted: Collection[str]) -> dict[str, Reading]:
