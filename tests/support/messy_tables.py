@@ -395,6 +395,15 @@ def _add_files() -> None:
     )
     _add("trailing", "empty columns at the end", "city", _CITY,
         b"city,x,y,,\n" + b"".join(line + b",,\n" for line in _csv("city", _CITY).splitlines()[1:]), role="categorical", outcome="with a check")  # fmt: skip
+    objects = _cycle(['{"a": 1, "b": "x"}', '{"a": 2, "b": "it\'s"}', "[]"])
+    _add(
+        "json_cells",
+        "JSON in quoted cells",
+        "tags",
+        objects,
+        _csv("tags", [cell.replace('"', '""') for cell in objects]),
+        role="categorical",
+    )
     _add("twice", "a header twice", "x", _CITY, _csv("x", _CITY), role="categorical", outcome="with a check")
     ragged = _csv("city", _CITY).splitlines()
     _add("ragged", "a row with a cell too many", "city", [*_CITY[:4], *_CITY[5:]], b"\n".join([*ragged[:5], ragged[5] + b",more", *ragged[6:]]) + b"\n",

@@ -94,8 +94,9 @@ class Splitter:
         end = rf"(?:{between}|\r\n|\r|\n|\Z)"
         quoted = r"(?!)()"
         if quote:
-            inner = rf"(?:[^{quote}{escape}]++|{escaped}{quote}{quote}|{quote}(?!{after}{end}))*"  # no `*+`: Python 3.11.2 errs on groups
-            quoted = rf"{quote}({inner}){quote}{after}(?={end})"
+            # no `*+`, as Python 3.11.2 errs on groups: each text matches in one way alone, or a cell that is not closed takes forever
+            inner = rf"(?:[^{quote}{escape}]++|{escaped}{quote}{quote}|{quote}(?!{quote}|{after}{end}))*"
+            quoted = rf"{quote}({inner}{quote}?){quote}{after}(?={end})"
         self._cell = re.compile(rf"{before}(?:{quoted}|({plain}))({end})")
         never = "(?!)"
         special = rf"{escape}({escape}|{quote or never}|{delimiter}|\r|\n)" if escape else rf"{never}()"
