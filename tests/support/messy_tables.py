@@ -273,6 +273,8 @@ def _add_numbers() -> None:
     _add("euro", "a currency behind, with marks of a locale", "amount", (_MONEY * 10).round(2).tolist(),
         _csv("amount", [f"{value:,.2f} €".translate(str.maketrans(",.", ".,")) for value in (_MONEY * 10).round(2)], delimiter=";"), role="numeric")  # fmt: skip
     _add("percent", "percent", "rate", _FEW.tolist(), _csv("rate", [f"{value}%" for value in _FEW]), role="numeric")
+    _add("full_stops", "full stops that seem to group thousands", "c", None, _csv("c", [f"{value:,}".replace(",", ".") for value in _WHOLE // 20]),
+        role="numeric", outcome="with a check")  # fmt: skip
     _add("percent_mixed", "percent, and numbers without", "rate", None, _csv("rate", [f"{value}%" if place % 4 else str(value / 100) for place, value in enumerate(_FEW)]),
         role="numeric", outcome="with a check")  # fmt: skip
     _add("clock_mixed", "durations with hours and without", "time_used", None, _csv("time_used", [f"{place % 60}:07" if place % 3 else f"1:{place % 60:02}:07" for place in range(ROWS)]),
@@ -403,6 +405,16 @@ def _add_files() -> None:
         objects,
         _csv("tags", [cell.replace('"', '""') for cell in objects]),
         role="categorical",
+    )
+    lines = _csv("city", _CITY).splitlines(keepends=True)
+    _add(
+        "joined",
+        "the header again, as of joined files",
+        "y",
+        None,
+        b"".join([*lines[:100], lines[0], *lines[100:]]),
+        outcome="with a check",
+        role="target",
     )
     _add("twice", "a header twice", "x", _CITY, _csv("x", _CITY), role="categorical", outcome="with a check")
     ragged = _csv("city", _CITY).splitlines()

@@ -54,7 +54,7 @@ _MANY_WORDS = 2  # more words than this in the mean cell are a text, not a name
 _SAME_SPELLINGS = 8  # pairs of spellings that are quoted
 # What words begin with, or hold, that may be numbers or times in a form that is not known: `4.2k`, `>90`, `2024年`, `12:00`
 _MEASURED = r"^\W*\p{Nd}|[0-9]:[0-9]{2}"
-_DATED = r"^\p{Nd}{1,4}\D\p{Nd}{1,2}\D|[0-9]:[0-9]{2}"
+_DATED = r"^\p{Nd}{1,4}\D\p{Nd}{1,2}(?:\D|$)|[0-9]:[0-9]{2}"
 _MARKS = {"x", "*"}  # beside empty cells they mean yes, as in SAP's exports
 _ALIKE = 0.9  # share of the words that do, for a doubt
 _LONGEST_FORM = 40  # characters of a number or a time at most

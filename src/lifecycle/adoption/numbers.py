@@ -140,7 +140,7 @@ def _weigh_marks(
         if group not in equal and mark == ",":
             continue
         thousands = comma is not True if mark == "," else comma is True
-        if mark == "." and not thousands:
+        if mark == "." and not thousands and not seem_grouped(words):
             return fraction, ""
         chosen, other = (group, fraction) if thousands else (fraction, group)
         return chosen, (
@@ -148,6 +148,15 @@ def _weigh_marks(
             f"set format: {_write_form('', *other, '', False) or '1234.5'!r} if it is the other"
         )
     return marks, ""
+
+
+def seem_grouped(words: Words) -> bool:
+    """Return whether full stops seem to group thousands, as in `985` and `4.170`: of a fraction, the last zero would be left out."""
+    dotted = words.contain(".")
+    marked, plain = words.keep(dotted), words.keep(~dotted)
+    if not len(marked) or not len(plain) or not plain.match("[0-9]{1,3}").all():
+        return False
+    return _is_grouped(marked, ".") and bool(marked.match(".*0").any())
 
 
 def _is_grouped(words: Words, mark: str) -> bool:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lifecycle.adoption.guess import FEW, FEW_SHARE, READABLE, Profile, Series, format_values
-from lifecycle.adoption.numbers import read_numbers
+from lifecycle.adoption.numbers import read_numbers, seem_grouped
 from lifecycle.adoption.times import TIME_DIGITS, read_times
 from lifecycle.adoption.words import Words, to_arrow, to_numpy
 from lifecycle.core.moments import WORDS
@@ -134,7 +134,7 @@ def _read_values(
 
 def _read_plain(profile: Profile, words: Words) -> tuple[Reading, str] | None:
     """Return the reading of fractions in plain digits, which most columns of numbers are; None for any other column."""
-    if not words.contain(".").any():
+    if not words.contain(".").any() or seem_grouped(words):
         return None
     values, failed = parse_text(words.text, "float64")
     numbers = to_numpy(values)

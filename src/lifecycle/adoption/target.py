@@ -80,7 +80,10 @@ def _unify_words(profile: Profile, positive: str | None) -> tuple[Profile, Recor
     present, checks = profile.present, list[str]()
     rules: Record = {}
     words = pd.Series(profile.counts.index, dtype="str")
-    none = words[words.str.strip().str.lower().isin(list(NO_VALUE)) & (words != (positive or ""))]
+    empty = words.str.strip().str.lower().isin(list(NO_VALUE)) | (
+        words == profile.name
+    )  # a header again, of joined files
+    none = words[empty & (words != (positive or ""))]
     if len(none) and len(words) - len(none) > 1:
         present = present[~present.isin(list(none))]
         rules["null_values"] = list(none)
