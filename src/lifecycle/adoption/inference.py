@@ -317,8 +317,8 @@ def _guess_number(reading: Reading) -> Guess:
             return _guess_pair(profile)
         if profile.distinct > MAX_CATEGORIES and kinds & _PERSONAL_NUMBERS:
             return _guess_personal(profile)
-        if profile.unique and profile.named_id:
-            return _guess_identity(profile, "unique in every row, and named like an identifier")
+        if profile.named_id and (profile.unique or profile.distinct == len(profile.present) > MAX_CATEGORIES):
+            return _guess_identity(profile, "each value occurs once, and it is named like an identifier")
         if profile.unique and _is_sequence(profile):
             return _guess_identity(profile, "it numbers the rows")
         if profile.named_id and profile.distinct > MAX_CATEGORIES:
