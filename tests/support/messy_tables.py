@@ -131,6 +131,22 @@ def _add_personal_data() -> None:
     _add("ssn", "social security numbers without hyphens", "ssn", None,
         _csv("ssn", [f"{area:03d}{rest:06d}" for area, rest in zip(_RNG.integers(100, 600, ROWS), _RNG.choice(999_999, ROWS, replace=False) + 1, strict=True)]),
         role="pii", outcome="with a check")  # fmt: skip
+    surnames = _cycle(
+        [
+            f"{start}{end}"
+            for start in ("Mei", "Hub", "Kell", "Schneid", "Web")
+            for end in ("er", "ert", "inger", "ler", "ner")
+        ]
+    )
+    _add(
+        "surnames",
+        "names of persons that occur again and again",
+        "last_name",
+        surnames,
+        _csv("last_name", surnames),
+        role="categorical",
+        outcome="with a check",
+    )
     mails = _cycle([f"{name}@example.com" for name in ("ada", "ben", "cleo", "dan")])
     _add(
         "few_mails",

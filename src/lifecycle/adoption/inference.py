@@ -482,8 +482,12 @@ def _guess_text(reading: Reading) -> Guess:
         check = f"{profile.distinct:,} categories are more than the limit of {MAX_CATEGORIES}: it is left out; group them in the source to use it"
         doubt = _doubt_form(words, r"\p{Nd}")
         return Guess(make_column("ignored", "string", name), why, ("; ".join(filter(None, [check, doubt])),))
-    doubt = "" if reading.code or profile.distinct <= _MAX_LISTED else _doubt_form(words, _MEASURED)
-    return _guess_category(profile, doubt and f"taken as {profile.distinct:,} categories; {doubt}")
+    if profile.distinct <= _MAX_LISTED:
+        return _guess_category(profile, "")
+    doubt = "its name suggests personal data; set role pii if it is" if NameKind.PERSONAL in profile.kinds else ""
+    if not doubt and not reading.code and (doubt := _doubt_form(words, _MEASURED)):
+        doubt = f"taken as {profile.distinct:,} categories; {doubt}"
+    return _guess_category(profile, doubt)
 
 
 def _doubt_form(words: Words, pattern: str) -> str:
