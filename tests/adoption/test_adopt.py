@@ -394,6 +394,7 @@ def test_other_parameters_are_unchanged(adopt_frame: Callable[..., tuple[Contrac
         (make_frame(), ["--target", "plan", "--positive", "max"], "none of which is 'max': two classes are supported."),
         (make_frame(left="yes"), ["--target", "left"], "'left' contains only 'yes': two classes are needed."),
         (make_frame(left=["X", None] * (ROWS // 2)), ["--target", "left"], "no value in 100 rows: two classes are needed. If an empty cell means"),
+        (make_frame(left=["2024-01-31", None] * (ROWS // 2)), ["--target", "left"], "contains only '2024-01-31 00:00:00'"),
         (make_frame(left=["yes", "Yes "] * (ROWS // 2)), ["--target", "left"], "'left' contains only"),
         (make_frame().rename(columns=str.upper).replace({"PLAN": {"pro": "left"}}), ["--target", "left"], "has 'left': if it names the columns, say"),
         (make_frame(left=None), ["--target", "left"], "'left' contains no value: two classes are needed."),
@@ -417,6 +418,14 @@ def test_unsupported_tables_are_rejected_without_changes(
     before = read_state(project)
     assert sentence in refuse(frame, tmp_path, capsys, *words)
     assert read_state(project) == before and not (project / backup.BACKUP).exists()
+
+
+def test_what_is_no_class_is_said_once(adopt_frame: Callable[..., tuple[Contract, str]]) -> None:
+    frame = make_frame()
+    left = frame["left"].where(np.arange(ROWS) % 20 > 0, "unknown").where(np.arange(ROWS) % 25 > 0, "?")
+    contract, output = adopt_frame(frame.assign(left=left))
+    assert contract.columns["left"].null_values == ("unknown", "?")
+    assert "'unknown' is taken as missing, not as a class" in output and "stays a word" not in output
 
 
 def test_an_error_names_the_sheet_that_was_read(

@@ -109,7 +109,9 @@ def strip_rules(column: Record) -> Record:
 
 def format_values(values: Any, most: int = SHOWN) -> str:
     """Format the first few of many values, in quotes."""
-    listed = [repr(value if isinstance(value, str) else plain(value)) for value in list(values)[:most]]
+    listed = [
+        repr(str(value) if isinstance(value, (str, pd.Timestamp)) else plain(value)) for value in list(values)[:most]
+    ]
     more = f" and {len(values) - most:,} more" if len(values) > most else ""
     return ", ".join(text if len(text) <= 40 else text[:39] + "…" for text in listed) + more
 

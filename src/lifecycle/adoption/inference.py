@@ -166,7 +166,10 @@ def _profile_column(column: pa.ChunkedArray, name: str) -> Profile:
 
 def _add_reading(guess: Guess, reading: Reading) -> Guess:
     """Return the guess with the rules by which its text is read, and with what was not certain about them."""
-    rules = dict(reading.rules)
+    rules, checks = dict(reading.rules), reading.checks
+    if marks := guess.column.get("null_values"):  # of a target, which says itself what is missing
+        rules["null_values"] = [*marks, *(mark for mark in rules.get("null_values", []) if mark not in marks)]
+        checks = tuple(check for check in checks if "stays a word" not in check)
     if guess.column["dtype"] not in ("int64", "float64", "datetime"):
         rules.pop("format", None)
         rules.pop("unit", None)
@@ -179,7 +182,7 @@ def _add_reading(guess: Guess, reading: Reading) -> Guess:
     return Guess(
         {**column, **({} if dropped else rules), "description": description},
         why,
-        (*guess.checks, *(() if dropped and not reading.profile.text else reading.checks)),
+        (*guess.checks, *(() if dropped and not reading.profile.text else checks)),
     )
 
 
