@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openpyxl
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -392,6 +393,10 @@ def test_other_parameters_are_unchanged(adopt_frame: Callable[..., tuple[Contrac
         (make_frame(), ["--target", "plan"], "'plan' contains 3 different values ('plus', 'pro', 'basic'): two classes are supported. `--positive"),
         (make_frame(), ["--target", "plan", "--positive", "max"], "none of which is 'max': two classes are supported."),
         (make_frame(left="yes"), ["--target", "left"], "'left' contains only 'yes': two classes are needed."),
+        (make_frame(left=["X", None] * (ROWS // 2)), ["--target", "left"], "no value in 100 rows: two classes are needed. If an empty cell means"),
+        (make_frame(left=["2024-01-31", None] * (ROWS // 2)), ["--target", "left"], "contains only '2024-01-31 00:00:00'"),
+        (make_frame(left=["yes", "Yes "] * (ROWS // 2)), ["--target", "left"], "'left' contains only"),
+        (make_frame().rename(columns=str.upper).replace({"PLAN": {"pro": "left"}}), ["--target", "left"], "has 'left': if it names the columns, say"),
         (make_frame(left=None), ["--target", "left"], "'left' contains no value: two classes are needed."),
         (make_frame(40), ["--target", "left"], "The table has 40 rows: at least 50"),
         (make_frame(left=["yes"] * 3 + ["no"] * (ROWS - 3)), ["--target", "left"], "'left' is 'yes' in 3 rows: at least 10"),
@@ -413,6 +418,29 @@ def test_unsupported_tables_are_rejected_without_changes(
     before = read_state(project)
     assert sentence in refuse(frame, tmp_path, capsys, *words)
     assert read_state(project) == before and not (project / backup.BACKUP).exists()
+
+
+def test_what_is_no_class_is_said_once(adopt_frame: Callable[..., tuple[Contract, str]]) -> None:
+    frame = make_frame()
+    left = frame["left"].where(np.arange(ROWS) % 20 > 0, "unknown").where(np.arange(ROWS) % 25 > 0, "?")
+    contract, output = adopt_frame(frame.assign(left=left))
+    assert contract.columns["left"].null_values == ("unknown", "?")
+    assert "'unknown' is taken as missing, not as a class" in output and "stays a word" not in output
+
+
+def test_an_error_names_the_sheet_that_was_read(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book = openpyxl.Workbook()
+    book.active.append(["Contents"])
+    sheet = book.create_sheet("Data")
+    for row in (list(make_frame()), *make_frame().itertuples(index=False)):
+        sheet.append(list(row))
+    book.save(tmp_path / "book.xlsx")
+    words = ["adopt", str(tmp_path / "book.xlsx"), "--target", "left"]
+    assert main(words) == 1
+    assert "'Sheet' is read, not 'Data' (option sheet)" in capsys.readouterr().err
+    assert main([*words, "--option", "sheet=Data"]) == 0
 
 
 def test_rows_that_break_the_contract_are_counted_and_tolerated(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import random
+import time
 from typing import Any
 
 import pytest
@@ -127,6 +128,14 @@ def test_columns_that_spaces_align_are_split_at_runs_of_spaces() -> None:
     found = detect("id   x    y\n" + "".join(f"{at:<4} {at * 1.5:<6} no\n" for at in range(20)))
     assert (found.delimiter, found.skip_space) == (" ", True)
     assert detect("a, b, c\n" + "1, 2, 3\n" * 10).skip_space
+
+
+def test_json_in_cells_does_not_take_forever() -> None:
+    """Split at `:`, say, no quote is ever closed: each doubled quote must be read in one way alone."""
+    rows = "".join(f'"{{""a"": {place}, ""b"": ""x""}}",yes\n' for place in range(200))
+    started = time.process_time()
+    dialect = detect(f"tags,y\n{rows}".encode())
+    assert dialect == Dialect() and time.process_time() - started < 30
 
 
 def test_a_file_that_quotes_every_cell_is_known() -> None:

@@ -87,7 +87,7 @@ def _json(rows: Sequence[dict[str, Any]]) -> bytes:
     return "".join(json.dumps({**row, "y": label}) + "\n" for row, label in zip(rows, y.tolist(), strict=True)).encode()
 
 
-def _excel(name: str, values: Sequence[Any], above: Sequence[Sequence[Any]] = ()) -> bytes:
+def _excel(name: str, values: Sequence[Any], above: Sequence[Sequence[Any]] = (), merged: Sequence[str] = ()) -> bytes:
     import openpyxl
 
     x, y, _ = _draw()
@@ -98,6 +98,8 @@ def _excel(name: str, values: Sequence[Any], above: Sequence[Sequence[Any]] = ()
     sheet.append([name, "x", "y"])
     for row in zip(values, x.tolist(), y.tolist(), strict=True):
         sheet.append(list(row))
+    for span in merged:
+        sheet.merge_cells(span)
     sink = io.BytesIO()
     book.save(sink)
     return sink.getvalue()
@@ -129,6 +131,32 @@ def _add_personal_data() -> None:
     _add("ssn", "social security numbers without hyphens", "ssn", None,
         _csv("ssn", [f"{area:03d}{rest:06d}" for area, rest in zip(_RNG.integers(100, 600, ROWS), _RNG.choice(999_999, ROWS, replace=False) + 1, strict=True)]),
         role="pii", outcome="with a check")  # fmt: skip
+    surnames = _cycle(
+        [
+            f"{start}{end}"
+            for start in ("Mei", "Hub", "Kell", "Schneid", "Web")
+            for end in ("er", "ert", "inger", "ler", "ner")
+        ]
+    )
+    _add(
+        "surnames",
+        "names of persons that occur again and again",
+        "last_name",
+        surnames,
+        _csv("last_name", surnames),
+        role="categorical",
+        outcome="with a check",
+    )
+    mails = _cycle([f"{name}@example.com" for name in ("ada", "ben", "cleo", "dan")])
+    _add(
+        "few_mails",
+        "a few e-mail addresses, again and again",
+        "seller",
+        None,
+        _csv("seller", mails),
+        role="pii",
+        outcome="with a check",
+    )
 
 
 def _add_identifiers() -> None:
@@ -149,6 +177,8 @@ def _add_identifiers() -> None:
         _parquet("user_id", pa.array([2**63 + place for place in range(ROWS)], pa.uint64())), "unsigned_id.parquet", role="id")  # fmt: skip
     _add("padded_id", "customer numbers with leading zeros", "customer", [f"{place * 7:08d}" for place in range(ROWS)],
         _csv("customer", [f"{place * 7:08d}" for place in range(ROWS)]), role="id")  # fmt: skip
+    _add("respondents", "numbers of respondents, one of which is missing", "Respondent ID", [None, *range(1, ROWS)],
+        _csv("Respondent ID", ["", *map(str, range(1, ROWS))]), role="id", outcome="with a check")  # fmt: skip
     _add("gaps", "unique whole numbers with gaps", "policy", None, _csv("policy", [str(10_000 + 3 * place + place % 2) for place in range(ROWS)]),
         role="id", outcome="with a check")  # fmt: skip
 
@@ -208,6 +238,31 @@ def _add_words_that_may_mean_missing() -> None:
         outcome="with a check",
     )
 
+    _add("sentinel_form", "-999,00 in a column of decimal commas", "c", _expect(_FEW.tolist()),
+        _csv("c", _sprinkle([str(value).replace(".", ",") for value in _FEW], "-999,00"), delimiter=";"), role="numeric", outcome="with a check")  # fmt: skip
+    _add("sentinel_long", "99999999 in a column of numbers", "c", _expect(_WHOLE.tolist()), _csv("c", _sprinkle(list(map(str, _WHOLE)), "99999999")),
+        role="numeric", outcome="with a check")  # fmt: skip
+    answers = _cycle([1, 2, 3, 4, 5, 98, 99])
+    _add(
+        "refused_answers",
+        "98 and 99 among the answers 1 to 5",
+        "q",
+        answers,
+        _csv("q", list(map(str, answers))),
+        role="numeric",
+        outcome="with a check",
+    )
+    days = _cycle([-1, 3, 14, 60, 200])
+    _add(
+        "minus_one",
+        "-1 as the only number below zero",
+        "c",
+        days,
+        _csv("c", list(map(str, days))),
+        role="numeric",
+        outcome="with a check",
+    )
+
 
 def _add_numbers() -> None:
     """Numbers."""
@@ -236,12 +291,22 @@ def _add_numbers() -> None:
     _add("euro", "a currency behind, with marks of a locale", "amount", (_MONEY * 10).round(2).tolist(),
         _csv("amount", [f"{value:,.2f} €".translate(str.maketrans(",.", ".,")) for value in (_MONEY * 10).round(2)], delimiter=";"), role="numeric")  # fmt: skip
     _add("percent", "percent", "rate", _FEW.tolist(), _csv("rate", [f"{value}%" for value in _FEW]), role="numeric")
+    _add("full_stops", "full stops that seem to group thousands", "c", None, _csv("c", [f"{value:,}".replace(",", ".") for value in _WHOLE // 20]),
+        role="numeric", outcome="with a check")  # fmt: skip
+    _add("percent_mixed", "percent, and numbers without", "rate", None, _csv("rate", [f"{value}%" if place % 4 else str(value / 100) for place, value in enumerate(_FEW)]),
+        role="numeric", outcome="with a check")  # fmt: skip
+    _add("clock_mixed", "durations with hours and without", "time_used", None, _csv("time_used", [f"{place % 60}:07" if place % 3 else f"1:{place % 60:02}:07" for place in range(ROWS)]),
+        role="numeric", outcome="with a check")  # fmt: skip
     _add("trailing_minus", "a minus behind the number", "balance", (_MONEY * np.where(_X > 0, 1, -1)).tolist(),
         _csv("balance", [f"{value:.2f}{'' if sign > 0 else '-'}" for value, sign in zip(_MONEY, _X, strict=True)]), role="numeric")  # fmt: skip
     _add("clock", "times of day", "start_time", [(place * 61 % 1440) * 60 for place in range(ROWS)], _csv("start_time", list(HOURS.strftime("%H:%M:%S"))),
         role="numeric")  # fmt: skip
     _add("half", "numbers of 16 bits in Parquet", "c", _FEW.astype(np.float16).astype(float).tolist(), _parquet("c", pa.array(_FEW.astype(np.float16))),
         "half.parquet", role="numeric")  # fmt: skip
+    _add("thousands_k", "numbers such as 4.2k", "followers", None, _csv("followers", _cycle([str(place * 90) if place < 12 else f"{place / 10}k" for place in range(60)])),
+        role="categorical", outcome="with a check")  # fmt: skip
+    _add("top_coded", "numbers of which the highest is 85+", "years", None, _csv("years", _cycle([*map(str, range(40, 85)), "85+"])),
+        role="categorical", outcome="with a check")  # fmt: skip
     _add(
         "huge",
         "numbers at the limit of float64",
@@ -260,6 +325,29 @@ def _add_times() -> None:
     ):  # fmt: skip
         truth = list(unit.floor("min") if "%M" in form and "%S" not in form else unit)
         _add(name, kind, column, truth, _csv(column, list(unit.strftime(form))), role="time", outcome="with a check")
+    for name, kind, column, form in (
+        ("utc", "the word UTC behind the time", "at", "%Y-%m-%d %H:%M:%S UTC"), ("sas_time", "dates and times of SAS", "at", "%d%b%Y:%H:%M:%S"),
+    ):  # fmt: skip
+        _add(
+            name,
+            kind,
+            column,
+            list(HOURS),
+            _csv(column, list(HOURS.strftime(form))),
+            role="time",
+            outcome="with a check",
+        )
+    _add("german_months", "names of months in German", "seit", None, _csv("seit", [f"{day.day}. {'Januar' if day.month < 7 else 'Juli'} {day.year - day.month}" for day in DAYS]),
+        outcome="with a check")  # fmt: skip
+    _add(
+        "japanese_date",
+        "dates with 年, 月 and 日",
+        "seit",
+        None,
+        _csv("seit", list(DAYS.strftime("%Y年%m月%d日"))),
+        role="id",
+        outcome="with a check",
+    )
     months = pd.date_range("2024-01-01", periods=20, freq="MS")
     _add(
         "yyyymm",
@@ -327,6 +415,25 @@ def _add_files() -> None:
     )
     _add("trailing", "empty columns at the end", "city", _CITY,
         b"city,x,y,,\n" + b"".join(line + b",,\n" for line in _csv("city", _CITY).splitlines()[1:]), role="categorical", outcome="with a check")  # fmt: skip
+    objects = _cycle(['{"a": 1, "b": "x"}', '{"a": 2, "b": "it\'s"}', "[]"])
+    _add(
+        "json_cells",
+        "JSON in quoted cells",
+        "tags",
+        objects,
+        _csv("tags", [cell.replace('"', '""') for cell in objects]),
+        role="categorical",
+    )
+    lines = _csv("city", _CITY).splitlines(keepends=True)
+    _add(
+        "joined",
+        "the header again, as of joined files",
+        "y",
+        None,
+        b"".join([*lines[:100], lines[0], *lines[100:]]),
+        outcome="with a check",
+        role="target",
+    )
     _add("twice", "a header twice", "x", _CITY, _csv("x", _CITY), role="categorical", outcome="with a check")
     ragged = _csv("city", _CITY).splitlines()
     _add("ragged", "a row with a cell too many", "city", [*_CITY[:4], *_CITY[5:]], b"\n".join([*ragged[:5], ragged[5] + b",more", *ragged[6:]]) + b"\n",
@@ -349,6 +456,17 @@ def _add_files() -> None:
         _CITY,
         _excel("city", _CITY, [["Report of May"], []]),
         "excel.xlsx",
+        role="categorical",
+        outcome="with a check",
+    )
+    pairs = [f"A{row}:A{row + 1}" for row in range(2, ROWS + 2, 2)]
+    _add(
+        "excel_merged",
+        "Excel, with merged cells",
+        "region",
+        _cycle(["N", None, "S", None]),
+        _excel("region", _cycle(["N", None, "S", None]), merged=pairs),
+        "excel_merged.xlsx",
         role="categorical",
         outcome="with a check",
     )
@@ -380,6 +498,25 @@ def _add_names_and_levels() -> None:
         "c",
         levels,
         _csv("c", levels, quote=True),
+        role="categorical",
+    )
+
+    odd = _cycle(["A", "A\u200b", "Zürich", "Zu\u0308rich"])
+    _add(
+        "invisible",
+        "categories that differ by invisible characters",
+        "c",
+        odd,
+        _csv("c", odd),
+        role="categorical",
+        outcome="with a check",
+    )
+    _add(
+        "marks",
+        "X or nothing, as in SAP's exports",
+        "LOEVM",
+        _cycle(["X", None]),
+        _csv("LOEVM", _cycle(["X", ""])),
         role="categorical",
     )
 

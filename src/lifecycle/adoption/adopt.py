@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ _Guesses = Mapping[str, Guess]
 _Mask = np.ndarray[Any, np.dtype[np.bool_]]
 _AUC_ROWS = 200_000  # rows for the univariate ROC AUC
 _EXPLAINED = 8  # columns that an error names
+_TOLD = 3  # sentences about the file that are added to an error
 _VARIABLE = re.compile(r"\$\{\w+\}")  # an environment variable in place of a secret
 _KINDS: dict[Role, Kind] = {Role.NUMERIC: "numeric", Role.CATEGORICAL: "categorical", Role.BOOLEAN: "categorical"}
 
@@ -77,10 +79,11 @@ def adopt_table(
     detected = detect_options(address, project.root, given)
     collect = _collect_from(address, {**detected.options, **given})
     landed = list(ingest(project, Collect.model_validate(collect))) if collect["watch"] == paths.LANDED else []
-    table = read_table(address, project.root, collect["options"], delimited=detected.delimited)
-    if table.quotes.missing:
-        collect["options"]["null_values"] = list(table.quotes.missing)
-    guesses = _infer(table, request, ask)
+    with _tell(detected.notes):
+        table = read_table(address, project.root, collect["options"], delimited=detected.delimited)
+        if table.quotes.missing:
+            collect["options"]["null_values"] = list(table.quotes.missing)
+        guesses = _infer(table, request, ask)
     columns = _select_columns(guesses)
     raw = pd.DataFrame({name: read_plain(table.shown[name], name) for name in columns})
     typed, unread_cells = convert_columns(raw, columns)
@@ -113,6 +116,15 @@ def adopt_table(
         "`dvc repro` runs every stage; `lifecycle adopt --undo` restores the former project."
     )
     return [*landed[-1:], *summary, *(f"check: {note}" for note in notes), last]
+
+
+@contextmanager
+def _tell(notes: Sequence[str]) -> Iterator[None]:
+    """Add to an error what was seen of the file first, such as the sheet that is read, as it may be the reason."""
+    try:
+        yield
+    except ProjectError as error:
+        raise ProjectError(" ".join([str(error), *notes[:_TOLD]])) from error
 
 
 def _infer(table: SourceTable, request: Request, ask: Ask | None) -> dict[str, Guess]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -108,7 +109,9 @@ def strip_rules(column: Record) -> Record:
 
 def format_values(values: Any, most: int = SHOWN) -> str:
     """Format the first few of many values, in quotes."""
-    listed = [repr(value if isinstance(value, str) else plain(value)) for value in list(values)[:most]]
+    listed = [
+        repr(str(value) if isinstance(value, (str, pd.Timestamp)) else plain(value)) for value in list(values)[:most]
+    ]
     more = f" and {len(values) - most:,} more" if len(values) > most else ""
     return ", ".join(text if len(text) <= 40 else text[:39] + "…" for text in listed) + more
 
@@ -142,6 +145,12 @@ def mark_missing(profile: Profile, column: Record, why: str, *checks: str) -> Gu
 def share_cells(profile: Profile, chosen: Series) -> float:
     """Return the share of the present cells with one of the chosen distinct values."""
     return float(profile.counts.to_numpy()[chosen.fillna(False).to_numpy(dtype=bool)].sum() / profile.counts.sum())
+
+
+def fold_word(word: str) -> str:
+    """Return a word without what the eye may miss: case, blanks, invisible characters, and accents that are letters of their own."""
+    shown = "".join(letter for letter in word if letter.isspace() or unicodedata.category(letter)[0] != "C")
+    return " ".join(unicodedata.normalize("NFC", shown).split()).casefold()
 
 
 def order_classes(values: Any) -> list[Any]:

@@ -7,6 +7,7 @@ certain, so that nothing is guessed without a word.
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -23,6 +24,7 @@ from lifecycle.adoption.guess import (
     Array,
     Guess,
     Profile,
+    fold_word,
     format_values,
     make_column,
     mark_missing,
@@ -37,7 +39,7 @@ from lifecycle.adoption.words import Words
 from lifecycle.core.contract import Column, Role
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.moments import WORDS
-from lifecycle.core.parsing import EXACT
+from lifecycle.core.parsing import EXACT, NUMBER
 from lifecycle.core.records import Record
 from lifecycle.validation.conversion import convert_columns, drop_missing, read_plain
 from lifecycle.validation.names import NameKind
@@ -45,10 +47,17 @@ from lifecycle.validation.pii import find_personal
 
 _LEAST_ROWS = 50  # of a table, to have enough for training and evaluation
 _MAX_LISTED = 20  # a column with at most so many categories lists them in the contract
+_TOP_ROWS = 20  # among which the names of the columns may be
 _UNREADABLE = "contains values of a type that is not supported"
 _PERSONAL_NUMBERS = {NameKind.PHONE, NameKind.NATIONAL_ID, NameKind.PAYMENT}
 _MANY_WORDS = 2  # more words than this in the mean cell are a text, not a name
 _SAME_SPELLINGS = 8  # pairs of spellings that are quoted
+# What words begin with, or hold, that may be numbers or times in a form that is not known: `4.2k`, `>90`, `2024年`, `12:00`
+_MEASURED = r"^\W*\p{Nd}|[0-9]:[0-9]{2}"
+_DATED = r"^\p{Nd}{1,4}\D\p{Nd}{1,2}(?:\D|$)|[0-9]:[0-9]{2}"
+_MARKS = {"x", "*"}  # beside empty cells they mean yes, as in SAP's exports
+_ALIKE = 0.9  # share of the words that do, for a doubt
+_LONGEST_FORM = 40  # characters of a number or a time at most
 
 
 # The table.
@@ -101,13 +110,25 @@ def _check_request(table: pa.Table, named: Mapping[str, str | None]) -> None:
     for option, name in names.items():
         if name not in table.column_names:
             there = format_values(table.column_names, 30)
-            raise ProjectError(f"{option}: the table has no column {name!r}; it has {there}.")
+            raise ProjectError(f"{option}: the table has no column {name!r}; it has {there}.{_find_names(table, name)}")
     if len(set(names.values())) < len(names):
         raise ProjectError(f"{', '.join(names)} name the same column: each needs a different one.")
     if table.num_rows < _LEAST_ROWS:
         raise ProjectError(
             f"The table has {table.num_rows} rows: at least {_LEAST_ROWS} are needed for training and evaluation."
         )
+
+
+def _find_names(table: pa.Table, name: str) -> str:
+    """Return a sentence if a cell of the first rows is the name of the column that is missing: they may name the columns."""
+    rows = table.slice(0, _TOP_ROWS).to_pylist()
+    number = next((number for number, row in enumerate(rows, 1) if name in row.values()), 0)
+    if not number:
+        return ""
+    return (
+        f" Row {number} below these names has {name!r}: if it names the columns, say how many lines are above it (--option skip=LINES), "
+        "or in a workbook where it begins (--option range=A4, say)."
+    )
 
 
 def _read_columns(table: pa.Table, named: set[str], quoted: Collection[str]) -> dict[str, Reading]:
@@ -145,7 +166,10 @@ def _profile_column(column: pa.ChunkedArray, name: str) -> Profile:
 
 def _add_reading(guess: Guess, reading: Reading) -> Guess:
     """Return the guess with the rules by which its text is read, and with what was not certain about them."""
-    rules = dict(reading.rules)
+    rules, checks = dict(reading.rules), reading.checks
+    if marks := guess.column.get("null_values"):  # of a target, which says itself what is missing
+        rules["null_values"] = [*marks, *(mark for mark in rules.get("null_values", []) if mark not in marks)]
+        checks = tuple(check for check in checks if "stays a word" not in check)
     if guess.column["dtype"] not in ("int64", "float64", "datetime"):
         rules.pop("format", None)
         rules.pop("unit", None)
@@ -158,14 +182,15 @@ def _add_reading(guess: Guess, reading: Reading) -> Guess:
     return Guess(
         {**column, **({} if dropped else rules), "description": description},
         why,
-        (*guess.checks, *(() if dropped and not reading.profile.text else reading.checks)),
+        (*guess.checks, *(() if dropped and not reading.profile.text else checks)),
     )
 
 
 def _protect_persons(table: pa.Table, guesses: Mapping[str, Guess]) -> dict[str, Guess]:
     """Return the guesses, with columns whose values look personal marked to be dropped."""
     columns = {
-        name: column.model_copy(update={"role": Role.TEXT}) if column.role is Role.IGNORED else column
+        # categories are what was found in the column, and no proof that a person has declared them harmless
+        name: column.model_copy(update={"values": None} | ({"role": Role.TEXT} if column.role is Role.IGNORED else {}))
         for name, column in to_columns(guesses).items()
         if column.role is not Role.TARGET and column.dtype != "float64" and guesses[name].why != _UNREADABLE
     }
@@ -235,7 +260,7 @@ def _guess_column(reading: Reading) -> Guess:
     if profile.distinct == 1 and not profile.missing:
         only = format_values(profile.counts.index)
         return Guess(make_column("ignored", name_dtype(profile), name), f"is {only} in every row")
-    if profile.text and profile.distinct == 1 and str(profile.counts.index[0]).strip().lower() in NO_VALUE:
+    if profile.text and profile.distinct == 1 and str(profile.counts.index[0]).strip().lower() in NO_VALUE - _MARKS:
         return Guess(make_column("ignored", "string", name), f"contains only {format_values(profile.counts.index)}")
     if present.dtype == "boolean":
         return mark_missing(profile, make_column("boolean", "bool", name), "true or false")
@@ -295,8 +320,8 @@ def _guess_number(reading: Reading) -> Guess:
             return _guess_pair(profile)
         if profile.distinct > MAX_CATEGORIES and kinds & _PERSONAL_NUMBERS:
             return _guess_personal(profile)
-        if profile.unique and profile.named_id:
-            return _guess_identity(profile, "unique in every row, and named like an identifier")
+        if profile.named_id and (profile.unique or profile.distinct == len(profile.present) > MAX_CATEGORIES):
+            return _guess_identity(profile, "each value occurs once, and it is named like an identifier")
         if profile.unique and _is_sequence(profile):
             return _guess_identity(profile, "it numbers the rows")
         if profile.named_id and profile.distinct > MAX_CATEGORIES:
@@ -437,7 +462,10 @@ def _guess_text(reading: Reading) -> Guess:
     if many and NameKind.PERSONAL in profile.kinds:
         return _guess_personal(profile)
     if many and single and profile.unique and (profile.named_id or words.lengths.min() == longest or reading.code):
-        return _guess_identity(profile, "unique in every row")
+        doubt = "" if profile.named_id or reading.code else _doubt_form(words, _DATED)
+        return _guess_identity(
+            profile, "unique in every row", *filter(None, [doubt and f"taken as an identifier; {doubt}"])
+        )
     if many and single and reading.code and longest > 15:
         return Guess(
             make_column("ignored", "string", name),
@@ -447,34 +475,55 @@ def _guess_text(reading: Reading) -> Guess:
             ),
         )
     if many and count > _MANY_WORDS:
+        doubt = _doubt_form(words, _MEASURED) if longest <= _LONGEST_FORM else ""
         return mark_missing(
-            profile, make_column("text", "string", name), f"text with {profile.distinct:,} distinct values: not used as a feature"
+            profile, make_column("text", "string", name), f"text with {profile.distinct:,} distinct values: not used as a feature",
+            doubt and f"taken as text and not used; {doubt}",
         )  # fmt: skip
     if many:
         why = f"{profile.distinct:,} distinct values, more than the limit of {MAX_CATEGORIES} categories: group them in the source to use the column"
         check = f"{profile.distinct:,} categories are more than the limit of {MAX_CATEGORIES}: it is left out; group them in the source to use it"
-        if words.search("[0-9]").mean() > 0.9:
-            check += f"; if {format_values(values[:1])} is a number or a time, it is written in a way that is not known"
-        return Guess(make_column("ignored", "string", name), why, (check,))
-    return _guess_category(profile)
+        doubt = _doubt_form(words, r"\p{Nd}")
+        return Guess(make_column("ignored", "string", name), why, ("; ".join(filter(None, [check, doubt])),))
+    if profile.distinct <= _MAX_LISTED:
+        return _guess_category(profile, "")
+    doubt = "its name suggests personal data; set role pii if it is" if NameKind.PERSONAL in profile.kinds else ""
+    if not doubt and not reading.code and (doubt := _doubt_form(words, _MEASURED)):
+        doubt = f"taken as {profile.distinct:,} categories; {doubt}"
+    return _guess_category(profile, doubt)
 
 
-def _guess_category(profile: Profile) -> Guess:
+def _doubt_form(words: Words, pattern: str) -> str:
+    """Return a doubt about words that match a pattern: they may be numbers or times, written in a way that is not known."""
+    if words.search(pattern).mean() <= _ALIKE:
+        return ""
+    odd = words.keep(~words.match(NUMBER))
+    return f"if {(odd if len(odd) else words).head(1)[0]!r} is a number or a time, it is written in a way that is not known, or in several"
+
+
+def _guess_category(profile: Profile, doubt: str) -> Guess:
     """Return a guess for a category; if there are few, the contract lists those that were seen, and others may occur."""
     categories = sorted(str(value) for value in profile.counts.index)
     listed = 1 < len(categories) <= _MAX_LISTED
     column = make_column("categorical", "string", profile.name, values=categories if listed else None, open=listed)
     often = ", ".join(f"{value!r} {count:,}" for value, count in profile.counts.head(2).items())
-    return mark_missing(profile, column, f"{len(categories)} categories, such as {often}", find_spellings(categories))
+    return mark_missing(
+        profile, column, f"{len(categories)} categories, such as {often}", doubt, find_spellings(categories)
+    )
+
+
+def _quote(word: str) -> str:
+    """Quote a word so that an accent that is a character of its own shows."""
+    return repr(word) if unicodedata.is_normalized("NFC", word) else ascii(word)
 
 
 def find_spellings(categories: list[str]) -> str:
-    """Describe the categories that differ by case or blanks alone; return "" if there are none."""
+    """Describe the categories that differ by case, blanks or invisible characters alone; return "" if there are none."""
     groups: dict[str, list[str]] = {}
     for category in categories:
-        groups.setdefault(" ".join(category.split()).casefold(), []).append(category)
+        groups.setdefault(fold_word(category), []).append(category)
     same = [group for group in groups.values() if len(group) > 1]
     if not same:
         return ""
-    shown = "; ".join(" and ".join(map(repr, group)) for group in same[:_SAME_SPELLINGS])
-    return f"{shown} differ by case or blanks alone, and are different categories: make them one in the source if they mean the same"
+    shown = "; ".join(" and ".join(map(_quote, group)) for group in same[:_SAME_SPELLINGS])
+    return f"{shown} differ by case, blanks or invisible characters alone, and are different categories: make them one in the source if they mean the same"

@@ -83,7 +83,16 @@ def read_numbers(words: Words, comma: bool | None = None) -> NumberReading:
     marks, doubt = _weigh_marks(words, best[2], shares, comma)
     form = _write_form(prefix, *marks, suffix, signs)
     values = _parse(words, form)
-    return NumberReading(form, suffix or prefix, values, _prove_decimal(words, marks, values), doubt)
+    doubts = filter(None, [doubt, _doubt_bare(words, suffix or prefix, values)])
+    return NumberReading(form, suffix or prefix, values, _prove_decimal(words, marks, values), "; ".join(doubts))
+
+
+def _doubt_bare(words: Words, unit: str, values: _Numbers) -> str:
+    """Return a doubt if some numbers other than 0 lack the unit of the others: `0.5` among `50%` may be meant otherwise."""
+    bare = words.keep(~words.contain(unit) & ~np.isnan(values) & (values != 0))  # every word contains ""
+    if not len(bare):
+        return ""
+    return f"{bare.counts.sum():,} cells such as {bare.head(1)[0]!r} have no {unit!r}, and are read as if they had"
 
 
 def _parse(words: Words, form: str) -> _Numbers:
@@ -131,7 +140,7 @@ def _weigh_marks(
         if group not in equal and mark == ",":
             continue
         thousands = comma is not True if mark == "," else comma is True
-        if mark == "." and not thousands:
+        if mark == "." and not thousands and not seem_grouped(words):
             return fraction, ""
         chosen, other = (group, fraction) if thousands else (fraction, group)
         return chosen, (
@@ -139,6 +148,15 @@ def _weigh_marks(
             f"set format: {_write_form('', *other, '', False) or '1234.5'!r} if it is the other"
         )
     return marks, ""
+
+
+def seem_grouped(words: Words) -> bool:
+    """Return whether full stops seem to group thousands, as in `985` and `4.170`: of a fraction, the last zero would be left out."""
+    dotted = words.contain(".")
+    marked, plain = words.keep(dotted), words.keep(~dotted)
+    if not len(marked) or not len(plain) or not plain.match("[0-9]{1,3}").all():
+        return False
+    return _is_grouped(marked, ".") and bool(marked.match(".*0").any())
 
 
 def _is_grouped(words: Words, mark: str) -> bool:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lifecycle.adoption.guess import FEW, FEW_SHARE, READABLE, Profile, Series, format_values
-from lifecycle.adoption.numbers import read_numbers
+from lifecycle.adoption.numbers import read_numbers, seem_grouped
 from lifecycle.adoption.times import TIME_DIGITS, read_times
 from lifecycle.adoption.words import Words, to_arrow, to_numpy
 from lifecycle.core.moments import WORDS
@@ -36,6 +36,9 @@ _NEVER_WORDS = {"nan", "-nan", "<na>", "#n/a", "#na", "#value!", "#div/0!", "#re
                 "nat", "1.#qnan", "?", "??", "???", "-", "--", "---", "–", "—", "k.a.", "k. a.", "keine angabe"}  # fmt: skip
 _LONG = 16  # digits from which a whole number is a name rather than a quantity, as float64 is exact up to 15
 _SENTINEL_SHARE = 0.002  # of the cells at least, for a repeated extreme such as -999 to mean missing
+_SCALE = 8  # distinct numbers from which a column is no scale of answers, among which 99 may be a number like another
+_FAR = 1e300  # numbers beyond are no codes, and the distances between them may be infinite
+_CODES = 3  # numbers at most that may be codes for missing values
 _TIMES = {NameKind.TIME, NameKind.OTHER_TIME}
 _NO_VALUE = to_arrow(NO_VALUE)
 _NO_WORDS = to_arrow(_NEVER_WORDS)
@@ -83,7 +86,7 @@ def read_column(profile: Profile, comma: bool | None = None, *, quoted: bool = F
                 "; "
             ),
         )
-    return _drop_sentinels(reading), decimal
+    return _drop_sentinels(reading, words), decimal
 
 
 def _read_values(
@@ -109,7 +112,9 @@ def _read_values(
     if words.match(_LEADING_ZERO).any() or _is_long(words) or words.match(_EXPONENT).all():
         return None, ""  # a code
     if words.measure_share(to_numpy(words.parse("float64", CLOCK).is_valid())) >= READABLE:
-        reading = _complete(profile, words, "float64", {"format": CLOCK, "unit": "seconds"}, "", "clock times")
+        reading = _complete(
+            profile, words, "float64", {"format": CLOCK, "unit": "seconds"}, _doubt_clock(words), "clock times"
+        )
         return replace(reading, why="times of day or durations, read as seconds"), ""
     found = read_numbers(words, comma)
     read = ~np.isnan(found.values)
@@ -129,7 +134,7 @@ def _read_values(
 
 def _read_plain(profile: Profile, words: Words) -> tuple[Reading, str] | None:
     """Return the reading of fractions in plain digits, which most columns of numbers are; None for any other column."""
-    if not words.contain(".").any():
+    if not words.contain(".").any() or seem_grouped(words):
         return None
     values, failed = parse_text(words.text, "float64")
     numbers = to_numpy(values)
@@ -192,6 +197,17 @@ def _doubt_same(words: Words, values: np.ndarray[Any, Any]) -> str:
     )
 
 
+def _doubt_clock(words: Words) -> str:
+    """Return a doubt if only some durations have three parts: `59:30` beside `1:02:03` may be minutes and seconds."""
+    short, full = (words.keep(words.match(f"[0-9]+(?::[0-9]{{2}}){{{parts}}}")) for parts in (1, 2))
+    if not len(short) or not len(full):
+        return ""
+    return (
+        f"{short.head(1)[0]!r} is read as hours and minutes although others, such as {full.head(1)[0]!r}, have seconds; "
+        "write all three parts in the source if it is minutes and seconds"
+    )
+
+
 def _is_long(words: Words) -> bool:
     """Return whether whole numbers are too long to be quantities: float64 would alter them."""
     return bool((words.lengths >= _LONG).mean() >= READABLE / 2 and words.match("[+-]?[0-9]+").all())
@@ -219,33 +235,66 @@ def _read_words(profile: Profile, words: Words, empty: np.ndarray[Any, Any]) -> 
     return Reading(typed, {"null_values": marks}, "", checks, code)
 
 
-def _drop_sentinels(reading: Reading) -> Reading:
-    """Take a repeated extreme of nines far from all other values, such as -999, as missing, and say so."""
+def _drop_sentinels(reading: Reading, words: Words | None = None) -> Reading:
+    """Take a repeated extreme of nines far from all other values, such as -999, as missing, and say so.
+
+    Where little speaks for it, as with 99 among the answers 1 to 5, it stays a number, and a check says so. `words` are those
+    of a column of text, as `-999.00` is to be listed as it is written.
+    """
     profile = reading.profile
-    if not pd.api.types.is_numeric_dtype(profile.present) or profile.present.dtype == "boolean" or profile.distinct < 8:
+    if not pd.api.types.is_numeric_dtype(profile.present) or profile.present.dtype == "boolean" or profile.distinct < 3:
         return reading
     numbers = np.sort(profile.counts.index.to_numpy(dtype="float64"))
-    numbers = numbers[np.isfinite(numbers)]
+    numbers = numbers[np.abs(numbers) < _FAR]
     marks = [value for value in {numbers[0], numbers[-1]} if _is_nines(value)] if len(numbers) > 2 else []
     others = numbers[~np.isin(numbers, marks)]
     if not len(others):
         return reading
+    least = max(3, _SENTINEL_SHARE * len(profile.present))
     span = float(others[-1] - others[0]) or 1.0
     for value in sorted(marks):
         count = int(profile.counts.loc[value])
         gap = min(abs(value - others[0]), abs(value - others[-1]))
         apart = gap > max(span, 0.5 * abs(value)) or value < 0 <= others[0]  # alone below zero
-        if not apart or count < max(3, _SENTINEL_SHARE * len(profile.present)):
+        if not apart or count < least or (value > 0 and len(numbers) < _SCALE):
             continue
+        numbers = numbers[numbers != value]
         present = profile.present[profile.present != value]
         profile = Profile(profile.name, present, present.value_counts(), profile.missing + count)
-        text = f"{value:g}" if value == int(value) else repr(value)
+        text, spelled = _write_number(value), [_write_number(value)]
+        if words is not None:
+            spelled = words.to_list(to_numpy(words.parse("float64", reading.rules.get("format", ""))) == value)
         check = f"{text} in {count:,} cells is taken as missing, as it is far from all other values; remove it from null_values if it is a number"
         reading = replace(
-            reading, profile=profile, rules={**reading.rules, "null_values": [*reading.rules.get("null_values", []), text]},
+            reading, profile=profile, rules={**reading.rules, "null_values": [*reading.rules.get("null_values", []), *spelled]},
             checks=(*reading.checks, check),
         )  # fmt: skip
-    return reading
+    far = _find_far(numbers)
+    if not len(far) or (count := int(profile.counts.loc[far].sum())) < least:
+        return reading
+    check = f"{', '.join(map(_write_number, far))} in {count:,} cells stays a number apart from all others; add it to null_values if it means missing"
+    return replace(reading, checks=(*reading.checks, check))
+
+
+def _find_far(numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return which of a column's numbers, in their order, may be codes for missing values, as surveys have them.
+
+    They are the only one below zero, such as -1, or up to three far above the others that end with nines, such as 77, 88 and 99.
+    """
+    if len(numbers) > _CODES and numbers[0] < 0 <= numbers[1] and numbers[0] == int(numbers[0]):
+        return numbers[:1]
+    for count in range(1, _CODES + 1):
+        others, far = numbers[:-count], numbers[-count:]
+        if len(others) < 2 or not _is_nines(far[-1]):
+            break
+        if far[0] - others[-1] > max(others[-1] - others[0], 0.5 * abs(far[0])):
+            return far
+    return numbers[:0]
+
+
+def _write_number(value: float) -> str:
+    """Write a number as a file has it."""
+    return str(int(value)) if value == int(value) else repr(float(value))
 
 
 def _is_nines(value: float) -> bool:

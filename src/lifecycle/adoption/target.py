@@ -12,6 +12,7 @@ from lifecycle.adoption.guess import (
     MAX_CATEGORIES,
     Guess,
     Profile,
+    fold_word,
     format_values,
     make_column,
     name_dtype,
@@ -34,14 +35,17 @@ _OUTCOME_WORDS = {"date", "reason", "score", "probability", "predicted", "predic
 def guess_target(profile: Profile, positive: str | None, raw: Profile) -> Guess:
     """Return a guess for the target: its two classes, and which of them is predicted.
 
-    `raw` has the column's cells as they are stored. Words such as NA are no class, and words that differ by case or blanks alone are one class; the guess says so.
+    `raw` has the column's cells as they are stored. Words such as NA are no class, and words that differ by case,
+    blanks or invisible characters alone are one class; the guess says so.
     Raises ProjectError for another number of classes, or too few rows of a class.
     """
     name = profile.name
     profile, rules, checks = _unify_words(profile, positive)
     if profile.distinct < 2:
         only = f"only {format_values(profile.counts.index)}" if profile.distinct else "no value"
-        raise ProjectError(f"--target: column {name!r} contains {only}: two classes are needed.")
+        blank = f", and no value in {profile.missing:,} rows" if profile.distinct and profile.missing else ""
+        rest = " If an empty cell means the other class, write a word for it in the source." if blank else ""
+        raise ProjectError(f"--target: column {name!r} contains {only}{blank}: two classes are needed.{rest}")
     if profile.distinct > 2:
         profile, positive = _group_classes(raw if raw.text and not profile.text else profile, positive)
     if int(profile.counts.min()) < _LEAST_CLASS:
@@ -71,12 +75,15 @@ def guess_target(profile: Profile, positive: str | None, raw: Profile) -> Guess:
 
 def _unify_words(profile: Profile, positive: str | None) -> tuple[Profile, Record, list[str]]:
     """Return a target of text without words such as NA, and with one spelling of each class; the rules for it, and what to check."""
-    if not profile.text or profile.distinct <= 2:
+    if not profile.text or profile.distinct < 2:
         return profile, {}, []
     present, checks = profile.present, list[str]()
     rules: Record = {}
     words = pd.Series(profile.counts.index, dtype="str")
-    none = words[words.str.strip().str.lower().isin(list(NO_VALUE)) & (words != (positive or ""))]
+    empty = words.str.strip().str.lower().isin(list(NO_VALUE)) | (
+        words == profile.name
+    )  # a header again, of joined files
+    none = words[empty & (words != (positive or ""))]
     if len(none) and len(words) - len(none) > 1:
         present = present[~present.isin(list(none))]
         rules["null_values"] = list(none)
@@ -84,7 +91,7 @@ def _unify_words(profile: Profile, positive: str | None) -> tuple[Profile, Recor
     counts = present.value_counts()
     groups: dict[str, list[str]] = {}
     for word in counts.index:
-        groups.setdefault(" ".join(word.split()).casefold(), []).append(word)
+        groups.setdefault(fold_word(word), []).append(word)
     spellings = {
         other: min(group, key=lambda word: (-counts[word], word)) for group in groups.values() for other in group
     }
@@ -94,7 +101,7 @@ def _unify_words(profile: Profile, positive: str | None) -> tuple[Profile, Recor
         rules["spellings"] = spellings
         pairs = ", ".join(f"{other!r} as {word!r}" for other, word in list(spellings.items())[:5])
         checks.append(
-            f"{pairs} is the same class, as only case or blanks differ; remove it from spellings if it is not"
+            f"{pairs} is the same class, as only case, blanks or invisible characters differ; remove it from spellings if it is not"
         )
     missing = profile.missing + len(profile.present) - len(present)
     return replace(profile, present=present, counts=present.value_counts(), missing=missing), rules, checks

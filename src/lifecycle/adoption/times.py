@@ -24,12 +24,12 @@ _DATES = (
 )  # fmt: skip
 _CLOCKS = (
     "", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", " %I:%M%p", ", %H:%M", ", %H:%M:%S", " - %H:%M", "T%H:%M:%S",
-    " %H:%M:%S%z", " %H:%M:%S %z", ":%H:%M:%S %z", " %H:%M:%S,%f", " %H.%M", " %H:%M:%S UTC", " %H:%M:%S GMT", " %H:%M %z",
+    " %H:%M:%S%z", " %H:%M:%S %z", ":%H:%M:%S %z", " %H:%M:%S,%f", " %H.%M", " %H:%M:%S UTC", " %H:%M:%S GMT", " %H:%M %z", ":%H:%M:%S",
 )  # fmt: skip
 _WHOLE = (
     "%a %b %d %H:%M:%S %Y", "%Y%m%dT%H%M%S", "%Y%m%dT%H%M%SZ", "%Y%m%dT%H%M%S%z", "%Y%m%dT%H%M", "%Y%m%dT%H%M%S.%f", "%Y%m%dT%H%M%S.%fZ",
     "%Y%m%d %H%M%S", "%Y%m%d %H:%M:%S", "%m/%Y", "%b %Y", "%B %Y", "%b-%y", "%b-%Y", "%Y/%m", "%Ym%m", "%Y-%m-%d %H.%M.%S", "%Y-%m-%d-%H.%M.%S",
-    "%Y-%m-%d %I:%M %p", "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d_%H-%M-%S",
+    "%Y-%m-%d %I:%M %p", "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%d_%H-%M-%S", "%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%d %H:%M:%S.%f UTC", "%a %b %d %H:%M:%S UTC %Y", "%b %d %Y", "%b %d %Y %I:%M%p",
 )  # fmt: skip
 _FORMATS = ("", *_WHOLE, *(date + clock for clock in _CLOCKS for date in _DATES))
 TIME_DIGITS = {

@@ -120,6 +120,10 @@ def inspect_excel(
         notes.append(f"{name}: {dropped} columns without a name and without a value are left out.")
     if blank:
         notes.append(f"{name}: {blank:,} rows without a value are left out.")
+    if merged := _count_merged(chosen, number, start + left):
+        notes.append(
+            f"{name}: {merged:,} ranges of merged cells have their value in the first cell alone; the other cells are missing."
+        )
     places = {title: left + place for title, place in zip(names, kept, strict=True)}
     kinds = {title: found[place] for title, place in zip(names, kept, strict=True)}
     return ExcelFile(chosen, area, number + 1, places, kinds, words, tuple(notes))
@@ -173,6 +177,12 @@ def _classify_rows(rows: Iterator[list[Any]], width: int, words: frozenset[str])
         for place, column in enumerate(zip(*part, strict=True)):
             kinds[place] |= _classify(column, words)
     return kinds, blank
+
+
+def _count_merged(sheet: CalamineSheet, top: int, left: int) -> int:
+    """Count the ranges of merged cells below the header; only .xlsx and .xls files tell them."""
+    ranges = sheet.merged_cell_ranges or []
+    return sum(first_row > top and last_column >= left for (first_row, _), (_, last_column) in ranges)
 
 
 def _is_empty(row: Sequence[Any], words: frozenset[str]) -> bool:

@@ -73,7 +73,7 @@ def find_kind(path: str, name: str, head: bytes, list_members: Callable[[], list
     if thing is None and start.startswith((b"<!doctype", b"<html", b"<table", b"<?xml")):
         thing = "an HTML or XML document"
     if thing is None and not _is_text(head):
-        thing = "not text"
+        thing = "not text, as it has too many bytes such as zeros"
     if thing is not None and ending not in JSON:
         raise ProjectError(f"{name} is {thing}: {ACCEPTED}.")
     if ending in (*JSON, *(kind for kind in TEXT if kind != ".txt")):
