@@ -99,7 +99,7 @@ def adopt_table(
     asked = _ask_about_use(sections, ask)
     params_text = change_params(before.read_text(encoding="utf-8"), {"collect": collect, **sections})
     parse_strictly(Params, YAML(typ="safe", pure=True).load(params_text), Path(paths.PARAMS))
-    notes = [*detected.notes, *_describe_rows(table, unread), *_describe_checks(guesses), *asked]
+    notes = [*detected.notes, *table.notes, *_describe_rows(table, unread), *_describe_checks(guesses), *asked]
     summary = _describe_table(title, guesses, table, facts)
     page = render_adoption(title, table.shown, guesses, _make_cards(table, guesses, facts, len(notes)), notes)
     with hold_lock(project.output):

@@ -40,6 +40,8 @@ from lifecycle.sources.options import parse_options
 from lifecycle.sources.selection import translate_errors
 from lifecycle.sources.typing import format_json, parse_json
 
+logger = logging.getLogger("lifecycle")
+
 _TIMEOUT = 30  # seconds to connect, and between two chunks
 _CHUNK_BYTES = 1 << 16  # bytes that an interrupted transfer loses at most
 _BACKOFF = 0.5  # seconds, doubled with each retry
@@ -47,6 +49,13 @@ _MAX_RETRY_AFTER = 600  # seconds that a server may request with Retry-After
 _RETRIED = (429, 500, 502, 503, 504)
 _NOT_FOUND = 404
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
+_NEXT = re.compile(  # what APIs call the next page, where there is one, and the number of all records
+    r"(@odata\.)?next_?((page_?)?(url|link|href|cursor|token))?|next_?page|has_?(more|next)(_?page)?", re.IGNORECASE
+)
+_TOTAL = re.compile(r"count|num_?found|total_?(count|results|items|records|rows|hits|elements)?", re.IGNORECASE)
+_LEAST_SHIFTED = (
+    3  # records of a page that are those of the page before, one place on, to prove that records are counted
+)
 
 
 def _check_secrets(values: dict[str, Any]) -> dict[str, Any]:
@@ -279,10 +288,10 @@ def _open_pages(source: str, name: str, options: PagesOptions) -> Stream:
     text. A column of whole numbers and fractions is double if that alters none; a column of several types (1, "x"), or with
     whole numbers beyond 64 bits, is text as JSON has it. A record that is not an object is rejected.
     """
-    spool, rejected = _Spool(), Rejects()
+    spool, rejected, notes = _Spool(), Rejects(), list[str]()
     found: Kinds = {}
     report, rows = report_slowly(f"collect: {name}"), 0
-    for number, records in _read_pages(source, name, options):
+    for number, records in _read_pages(source, name, options, notes):
         flat = []
         for place, record in enumerate(records, 1):
             if not isinstance(record, dict):
@@ -309,7 +318,9 @@ def _open_pages(source: str, name: str, options: PagesOptions) -> Stream:
                 arrays = [_build_array(values, column.type) for values, column in zip(columns, schema, strict=True)]
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
-    return Stream(schema, read(), rejected=rejected)
+    for note in notes:
+        logger.warning("%s", note)
+    return Stream(schema, read(), rejected=rejected, notes=tuple(notes))
 
 
 def _classify(value: Any) -> Kind:
@@ -328,10 +339,11 @@ def _build_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
-def _read_pages(source: str, name: str, options: PagesOptions) -> Iterator[tuple[int, list[Any]]]:
+def _read_pages(source: str, name: str, options: PagesOptions, notes: list[str]) -> Iterator[tuple[int, list[Any]]]:
     """Fetch the pages of a JSON API; yield the number of each, from 1, and its records. Raises ProjectError naming the page.
 
-    After the first of pages that are counted, one that is not found, or empty, is beyond the last.
+    After the first of pages that are counted, one that is not found, or empty, is beyond the last. When the last page that is
+    read says that there are more, a sentence goes to `notes`.
     """
     params: dict[str, Scalar] = {
         key: _expand_variables(value, name) if isinstance(value, str) else value
@@ -341,6 +353,7 @@ def _read_pages(source: str, name: str, options: PagesOptions) -> Iterator[tuple
         params[options.page_param] = options.page_start
     request: tuple[str, dict[str, Scalar]] | None = (source, params)
     number, asked, due, budget = 0, set(), 0.0, _Budget(options, name)
+    rows, before = 0, list[Any]()
     known: dict[int, bytes] = {}  # the records of the first page and of the one before
     with Session(options.headers, options.retries, name) as session:
         while request is not None:
@@ -370,11 +383,24 @@ def _read_pages(source: str, name: str, options: PagesOptions) -> Iterator[tuple
             if records:
                 digest = hashlib.sha256(format_json(records).encode()).digest()
                 if digest in known.values():
-                    before = next(page for page, seen in known.items() if seen == digest)
-                    raise ProjectError(f"{where} has the records of page {before} again: {_describe_paging(options)}.")
+                    earlier = next(page for page, seen in known.items() if seen == digest)
+                    raise ProjectError(f"{where} has the records of page {earlier} again: {_describe_paging(options)}.")
                 known = {key: seen for key, seen in known.items() if key == 1} | {number: digest}
+                shifted = before[options.page_step :] if options.next is None else []
+                if len(shifted) >= _LEAST_SHIFTED and records[: len(shifted)] == shifted:
+                    raise ProjectError(
+                        f"{where} has {len(shifted):,} records of page {number - 1} again, as {options.page_param!r} counts records: "
+                        "set the records of a page (collect.options.page_step)."
+                    )
             yield number, records
+            rows, before = rows + len(records), records
             request = _find_next(options, address, params, answer, page, len(records), where)
+            more = "its Link header names a next one" if "next" in answer.links else _find_more(page, rows)
+            if request is None and records and more:
+                notes.append(
+                    f"{where} is the last one that is read, but {more}: set collect.options.next (link for the Link header) or "
+                    f"page_param to read them all; {rows:,} records were read"
+                )
 
 
 def _describe_paging(options: PagesOptions) -> str:
@@ -434,6 +460,20 @@ def _find_next(
     return None
 
 
+def _find_more(found: Any, rows: int, path: str = "") -> str:
+    """Return what a page says of more records than so many, as `next is 'https://…'`; empty when it says nothing."""
+    for key, value in found.items() if isinstance(found, dict) else ():
+        place = f"{path}.{key}".lstrip(".")
+        if isinstance(value, dict) and _NEXT.fullmatch(key) and "href" in value:  # as HAL writes a link
+            place, value = f"{place}.href", value["href"]  # noqa: PLW2901
+        if isinstance(value, dict) and (said := _find_more(value, rows, place)):
+            return said
+        more = _NEXT.fullmatch(key) and value and isinstance(value, str | int)
+        if more or (_TOTAL.fullmatch(key) and type(value) is int and value > rows):
+            return f"{place} is {value!r:.80}"
+    return ""
+
+
 def _name_host(address: str) -> tuple[str, str]:
     """Return the scheme and the host with its port."""
     parts = urlsplit(address)
@@ -441,7 +481,9 @@ def _name_host(address: str) -> tuple[str, str]:
 
 
 def _look_up(page: Any, path: str) -> Any:
-    """Return the value at a dotted path in a page, None when it is missing."""
+    """Return the value at a dotted path in a page, None when it is missing; a name may have a dot, as `@odata.nextLink`."""
+    if isinstance(page, dict) and path in page:
+        return page[path]
     for part in filter(None, path.split(".")):
         page = page.get(part) if isinstance(page, dict) else None
     return page
