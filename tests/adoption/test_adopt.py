@@ -128,6 +128,13 @@ def test_columns_are_inferred(
         assert typed["thing"].isna().sum() == none.sum() + broken.get("thing", np.zeros(1)).sum()
 
 
+def test_infinite_cells_are_said_of_their_column() -> None:
+    frame = make_frame()
+    frame.loc[:4, "spend"] = np.inf
+    guess = infer_columns(pa.Table.from_pandas(frame), target="left")["spend"]
+    assert guess.checks == ("5 cells are infinite; their rows are quarantined",)
+
+
 @pytest.mark.parametrize(
     ("name", "values", "form"),
     [
