@@ -23,6 +23,9 @@ from lifecycle.sources.cells import NOTHING, Kind, Kinds, classify_whole, join_k
 
 _HEAD_BYTES = 1 << 16  # bytes that show how the records are laid out
 _LONG = re.compile(rb"(?<=[:\[,\s-])[0-9]{16,}(?=[\s,}\]])")  # a whole number that float64 may not hold
+_SURROGATE = re.compile(
+    rb"\\u[dD][89a-fA-F]"
+)  # half of a character that UTF-16 writes as two, perhaps without the other
 _BLANK = b" \t\r\n"
 _BEFORE = b":[,- \t\r\n"  # what stands before a number
 _EXPECTED = "expected one object a line, a list of objects, or an object with exactly one list of objects"
@@ -184,6 +187,8 @@ def _load_object(line: bytes, exact: bool) -> dict[str, Any]:
     record = _load(line, exact)
     if not isinstance(record, dict):
         raise ValueError("not an object")  # noqa: TRY004 - it is the file that is wrong
+    if _SURROGATE.search(line):
+        json.dumps(record, ensure_ascii=False, default=str).encode()  # half of a character raises UnicodeEncodeError
     return record
 
 
@@ -208,6 +213,8 @@ def _describe(error: Exception) -> str:
     """Describe why a record cannot be read, in a few words that are the same for records with the same fault."""
     if isinstance(error, json.JSONDecodeError):
         return f"not JSON: {error.msg}"
+    if isinstance(error, UnicodeEncodeError):
+        return "half of a character, as of a cut emoji"
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
