@@ -235,6 +235,8 @@ def _guess_column(reading: Reading) -> Guess:
     """Infer a column from its name and values."""
     profile = reading.profile
     name, present = profile.name, profile.present
+    if not name:  # the server takes such a key for a row's number
+        return Guess(make_column("ignored", name_dtype(profile), name), "has no name", ("a column without a name is left out: name it in the source",))  # fmt: skip
     if not len(present):
         return Guess(make_column("ignored", "string", name), "is empty")
     if profile.distinct == 1 and not profile.missing:

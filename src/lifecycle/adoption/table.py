@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lifecycle.adoption.reading import NO_VALUE
+from lifecycle.core.errors import ProjectError
 from lifecycle.core.progress import show_progress
 from lifecycle.sources.addresses import hide_secrets
 from lifecycle.sources.dispatch import open_source
@@ -59,6 +60,10 @@ def read_table(source: str, root: Path, options: Mapping[str, Any], *, delimited
         shown = pa.Table.from_batches(kept, stream.schema).slice(0, _MAX_ROWS)
         rejects, notes = stream.rejected, stream.notes
         first = f"{rejects.rows[0].where}: {rejects.rows[0].reason}" if rejects.rows else ""
+        if len(rejects) > rows:
+            raise ProjectError(
+                f"{len(rejects):,} of {rows + len(rejects):,} rows cannot be read, the first is {first}."
+            )
     quotes = _inspect_quotes(source, root, options, shown) if delimited else Quotes()
     if quotes.missing:
         shown = _read_shown(source, root, {**options, "null_values": list(quotes.missing)}, len(shown))
