@@ -128,6 +128,15 @@ def test_columns_are_inferred(
         assert typed["thing"].isna().sum() == none.sum() + broken.get("thing", np.zeros(1)).sum()
 
 
+def test_a_split_that_cannot_go_by_times_or_ids_is_said(adopt_frame: Callable[..., tuple[Contract, str]]) -> None:
+    """Of two customers, and of two days, there are too few to hold some out and to make folds of the others."""
+    shop, day = ["a", "b"] * (ROWS // 2), ["2026-01-01"] * (ROWS - 9) + ["2026-01-02"] * 9
+    told = "check: features.split in params.yaml: stratified is taken, and"
+    assert f"{told} rows of one id may be on both sides" in adopt_frame(make_frame(shop=shop), "--id", "shop")[1]
+    assert f"{told} the newest rows are not held out, as time" in adopt_frame(make_frame(at=day))[1]
+    assert "features.split" not in adopt_frame(make_frame())[1]
+
+
 def test_a_column_without_a_name_is_left_out() -> None:
     """The server ignores such a key, as it is that of row numbers."""
     table = pa.Table.from_pandas(make_frame(nameless=np.arange(ROWS) % 7).rename(columns={"nameless": ""}))
