@@ -139,6 +139,7 @@ def test_reading_never_writes(shop: sa.Engine, tmp_path: Path) -> None:
         ("sqlite://", {"table": "visits"}, r"sqlite:// does not exist"),
         ("sqlite", {"table": "visits"}, r"not a database address"),
         ("postgresql://u:${NO_SUCH_NAME}@h/x", {"table": "t"}, r"no variable NO_SUCH_NAME"),
+        ("postgres://u:${NO_SUCH_NAME}@h/x", {"table": "t"}, r"no variable NO_SUCH_NAME"),
         ("mysql://u:secret@127.0.0.1/x", {"table": "t"}, r"mysql://u:\*\*\*@127\.0\.0\.1/x needs the package MySQLdb"),
         (
             "oracle+no://u:secret@127.0.0.1/x",

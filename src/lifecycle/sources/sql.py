@@ -82,7 +82,7 @@ def is_database(source: str) -> bool:
     from sqlalchemy.dialects import registry
     from sqlalchemy.exc import NoSuchModuleError
 
-    scheme, separator, _ = source.partition("://")
+    scheme, separator, _ = _name_dialect(source).partition("://")
     try:
         registry.load(scheme.lower().replace("+", "."))
     except NoSuchModuleError:
@@ -90,6 +90,11 @@ def is_database(source: str) -> bool:
     except ImportError:  # the dialect is known, its driver is missing
         return True
     return bool(separator)
+
+
+def _name_dialect(source: str) -> str:
+    """Return an address with SQLAlchemy's name of PostgreSQL, which many services call postgres."""
+    return re.sub("^postgres://", "postgresql://", source)
 
 
 @contextmanager
@@ -223,7 +228,7 @@ def _parse_address(source: str, root: Path) -> sa.URL:
         return quote(os.environ[found[1]], safe="")
 
     try:
-        url = sa.make_url(re.sub(r"\$\{(\w+)\}", expand, source))
+        url = sa.make_url(re.sub(r"\$\{(\w+)\}", expand, _name_dialect(source)))
     except (exc.ArgumentError, ValueError) as error:
         raise ProjectError(
             "collect.source is not a database address: expected dialect+driver://user:password@host/name."
