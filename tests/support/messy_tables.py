@@ -265,6 +265,7 @@ def _add_times() -> None:
     for name, kind, column, form, unit in (
         ("two_digits", "years of two digits", "order_date", "%d.%m.%y", DAYS), ("month_names", "names of months", "order_date", "%d-%b-%y", DAYS),
         ("iso_basic", "ISO 8601 without hyphens", "at", "%Y%m%dT%H%M%SZ", HOURS), ("compact", "yyyymmddHHMMSS", "at", "%Y%m%d%H%M%S", HOURS),
+        ("utc", "UTC behind a time, as BigQuery writes it", "at", "%Y-%m-%d %H:%M:%S UTC", HOURS), ("tweets", "times of Twitter", "created_at", "%a %b %d %H:%M:%S +0000 %Y", HOURS),
         ("twelve_hours", "AM and PM", "order_date", "%m/%d/%Y %I:%M %p", HOURS), ("german_date", "days, months and years with full stops", "datum", "%d.%m.%Y", DAYS),
     ):  # fmt: skip
         truth = list(unit.floor("min") if "%M" in form and "%S" not in form else unit)
