@@ -414,6 +414,13 @@ def test_a_page_in_any_encoding(server: Seen, charset: str, encoding: str) -> No
     assert read(f"{server.address}/charset/{charset}")["name"].tolist() == ["Müller"]
 
 
+def test_a_number_that_is_none_is_one_as_in_a_file(server: Seen) -> None:
+    server.pages = {"body": b'[{"n": NaN, "t": "NaN"}, {"n": -Infinity, "t": "x"}, {"n": 1, "t": null}]'}
+    table = read_source(f"{server.address}/charset/utf-8", Path())[0]
+    assert table["n"].type == pa.float64() and str(table["n"].to_pylist()) == "[nan, -inf, 1.0]"
+    assert table["t"].to_pylist() == ["NaN", "x", None]
+
+
 def test_long_reading_says_how_far_it_is(
     server: Seen, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -437,7 +444,12 @@ def test_no_more_requests_a_second_than_allowed(server: Seen) -> None:
 @pytest.mark.parametrize(
     ("path", "options", "message"),
     [
-        ("/page/1", {}, r"/page/1, page 1 is not JSON"),
+        ("/page/1", {}, r"/page/1, page 1 is not JSON: "),
+        (
+            "/latin-1/table",
+            {},
+            r"page 1 is not JSON \(the Content-Type is text/csv; a file's address ends as in \.csv\): ",
+        ),
         ("/words/1", {"records": "rows", "next": "next"}, r"page 2: 'rows' is not a list of objects"),
         ("/mixed/1", {}, r"page 1: the body is not a list of objects"),
         ("/mixed/1", {"records": "rows.deep"}, r"page 1: 'rows\.deep' is not a list"),

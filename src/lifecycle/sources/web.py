@@ -53,9 +53,8 @@ _NEXT = re.compile(  # what APIs call the next page, where there is one, and the
     r"(@odata\.)?next_?((page_?)?(url|link|href|cursor|token))?|next_?page|has_?(more|next)(_?page)?", re.IGNORECASE
 )
 _TOTAL = re.compile(r"count|num_?found|total_?(count|results|items|records|rows|hits|elements)?", re.IGNORECASE)
-_LEAST_SHIFTED = (
-    3  # records of a page that are those of the page before, one place on, to prove that records are counted
-)
+_NOT_FINITE = re.compile(rb"\b(NaN|Infinity)\b")
+_LEAST_SHIFTED = 3  # records that a page shares with the one before, moved by a step: the parameter counts records
 
 
 def _check_secrets(values: dict[str, Any]) -> dict[str, Any]:
@@ -239,7 +238,7 @@ class _Spool:
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
         self.file.seek(0)
-        return (parse_json(self.file.read(size)) for size in self.sizes)
+        return (_parse_body(self.file.read(size)) for size in self.sizes)
 
 
 class _Budget:
@@ -412,6 +411,16 @@ def _describe_paging(options: PagesOptions) -> str:
     return "its address of the next page leads back (collect.options.next)"
 
 
+def _parse_body(text: bytes) -> Any:
+    """Parse JSON; NaN and Infinity, as Python's servers write them, are numbers, as in files. Raises ValueError for other text."""
+    try:
+        return parse_json(text)
+    except ValueError:
+        if _NOT_FINITE.search(text) is None:
+            raise
+        return json.loads(text)
+
+
 def _parse_page(body: bytes, content_type: str, where: str) -> Any:
     """Parse JSON in the encoding that its bytes show, as a byte order mark does, or that its Content-Type names."""
     header = Message()
@@ -420,13 +429,19 @@ def _parse_page(body: bytes, content_type: str, where: str) -> Any:
     if encoding == "utf-8":  # nothing shows another one
         encoding = header.get_content_charset("utf-8")
     try:
-        return parse_json(body if encoding == "utf-8" else body.decode(encoding).encode())
+        return _parse_body(body if encoding == "utf-8" else body.decode(encoding).encode())
     except LookupError as error:
         raise ProjectError(f"{where} is in the encoding {encoding!r}, which Python does not know.") from error
     except UnicodeError as error:
         raise ProjectError(f"{where} is not {encoding} text, as its Content-Type says: {error}.") from error
     except ValueError as error:
-        raise ProjectError(f"{where} is not JSON: {error}.") from error
+        kind = header.get_content_type()
+        other = (
+            ""
+            if "json" in kind or not content_type
+            else f" (the Content-Type is {kind}; a file's address ends as in .csv)"
+        )
+        raise ProjectError(f"{where} is not JSON{other}: {error}.") from error
 
 
 def _find_next(
