@@ -72,7 +72,7 @@ def adopt_table(
     cannot be read or is not supported, or if the adopted contract or parameters were edited since and `force` is not set.
     """
     check_edits(project.root, force)
-    address = _place_source(project.root, source)
+    address = place_source(project.root, source)
     given = dict(options or {})
     detected = detect_options(address, project.root, given)
     collect = _collect_from(address, {**detected.options, **given})
@@ -176,7 +176,7 @@ def _read_cost(answer: str) -> float:
     return cost
 
 
-def _place_source(root: Path, source: str) -> str:
+def place_source(root: Path, source: str) -> str:
     """Return the source as written to params.yaml: a path in the project relative to it, another path absolute, an address unchanged."""
     if read_scheme(source):
         password = urlsplit(source).password
