@@ -136,10 +136,11 @@ def test_half_of_a_character_is_rejected(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("cut")
 def test_a_broken_element_of_a_list_is_rejected(tmp_path: Path) -> None:
-    (tmp_path / "t.json").write_text('[{"a": 1}, {"a": 02}, {"a": 3}, 7, {"a": 4}, {"a"')
+    (tmp_path / "t.json").write_text('[{"a": 1}, {"a": 02}, {"a": 3}, 7,null, {"a": 4}, {"a"')
     with open_source("t.json", tmp_path) as stream:
-        assert [row["a"] for batch in stream for row in batch.to_pylist()] == [1, 3]
-        assert [row.where for row in stream.rejected.rows] == [f"t.json, record {n}" for n in (2, 4, 5)]
+        assert [row["a"] for batch in stream for row in batch.to_pylist()] == [1, 3, 4]
+        assert [row.where for row in stream.rejected.rows] == [f"t.json, record {n}" for n in (2, 4, 5, 7)]
+        assert [row.text for row in stream.rejected.rows][1:3] == ["7", "null"]
 
 
 VALUES = st.recursive(

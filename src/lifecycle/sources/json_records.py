@@ -26,6 +26,7 @@ _LONG = re.compile(rb"(?<=[:\[,\s-])[0-9]{16,}(?=[\s,}\]])")  # a whole number t
 _SURROGATE = re.compile(
     rb"\\u[dD][89a-fA-F]"
 )  # half of a character that UTF-16 writes as two, perhaps without the other
+_SCALARS = re.compile(rb"[^\"{\[]+,\s*(?=\{)")
 _BLANK = b" \t\r\n"
 _BEFORE = b":[,- \t\r\n"  # what stands before a number
 _EXPECTED = "expected one object a line, a list of objects, or an object with exactly one list of objects"
@@ -409,7 +410,7 @@ def _split_elements(stream: Any) -> Iterator[list[bytes]]:
         ends = np.flatnonzero(brackets & (depths == 0))
         last = int(over[0]) if len(over) else len(buffer)
         edges = [0, *(int(end) + 1 for end in ends if end < last)]
-        elements = [_join_line(buffer[begin:end]) for begin, end in pairwise(edges)]
+        elements = [part for begin, end in pairwise(edges) for part in _part_scalars(_join_line(buffer[begin:end]))]
         if elements:
             yield elements
         rest = buffer[edges[-1] : last]
@@ -417,6 +418,12 @@ def _split_elements(stream: Any) -> Iterator[list[bytes]]:
             break
     if left := _join_line(rest):
         yield [left]
+
+
+def _part_scalars(element: bytes) -> list[bytes]:
+    """Part an object from numbers and words such as null before it, as they have no brackets by which to part them."""
+    found = _SCALARS.match(element)
+    return [element] if found is None else [*found[0].rstrip(b", ").split(b","), element[found.end() :]]
 
 
 def _join_line(element: bytes) -> bytes:
