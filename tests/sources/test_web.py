@@ -292,7 +292,13 @@ def test_secrets_come_from_the_environment_and_stay_with_their_host(
             {"records": "rows", "page_param": "offset", "page_start": 0, "page_step": 3, "page_size": 3},
             3,
         ),
+        (
+            "/api/numbered?limit=3",  # the API has smaller pages than it is asked for
+            {"records": "rows", "page_param": "offset", "page_start": 0, "page_step": 3, "page_size": 100},
+            3,
+        ),
         ("/api/same", {}, 1),
+        ("/api/same", {"page_param": "page", "page_size": 100}, 2),
     ],
 )
 def test_pages_are_one_table(server: Seen, path: str, options: dict[str, Any], asked: int) -> None:

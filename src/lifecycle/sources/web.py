@@ -84,7 +84,7 @@ class PagesOptions(Strict):
     page_param: str | None = None  # the parameter that counts pages, instead of `next`
     page_start: int = 1  # the first page
     page_step: Annotated[int, Field(ge=1)] = 1  # what is added for the next page
-    page_size: Annotated[int, Field(ge=1)] | None = None  # a page with fewer records is the last
+    page_size: Annotated[int, Field(ge=1)] | None = None  # a page with fewer records, or fewer than the first one, is the last
     rate: Annotated[float, Field(gt=0)] | None = None  # requests a second at most
     max_pages: Annotated[int, Field(ge=1)] = 100_000  # pages at most; more are an error, as an API may never end
     max_bytes: Annotated[int, Field(ge=1)] = 20_000_000_000  # bytes of all pages at most
@@ -352,7 +352,7 @@ def _read_pages(source: str, name: str, options: PagesOptions, notes: list[str])
         params[options.page_param] = options.page_start
     request: tuple[str, dict[str, Scalar]] | None = (source, params)
     number, asked, due, budget = 0, set(), 0.0, _Budget(options, name)
-    rows, before = 0, list[Any]()
+    rows, before, size = 0, list[Any](), options.page_size or 1
     known: dict[int, bytes] = {}  # the records of the first page and of the one before
     with Session(options.headers, options.retries, name) as session:
         while request is not None:
@@ -381,6 +381,8 @@ def _read_pages(source: str, name: str, options: PagesOptions, notes: list[str])
                 raise ProjectError(f"{where}: {shown_path} is not a list of objects (collect.options.records).")
             if records:
                 digest = hashlib.sha256(format_json(records).encode()).digest()
+                if digest in known.values() and number == 2 and size < (options.page_size or 1):
+                    return  # the first page was the only one, and the API shows it whatever is asked for
                 if digest in known.values():
                     earlier = next(page for page, seen in known.items() if seen == digest)
                     raise ProjectError(f"{where} has the records of page {earlier} again: {_describe_paging(options)}.")
@@ -393,7 +395,9 @@ def _read_pages(source: str, name: str, options: PagesOptions, notes: list[str])
                     )
             yield number, records
             rows, before = rows + len(records), records
-            request = _find_next(options, address, params, answer, page, len(records), where)
+            if number == 1 and records:
+                size = min(size, len(records))  # an API may have smaller pages than it is asked for
+            request = _find_next(options, address, params, answer, page, len(records), size, where)
             more = "its Link header names a next one" if "next" in answer.links else _find_more(page, rows)
             if request is None and records and more:
                 notes.append(
@@ -451,9 +455,10 @@ def _find_next(
     answer: requests.Response,
     page: Any,
     count: int,
+    size: int,
     where: str,
 ) -> tuple[str, dict[str, Scalar]] | None:
-    """Return address and parameters of the next request, None after the last page."""
+    """Return address and parameters of the next request, None after the last page: one with fewer records than `size`."""
     if options.next is not None:
         following = answer.links.get("next", {}).get("url") if options.next == "link" else _look_up(page, options.next)
         if following is None or following is False or following == "" or (following == 0 and not options.cursor_param):
@@ -470,7 +475,7 @@ def _find_next(
                 f"{where} leads to another host, which must not receive the headers and parameters for the first."
             )
         return there, dict(params)
-    if options.page_param and count >= (options.page_size or 1):
+    if options.page_param and count >= size:
         return address, {**params, options.page_param: int(params[options.page_param]) + options.page_step}
     return None
 
