@@ -84,7 +84,9 @@ class PagesOptions(Strict):
     page_param: str | None = None  # the parameter that counts pages, instead of `next`
     page_start: int = 1  # the first page
     page_step: Annotated[int, Field(ge=1)] = 1  # what is added for the next page
-    page_size: Annotated[int, Field(ge=1)] | None = None  # a page with fewer records, or fewer than the first one, is the last
+    page_size: Annotated[int, Field(ge=1)] | None = (
+        None  # a page with fewer records, or fewer than the first one, is the last
+    )
     rate: Annotated[float, Field(gt=0)] | None = None  # requests a second at most
     max_pages: Annotated[int, Field(ge=1)] = 100_000  # pages at most; more are an error, as an API may never end
     max_bytes: Annotated[int, Field(ge=1)] = 20_000_000_000  # bytes of all pages at most
