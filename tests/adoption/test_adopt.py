@@ -129,6 +129,41 @@ def test_columns_are_inferred(
         assert typed["thing"].isna().sum() == none.sum() + broken.get("thing", np.zeros(1)).sum()
 
 
+def test_a_split_that_cannot_go_by_times_or_ids_is_said(adopt_frame: Callable[..., tuple[Contract, str]]) -> None:
+    """Of two customers, and of two days, there are too few to hold some out and to make folds of the others."""
+    shop, day = ["a", "b"] * (ROWS // 2), ["2026-01-01"] * (ROWS - 9) + ["2026-01-02"] * 9
+    told = "check: features.split in params.yaml: stratified is taken, and"
+    assert f"{told} rows of one id may be on both sides" in adopt_frame(make_frame(shop=shop), "--id", "shop")[1]
+    assert f"{told} the newest rows are not held out, as time" in adopt_frame(make_frame(at=day))[1]
+    assert "features.split" not in adopt_frame(make_frame())[1]
+
+
+def test_a_column_without_a_name_is_left_out() -> None:
+    """The server ignores such a key, as it is that of row numbers."""
+    table = pa.Table.from_pandas(make_frame(nameless=np.arange(ROWS) % 7).rename(columns={"nameless": ""}))
+    guess = infer_columns(table, target="left")[""]
+    assert guess.column["role"] == "ignored" and "name it in the source" in guess.checks[0]
+
+
+def test_a_table_of_which_most_rows_cannot_be_read_is_refused(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = make_frame(city="Zürich").to_json(orient="records", lines=True, force_ascii=False)
+    (tmp_path / "table.jsonl").write_bytes(rows.encode("latin-1"))
+    text = '{"spend": 1, "left": "no", "plan": "pro"}\n' * 20
+    with (tmp_path / "table.jsonl").open("a") as file:
+        file.write(text)
+    assert main(["adopt", str(tmp_path / "table.jsonl"), "--target", "left"]) == 1
+    assert f"{ROWS} of {ROWS + 20} rows cannot be read" in capsys.readouterr().err
+
+
+def test_infinite_cells_are_said_of_their_column() -> None:
+    frame = make_frame()
+    frame.loc[:4, "spend"] = np.inf
+    guess = infer_columns(pa.Table.from_pandas(frame), target="left")["spend"]
+    assert guess.checks == ("5 cells are infinite; their rows are quarantined",)
+
+
 @pytest.mark.parametrize(
     ("name", "values", "form"),
     [

@@ -41,6 +41,20 @@ def test_a_file_that_agrees_changes_nothing(
     assert read_state(project) == before
 
 
+def test_a_path_is_relative_to_the_working_directory_as_for_adopt(
+    shop: pd.DataFrame,
+    project: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shop.rename(columns={"plan": "tariff"}).to_csv(project / "next.csv", index=False)
+    shop.to_csv(tmp_path / "next.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    assert main(["adopt", "next.csv", "--check"]) == 0
+    assert "nothing would change" in capsys.readouterr().out
+
+
 def test_what_differs_is_named(
     shop: pd.DataFrame, project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -411,7 +411,7 @@ def test_a_row_is_taken_as_the_table_has_it(name: str, value: Any, expected: Any
         ("count", 1.5, "a whole number that does not mean missing, as n/a, -9 does"),
         ("debt", True, "a finite number or null"),
         ("count", "", "as n/a, -9 does, without quotes"),
-        ("plan", 5, "a string or null"),
+        ("plan", 5, 'a string or null: send "5"'),
         ("region", "", "a string"),
         ("region", None, "a string"),
         ("rank", -1, "a whole number of at least 0 or null"),

@@ -124,12 +124,23 @@ def test_bytes_that_are_not_unicode_are_rejected(tmp_path: Path) -> None:
         assert [(row.where, row.reason) for row in stream.rejected.rows] == [("t.jsonl, line 2", "not UTF-8 text")]
 
 
+def test_half_of_a_character_is_rejected(tmp_path: Path) -> None:
+    lines = ['{"a": "x"}', r'{"a": "cut \ud83d", "b": 1}', r'{"a": "\ud83d\ude00"}', r'{"\udead": 1}']
+    with open_source(save(tmp_path, *lines).name, tmp_path) as stream:
+        assert [row["a"] for batch in stream for row in batch.to_pylist()] == ["x", "😀"]
+        assert [(row.where, row.reason) for row in stream.rejected.rows] == [
+            ("t.jsonl, line 2", "half of a character, as of a cut emoji"),
+            ("t.jsonl, line 4", "half of a character, as of a cut emoji"),
+        ]
+
+
 @pytest.mark.usefixtures("cut")
 def test_a_broken_element_of_a_list_is_rejected(tmp_path: Path) -> None:
-    (tmp_path / "t.json").write_text('[{"a": 1}, {"a": 02}, {"a": 3}, 7, {"a": 4}, {"a"')
+    (tmp_path / "t.json").write_text('[{"a": 1}, {"a": 02}, {"a": 3}, 7,null, {"a": 4}, {"a"')
     with open_source("t.json", tmp_path) as stream:
-        assert [row["a"] for batch in stream for row in batch.to_pylist()] == [1, 3]
-        assert [row.where for row in stream.rejected.rows] == [f"t.json, record {n}" for n in (2, 4, 5)]
+        assert [row["a"] for batch in stream for row in batch.to_pylist()] == [1, 3, 4]
+        assert [row.where for row in stream.rejected.rows] == [f"t.json, record {n}" for n in (2, 4, 5, 7)]
+        assert [row.text for row in stream.rejected.rows][1:3] == ["7", "null"]
 
 
 VALUES = st.recursive(

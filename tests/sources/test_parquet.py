@@ -95,3 +95,35 @@ def test_files_with_numbers_of_several_types_have_the_widest(tmp_path: Path) -> 
     pq.write_table(pa.table({"n": ["x"]}), tmp_path / "in/3.parquet")
     with pytest.raises(ProjectError, match=r"The column 'n' is double in in/1\.parquet and string in in/3\.parquet"):
         read("in", tmp_path)
+    pq.write_table(pa.table({"n": [1], "k": [5]}), tmp_path / "in/4.parquet")
+    assert read("in", tmp_path, columns=["k"])["k"].to_pylist() == [None] * 7 + [5]
+
+
+def test_files_that_differ_in_their_columns_are_said(tmp_path: Path) -> None:
+    for name, columns in (("a", ["n", "old"]), ("b", ["n", "new"])):
+        pq.write_table(pa.table({column: [1, 2] for column in columns}), tmp_path / f"{name}.parquet")
+    assert detect_options("*.parquet", tmp_path, {}).notes == (
+        "b.parquet has no column 'old', which is missing in its rows.",
+        "a.parquet has no column 'new', which is missing in its rows.",
+    )
+
+
+def test_categories_and_zones_of_one_file_go_with_those_of_another(tmp_path: Path) -> None:
+    noon = pd.Timestamp("2026-06-01 12:00")
+    for number, (zone, kind) in enumerate((("UTC", "category"), ("Europe/Zurich", "str"))):
+        frame = pd.DataFrame({"plan": pd.Series(["a"], dtype=kind), "at": [noon.tz_localize(zone)]})
+        frame.to_parquet(tmp_path / f"{number}.parquet", index=False)
+    table = read("*.parquet", tmp_path)
+    assert table["plan"].to_pylist() == ["a", "a"]
+    assert [at.isoformat() for at in table["at"].to_pylist()] == [
+        "2026-06-01T12:00:00+00:00",
+        "2026-06-01T10:00:00+00:00",
+    ]
+
+
+def test_fractions_do_not_alter_the_whole_numbers_of_another_file(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"n": [2**53 + 1], "k": [1]}), tmp_path / "0.parquet")
+    pq.write_table(pa.table({"n": [0.5], "k": [2]}), tmp_path / "1.parquet")
+    with pytest.raises(ProjectError, match=r"'n' has fractions in one file, and whole numbers beyond .*columns"):
+        read("*.parquet", tmp_path)
+    assert read("*.parquet", tmp_path, columns=["k"])["k"].to_pylist() == [1, 2]

@@ -7,6 +7,7 @@ import re
 import sqlite3
 import tempfile
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import datetime, time, timedelta
@@ -104,6 +105,13 @@ def test_a_query_is_run_as_it_is_and_its_values_tell_its_types(shop: sa.Engine, 
     ]
 
 
+def test_digits_of_a_declared_whole_number_are_no_warning(shop: sa.Engine, tmp_path: Path) -> None:
+    execute(shop, "create table flags (a tinyint(1))", "insert into flags values (1)")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read(SOURCE, tmp_path, table="flags").to_pydict() == {"a": [1]}
+
+
 def test_reading_never_writes(shop: sa.Engine, tmp_path: Path) -> None:
     for query in ("delete from visits returning id", "insert into visits (id) values (-1) returning id"):
         with pytest.raises(ProjectError):
@@ -122,7 +130,7 @@ def test_reading_never_writes(shop: sa.Engine, tmp_path: Path) -> None:
         ),
         (SOURCE, {"table": "visits", "order_by": ["no"]}, r"There is no column 'no'"),
         (SOURCE, {"tabel": "visits"}, r"params\.yaml: collect\.options: tabel: is not a known key"),
-        (SOURCE, {}, r"expected a table or a query"),
+        (SOURCE, {}, r"needs the option table or query .*; the tables are: late, odd one, visits\."),
         (SOURCE, {"table": "visits", "query": "select 1"}, r"expected a table or a query"),
         (SOURCE, {"query": "select 1", "columns": ["x"]}, r"a query names its own columns"),
         (SOURCE, {"query": "select nope from visits"}, r"no such column: nope"),
@@ -131,6 +139,7 @@ def test_reading_never_writes(shop: sa.Engine, tmp_path: Path) -> None:
         ("sqlite://", {"table": "visits"}, r"sqlite:// does not exist"),
         ("sqlite", {"table": "visits"}, r"not a database address"),
         ("postgresql://u:${NO_SUCH_NAME}@h/x", {"table": "t"}, r"no variable NO_SUCH_NAME"),
+        ("postgres://u:${NO_SUCH_NAME}@h/x", {"table": "t"}, r"no variable NO_SUCH_NAME"),
         ("mysql://u:secret@127.0.0.1/x", {"table": "t"}, r"mysql://u:\*\*\*@127\.0\.0\.1/x needs the package MySQLdb"),
         (
             "oracle+no://u:secret@127.0.0.1/x",

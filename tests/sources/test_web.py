@@ -48,6 +48,11 @@ PAGES: dict[str, Any] = {
     "/away/1": {"rows": [{"n": 1}], "next": "http://127.0.0.2:9/x"},
     "/odd/1": {"rows": [{"n": 1}], "next": {"href": "x"}},
     "/none/1": {"rows": []},
+    "/more/hal": {"rows": [{"n": 1}], "_links": {"self": {"href": "1"}, "next": {"href": "/more/2"}}},
+    "/more/odata": {"rows": [{"n": 1}], "@odata.nextLink": "/more/2"},
+    "/more/total": {"rows": [{"n": 1}], "page": {"total_count": 2}},
+    "/more/flag": {"rows": [{"n": 1}], "has_more": True},
+    "/more/2": {"rows": [{"n": 2}], "count": 2, "next": None, "has_more": False},
 }
 CURSORS: dict[str, dict[str | None, tuple[list[int], Any]]] = {  # by the cursor sent: the rows, and the next cursor
     "zero": {None: ([1], 0), "0": ([2], 3), "3": ([3], None)},
@@ -287,7 +292,13 @@ def test_secrets_come_from_the_environment_and_stay_with_their_host(
             {"records": "rows", "page_param": "offset", "page_start": 0, "page_step": 3, "page_size": 3},
             3,
         ),
+        (
+            "/api/numbered?limit=3",  # the API has smaller pages than it is asked for
+            {"records": "rows", "page_param": "offset", "page_start": 0, "page_step": 3, "page_size": 100},
+            3,
+        ),
         ("/api/same", {}, 1),
+        ("/api/same", {"page_param": "page", "page_size": 100}, 2),
     ],
 )
 def test_pages_are_one_table(server: Seen, path: str, options: dict[str, Any], asked: int) -> None:
@@ -368,6 +379,29 @@ def test_only_counted_pages_end_with_one_that_is_not_there(server: Seen) -> None
         read(f"{server.address}/lost/1", records="rows", next="next")
 
 
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("/more/hal", "_links.next.href is '/more/2'"),
+        ("/more/odata", "@odata.nextLink is '/more/2'"),
+        ("/more/total", "page.total_count is 2"),
+        ("/more/flag", "has_more is True"),
+        ("/api/link", "its Link header names a next one"),
+    ],
+)
+def test_a_last_page_that_says_there_are_more_is_told(server: Seen, path: str, more: str) -> None:
+    options = {} if path == "/api/link" else {"records": "rows"}
+    with open_source(f"{server.address}{path}", Path(), options) as stream:
+        assert f"page 1 is the last one that is read, but {more}: set collect.options.next" in stream.notes[0]
+
+
+@pytest.mark.parametrize(("path", "following"), [("/more/hal", "_links.next.href"), ("/more/odata", "@odata.nextLink")])
+def test_all_pages_leave_nothing_to_tell(server: Seen, path: str, following: str) -> None:
+    with open_source(f"{server.address}{path}", Path(), {"records": "rows", "next": following}) as stream:
+        assert [row["n"] for batch in stream for row in batch.to_pylist()] == [1, 2]
+        assert not stream.notes
+
+
 @pytest.mark.parametrize("kind", ["zero", "to-itself", "blank"])
 def test_a_cursor_of_zero_is_a_cursor(server: Seen, kind: str) -> None:
     table = read(f"{server.address}/cursors/{kind}", records="rows", next="next", cursor_param="after")
@@ -384,6 +418,13 @@ def test_a_cursor_of_zero_is_a_cursor(server: Seen, kind: str) -> None:
 def test_a_page_in_any_encoding(server: Seen, charset: str, encoding: str) -> None:
     server.pages = {"body": '[{"name": "Müller"}]'.encode(encoding)}
     assert read(f"{server.address}/charset/{charset}")["name"].tolist() == ["Müller"]
+
+
+def test_a_number_that_is_none_is_one_as_in_a_file(server: Seen) -> None:
+    server.pages = {"body": b'[{"n": NaN, "t": "NaN"}, {"n": -Infinity, "t": "x"}, {"n": 1, "t": null}]'}
+    table = read_source(f"{server.address}/charset/utf-8", Path())[0]
+    assert table["n"].type == pa.float64() and str(table["n"].to_pylist()) == "[nan, -inf, 1.0]"
+    assert table["t"].to_pylist() == ["NaN", "x", None]
 
 
 def test_long_reading_says_how_far_it_is(
@@ -409,7 +450,12 @@ def test_no_more_requests_a_second_than_allowed(server: Seen) -> None:
 @pytest.mark.parametrize(
     ("path", "options", "message"),
     [
-        ("/page/1", {}, r"/page/1, page 1 is not JSON"),
+        ("/page/1", {}, r"/page/1, page 1 is not JSON: "),
+        (
+            "/latin-1/table",
+            {},
+            r"page 1 is not JSON \(the Content-Type is text/csv; a file's address ends as in \.csv\): ",
+        ),
         ("/words/1", {"records": "rows", "next": "next"}, r"page 2: 'rows' is not a list of objects"),
         ("/mixed/1", {}, r"page 1: the body is not a list of objects"),
         ("/mixed/1", {"records": "rows.deep"}, r"page 1: 'rows\.deep' is not a list"),
@@ -426,6 +472,11 @@ def test_no_more_requests_a_second_than_allowed(server: Seen) -> None:
             "/stamped/cursor",
             {"records": "rows", "next": "next", "cursor_param": "after"},
             r"page 2 has the records of page 1 again: the API ignores 'after'",
+        ),
+        (
+            "/api/numbered?limit=5",
+            {"records": "rows", "page_param": "offset", "page_start": 0},
+            r"page 2 has 4 records of page 1 again, as 'offset' counts records: .*collect\.options\.page_step",
         ),
         ("/endless", {"page_param": "page", "max_pages": 3}, r"more than 3 pages: .*collect\.options\.max_pages"),
         ("/endless", {"page_param": "page", "max_bytes": 999}, r"more than 999 bytes: .*collect\.options\.max_bytes"),

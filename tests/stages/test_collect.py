@@ -91,7 +91,8 @@ def test_a_source_of_which_most_rows_cannot_be_read_names_the_options(contract: 
     lines = ['{"churn": 1}', *["churn=1"] * 3]
     (tmp_path / "mine.jsonl").write_text("\n".join(lines))
     with pytest.raises(
-        ProjectError, match=r"3 of 4 rows of mine\.jsonl cannot be read, the first at mine\.jsonl, line 2 \(not JSON"
+        ProjectError,
+        match=r"3 of 4 rows of mine\.jsonl cannot be read, the first at mine\.jsonl, line 2 \(not JSON: Expecting value\)\.$",
     ):
         collect_into(tmp_path, "mine.jsonl", contract)
     assert {path.name for path in tmp_path.iterdir()} == {"mine.jsonl"}

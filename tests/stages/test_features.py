@@ -77,6 +77,17 @@ def test_time_becomes_its_parts(customers: pd.DataFrame) -> None:
     np.testing.assert_allclose(computed["at_weekday_sin"] ** 2 + computed["at_weekday_cos"] ** 2, 1)
 
 
+def test_a_column_named_as_a_part_of_the_time_stays_itself(customers: pd.DataFrame) -> None:
+    contract = make_contract(at=TIME, at_hour={"role": "numeric", "dtype": "int64"})
+    frame = customers.assign(at=pd.Timestamp("2024-01-01 10:00"), at_hour=range(len(customers)))
+    declared = features.list_features(contract, list(frame.columns), {})
+    names = [feature["name"] for feature in declared]
+    assert len(set(names)) == len(names) and "at_month" in names
+    np.testing.assert_array_equal(features.compute_features(frame, declared)["at_hour"], frame["at_hour"])
+    with pytest.raises(ProjectError, match=r"features\.derived\.at_month: a part of the time has this name"):
+        features.list_features(contract, list(frame.columns), {"at_month": "spend + 1"})
+
+
 @pytest.mark.parametrize(
     ("derived", "message"),
     [

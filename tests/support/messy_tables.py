@@ -112,6 +112,7 @@ _MONEY = np.round(_RNG.uniform(1, 2_000, ROWS), 2)
 _FEW = np.round(_RNG.integers(0, 41, ROWS) / 10, 1)
 _PHONES = [f"+4479{number:08d}" for number in _RNG.choice(10**8, ROWS, replace=False)]
 _LONG_IDS = [str(89_111_702_272_002_019_000 + place) for place in range(ROWS)]
+_LONG_NUMBERS = [891_117_022_720_020_190 + place for place in range(60)]
 _CITY = _cycle(_CITIES)
 _ZIPS = _cycle(["01730", "02139", "10001", "33101", "94105", "00501"])
 _GERMAN = [f"{value:.2f}".replace(".", ",") for value in _MONEY]
@@ -126,6 +127,8 @@ def _add(
 def _add_personal_data() -> None:
     """Personal data."""
     _add("phone", "telephone numbers", "phone", None, _csv("phone", _PHONES), role="pii", outcome="with a check")
+    _add("first_names", "first names of few values", "first_name", _cycle(["Ann", "Bob", "Cyd"]),
+        _csv("first_name", _cycle(["Ann", "Bob", "Cyd"])), role="categorical", outcome="with a check")  # fmt: skip
     _add("contact", "telephone numbers without a country", "kontakt2", None,
         _csv("kontakt2", [f"07{number:09d}" for number in _RNG.choice(10**9, ROWS, replace=False)]), role="pii", outcome="with a check")  # fmt: skip
     _add("ssn", "social security numbers without hyphens", "ssn", None,
@@ -175,6 +178,12 @@ def _add_identifiers() -> None:
     )
     _add("unsigned_id", "unsigned whole numbers beyond 2^63", "user_id", [str(2**63 + place) for place in range(ROWS)],
         _parquet("user_id", pa.array([2**63 + place for place in range(ROWS)], pa.uint64())), "unsigned_id.parquet", role="id")  # fmt: skip
+    _add("long_numbers", "identifiers of 18 digits that repeat, as numbers in Parquet", "sender", _cycle(_LONG_NUMBERS),
+        _parquet("sender", pa.array(_cycle(_LONG_NUMBERS))), "long_numbers.parquet", role="categorical")  # fmt: skip
+    _add("few_ids", "customer numbers of few customers", "customer_id", _cycle(range(1000, 1060)),
+        _csv("customer_id", [str(number) for number in _cycle(range(1000, 1060))]), role="categorical", outcome="with a check")  # fmt: skip
+    _add("some_ids", "customer numbers, some of them missing", "customer_id", _expect([*range(7000, 7900, 3)]),
+        _parquet("customer_id", pa.array(_expect([*range(7000, 7900, 3)]))), "some_ids.parquet", role="id", outcome="with a check")  # fmt: skip
     _add("padded_id", "customer numbers with leading zeros", "customer", [f"{place * 7:08d}" for place in range(ROWS)],
         _csv("customer", [f"{place * 7:08d}" for place in range(ROWS)]), role="id")  # fmt: skip
     _add("respondents", "numbers of respondents, one of which is missing", "Respondent ID", [None, *range(1, ROWS)],
@@ -321,22 +330,11 @@ def _add_times() -> None:
     for name, kind, column, form, unit in (
         ("two_digits", "years of two digits", "order_date", "%d.%m.%y", DAYS), ("month_names", "names of months", "order_date", "%d-%b-%y", DAYS),
         ("iso_basic", "ISO 8601 without hyphens", "at", "%Y%m%dT%H%M%SZ", HOURS), ("compact", "yyyymmddHHMMSS", "at", "%Y%m%d%H%M%S", HOURS),
-        ("twelve_hours", "AM and PM", "order_date", "%m/%d/%Y %I:%M %p", HOURS), ("german_date", "days, months and years with full stops", "datum", "%d.%m.%Y", DAYS),
+        ("utc", "UTC behind a time, as BigQuery writes it", "at", "%Y-%m-%d %H:%M:%S UTC", HOURS), ("tweets", "times of Twitter", "created_at", "%a %b %d %H:%M:%S +0000 %Y", HOURS),
+        ("sas_time", "dates and times of SAS", "at", "%d%b%Y:%H:%M:%S", HOURS), ("twelve_hours", "AM and PM", "order_date", "%m/%d/%Y %I:%M %p", HOURS), ("german_date", "days, months and years with full stops", "datum", "%d.%m.%Y", DAYS),
     ):  # fmt: skip
         truth = list(unit.floor("min") if "%M" in form and "%S" not in form else unit)
         _add(name, kind, column, truth, _csv(column, list(unit.strftime(form))), role="time", outcome="with a check")
-    for name, kind, column, form in (
-        ("utc", "the word UTC behind the time", "at", "%Y-%m-%d %H:%M:%S UTC"), ("sas_time", "dates and times of SAS", "at", "%d%b%Y:%H:%M:%S"),
-    ):  # fmt: skip
-        _add(
-            name,
-            kind,
-            column,
-            list(HOURS),
-            _csv(column, list(HOURS.strftime(form))),
-            role="time",
-            outcome="with a check",
-        )
     _add("german_months", "names of months in German", "seit", None, _csv("seit", [f"{day.day}. {'Januar' if day.month < 7 else 'Juli'} {day.year - day.month}" for day in DAYS]),
         outcome="with a check")  # fmt: skip
     _add(
@@ -365,6 +363,9 @@ def _add_times() -> None:
     _add("excel_days", "serial days of a spreadsheet", "order_date", list(DAYS), _csv("order_date", [str((day - pd.Timestamp(1899, 12, 30)).days) for day in DAYS]),
         role="time", outcome="with a check")  # fmt: skip
     zeros = _sprinkle(list(DAYS.strftime("%Y-%m-%d")), "0000-00-00")
+    ends = [pd.Timestamp(9999, 12, 31) if place % 20 == 3 else day for place, day in enumerate(DAYS)]
+    _add("open_end", "9999-12-31 among dates", "end_date", ends, _csv("end_date", [str(day.date()) for day in ends]),
+        role="text", outcome="with a check")  # fmt: skip
     _add("zero_date", "0000-00-00", "signup_date", _expect(list(DAYS)), _csv("signup_date", zeros), role="text")
     firsts = [pd.Timestamp(2020 + place % 5, 1 + place % 12, 1) for place in range(ROWS - 2)] + [pd.Timestamp(2024, 12, 31), pd.Timestamp(2024, 6, 15)]  # fmt: skip
     _add("month_first", "the month first, as two dates prove", "order_date", firsts, _csv("order_date", [day.strftime("%m/%d/%Y") for day in firsts]),

@@ -21,7 +21,7 @@ from lifecycle.adoption.backup import BACKUP, back_up, check_edits, swap_in
 from lifecycle.adoption.guess import MAX_CATEGORIES, Guess, format_values
 from lifecycle.adoption.inference import infer_columns, to_columns
 from lifecycle.adoption.page import render_adoption
-from lifecycle.adoption.parameters import fit_params, measure_facts
+from lifecycle.adoption.parameters import describe_split, fit_params, measure_facts
 from lifecycle.adoption.table import SourceTable, read_table
 from lifecycle.adoption.target import suspect_leaks
 from lifecycle.adoption.yaml_text import change_params, clean, dump, to_flow
@@ -74,7 +74,7 @@ def adopt_table(
     cannot be read or is not supported, or if the adopted contract or parameters were edited since and `force` is not set.
     """
     check_edits(project.root, force)
-    address = _place_source(project.root, source)
+    address = place_source(project.root, source)
     given = dict(options or {})
     detected = detect_options(address, project.root, given)
     collect = _collect_from(address, {**detected.options, **given})
@@ -102,7 +102,8 @@ def adopt_table(
     asked = _ask_about_use(sections, ask)
     params_text = change_params(before.read_text(encoding="utf-8"), {"collect": collect, **sections})
     parse_strictly(Params, YAML(typ="safe", pure=True).load(params_text), Path(paths.PARAMS))
-    notes = [*detected.notes, *_describe_rows(table, unread), *_describe_checks(guesses), *asked]
+    split = [told] if (told := describe_split(sections, typed, contract)) else []
+    notes = [*detected.notes, *table.notes, *_describe_rows(table, unread), *_describe_checks(guesses), *split, *asked]
     summary = _describe_table(title, guesses, table, facts)
     page = render_adoption(title, table.shown, guesses, _make_cards(table, guesses, facts, len(notes)), notes)
     with hold_lock(project.output):
@@ -187,7 +188,7 @@ def _read_cost(answer: str) -> float:
     return cost
 
 
-def _place_source(root: Path, source: str) -> str:
+def place_source(root: Path, source: str) -> str:
     """Return the source as written to params.yaml: a path in the project relative to it, another path absolute, an address unchanged."""
     if read_scheme(source):
         password = urlsplit(source).password

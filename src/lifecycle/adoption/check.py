@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from lifecycle.adoption.adopt import place_source
 from lifecycle.adoption.guess import Guess, format_values
 from lifecycle.adoption.inference import infer_columns
 from lifecycle.adoption.table import SourceTable, read_table
@@ -18,6 +19,7 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import load_params
 from lifecycle.core.paths import Project
 from lifecycle.core.records import Record
+from lifecycle.sources.addresses import read_scheme
 from lifecycle.sources.detect import detect_options
 from lifecycle.validation.conversion import convert_columns, is_dropped, read_plain
 from lifecycle.validation.rules import BreachCounter, find_breaches
@@ -32,6 +34,7 @@ def check_table(project: Project, source: str, options: Mapping[str, Any] | None
     How the file is written is detected anew and compared with the options of params.yaml; its columns are compared with the
     contract, and its rows are checked against it. Raises ProjectError when it cannot be read.
     """
+    source = source if read_scheme(source) else place_source(project.root, source)
     contract, collect = load_contract(project.read(paths.CONTRACT)), load_params(project.read(paths.PARAMS)).collect
     given = {**collect.options, **(options or {})}
     detected = detect_options(source, project.root, options or {})
@@ -40,6 +43,7 @@ def check_table(project: Project, source: str, options: Mapping[str, Any] | None
     read = {**kept, **detected.options, **(options or {})}
     found = read_table(source, project.root, read, delimited=detected.delimited)
     table = found.shown
+    lines += found.notes
     if found.rejected:
         lines.append(
             f"{found.rejected:,} of {found.rows + found.rejected:,} rows cannot be read; the first is {found.first_reject}"

@@ -117,7 +117,9 @@ def format_values(values: Any, most: int = SHOWN) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a value of numpy or pandas as a Python object."""
+    """Return a value of numpy or pandas as a Python object, a time as text."""
+    if isinstance(value, pd.Timestamp):
+        return str(value)
     return value.item() if isinstance(value, np.generic) else value
 
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 from lifecycle.adoption.guess import (
     MAX_CATEGORIES,
     NO_WORDS,
+    READABLE,
     YES_WORDS,
     Array,
     Guess,
@@ -58,6 +59,10 @@ _DATED = r"^\p{Nd}{1,4}\D\p{Nd}{1,2}(?:\D|$)|[0-9]:[0-9]{2}"
 _MARKS = {"x", "*"}  # beside empty cells they mean yes, as in SAP's exports
 _ALIKE = 0.9  # share of the words that do, for a doubt
 _LONGEST_FORM = 40  # characters of a number or a time at most
+_LEAST_TIMES = 8  # distinct times, for the others to show what is far from them
+_FAR = np.timedelta64(3653, "D")  # ten years
+_REPEATED = 3  # cells of a time that may stand for a missing one
+_TOGETHER = "use --id if rows with the same value belong together"
 
 
 # The table.
@@ -255,6 +260,8 @@ def _guess_column(reading: Reading) -> Guess:
     """Infer a column from its name and values."""
     profile = reading.profile
     name, present = profile.name, profile.present
+    if not name:  # the server takes such a key for a row's number
+        return Guess(make_column("ignored", name_dtype(profile), name), "has no name", ("a column without a name is left out: name it in the source",))  # fmt: skip
     if not len(present):
         return Guess(make_column("ignored", "string", name), "is empty")
     if profile.distinct == 1 and not profile.missing:
@@ -265,7 +272,7 @@ def _guess_column(reading: Reading) -> Guess:
     if present.dtype == "boolean":
         return mark_missing(profile, make_column("boolean", "bool", name), "true or false")
     if pd.api.types.is_datetime64_any_dtype(present):
-        return mark_missing(profile, make_column("text", "datetime", name), format_span(present))
+        return mark_missing(profile, make_column("text", "datetime", name), format_span(present), _doubt_far(profile))
     return _guess_text(reading) if profile.text else _guess_number(reading)
 
 
@@ -273,7 +280,8 @@ def _require_time(reading: Reading) -> Guess:
     """Return a guess for the column that --time names; raise ProjectError if it cannot be converted."""
     profile = reading.profile
     if pd.api.types.is_datetime64_any_dtype(profile.present):
-        guess = mark_missing(profile, make_column("text", "datetime", profile.name), format_span(profile.present))
+        column = make_column("text", "datetime", profile.name)
+        guess = mark_missing(profile, column, format_span(profile.present), _doubt_far(profile))
         return replace(guess, column={**guess.column, "role": "time"})
     if profile.present.dtype != "boolean" and len(profile.present):
         words = pd.Series(profile.counts.index, dtype=profile.present.dtype).astype("str").str.removesuffix(".0")
@@ -290,12 +298,30 @@ def _require_time(reading: Reading) -> Guess:
     )
 
 
+def _doubt_far(profile: Profile) -> str:
+    """Return a doubt about a repeated first or last time that is far from all others, such as 9999-12-31; "" without one."""
+    moments = np.sort(profile.counts.index.to_numpy(dtype="datetime64[us]"))
+    if len(moments) < _LEAST_TIMES:
+        return ""
+    first, last = moments[1], moments[-2]
+    gaps = {moments[0]: first - moments[0], moments[-1]: moments[-1] - last}
+    far = [pd.Timestamp(moment) for moment, gap in gaps.items() if gap > max(last - first, _FAR)]
+    counts = {str(moment.date()): int(profile.counts.loc[moment]) for moment in far}
+    shown = [f"{day} in {count:,} cells" for day, count in counts.items() if count >= _REPEATED]
+    if not shown:
+        return ""
+    return (
+        f"{' and '.join(shown)} is far from all other times; if it means missing, list it in null_values as it is written in the file, "
+        "or leave it empty in the source"
+    )
+
+
 def _guess_identity(profile: Profile, why: str, *checks: str) -> Guess:
     """Return a guess for an identifier; digits stay text where a number would lose some of them."""
     if profile.missing:
         why = f"{why}; missing in {profile.missing:,} rows"
         checks = (*checks, f"it is missing in {profile.missing:,} rows, each of which counts as a case of its own")
-    if not profile.unique:
+    if profile.distinct < len(profile.present):
         why = f"{why}; {profile.distinct:,} distinct values in {len(profile.present):,} rows; the split keeps rows with the same value together"
     whole = profile.whole or (profile.text and bool(profile.present.str.fullmatch(r"0|-?[1-9][0-9]{0,17}").all()))
     return Guess(
@@ -320,18 +346,25 @@ def _guess_number(reading: Reading) -> Guess:
             return _guess_pair(profile)
         if profile.distinct > MAX_CATEGORIES and kinds & _PERSONAL_NUMBERS:
             return _guess_personal(profile)
-        if profile.named_id and (profile.unique or profile.distinct == len(profile.present) > MAX_CATEGORIES):
+        if profile.named_id and profile.distinct == len(profile.present) > 2:
             return _guess_identity(profile, "each value occurs once, and it is named like an identifier")
         if profile.unique and _is_sequence(profile):
             return _guess_identity(profile, "it numbers the rows")
         if profile.named_id and profile.distinct > MAX_CATEGORIES:
-            why = f"named like an identifier, but its {profile.distinct:,} values repeat: use --id if rows with the same value belong together"
+            why = f"named like an identifier, but its {profile.distinct:,} values repeat: {_TOGETHER}"
             return Guess(
                 make_column("ignored", "int64", name), why,
-                ("named like an identifier, but its values repeat: it is left out; use --id if rows with the same value belong together",),
+                (f"named like an identifier, but its values repeat: it is left out; {_TOGETHER}",),
             )  # fmt: skip
         if NameKind.CODE in kinds and NameKind.QUANTITY not in kinds:
             return _guess_code(profile)
+        if profile.named_id and NameKind.QUANTITY not in kinds:
+            column = make_column("categorical", "string", name)
+            return mark_missing(
+                profile, column, f"{profile.distinct:,} values, named like an identifier", _doubt_name(profile)
+            )
+        if (profile.counts.index.to_series().abs() > EXACT).mean() >= READABLE:
+            return _guess_long(profile)
     guess = _guess_quantity(
         profile, profile.counts.index.to_numpy(dtype="float64"), "int64" if profile.whole else "float64"
     )
@@ -377,6 +410,30 @@ def _has_digits_of_an_id(profile: Profile) -> bool:
     )
 
 
+def _guess_long(profile: Profile) -> Guess:
+    """Return a guess for whole numbers of more digits than float64 holds: names rather than quantities."""
+    if profile.unique:
+        return _guess_identity(
+            profile, "unique in every row, and too long for a quantity",
+            "unique in every row and too long for a quantity, so it is taken as an identifier; set role numeric if it is a quantity",
+        )  # fmt: skip
+    digits = profile.counts.index.astype("str")
+    text = replace(profile, present=profile.present.astype("str"), counts=profile.counts.set_axis(digits))
+    return _guess_text(Reading(text, {}, code=True))
+
+
+def _doubt_name(profile: Profile) -> str:
+    """Return what to check of categories whose name is that of an identifier or of personal data; "" of others."""
+    if profile.named_id:
+        return f"named like an identifier, and its {profile.distinct:,} values repeat: they are used as categories; {_TOGETHER}, or set role ignored"
+    if NameKind.PERSONAL in profile.kinds:
+        return (
+            f"its name suggests personal data, but it has {profile.distinct:,} values, which are used as categories: "
+            "set role pii and pii: drop if they are personal"
+        )
+    return ""
+
+
 def _guess_personal(profile: Profile) -> Guess:
     """Return a guess for a column whose name suggests personal data."""
     why = f"{profile.distinct:,} distinct values, and its name suggests personal data: the column is dropped before any other stage reads it"
@@ -418,7 +475,9 @@ def _guess_quantity(profile: Profile, values: Array, dtype: str) -> Guess:
     column = make_column("numeric", dtype, profile.name)
     description = column.pop("description")
     why = f"{low:g} to {high:g}, {profile.distinct:,} distinct values"
-    return mark_missing(profile, {**column, **_add_room(low, high), "description": description}, why)
+    infinite = int(profile.counts.to_numpy()[~np.isfinite(values)].sum())
+    check = f"{infinite:,} cells are infinite; their rows are quarantined" if infinite else ""
+    return mark_missing(profile, {**column, **_add_room(low, high), "description": description}, why, check)
 
 
 def _add_room(low: float, high: float) -> Record:
@@ -470,9 +529,7 @@ def _guess_text(reading: Reading) -> Guess:
         return Guess(
             make_column("ignored", "string", name),
             f"{profile.distinct:,} whole numbers of up to {longest} digits, which are identifiers rather than quantities",
-            (
-                "its numbers are too long for quantities: it is left out; use --id if rows with the same value belong together",
-            ),
+            (f"its numbers are too long for quantities: it is left out; {_TOGETHER}",),
         )
     if many and count > _MANY_WORDS:
         doubt = _doubt_form(words, _MEASURED) if longest <= _LONGEST_FORM else ""
@@ -485,12 +542,8 @@ def _guess_text(reading: Reading) -> Guess:
         check = f"{profile.distinct:,} categories are more than the limit of {MAX_CATEGORIES}: it is left out; group them in the source to use it"
         doubt = _doubt_form(words, r"\p{Nd}")
         return Guess(make_column("ignored", "string", name), why, ("; ".join(filter(None, [check, doubt])),))
-    if profile.distinct <= _MAX_LISTED:
-        return _guess_category(profile, "")
-    doubt = "its name suggests personal data; set role pii if it is" if NameKind.PERSONAL in profile.kinds else ""
-    if not doubt and not reading.code and (doubt := _doubt_form(words, _MEASURED)):
-        doubt = f"taken as {profile.distinct:,} categories; {doubt}"
-    return _guess_category(profile, doubt)
+    doubt = "" if reading.code or profile.distinct <= _MAX_LISTED else _doubt_form(words, _MEASURED)
+    return _guess_category(profile, doubt and f"taken as {profile.distinct:,} categories; {doubt}")
 
 
 def _doubt_form(words: Words, pattern: str) -> str:
@@ -507,9 +560,8 @@ def _guess_category(profile: Profile, doubt: str) -> Guess:
     listed = 1 < len(categories) <= _MAX_LISTED
     column = make_column("categorical", "string", profile.name, values=categories if listed else None, open=listed)
     often = ", ".join(f"{value!r} {count:,}" for value, count in profile.counts.head(2).items())
-    return mark_missing(
-        profile, column, f"{len(categories)} categories, such as {often}", doubt, find_spellings(categories)
-    )
+    why = f"{len(categories)} categories, such as {often}"
+    return mark_missing(profile, column, why, doubt, find_spellings(categories), _doubt_name(profile))
 
 
 def _quote(word: str) -> str:

@@ -119,6 +119,23 @@ def choose_split(typed: pd.DataFrame, contract: Contract, share: float, folds: i
     return "stratified"
 
 
+def describe_split(sections: Mapping[str, Record], typed: pd.DataFrame, contract: Contract) -> str:
+    """Describe, for a person, a split that does not go by the times or ids of the table, and why; "" for one that does."""
+    features, folds = sections["features"], sections["tune"]["folds"]
+    split = features["split"]
+    if split == "auto":
+        return ""
+    keys, task = find_keys(typed[typed[contract.target].notna()], contract), task_for(contract)
+    wanted = choose_strategy("auto", keys)
+    obstacle = find_obstacle(keys, task, wanted, features["test_share"], folds, seed=0).partition(":")[0]
+    lost = [
+        *(["the newest rows are not held out"] if keys.moments is not None else []),
+        *(["rows of one id may be on both sides"] if keys.repeating and split != "group" else []),
+    ]
+    because = f"as {wanted} is not possible: {obstacle[:1].lower()}{obstacle[1:]}"
+    return f"features.split in {paths.PARAMS}: {split} is taken, and {' and '.join(lost)}, {because}"
+
+
 def _list_scenarios(ranked: list[str], contract: Contract, typed: pd.DataFrame, share: float) -> Record:
     """List the scenarios of the simulated months, for the columns that are most associated with the target."""
     numbers = [name for name in ranked if contract.columns[name].role is Role.NUMERIC and typed[name].nunique() > 2]

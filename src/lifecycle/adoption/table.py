@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lifecycle.adoption.reading import NO_VALUE
+from lifecycle.core.errors import ProjectError
 from lifecycle.core.progress import show_progress
 from lifecycle.sources.addresses import hide_secrets
 from lifecycle.sources.dispatch import open_source
@@ -35,13 +36,14 @@ class Quotes:
 
 @dataclass(frozen=True)
 class SourceTable:
-    """The rows of a source: the first ones, how many there are and how many could not be read, and what quotes say."""
+    """The rows of a source: the first ones, how many there are and how many could not be read, what quotes say, and notes."""
 
     shown: pa.Table
     rows: int
     rejected: int
     first_reject: str
     quotes: Quotes
+    notes: tuple[str, ...] = ()
 
 
 def read_table(source: str, root: Path, options: Mapping[str, Any], *, delimited: bool) -> SourceTable:
@@ -56,12 +58,16 @@ def read_table(source: str, root: Path, options: Mapping[str, Any], *, delimited
                 kept.append(batch)
             rows += batch.num_rows
         shown = pa.Table.from_batches(kept, stream.schema).slice(0, _MAX_ROWS)
-        rejects = stream.rejected
+        rejects, notes = stream.rejected, stream.notes
         first = f"{rejects.rows[0].where}: {rejects.rows[0].reason}" if rejects.rows else ""
+        if len(rejects) > rows:
+            raise ProjectError(
+                f"{len(rejects):,} of {rows + len(rejects):,} rows cannot be read, the first is {first}."
+            )
     quotes = _inspect_quotes(source, root, options, shown) if delimited else Quotes()
     if quotes.missing:
         shown = _read_shown(source, root, {**options, "null_values": list(quotes.missing)}, len(shown))
-    return SourceTable(shown, rows, len(rejects), first, quotes)
+    return SourceTable(shown, rows, len(rejects), first, quotes, notes)
 
 
 def _read_shown(source: str, root: Path, options: Mapping[str, Any], rows: int) -> pa.Table:

@@ -74,6 +74,7 @@ class Stream:
 
     Batches are iterated once, unless `text` is set: then every column is text as the source has it (or has an exact type),
     the contract decides what it means, and iterating again reads the source again. `rejected` grows while they are read.
+    `notes` are sentences of what a reader should know of the source.
     """
 
     schema: pa.Schema
@@ -81,6 +82,7 @@ class Stream:
     version: str = ""
     text: bool = False
     rejected: Rejects = field(default_factory=Rejects)
+    notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         return iter(self.batches)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from functools import partial
@@ -214,8 +215,15 @@ def describe_column(column: Record) -> str:
     return words + (f" that does not mean missing, as {missing} does" if missing else "")
 
 
-def suggest_number(value: Any, column: Record) -> str:
-    """Return what to send in place of a number that came as text, as an ending of a sentence; empty for other values."""
+def suggest_form(value: Any, column: Record) -> str:
+    """Return what to send in place of a number that came as text, or of text that came as a number, as an ending of a sentence.
+
+    It is empty for other values.
+    """
+    if column["dtype"] == "string" and isinstance(value, bool | int | float):
+        text = json.dumps(value)
+        known = column["values"] is None or is_open(column) or text in column["values"]
+        return f": send {json.dumps(text)}" if known else ""
     if not isinstance(value, str) or column["dtype"] not in ("int64", "float64"):
         return ""
     if column.get("format") == _CLOCK:

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import SchemaValidator
 
 from lifecycle.core.records import Record
-from lifecycle.serving.columns import annotate, annotate_other, describe_column, is_open, suggest_number
+from lifecycle.serving.columns import annotate, annotate_other, describe_column, is_open, suggest_form
 
 Row = dict[str, Any]
 MAX_SHOWN_PROBLEMS = 20  # of a request; further ones are only counted
@@ -135,7 +135,7 @@ class Schema:
         column = self.columns.get(name or "")
         if column is None:
             return {**record, "expected": "an object with the columns"}
-        return {**record, "expected": describe_column(column) + suggest_number(problem["input"], column)}
+        return {**record, "expected": describe_column(column) + suggest_form(problem["input"], column)}
 
     def find_closest(self, name: str) -> str | None:
         """Return the known name that is most like an unknown one, as text; None where none is close, or there are too many."""

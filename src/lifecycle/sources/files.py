@@ -8,11 +8,12 @@ import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Protocol
 from urllib.parse import unquote
@@ -35,7 +36,7 @@ from lifecycle.sources.dialect import Dialect, detect_dialect
 from lifecycle.sources.json_records import inspect_json
 from lifecycle.sources.parquet import (
     describe_changes,
-    explain_text,
+    explain_error,
     find_index,
     open_fragment,
     read_fragments,
@@ -312,7 +313,7 @@ def open_noted(found: Found, options: FileOptions) -> tuple[Stream, tuple[str, .
         parts.append(part)
         notes += noted
     joined = join_kinds(part.kinds for part in parts)
-    notes += _describe_absent(files, parts, joined)
+    notes += _describe_absent(files, [part.kinds for part in parts])
     schema = pa.schema([(name, choose_type(kind)) for name, kind in joined.items()])
     for key in keys:
         if key.name not in schema.names:
@@ -368,11 +369,11 @@ def _open_part(file: TableFile, options: FileOptions, rejected: Rejects) -> tupl
     return _open_text(file, options, rejected)
 
 
-def _describe_absent(files: Sequence[TableFile], parts: Sequence[_Part], joined: Kinds) -> list[str]:
-    """Describe the columns that some of the files lack, in sentences."""
+def _describe_absent(files: Sequence[TableFile], columns: Sequence[Collection[str]]) -> list[str]:
+    """Describe the columns that some of the files lack, in sentences; `columns` are those of each file."""
     notes = []
-    for name in joined:
-        absent = [file.name for file, part in zip(files, parts, strict=True) if name not in part.kinds]
+    for name in dict.fromkeys(chain.from_iterable(columns)):
+        absent = [file.name for file, own in zip(files, columns, strict=True) if name not in own]
         if absent:
             notes.append(
                 f"{absent[0]} has no column {name!r}, which is missing in its rows"
@@ -408,7 +409,8 @@ def _open_parquet(
             )
         schemas.append(pa.schema([column for column in schema if column.name not in index]) if index else schema)
         notes += describe_changes(schemas[-1], file.name)
-    schema = unify_schemas([file.name for file in files], schemas)
+    notes += _describe_absent(files, [schema.names for schema in schemas])
+    schema = unify_schemas([file.name for file in files], schemas, None if options.columns is None else named)
     for key in keys:
         if key.name not in schema.names:
             schema = schema.append(key)
@@ -418,7 +420,7 @@ def _open_parquet(
             try:
                 yield from read_fragments(fragments, schema, chosen, expression)
             except pa.ArrowException as error:
-                raise explain_text(error, schema, found.source) or error from error
+                raise explain_error(error, schema, schemas, found.source) or error from error
         assert unpacked  # they are removed with their last reader
 
     return select(show_types(schema), options, found.source, read), tuple(dict.fromkeys(notes))

@@ -23,6 +23,10 @@ from lifecycle.sources.cells import NOTHING, Kind, Kinds, classify_whole, join_k
 
 _HEAD_BYTES = 1 << 16  # bytes that show how the records are laid out
 _LONG = re.compile(rb"(?<=[:\[,\s-])[0-9]{16,}(?=[\s,}\]])")  # a whole number that float64 may not hold
+_SURROGATE = re.compile(
+    rb"\\u[dD][89a-fA-F]"
+)  # half of a character that UTF-16 writes as two, perhaps without the other
+_SCALARS = re.compile(rb"[^\"{\[]+,\s*(?=\{)")
 _BLANK = b" \t\r\n"
 _BEFORE = b":[,- \t\r\n"  # what stands before a number
 _EXPECTED = "expected one object a line, a list of objects, or an object with exactly one list of objects"
@@ -184,6 +188,8 @@ def _load_object(line: bytes, exact: bool) -> dict[str, Any]:
     record = _load(line, exact)
     if not isinstance(record, dict):
         raise ValueError("not an object")  # noqa: TRY004 - it is the file that is wrong
+    if _SURROGATE.search(line):
+        json.dumps(record, ensure_ascii=False, default=str).encode()  # half of a character raises UnicodeEncodeError
     return record
 
 
@@ -208,6 +214,8 @@ def _describe(error: Exception) -> str:
     """Describe why a record cannot be read, in a few words that are the same for records with the same fault."""
     if isinstance(error, json.JSONDecodeError):
         return f"not JSON: {error.msg}"
+    if isinstance(error, UnicodeEncodeError):
+        return "half of a character, as of a cut emoji"
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
@@ -402,7 +410,7 @@ def _split_elements(stream: Any) -> Iterator[list[bytes]]:
         ends = np.flatnonzero(brackets & (depths == 0))
         last = int(over[0]) if len(over) else len(buffer)
         edges = [0, *(int(end) + 1 for end in ends if end < last)]
-        elements = [_join_line(buffer[begin:end]) for begin, end in pairwise(edges)]
+        elements = [part for begin, end in pairwise(edges) for part in _part_scalars(_join_line(buffer[begin:end]))]
         if elements:
             yield elements
         rest = buffer[edges[-1] : last]
@@ -410,6 +418,12 @@ def _split_elements(stream: Any) -> Iterator[list[bytes]]:
             break
     if left := _join_line(rest):
         yield [left]
+
+
+def _part_scalars(element: bytes) -> list[bytes]:
+    """Part an object from numbers and words such as null before it, as they have no brackets by which to part them."""
+    found = _SCALARS.match(element)
+    return [element] if found is None else [*found[0].rstrip(b", ").split(b","), element[found.end() :]]
 
 
 def _join_line(element: bytes) -> bytes:

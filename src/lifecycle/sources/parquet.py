@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -105,6 +105,12 @@ def unify_types(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
         return right
     if pa.types.is_timestamp(left) and left.tz is None and pa.types.is_date(right):
         return left
+    if pa.types.is_dictionary(left) != pa.types.is_dictionary(
+        right
+    ):  # categories of pandas in one file, text in another
+        left, right = _find_value_type(left), _find_value_type(right)
+    if pa.types.is_timestamp(left) and pa.types.is_timestamp(right) and left.tz and right.tz and left.tz != right.tz:
+        left, right = pa.timestamp(left.unit, "UTC"), pa.timestamp(right.unit, "UTC")
     sides = [pa.schema([("", left)]), pa.schema([("", right)])]
     try:
         return pa.unify_schemas(sides, promote_options="permissive").field(0).type
@@ -112,8 +118,18 @@ def unify_types(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
         return None
 
 
-def unify_schemas(names: Sequence[str], schemas: Sequence[pa.Schema]) -> pa.Schema:
-    """Return the columns of all files in order of appearance; raise ProjectError naming a column and two files in conflict."""
+def _find_value_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type of a column's values: that of its categories, if it has some."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def unify_schemas(
+    names: Sequence[str], schemas: Sequence[pa.Schema], needed: Collection[str] | None = None
+) -> pa.Schema:
+    """Return the columns of all files in order of appearance; raise ProjectError naming a column and two files in conflict.
+
+    needed: the columns that are read, where not all are; others may be in conflict.
+    """
     if len(schemas) == 1:
         return schemas[0]
     types: dict[str, tuple[pa.DataType, str]] = {}
@@ -121,11 +137,12 @@ def unify_schemas(names: Sequence[str], schemas: Sequence[pa.Schema]) -> pa.Sche
         for column in schema:
             known, where = types.get(column.name, (column.type, name))
             wider = unify_types(known, column.type)
-            if wider is None:
+            if wider is None and (needed is None or column.name in needed):
                 raise ProjectError(
                     f"The column {column.name!r} is {known} in {where} and {column.type} in {name}: "
-                    "the files of one table need compatible types."
+                    f"the files of one table need compatible types; write one of them anew, or leave the column out with {OPTIONS}.columns."
                 )
+            wider = wider or known
             types[column.name] = (wider, where if wider == known else name)
     return pa.schema([(name, kind) for name, (kind, _) in types.items()])
 
@@ -137,13 +154,30 @@ def show_types(schema: pa.Schema) -> pa.Schema:
     return pa.schema(columns, metadata=schema.metadata)
 
 
-def explain_text(error: pa.ArrowException, schema: pa.Schema, name: str) -> ProjectError | None:
-    """Explain that bytes are not text; None for another error."""
+def explain_error(
+    error: pa.ArrowException, schema: pa.Schema, schemas: Sequence[pa.Schema], name: str
+) -> ProjectError | None:
+    """Explain that bytes are not text, or that whole numbers of one file are altered by the fractions of another.
+
+    schema: that of the table; schemas: those of its files. None for another error.
+    """
+    fractions = [column.name for column in schema if pa.types.is_floating(column.type)]
+    mixed = [column for column in fractions if any(_is_whole(part, column) for part in schemas)]
+    if mixed and "not in range" in str(error):
+        return ProjectError(
+            f"{name}: {', '.join(map(repr, mixed))} has fractions in one file, and whole numbers beyond 2^53, which fractions do not hold, "
+            f"in another: leave it out with {OPTIONS}.columns, or write it as one type."
+        )
     if "Invalid UTF8" not in str(error):
         return None
     binary = [column.name for column in schema if _is_bytes(column.type)]
     columns = f"column {binary[0]!r}" if len(binary) == 1 else f"one of the columns {', '.join(map(repr, binary))}"
     return ProjectError(f"{name}: {columns} holds bytes that are not text: leave it out with {OPTIONS}.columns.")
+
+
+def _is_whole(schema: pa.Schema, name: str) -> bool:
+    """Return whether a schema has a column of whole numbers with the name."""
+    return name in schema.names and bool(pa.types.is_integer(schema.field(name).type))
 
 
 def _is_bytes(kind: pa.DataType) -> bool:

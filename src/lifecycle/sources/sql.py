@@ -24,6 +24,7 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import Strict, parse_strictly
 from lifecycle.core.paths import OPTIONS
 from lifecycle.core.tables import Rejects, Stream
+from lifecycle.sources.addresses import hide_secrets
 from lifecycle.sources.landing import UnavailableError
 from lifecycle.sources.sql_types import find_described, find_type, is_interval, settle_types
 from lifecycle.sources.typing import convert_values, describe_type, format_value, infer_type
@@ -81,7 +82,7 @@ def is_database(source: str) -> bool:
     from sqlalchemy.dialects import registry
     from sqlalchemy.exc import NoSuchModuleError
 
-    scheme, separator, _ = source.partition("://")
+    scheme, separator, _ = _name_dialect(source).partition("://")
     try:
         registry.load(scheme.lower().replace("+", "."))
     except NoSuchModuleError:
@@ -89,6 +90,11 @@ def is_database(source: str) -> bool:
     except ImportError:  # the dialect is known, its driver is missing
         return True
     return bool(separator)
+
+
+def _name_dialect(source: str) -> str:
+    """Return an address with SQLAlchemy's name of PostgreSQL, which many services call postgres."""
+    return re.sub("^postgres://", "postgresql://", source)
 
 
 @contextmanager
@@ -102,6 +108,11 @@ def open_query(source: str, root: Path, options: Mapping[str, Any]) -> Iterator[
     answer.
     """
     with connect(source, root) as connection:
+        if not options:
+            raise ProjectError(
+                f"{hide_secrets(source)} needs the option table or query ({OPTIONS}, or --option table=NAME of adopt); "
+                f"the tables are: {_list_tables(connection)}."
+            )
         chosen = read_options(options)
         relation, schema = find_relation(connection, chosen)
         if chosen.query is None or connection.dialect.name == "sqlite":
@@ -217,7 +228,7 @@ def _parse_address(source: str, root: Path) -> sa.URL:
         return quote(os.environ[found[1]], safe="")
 
     try:
-        url = sa.make_url(re.sub(r"\$\{(\w+)\}", expand, source))
+        url = sa.make_url(re.sub(r"\$\{(\w+)\}", expand, _name_dialect(source)))
     except (exc.ArgumentError, ValueError) as error:
         raise ProjectError(
             "collect.source is not a database address: expected dialect+driver://user:password@host/name."
@@ -253,6 +264,7 @@ def find_relation(connection: sa.Connection, options: DatabaseOptions) -> tuple[
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Did not recognize type", exc.SAWarning)  # such a column is text
+                warnings.filterwarnings("ignore", "Could not instantiate type", exc.SAWarning)  # such as tinyint(1)
                 relation = sa.Table(
                     str(options.table),
                     sa.MetaData(),
@@ -261,17 +273,23 @@ def find_relation(connection: sa.Connection, options: DatabaseOptions) -> tuple[
                     resolve_fks=False,
                 )
         except exc.NoSuchTableError as error:
-            inspector = sa.inspect(connection)
-            names = [*inspector.get_table_names(options.schema_name), *inspector.get_view_names(options.schema_name)]
             where = "" if options.schema_name is None else f" in schema {options.schema_name!r}"
             raise ProjectError(
-                f"There is no table {options.table!r}{where}; the tables are: {', '.join(sorted(names)) or 'none'}."
+                f"There is no table {options.table!r}{where}; the tables are: {_list_tables(connection, options.schema_name)}."
             ) from error
         schema = pa.schema([(column.name, find_type(column.type, find_free(column.name))) for column in relation.c])
     columns = options.columns or schema.names
     for name in columns:
         find_column(relation, name)
     return relation, pa.schema([schema.field(name) for name in dict.fromkeys(columns)])
+
+
+def _list_tables(connection: sa.Connection, schema: str | None = None) -> str:
+    """Return the names of a database's tables and views, as text."""
+    import sqlalchemy as sa
+
+    inspector = sa.inspect(connection)
+    return ", ".join(sorted([*inspector.get_table_names(schema), *inspector.get_view_names(schema)])) or "none"
 
 
 def find_column(relation: sa.FromClause, name: str) -> sa.ColumnElement[Any]:

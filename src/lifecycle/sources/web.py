@@ -40,6 +40,8 @@ from lifecycle.sources.options import parse_options
 from lifecycle.sources.selection import translate_errors
 from lifecycle.sources.typing import format_json, parse_json
 
+logger = logging.getLogger("lifecycle")
+
 _TIMEOUT = 30  # seconds to connect, and between two chunks
 _CHUNK_BYTES = 1 << 16  # bytes that an interrupted transfer loses at most
 _BACKOFF = 0.5  # seconds, doubled with each retry
@@ -47,6 +49,12 @@ _MAX_RETRY_AFTER = 600  # seconds that a server may request with Retry-After
 _RETRIED = (429, 500, 502, 503, 504)
 _NOT_FOUND = 404
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
+_NEXT = re.compile(  # what APIs call the next page, where there is one, and the number of all records
+    r"(@odata\.)?next_?((page_?)?(url|link|href|cursor|token))?|next_?page|has_?(more|next)(_?page)?", re.IGNORECASE
+)
+_TOTAL = re.compile(r"count|num_?found|total_?(count|results|items|records|rows|hits|elements)?", re.IGNORECASE)
+_NOT_FINITE = re.compile(rb"\b(NaN|Infinity)\b")
+_LEAST_SHIFTED = 3  # records that a page shares with the one before, moved by a step: the parameter counts records
 
 
 def _check_secrets(values: dict[str, Any]) -> dict[str, Any]:
@@ -76,7 +84,9 @@ class PagesOptions(Strict):
     page_param: str | None = None  # the parameter that counts pages, instead of `next`
     page_start: int = 1  # the first page
     page_step: Annotated[int, Field(ge=1)] = 1  # what is added for the next page
-    page_size: Annotated[int, Field(ge=1)] | None = None  # a page with fewer records is the last
+    page_size: Annotated[int, Field(ge=1)] | None = (
+        None  # a page with fewer records, or fewer than the first one, is the last
+    )
     rate: Annotated[float, Field(gt=0)] | None = None  # requests a second at most
     max_pages: Annotated[int, Field(ge=1)] = 100_000  # pages at most; more are an error, as an API may never end
     max_bytes: Annotated[int, Field(ge=1)] = 20_000_000_000  # bytes of all pages at most
@@ -230,7 +240,7 @@ class _Spool:
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
         self.file.seek(0)
-        return (parse_json(self.file.read(size)) for size in self.sizes)
+        return (_parse_body(self.file.read(size)) for size in self.sizes)
 
 
 class _Budget:
@@ -279,10 +289,10 @@ def _open_pages(source: str, name: str, options: PagesOptions) -> Stream:
     text. A column of whole numbers and fractions is double if that alters none; a column of several types (1, "x"), or with
     whole numbers beyond 64 bits, is text as JSON has it. A record that is not an object is rejected.
     """
-    spool, rejected = _Spool(), Rejects()
+    spool, rejected, notes = _Spool(), Rejects(), list[str]()
     found: Kinds = {}
     report, rows = report_slowly(f"collect: {name}"), 0
-    for number, records in _read_pages(source, name, options):
+    for number, records in _read_pages(source, name, options, notes):
         flat = []
         for place, record in enumerate(records, 1):
             if not isinstance(record, dict):
@@ -309,7 +319,9 @@ def _open_pages(source: str, name: str, options: PagesOptions) -> Stream:
                 arrays = [_build_array(values, column.type) for values, column in zip(columns, schema, strict=True)]
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
-    return Stream(schema, read(), rejected=rejected)
+    for note in notes:
+        logger.warning("%s", note)
+    return Stream(schema, read(), rejected=rejected, notes=tuple(notes))
 
 
 def _classify(value: Any) -> Kind:
@@ -328,10 +340,11 @@ def _build_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
-def _read_pages(source: str, name: str, options: PagesOptions) -> Iterator[tuple[int, list[Any]]]:
+def _read_pages(source: str, name: str, options: PagesOptions, notes: list[str]) -> Iterator[tuple[int, list[Any]]]:
     """Fetch the pages of a JSON API; yield the number of each, from 1, and its records. Raises ProjectError naming the page.
 
-    After the first of pages that are counted, one that is not found, or empty, is beyond the last.
+    After the first of pages that are counted, one that is not found, or empty, is beyond the last. When the last page that is
+    read says that there are more, a sentence goes to `notes`.
     """
     params: dict[str, Scalar] = {
         key: _expand_variables(value, name) if isinstance(value, str) else value
@@ -341,6 +354,7 @@ def _read_pages(source: str, name: str, options: PagesOptions) -> Iterator[tuple
         params[options.page_param] = options.page_start
     request: tuple[str, dict[str, Scalar]] | None = (source, params)
     number, asked, due, budget = 0, set(), 0.0, _Budget(options, name)
+    rows, before, size = 0, list[Any](), options.page_size or 1
     known: dict[int, bytes] = {}  # the records of the first page and of the one before
     with Session(options.headers, options.retries, name) as session:
         while request is not None:
@@ -369,12 +383,29 @@ def _read_pages(source: str, name: str, options: PagesOptions) -> Iterator[tuple
                 raise ProjectError(f"{where}: {shown_path} is not a list of objects (collect.options.records).")
             if records:
                 digest = hashlib.sha256(format_json(records).encode()).digest()
+                if digest in known.values() and number == 2 and size < (options.page_size or 1):
+                    return  # the first page was the only one, and the API shows it whatever is asked for
                 if digest in known.values():
-                    before = next(page for page, seen in known.items() if seen == digest)
-                    raise ProjectError(f"{where} has the records of page {before} again: {_describe_paging(options)}.")
+                    earlier = next(page for page, seen in known.items() if seen == digest)
+                    raise ProjectError(f"{where} has the records of page {earlier} again: {_describe_paging(options)}.")
                 known = {key: seen for key, seen in known.items() if key == 1} | {number: digest}
+                shifted = before[options.page_step :] if options.next is None else []
+                if len(shifted) >= _LEAST_SHIFTED and records[: len(shifted)] == shifted:
+                    raise ProjectError(
+                        f"{where} has {len(shifted):,} records of page {number - 1} again, as {options.page_param!r} counts records: "
+                        "set the records of a page (collect.options.page_step)."
+                    )
             yield number, records
-            request = _find_next(options, address, params, answer, page, len(records), where)
+            rows, before = rows + len(records), records
+            if number == 1 and records:
+                size = min(size, len(records))  # an API may have smaller pages than it is asked for
+            request = _find_next(options, address, params, answer, page, len(records), size, where)
+            more = "its Link header names a next one" if "next" in answer.links else _find_more(page, rows)
+            if request is None and records and more:
+                notes.append(
+                    f"{where} is the last one that is read, but {more}: set collect.options.next (link for the Link header) or "
+                    f"page_param to read them all; {rows:,} records were read"
+                )
 
 
 def _describe_paging(options: PagesOptions) -> str:
@@ -386,6 +417,16 @@ def _describe_paging(options: PagesOptions) -> str:
     return "its address of the next page leads back (collect.options.next)"
 
 
+def _parse_body(text: bytes) -> Any:
+    """Parse JSON; NaN and Infinity, as Python's servers write them, are numbers, as in files. Raises ValueError for other text."""
+    try:
+        return parse_json(text)
+    except ValueError:
+        if _NOT_FINITE.search(text) is None:
+            raise
+        return json.loads(text)
+
+
 def _parse_page(body: bytes, content_type: str, where: str) -> Any:
     """Parse JSON in the encoding that its bytes show, as a byte order mark does, or that its Content-Type names."""
     header = Message()
@@ -394,13 +435,19 @@ def _parse_page(body: bytes, content_type: str, where: str) -> Any:
     if encoding == "utf-8":  # nothing shows another one
         encoding = header.get_content_charset("utf-8")
     try:
-        return parse_json(body if encoding == "utf-8" else body.decode(encoding).encode())
+        return _parse_body(body if encoding == "utf-8" else body.decode(encoding).encode())
     except LookupError as error:
         raise ProjectError(f"{where} is in the encoding {encoding!r}, which Python does not know.") from error
     except UnicodeError as error:
         raise ProjectError(f"{where} is not {encoding} text, as its Content-Type says: {error}.") from error
     except ValueError as error:
-        raise ProjectError(f"{where} is not JSON: {error}.") from error
+        kind = header.get_content_type()
+        other = (
+            ""
+            if "json" in kind or not content_type
+            else f" (the Content-Type is {kind}; a file's address ends as in .csv)"
+        )
+        raise ProjectError(f"{where} is not JSON{other}: {error}.") from error
 
 
 def _find_next(
@@ -410,9 +457,10 @@ def _find_next(
     answer: requests.Response,
     page: Any,
     count: int,
+    size: int,
     where: str,
 ) -> tuple[str, dict[str, Scalar]] | None:
-    """Return address and parameters of the next request, None after the last page."""
+    """Return address and parameters of the next request, None after the last page: one with fewer records than `size`."""
     if options.next is not None:
         following = answer.links.get("next", {}).get("url") if options.next == "link" else _look_up(page, options.next)
         if following is None or following is False or following == "" or (following == 0 and not options.cursor_param):
@@ -429,9 +477,23 @@ def _find_next(
                 f"{where} leads to another host, which must not receive the headers and parameters for the first."
             )
         return there, dict(params)
-    if options.page_param and count >= (options.page_size or 1):
+    if options.page_param and count >= size:
         return address, {**params, options.page_param: int(params[options.page_param]) + options.page_step}
     return None
+
+
+def _find_more(found: Any, rows: int, path: str = "") -> str:
+    """Return what a page says of more records than so many, as `next is 'https://…'`; empty when it says nothing."""
+    for key, value in found.items() if isinstance(found, dict) else ():
+        place = f"{path}.{key}".lstrip(".")
+        if isinstance(value, dict) and _NEXT.fullmatch(key) and "href" in value:  # as HAL writes a link
+            place, value = f"{place}.href", value["href"]  # noqa: PLW2901
+        if isinstance(value, dict) and (said := _find_more(value, rows, place)):
+            return said
+        more = _NEXT.fullmatch(key) and value and isinstance(value, str | int)
+        if more or (_TOTAL.fullmatch(key) and type(value) is int and value > rows):
+            return f"{place} is {value!r:.80}"
+    return ""
 
 
 def _name_host(address: str) -> tuple[str, str]:
@@ -441,7 +503,9 @@ def _name_host(address: str) -> tuple[str, str]:
 
 
 def _look_up(page: Any, path: str) -> Any:
-    """Return the value at a dotted path in a page, None when it is missing."""
+    """Return the value at a dotted path in a page, None when it is missing; a name may have a dot, as `@odata.nextLink`."""
+    if isinstance(page, dict) and path in page:
+        return page[path]
     for part in filter(None, path.split(".")):
         page = page.get(part) if isinstance(page, dict) else None
     return page

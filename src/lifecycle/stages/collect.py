@@ -28,7 +28,7 @@ REJECTED = ["where", "text", "reason"]  # the columns of the table of rows that 
 _TEXT = 100  # characters of such a row that are shown
 DISTINCT = 10_000  # distinct values of a column that are counted; beyond, the report says "more than"
 
-_Suggest = Callable[[], str]  # the options that would be detected, for an error
+_Suggest = Callable[[], str]  # the end of an error's sentence: the options that would be detected
 
 
 def check_watch(source: str, options: Mapping[str, Any], watch: str) -> None:
@@ -114,18 +114,25 @@ def _read_whole(stream: Stream, source: str, suggest: _Suggest) -> Iterator[pa.R
         first = rejected.rows[0]
         raise ProjectError(
             f"{len(rejected):,} of {rows + len(rejected):,} rows of {source} cannot be read, the first at {first.where} "
-            f"({first.reason}): the file is probably not written as {OPTIONS} say; set {suggest()} there."
+            f"({first.reason}){suggest()}."
         )
 
 
 def _suggest_options(source: str, root: Path, options: Mapping[str, Any]) -> str:
-    """Return the options that the beginning of the files suggests in place of the given ones, or the names of such options."""
+    """Return the options that the beginning of the files suggests in place of the given ones, or the names of such options.
+
+    They end a sentence; the end is empty for files other than delimited text, which have no such options.
+    """
+    wanted = "delimiter, quote, encoding or skip"
     with suppress(ProjectError):
         others = {name: value for name, value in options.items() if name not in Dialect.model_fields}
-        found = detect_options(source, root, others).options
+        detected = detect_options(source, root, others)
+        if not detected.delimited:
+            return ""
+        found = detected.options
         if found and found != {name: value for name, value in options.items() if name in Dialect.model_fields}:
-            return show_options(found)
-    return "delimiter, quote, encoding or skip"
+            wanted = show_options(found)
+    return f": the file is probably not written as {OPTIONS} say; set {wanted} there"
 
 
 def write_rejected(rejected: Rejects, path: Path) -> None:

@@ -42,8 +42,8 @@ _KINDS = {Role.NUMERIC: "numeric", Role.CATEGORICAL: "categorical", Role.BOOLEAN
 def list_features(contract: Contract, columns: list[str], derived: dict[str, str]) -> list[dict[str, Any]]:
     """List the features of a table with `columns`: those of the contract, the parts of its time, and the derived ones.
 
-    Each is a record of name, kind (numeric, categorical, boolean), source (column, time, derived), expression, the
-    columns it reads, and the contract's rules for it. Raises ProjectError for an expression that reads an unknown column
+    A part of the time is left out where the contract has a column of its name. Each feature is a record of name, kind (numeric,
+    categorical, boolean), source (column, time, derived), expression, the columns it reads, and the contract's rules for it. Raises ProjectError for an expression that reads an unknown column
     or the target, or a name that is taken.
     """
     present = [name for name in contract.columns if name in columns]
@@ -56,11 +56,14 @@ def list_features(contract: Contract, columns: list[str], derived: dict[str, str
         features += [
             _describe_feature(f"{contract.time}_{part}", "numeric", "time", None, text.format(name=repr(contract.time)))
             for part, text in _TIME_PARTS.items()
+            if f"{contract.time}_{part}" not in contract.columns  # the table has such a column itself
         ]
     usable = {name for name in present if contract.columns[name].role in (*_KINDS, Role.TIME, Role.TEXT)}
     for name, text in derived.items():
         if name in contract.columns:
             raise ProjectError(f"{PARAMS}: features.derived.{name}: the contract has a column of this name.")
+        if name in [feature["name"] for feature in features]:
+            raise ProjectError(f"{PARAMS}: features.derived.{name}: a part of the time has this name.")
         feature = _describe_feature(name, "numeric", "derived", None, text)
         if unknown := sorted(set(feature["columns"]) - usable):
             raise ProjectError(
