@@ -251,6 +251,16 @@ def _add_words_that_may_mean_missing() -> None:
         _csv("c", _sprinkle([str(value).replace(".", ",") for value in _FEW], "-999,00"), delimiter=";"), role="numeric", outcome="with a check")  # fmt: skip
     _add("sentinel_long", "99999999 in a column of numbers", "c", _expect(_WHOLE.tolist()), _csv("c", _sprinkle(list(map(str, _WHOLE)), "99999999")),
         role="numeric", outcome="with a check")  # fmt: skip
+    balances = [-999 if place == 7 else 40 * place - 3_000 for place in range(ROWS)]
+    _add(
+        "sentinel_within",
+        "one -999 between other numbers",
+        "c",
+        balances,
+        _csv("c", list(map(str, balances))),
+        role="numeric",
+        outcome="with a check",
+    )
     answers = _cycle([1, 2, 3, 4, 5, 98, 99])
     _add(
         "refused_answers",

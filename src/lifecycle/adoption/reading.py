@@ -39,6 +39,7 @@ _SENTINEL_SHARE = 0.002  # of the cells at least, for a repeated extreme such as
 _SCALE = 8  # distinct numbers from which a column is no scale of answers, among which 99 may be a number like another
 _FAR = 1e300  # numbers beyond are no codes, and the distances between them may be infinite
 _CODES = 3  # numbers at most that may be codes for missing values
+_SUSPECT = np.array([-(10.0**digits) + 1 for digits in range(3, 16)] + [10.0**digits - 1 for digits in range(7, 16)])
 _TIMES = {NameKind.TIME, NameKind.OTHER_TIME}
 _NO_VALUE = to_arrow(NO_VALUE)
 _NO_WORDS = to_arrow(_NEVER_WORDS)
@@ -238,8 +239,8 @@ def _read_words(profile: Profile, words: Words, empty: np.ndarray[Any, Any]) -> 
 def _drop_sentinels(reading: Reading, words: Words | None = None) -> Reading:
     """Take a repeated extreme of nines far from all other values, such as -999, as missing, and say so.
 
-    Where little speaks for it, as with 99 among the answers 1 to 5, it stays a number, and a check says so. `words` are those
-    of a column of text, as `-999.00` is to be listed as it is written.
+    Where little speaks for it, as with 99 among the answers 1 to 5, or -999 between other numbers, it stays a number, and a
+    check says so. `words` are those of a column of text, as `-999.00` is to be listed as it is written.
     """
     profile = reading.profile
     if not pd.api.types.is_numeric_dtype(profile.present) or profile.present.dtype == "boolean" or profile.distinct < 3:
@@ -270,9 +271,12 @@ def _drop_sentinels(reading: Reading, words: Words | None = None) -> Reading:
             checks=(*reading.checks, check),
         )  # fmt: skip
     far = _find_far(numbers)
-    if not len(far) or (count := int(profile.counts.loc[far].sum())) < least:
+    if profile.counts.loc[far].sum() < least:
+        far = far[[_is_nines(value) and abs(value) > 100 for value in far]]
+    if not len(told := np.union1d(far, numbers[np.isin(numbers, _SUSPECT)])):
         return reading
-    check = f"{', '.join(map(_write_number, far))} in {count:,} cells stays a number apart from all others; add it to null_values if it means missing"
+    count, apart = int(profile.counts.loc[told].sum()), " apart from all others" if len(told) == len(far) else ""
+    check = f"{', '.join(map(_write_number, told))} in {count:,} cells stays a number{apart}; add it to null_values if it means missing"
     return replace(reading, checks=(*reading.checks, check))
 
 
