@@ -175,6 +175,8 @@ def _add_identifiers() -> None:
     )
     _add("unsigned_id", "unsigned whole numbers beyond 2^63", "user_id", [str(2**63 + place) for place in range(ROWS)],
         _parquet("user_id", pa.array([2**63 + place for place in range(ROWS)], pa.uint64())), "unsigned_id.parquet", role="id")  # fmt: skip
+    _add("some_long", "numbers of which some have 18 digits", "ref", None, _csv("ref", [str(910_000_000_000_000_000 + place if place % 4 == 0 else 12_345_678 + place) for place in range(ROWS)]),
+        outcome="with a check")  # fmt: skip
     _add("padded_id", "customer numbers with leading zeros", "customer", [f"{place * 7:08d}" for place in range(ROWS)],
         _csv("customer", [f"{place * 7:08d}" for place in range(ROWS)]), role="id")  # fmt: skip
     _add("respondents", "numbers of respondents, one of which is missing", "Respondent ID", [None, *range(1, ROWS)],
