@@ -184,6 +184,8 @@ def _add_identifiers() -> None:
         _csv("customer_id", [str(number) for number in _cycle(range(1000, 1060))]), role="categorical", outcome="with a check")  # fmt: skip
     _add("some_ids", "customer numbers, some of them missing", "customer_id", _expect([*range(7000, 7900, 3)]),
         _parquet("customer_id", pa.array(_expect([*range(7000, 7900, 3)]))), "some_ids.parquet", role="id", outcome="with a check")  # fmt: skip
+    _add("some_long", "numbers of which some have 18 digits", "ref", None, _csv("ref", [str(910_000_000_000_000_000 + place if place % 4 == 0 else 12_345_678 + place) for place in range(ROWS)]),
+        outcome="with a check")  # fmt: skip
     _add("padded_id", "customer numbers with leading zeros", "customer", [f"{place * 7:08d}" for place in range(ROWS)],
         _csv("customer", [f"{place * 7:08d}" for place in range(ROWS)]), role="id")  # fmt: skip
     _add("respondents", "numbers of respondents, one of which is missing", "Respondent ID", [None, *range(1, ROWS)],

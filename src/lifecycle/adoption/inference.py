@@ -513,7 +513,13 @@ def _guess_text(reading: Reading) -> Guess:
         column = make_column("boolean", "string", name, values=order_classes(list(values)))
         return mark_missing(profile, column, f"{format_values(column['values'])}, the second of which is true")
     if profile.distinct > 1 and lowered <= WORDS.keys() and len({WORDS[word] for word in lowered}) == 2:
-        return mark_missing(profile, make_column("boolean", "bool", name), f"true and false as {format_values(values)}")
+        said = {
+            truth: format_values(sorted(word for word in lowered if WORDS[word] is truth)) for truth in (True, False)
+        }
+        check = f"{said[True]} is read as true, {said[False]} as false; set role categorical and dtype string if they differ"
+        return mark_missing(
+            profile, make_column("boolean", "bool", name), f"true and false as {format_values(values)}", check if len(lowered) > 2 else ""
+        )  # fmt: skip
     many = profile.distinct > MAX_CATEGORIES or profile.unique
     count = words.count_pieces(10_000)
     single = count <= 1

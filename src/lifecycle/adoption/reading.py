@@ -129,7 +129,7 @@ def _read_values(
     rules = {"format": found.form, "unit": found.unit}
     if few and len(odd):
         rules["null_values"] = odd.to_list()
-    doubt = found.doubt or _doubt_same(words.keep(read), numbers)
+    doubt = found.doubt or _doubt_same(words.keep(read), numbers) or ("" if whole else _doubt_long(words))
     return _complete(profile, words, "int64" if whole else "float64", rules, doubt, "numbers"), found.decimal
 
 
@@ -207,6 +207,14 @@ def _doubt_clock(words: Words) -> str:
         f"{short.head(1)[0]!r} is read as hours and minutes although others, such as {full.head(1)[0]!r}, have seconds; "
         "write all three parts in the source if it is minutes and seconds"
     )
+
+
+def _doubt_long(words: Words) -> str:
+    """Return a doubt if some whole numbers have more digits than float64 keeps, as account numbers have."""
+    long = words.keep(words.match(f"[+-]?[0-9]{{{_LONG + 1},}}"))
+    if not len(long):
+        return ""
+    return f"{long.head(1)[0]!r} has more digits than a number keeps; set dtype string and role id or ignored if it is a name"
 
 
 def _is_long(words: Words) -> bool:

@@ -279,7 +279,7 @@ def _show(cell: Any) -> str | None:
         return cell
     if isinstance(cell, bool):
         return "TRUE" if cell else "FALSE"
-    if isinstance(cell, float) and cell.is_integer() and abs(cell) < 1e15:
+    if isinstance(cell, float) and cell.is_integer() and abs(cell) <= EXACT:
         return str(int(cell))
     if isinstance(cell, dt.datetime):
         return cell.isoformat(sep=" ")
