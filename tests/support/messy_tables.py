@@ -182,6 +182,8 @@ def _add_identifiers() -> None:
         _parquet("sender", pa.array(_cycle(_LONG_NUMBERS))), "long_numbers.parquet", role="categorical")  # fmt: skip
     _add("few_ids", "customer numbers of few customers", "customer_id", _cycle(range(1000, 1060)),
         _csv("customer_id", [str(number) for number in _cycle(range(1000, 1060))]), role="categorical", outcome="with a check")  # fmt: skip
+    _add("few_numbers", "customer numbers of few customers, with a name that could be that of a quantity", "customer_no", _cycle(range(1000, 1060)),
+        _csv("customer_no", [str(number) for number in _cycle(range(1000, 1060))]), role="numeric", outcome="with a check")  # fmt: skip
     _add("some_ids", "customer numbers, some of them missing", "customer_id", _expect([*range(7000, 7900, 3)]),
         _parquet("customer_id", pa.array(_expect([*range(7000, 7900, 3)]))), "some_ids.parquet", role="id", outcome="with a check")  # fmt: skip
     _add("some_long", "numbers of which some have 18 digits", "ref", None, _csv("ref", [str(910_000_000_000_000_000 + place if place % 4 == 0 else 12_345_678 + place) for place in range(ROWS)]),

@@ -337,8 +337,7 @@ def _is_sequence(profile: Profile) -> bool:
 
 def _guess_number(reading: Reading) -> Guess:
     """Infer a column of numbers: an identifier, a time, one of two codes, or a quantity."""
-    profile = reading.profile
-    name, kinds = profile.name, profile.kinds
+    profile, kinds = reading.profile, reading.profile.kinds
     if not reading.rules.get("format") and (guess := _guess_counted_time(profile)):
         return guess
     if profile.whole:
@@ -350,19 +349,10 @@ def _guess_number(reading: Reading) -> Guess:
             return _guess_identity(profile, "each value occurs once, and it is named like an identifier")
         if profile.unique and _is_sequence(profile):
             return _guess_identity(profile, "it numbers the rows")
-        if profile.named_id and profile.distinct > MAX_CATEGORIES:
-            why = f"named like an identifier, but its {profile.distinct:,} values repeat: {_TOGETHER}"
-            return Guess(
-                make_column("ignored", "int64", name), why,
-                (f"named like an identifier, but its values repeat: it is left out; {_TOGETHER}",),
-            )  # fmt: skip
+        if profile.named_id and (profile.distinct > MAX_CATEGORIES or not kinds & {NameKind.CODE, NameKind.QUANTITY}):
+            return _guess_repeated(profile)
         if NameKind.CODE in kinds and NameKind.QUANTITY not in kinds:
             return _guess_code(profile)
-        if profile.named_id and NameKind.QUANTITY not in kinds:
-            column = make_column("categorical", "string", name)
-            return mark_missing(
-                profile, column, f"{profile.distinct:,} values, named like an identifier", _doubt_name(profile)
-            )
         if (profile.counts.index.to_series().abs() > EXACT).mean() >= READABLE:
             return _guess_long(profile)
     guess = _guess_quantity(
@@ -384,6 +374,23 @@ def _guess_number(reading: Reading) -> Guess:
             guess, checks=("unique in every row: is it a number or an identifier? set role id if it is one",)
         )
     return guess
+
+
+def _guess_repeated(profile: Profile) -> Guess:
+    """Return a guess for whole numbers that repeat and have the name of an identifier, which may be that of a quantity: `week_no`."""
+    if profile.distinct > MAX_CATEGORIES:
+        return Guess(
+            make_column("ignored", "int64", profile.name),
+            f"named like an identifier, but its {profile.distinct:,} values repeat: {_TOGETHER}",
+            (f"named like an identifier, but its values repeat: it is left out; {_TOGETHER}",),
+        )
+    if profile.name.lower().endswith("id"):
+        why = f"{profile.distinct:,} values, named like an identifier"
+        return mark_missing(
+            profile, make_column("categorical", "string", profile.name), why, _doubt_name(profile, "categories")
+        )
+    guess = _guess_quantity(profile, profile.counts.index.to_numpy(dtype="float64"), "int64")
+    return replace(guess, checks=(_doubt_name(profile, "numbers"),))
 
 
 def _guess_counted_time(profile: Profile) -> Guess | None:
@@ -422,10 +429,10 @@ def _guess_long(profile: Profile) -> Guess:
     return _guess_text(Reading(text, {}, code=True))
 
 
-def _doubt_name(profile: Profile) -> str:
-    """Return what to check of categories whose name is that of an identifier or of personal data; "" of others."""
+def _doubt_name(profile: Profile, used: str) -> str:
+    """Return what to check of values whose name is that of an identifier or of personal data; "" of others."""
     if profile.named_id:
-        return f"named like an identifier, and its {profile.distinct:,} values repeat: they are used as categories; {_TOGETHER}, or set role ignored"
+        return f"named like an identifier, and its {profile.distinct:,} values repeat: they are used as {used}; {_TOGETHER}, or set role ignored"
     if NameKind.PERSONAL in profile.kinds:
         return (
             f"its name suggests personal data, but it has {profile.distinct:,} values, which are used as categories: "
@@ -567,7 +574,7 @@ def _guess_category(profile: Profile, doubt: str) -> Guess:
     column = make_column("categorical", "string", profile.name, values=categories if listed else None, open=listed)
     often = ", ".join(f"{value!r} {count:,}" for value, count in profile.counts.head(2).items())
     why = f"{len(categories)} categories, such as {often}"
-    return mark_missing(profile, column, why, doubt, find_spellings(categories), _doubt_name(profile))
+    return mark_missing(profile, column, why, doubt, find_spellings(categories), _doubt_name(profile, "categories"))
 
 
 def _quote(word: str) -> str:
