@@ -184,6 +184,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.answer(json.dumps({"rows": rows}).encode() if rows else body, 200 if rows else status)
             case ["lost", "1"]:
                 self.answer(b'{"rows": [{"n": 1}], "next": "2"}')
+            case ["drained"]:  # its cursor goes on after the last record
+                after = int(query.get("after", 0))
+                self.answer(json.dumps({"rows": [] if after else [{"n": 1}], "next": after + 1}).encode())
             case ["cursors", kind]:
                 rows, following = CURSORS[kind][query.get("after")]
                 self.answer(json.dumps({"rows": [{"n": row} for row in rows], "next": following}).encode())
@@ -400,6 +403,12 @@ def test_all_pages_leave_nothing_to_tell(server: Seen, path: str, following: str
     with open_source(f"{server.address}{path}", Path(), {"records": "rows", "next": following}) as stream:
         assert [row["n"] for batch in stream for row in batch.to_pylist()] == [1, 2]
         assert not stream.notes
+
+
+def test_pages_without_records_that_go_on_are_refused(server: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lifecycle.sources.web._MOST_EMPTY", 4)
+    with pytest.raises(ProjectError, match=r"page 6: this page and the 4 before have no records, .* next one"):
+        read(f"{server.address}/drained", records="rows", next="next", cursor_param="after")
 
 
 @pytest.mark.parametrize("kind", ["zero", "to-itself", "blank"])

@@ -141,6 +141,32 @@ def _add_personal_data() -> None:
             for end in ("er", "ert", "inger", "ler", "ner")
         ]
     )
+    padded = _cycle(["Bern  ", "Genf  ", "Zürich"])
+    _add(
+        "padded_words",
+        "categories filled up with blanks",
+        "place",
+        padded,
+        _csv("place", padded),
+        role="categorical",
+        outcome="with a check",
+    )
+    persons = _cycle(
+        [
+            f"{first} {last}"
+            for first in ("Anna", "Jörg", "Zoë")
+            for last in ("Meier", "Li Wang", "O. Berg", "Suter", "Frei", "Roth", "Graf", "Kunz")
+        ]
+    )
+    _add(
+        "persons",
+        "names of persons in a column that does not say so",
+        "ansprech",
+        persons,
+        _csv("ansprech", persons),
+        role="categorical",
+        outcome="with a check",
+    )
     _add(
         "surnames",
         "names of persons that occur again and again",
@@ -184,6 +210,8 @@ def _add_identifiers() -> None:
         _csv("customer_id", [str(number) for number in _cycle(range(1000, 1060))]), role="categorical", outcome="with a check")  # fmt: skip
     _add("few_numbers", "customer numbers of few customers, with a name that could be that of a quantity", "customer_no", _cycle(range(1000, 1060)),
         _csv("customer_no", [str(number) for number in _cycle(range(1000, 1060))]), role="numeric", outcome="with a check")  # fmt: skip
+    _add("inexact", "long numbers with gaps, which pandas wrote as doubles", "order_id", None, _parquet("order_id", pa.array(_expect([float(2**53 + 2 + 2 * place % 150) for place in range(ROWS)]), pa.float64())),
+        "inexact.parquet", role="numeric", outcome="with a check")  # fmt: skip
     _add("some_ids", "customer numbers, some of them missing", "customer_id", _expect([*range(7000, 7900, 3)]),
         _parquet("customer_id", pa.array(_expect([*range(7000, 7900, 3)]))), "some_ids.parquet", role="id", outcome="with a check")  # fmt: skip
     _add("some_long", "numbers of which some have 18 digits", "ref", None, _csv("ref", [str(910_000_000_000_000_000 + place if place % 4 == 0 else 12_345_678 + place) for place in range(ROWS)]),

@@ -100,6 +100,7 @@ def test_text(text: str, dtype: str, expected: Any) -> None:
 
 def test_between_kinds() -> None:
     assert convert([1, None], "float64", "Int64") == [1.0, None]
+    assert convert([5.0, None, 5.5], "string", "float64") == ["5", None, "5.5"], "codes with gaps, as pandas has them"
     assert convert([2**53 + 1, 2**53], "float64", "Int64") == [None, float(2**53)]
     assert convert([1, 0, 2, None], "bool", "Int64") == [True, False, None, None]
     assert convert([True, None], "int64", "boolean") == [1, None]

@@ -56,11 +56,13 @@ _SAME_SPELLINGS = 8  # pairs of spellings that are quoted
 # What words begin with, or hold, that may be numbers or times in a form that is not known: `4.2k`, `>90`, `2024年`, `12:00`
 _MEASURED = r"^\W*\p{Nd}|[0-9]:[0-9]{2}"
 _DATED = r"^\p{Nd}{1,4}\D\p{Nd}{1,2}(?:\D|$)|[0-9]:[0-9]{2}"
+_NAMED = r"\p{Lu}\p{Ll}+(?:[ -]\p{Lu}[\p{Ll}.]*)+"  # what names of persons look like
 _MARKS = {"x", "*"}  # beside empty cells they mean yes, as in SAP's exports
 _ALIKE = 0.9  # share of the words that do, for a doubt
 _LONGEST_FORM = 40  # characters of a number or a time at most
 _LEAST_TIMES = 8  # distinct times, for the others to show what is far from them
 _FAR = np.timedelta64(3653, "D")  # ten years
+_LARGEST = 2.0**64  # whole numbers beyond are no identifiers or times
 _REPEATED = 3  # cells of a time that may stand for a missing one
 _TOGETHER = "use --id if rows with the same value belong together"
 
@@ -239,8 +241,8 @@ def _choose_time(guesses: Mapping[str, Guess], readings: Mapping[str, Reading]) 
     changed = {}
     if len(likely) == 1:
         guess = guesses[likely[0]]
-        why = f"{guess.why}; the only column whose name is that of a row's time, so the newest rows are held out"
-        check = "taken as the time of a row, and the newest rows are held out; set role text if it is not"
+        why = f"{guess.why}; the only column whose name is that of a row's time, by which rows are held out where that is possible"
+        check = "taken as the time of a row; set role text if it is not"
         changed[likely[0]] = Guess({**guess.column, "role": "time"}, why, (*guess.checks, check))
     for name in named:
         if name not in changed:
@@ -484,6 +486,9 @@ def _guess_quantity(profile: Profile, values: Array, dtype: str) -> Guess:
     why = f"{low:g} to {high:g}, {profile.distinct:,} distinct values"
     infinite = int(profile.counts.to_numpy()[~np.isfinite(values)].sum())
     check = f"{infinite:,} cells are infinite; their rows are quarantined" if infinite else ""
+    inexact = (np.abs(finite) > EXACT) & (np.abs(finite) < _LARGEST)
+    if inexact.mean() >= READABLE:
+        check = "its numbers have more digits than a double keeps; if they are identifiers or times, write them as whole numbers or text in the source"
     return mark_missing(profile, {**column, **_add_room(low, high), "description": description}, why, check)
 
 
@@ -555,8 +560,19 @@ def _guess_text(reading: Reading) -> Guess:
         check = f"{profile.distinct:,} categories are more than the limit of {MAX_CATEGORIES}: it is left out; group them in the source to use it"
         doubt = _doubt_form(words, r"\p{Nd}")
         return Guess(make_column("ignored", "string", name), why, ("; ".join(filter(None, [check, doubt])),))
-    doubt = "" if reading.code or profile.distinct <= _MAX_LISTED else _doubt_form(words, _MEASURED)
+    doubt = (
+        ""
+        if reading.code or profile.distinct <= _MAX_LISTED
+        else _doubt_form(words, _MEASURED) or _doubt_persons(profile, words)
+    )
     return _guess_category(profile, doubt and f"taken as {profile.distinct:,} categories; {doubt}")
+
+
+def _doubt_persons(profile: Profile, words: Words) -> str:
+    """Return a doubt about words that look like names of persons where the name of their column does not say so."""
+    if NameKind.PERSONAL in profile.kinds or words.match(_NAMED).mean() <= _ALIKE:
+        return ""
+    return "if they are names of persons, set role pii and pii: drop"
 
 
 def _doubt_form(words: Words, pattern: str) -> str:
@@ -574,7 +590,17 @@ def _guess_category(profile: Profile, doubt: str) -> Guess:
     column = make_column("categorical", "string", profile.name, values=categories if listed else None, open=listed)
     often = ", ".join(f"{value!r} {count:,}" for value, count in profile.counts.head(2).items())
     why = f"{len(categories)} categories, such as {often}"
-    return mark_missing(profile, column, why, doubt, find_spellings(categories), _doubt_name(profile, "categories"))
+    return mark_missing(
+        profile, column, why, doubt, _doubt_blanks(categories), find_spellings(categories), _doubt_name(profile, "categories")
+    )  # fmt: skip
+
+
+def _doubt_blanks(categories: list[str]) -> str:
+    """Return a doubt about categories with blanks around them, as columns of a fixed width have them; "" without any."""
+    padded = [category for category in categories if category != category.strip()]
+    if not padded:
+        return ""
+    return f"{padded[0]!r} has blanks around it, which are part of the category; remove them in the source if they mean nothing"
 
 
 def _quote(word: str) -> str:

@@ -221,7 +221,7 @@ def suggest_form(value: Any, column: Record) -> str:
     It is empty for other values.
     """
     if column["dtype"] == "string" and isinstance(value, bool | int | float):
-        text = json.dumps(value)
+        text = json.dumps(value).removesuffix(".0")  # as numbers are converted to text
         known = column["values"] is None or is_open(column) or text in column["values"]
         return f": send {json.dumps(text)}" if known else ""
     if not isinstance(value, str) or column["dtype"] not in ("int64", "float64"):

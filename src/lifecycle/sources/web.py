@@ -54,6 +54,7 @@ _NEXT = re.compile(  # what APIs call the next page, where there is one, and the
 )
 _TOTAL = re.compile(r"count|num_?found|total_?(count|results|items|records|rows|hits|elements)?", re.IGNORECASE)
 _NOT_FINITE = re.compile(rb"\b(NaN|Infinity)\b")
+_MOST_EMPTY = 100  # pages in a row; an API that filters may have some
 _LEAST_SHIFTED = 3  # records that a page shares with the one before, moved by a step: the parameter counts records
 
 
@@ -244,11 +245,11 @@ class _Spool:
 
 
 class _Budget:
-    """Counts pages, bytes and seconds; raises ProjectError naming the option whose limit is reached."""
+    """Counts pages, bytes and seconds; raises ProjectError naming the option to look at when a limit is reached."""
 
     def __init__(self, options: PagesOptions, name: str) -> None:
         self.options, self.name = options, name
-        self.pages, self.bytes, self.end = 0, 0, time.monotonic() + options.max_seconds
+        self.pages, self.empty, self.bytes, self.end = 0, 0, 0, time.monotonic() + options.max_seconds
 
     def begin_page(self) -> None:
         """Count a page."""
@@ -256,6 +257,15 @@ class _Budget:
         self.take(0)
         if self.pages > self.options.max_pages:
             self.stop("max_pages", f"more than {self.options.max_pages:,} pages")
+
+    def end_page(self, records: int, where: str) -> None:
+        """Count pages without a record."""
+        self.empty = 0 if records else self.empty + 1
+        if self.empty > _MOST_EMPTY:
+            raise ProjectError(
+                f"{where}: this page and the {_MOST_EMPTY} before have no records, though each leads to a next one "
+                "(collect.options.next, collect.options.records)."
+            )
 
     def take(self, count: int) -> None:
         """Count received bytes."""
@@ -379,8 +389,9 @@ def _read_pages(source: str, name: str, options: PagesOptions, notes: list[str])
             if records is None and _is_null(page, options.records):
                 records = []
             if not isinstance(records, list) or (records and not any(isinstance(record, dict) for record in records)):
-                shown_path = repr(options.records) if options.records else "the body"
-                raise ProjectError(f"{where}: {shown_path} is not a list of objects (collect.options.records).")
+                raise ProjectError(
+                    f"{where}: {repr(options.records) if options.records else 'the body'} is not a list of objects (collect.options.records)."
+                )
             if records:
                 digest = hashlib.sha256(format_json(records).encode()).digest()
                 if digest in known.values() and number == 2 and size < (options.page_size or 1):
@@ -395,6 +406,7 @@ def _read_pages(source: str, name: str, options: PagesOptions, notes: list[str])
                         f"{where} has {len(shifted):,} records of page {number - 1} again, as {options.page_param!r} counts records: "
                         "set the records of a page (collect.options.page_step)."
                     )
+            budget.end_page(len(records), where)
             yield number, records
             rows, before = rows + len(records), records
             if number == 1 and records:

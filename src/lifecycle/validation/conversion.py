@@ -291,12 +291,13 @@ def _make_missing(raw: Series, dtype: str) -> Series:
 
 
 def _to_text(raw: Series) -> Series:
-    """Convert a column to text: times in ISO 8601, numbers as `str` writes them; categories stay categories."""
+    """Convert a column to text: times in ISO 8601, numbers as `str` writes them, whole ones without `.0`; categories stay categories."""
     if is_words(raw):
         return raw
     if pd.api.types.is_datetime64_any_dtype(raw):
         return map_distinct(raw, lambda values: pd.Series([value.isoformat() for value in values], dtype="str"))
-    return raw.astype("str")
+    text: Series = raw.astype("str")
+    return text.str.removesuffix(".0") if raw.dtype == "float64" else text
 
 
 def _to_number(raw: Series) -> Series:
