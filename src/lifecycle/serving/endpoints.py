@@ -129,7 +129,7 @@ class Endpoints:
             "made_of": first.manifest.hashes if first else None,
             "shadow": chain.shadow.name if chain.shadow else None,
             "columns": list(first.schema.columns.values()) if first else None,
-            "ignored": list(first.schema.others) if first else None,
+            "ignored": list(filter(None, first.schema.others)) if first else None,
         }
         return _respond(orjson.dumps(reply))
 
