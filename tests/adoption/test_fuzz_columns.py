@@ -38,7 +38,7 @@ from tests.support.stages import run_cells
 
 WIDTH = 20  # columns of a table, besides its target and its plain numbers
 PARTS = 4  # tests among which the tables are divided
-TABLES = size(2, 40)  # tables of each test: 160 columns in all, or 3,200
+TABLES = size(1, 40)  # tables of each test: 80 columns in all, or 3,200
 FEATURES = (Role.NUMERIC, Role.CATEGORICAL, Role.BOOLEAN)
 UNUSED = (Role.IGNORED, Role.TEXT, Role.PII)
 ELSEWHERE = re.compile(r"leak of the target|taken as the time of a row")  # what is said of a column beside its values

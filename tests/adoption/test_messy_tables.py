@@ -14,8 +14,14 @@ from lifecycle.core.contract import load_contract
 from lifecycle.core.params import load_params
 from lifecycle.stages.collect import collect_table
 from lifecycle.validation.conversion import convert_columns, read_raw
-from tests.support.messy_docs import DOCS, describe_tables, read_block
+from tests.support.messy_docs import DOCS, describe_outcome, describe_tables, read_block
 from tests.support.messy_tables import TABLES, write_messy
+
+
+@pytest.fixture(scope="module")
+def described() -> dict[str, list[str]]:
+    """The lines of the documentation for the tables that were adopted so far."""
+    return {}
 
 
 def plain(value: object) -> object:
@@ -27,13 +33,14 @@ def plain(value: object) -> object:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_is_read_right_or_told(
-    name: str, project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], described: dict[str, list[str]]
 ) -> None:
     table = TABLES[name]
     path = write_messy(table, tmp_path)
     target = ("--target", "y")
     status = main(["adopt", str(path), *target, *table.words])
     output = capsys.readouterr()
+    described[name] = describe_outcome(table, project, status)
     if table.outcome == "refused":
         assert status == 1 and "nothing to learn from" in output.err and table.column in output.err
         return
@@ -71,8 +78,10 @@ def test_a_table_is_read_right_or_told(
         assert read == expected
 
 
-def test_the_documentation_shows_every_table(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_documentation_shows_every_table(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], described: dict[str, list[str]]
+) -> None:
     """`python -m tests.support.messy_docs` writes the table anew."""
-    made = describe_tables(project, tmp_path)
+    made = describe_tables(project, tmp_path, described)
     capsys.readouterr()
     assert read_block((Path(__file__).parents[2] / DOCS).read_text(encoding="utf-8")) == made

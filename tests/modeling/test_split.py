@@ -118,7 +118,7 @@ def tables(draw: st.DrawFn) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@settings(deadline=None, max_examples=size(50, 500))
+@settings(deadline=None, max_examples=size(25, 500))
 @given(tables(), st.sampled_from(["", "3 days"]), st.sampled_from([0.1, 0.2, 0.4]), st.integers(2, 5))
 def test_nothing_is_on_both_sides(strategy: str, frame: pd.DataFrame, gap: str, share: float, folds: int) -> None:
     gap = gap if strategy in split._FORWARD else ""

@@ -21,6 +21,7 @@ from lifecycle.monitoring.degradation import (
     measure_performance,
     measure_residuals,
 )
+from tests.support.sizes import size
 
 Array = np.ndarray[Any, Any]
 Labels = tuple[Array, Array]
@@ -90,7 +91,7 @@ def test_realised_metrics_of_calibrated_rows_are_within_the_expected_interval(a:
 
 def test_the_expected_interval_covers_what_it_says_for_a_model_that_is_not_quite_calibrated() -> None:
     """The demonstration: it left out the error of calibration, and covered 0.42 to 0.52 where it said 0.95."""
-    runs, hits, plain = 60, dict.fromkeys(("roc_auc", "accuracy", "brier", "cost"), 0), 0
+    runs, hits, plain = size(30, 200), dict.fromkeys(("roc_auc", "accuracy", "brier", "cost"), 0), 0
     rng = np.random.default_rng(0)
 
     def draw_sure(rows: int) -> tuple[np.ndarray, np.ndarray]:

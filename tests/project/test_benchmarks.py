@@ -45,10 +45,15 @@ from tests.support.servers import start_redis
 
 RULES = list_rules(0.01)
 ELSEWHERE = ("crash_recovery", "serving")  # benchmarks whose cases below differ
+LONG = ("quality", "scale", "drift", "sources", "notebook_tax")  # those that take more than a few seconds
 INTEGRATION = pytest.mark.integration
 CASES = [  # name, further options, the program and the package of the system that it needs
-    *(pytest.param(name, [], None, id=name) for name in BENCHMARKS if name not in ELSEWHERE),
-    pytest.param("crash_recovery", ["--sources", "kafka"], None, id="crash_recovery-kafka"),
+    *(
+        pytest.param(name, [], None, id=name, marks=[INTEGRATION] if name in LONG else [])
+        for name in BENCHMARKS
+        if name not in ELSEWHERE
+    ),
+    pytest.param("crash_recovery", ["--sources", "kafka"], None, id="crash_recovery-kafka", marks=INTEGRATION),
     pytest.param("crash_recovery", ["--sources", "sqlite"], None, id="crash_recovery-sqlite", marks=INTEGRATION),
     pytest.param(
         "databases", ["--sources", "postgresql"], ("initdb", "postgresql"), id="databases-postgresql", marks=INTEGRATION

@@ -422,6 +422,7 @@ def kill(project: Project, step: str, *command: str) -> None:
     assert process.exitcode == -signal.SIGKILL
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("step", STEPS)
 def test_a_kill_between_two_steps_is_healed_by_the_next_command(past: tuple[Project, list[str]], step: str) -> None:
     project, (_, second, third) = past

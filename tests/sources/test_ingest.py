@@ -185,6 +185,7 @@ def kill_at_every_step(root: Path, check: Callable[[], None]) -> int:
     raise AssertionError
 
 
+@pytest.mark.integration
 def test_a_kill_between_any_two_steps_of_a_database_loses_and_doubles_nothing(tmp_path: Path) -> None:
     options = {"table": "visits", "watermark": "step", "time": "at"}
     insert(tmp_path, range(20))

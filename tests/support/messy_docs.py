@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from lifecycle.cli.main import main
@@ -27,19 +28,22 @@ def read_block(text: str) -> str:
     return found[2]
 
 
-def describe_tables(project: Path, folder: Path) -> str:
-    """Adopt each table in a project; return what became of them as a table in Markdown."""
+def describe_tables(project: Path, folder: Path, known: Mapping[str, list[str]]) -> str:
+    """Return what becomes of each table as a table in Markdown; those that are not known are adopted in a project."""
     lines = ["| a table with | in the file | taken as | outcome |", "| --- | --- | --- | --- |"]
-    for table in TABLES.values():
-        path = write_messy(table, folder)
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            status = main(["adopt", str(path), "--target", "y", "--force", *table.words])
-        lines.append(f"| {' | '.join(_describe(table, project, status))} |")
+    for name, table in TABLES.items():
+        cells = known.get(name)
+        if cells is None:
+            path = write_messy(table, folder)
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                status = main(["adopt", str(path), "--target", "y", "--force", *table.words])
+            cells = describe_outcome(table, project, status)
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _describe(table: Messy, project: Path, status: int) -> list[str]:
-    """Describe one table in the cells of a line."""
+def describe_outcome(table: Messy, project: Path, status: int) -> list[str]:
+    """Describe a table that was adopted in the cells of a line."""
     sample = _show_sample(table)
     if status:
         return [table.kind, sample, "", "refused with a reason"]
@@ -75,7 +79,7 @@ def write_docs() -> None:
         for file in (paths.PARAMS, paths.CONTRACT, "dvc.yaml", paths.LOCK):
             shutil.copyfile(root / file, project / file)
         os.environ["LIFECYCLE_ROOT"] = str(project)
-        made = describe_tables(project, Path(name))
+        made = describe_tables(project, Path(name), {})
     page = root / DOCS
     page.write_text(
         _BLOCK.sub(lambda found: found[1] + made + found[3], page.read_text(encoding="utf-8")), encoding="utf-8"
