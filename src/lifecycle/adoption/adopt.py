@@ -46,7 +46,7 @@ _Guesses = Mapping[str, Guess]
 _Mask = np.ndarray[Any, np.dtype[np.bool_]]
 _AUC_ROWS = 200_000  # rows for the univariate ROC AUC
 _EXPLAINED = 8  # columns that an error names
-_TOLD = 3  # sentences about the file that are added to an error
+_ADDED = 3  # sentences about the file that are added to an error
 _VARIABLE = re.compile(r"\$\{\w+\}")  # an environment variable in place of a secret
 _KINDS: dict[Role, Kind] = {Role.NUMERIC: "numeric", Role.CATEGORICAL: "categorical", Role.BOOLEAN: "categorical"}
 
@@ -79,7 +79,7 @@ def adopt_table(
     detected = detect_options(address, project.root, given)
     collect = _collect_from(address, {**detected.options, **given})
     landed = list(ingest(project, Collect.model_validate(collect))) if collect["watch"] == paths.LANDED else []
-    with _tell(detected.notes):
+    with _add_notes(detected.notes):
         table = read_table(address, project.root, collect["options"], delimited=detected.delimited)
         if table.quotes.missing:
             collect["options"]["null_values"] = list(table.quotes.missing)
@@ -102,7 +102,7 @@ def adopt_table(
     asked = _ask_about_use(sections, ask)
     params_text = change_params(before.read_text(encoding="utf-8"), {"collect": collect, **sections})
     parse_strictly(Params, YAML(typ="safe", pure=True).load(params_text), Path(paths.PARAMS))
-    split = [told] if (told := describe_split(sections, typed, contract)) else []
+    split = list(filter(None, [describe_split(sections, typed, contract)]))
     notes = [*detected.notes, *table.notes, *_describe_rows(table, unread), *_describe_checks(guesses), *split, *asked]
     summary = _describe_table(title, guesses, table, facts)
     page = render_adoption(title, table.shown, guesses, _make_cards(table, guesses, facts, len(notes)), notes)
@@ -120,12 +120,12 @@ def adopt_table(
 
 
 @contextmanager
-def _tell(notes: Sequence[str]) -> Iterator[None]:
+def _add_notes(notes: Sequence[str]) -> Iterator[None]:
     """Add to an error what was seen of the file first, such as the sheet that is read, as it may be the reason."""
     try:
         yield
     except ProjectError as error:
-        raise ProjectError(" ".join([str(error), *notes[:_TOLD]])) from error
+        raise ProjectError(" ".join([str(error), *notes[:_ADDED]])) from error
 
 
 def _infer(table: SourceTable, request: Request, ask: Ask | None) -> dict[str, Guess]:

@@ -199,7 +199,7 @@ def _doubt_same(words: Words, values: np.ndarray[Any, Any]) -> str:
 
 
 def _doubt_clock(words: Words) -> str:
-    """Return a doubt if only some durations have three parts: `59:30` beside `1:02:03` may be minutes and seconds."""
+    """Return a doubt if only some durations have three parts: `59:30` next to `1:02:03` may be minutes and seconds."""
     short, full = (words.keep(words.match(f"[0-9]+(?::[0-9]{{2}}){{{parts}}}")) for parts in (1, 2))
     if not len(short) or not len(full):
         return ""
@@ -281,10 +281,11 @@ def _drop_sentinels(reading: Reading, words: Words | None = None) -> Reading:
     far = _find_far(numbers)
     if profile.counts.loc[far].sum() < least:
         far = far[[_is_nines(value) and abs(value) > 100 for value in far]]
-    if not len(told := np.union1d(far, numbers[np.isin(numbers, _SUSPECT)])):
+    if not len(suspects := np.union1d(far, numbers[np.isin(numbers, _SUSPECT)])):
         return reading
-    count, apart = int(profile.counts.loc[told].sum()), " apart from all others" if len(told) == len(far) else ""
-    check = f"{', '.join(map(_write_number, told))} in {count:,} cells stays a number{apart}; add it to null_values if it means missing"
+    count = int(profile.counts.loc[suspects].sum())
+    apart = " apart from all others" if len(suspects) == len(far) else ""
+    check = f"{', '.join(map(_write_number, suspects))} in {count:,} cells stays a number{apart}; add it to null_values if it means missing"
     return replace(reading, checks=(*reading.checks, check))
 
 
