@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedKFold, TimeSeriesSplit
 from lifecycle.core.contract import Contract
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.tables import write_table
-from lifecycle.modeling import entities, split, task
+from lifecycle.modeling import split, task
 from lifecycle.modeling.entities import SplitKeys, find_keys, group_rows, read_keys
 from lifecycle.modeling.split import (
     Folds,
@@ -144,7 +144,15 @@ def test_nothing_is_on_both_sides(strategy: str, frame: pd.DataFrame, gap: str, 
     for fit, judge in made:
         masks = [np.isin(np.arange(len(rest)), rows) for rows in (fit, judge)]
         names = (
-            Sides(strategy, share, gap, masks[1], masks[1], group_rows(keys.take(sides.train), sides.groups.ids))
+            Sides(
+                strategy,
+                share,
+                gap,
+                masks[1],
+                masks[1],
+                group_rows(keys.take(sides.train), sides.groups.ids),
+                sides.rule,
+            )
             if sides.groups and strategy in split._GROUPED
             else None
         )
@@ -205,23 +213,22 @@ def test_a_split_without_its_column_is_named() -> None:
 def test_stratified_keeps_the_rate_and_follows_the_seed() -> None:
     frame = make_frame(300)
     sides = divide(frame, "stratified", PLAIN)
-    assert sides.held_out.sum() == 60
+    assert abs(sides.held_out.sum() - 60) <= 3
     rates = (frame["left"] == "yes").groupby(sides.held_out).mean()
-    assert abs(rates[True] - rates[False]) < 0.02
+    assert abs(rates[True] - rates[False]) < 0.05
     np.testing.assert_array_equal(sides.held_out, divide(frame, "stratified", PLAIN).held_out)
     assert (sides.held_out != divide(frame, "stratified", PLAIN, seed=2).held_out).any()
 
 
-def test_equal_rows_alone_change_sides() -> None:
-    """Equal rows follow the first of them; all others stay where they would be without."""
-    frame = make_frame(400)
-    frame = repeat_rows(frame, range(300, 340), range(100, 140))
-    before = TASK.hold_out(TASK.encode(frame["left"]), 0.2, seed=1)
-    after = divide(frame, "stratified", PLAIN).held_out
-    np.testing.assert_array_equal(after[:300], before[:300])
-    np.testing.assert_array_equal(after[340:], before[340:])
-    np.testing.assert_array_equal(after[300:340], before[100:140])
-    assert (after != before).any()
+def test_equal_rows_are_on_one_side_and_a_table_that_grows_keeps_its_sides() -> None:
+    """The content of a row decides, and neither its place nor, nearly always, the other rows."""
+    frame = repeat_rows(make_frame(400), range(300, 340), range(100, 140))
+    before = divide(frame, "stratified", PLAIN)
+    np.testing.assert_array_equal(before.held_out[300:340], before.held_out[100:140])
+    turned = divide(frame.iloc[::-1].reset_index(drop=True), "stratified", PLAIN)
+    np.testing.assert_array_equal(turned.held_out[::-1], before.held_out)
+    grown = divide(pd.concat([frame, make_frame(40, seed=9)], ignore_index=True), "stratified", PLAIN)
+    assert grown.rule.salt == before.rule.salt and (grown.held_out[:400] != before.held_out).mean() < 0.03
 
 
 def test_an_older_row_that_equals_a_held_out_one_is_left_out_of_a_split_by_order() -> None:
@@ -235,7 +242,10 @@ def test_where_most_rows_equal_others_they_are_different_cases() -> None:
     frame = make_frame(400, months=1, spend=1.0, senior=np.arange(400) % 2)
     keys = find_keys(frame, PLAIN)
     sides = split_rows(keys, TASK, "stratified", 0.2, seed=1)
-    np.testing.assert_array_equal(sides.held_out, TASK.hold_out(TASK.encode(frame["left"]), 0.2, seed=1))
+    assert sides.rule.kind == "ids" and abs(sides.held_out.mean() - 0.2) < 0.01
+    nameless = divide(frame.drop(columns="id"), "stratified", PLAIN)
+    np.testing.assert_array_equal(nameless.held_out, TASK.hold_out(TASK.encode(frame["left"]), 0.2, seed=1))
+    assert nameless.rule.kind == "rows"
     assert "taken for different cases" in describe_sides(describe_split(keys, sides))
 
 
@@ -463,21 +473,18 @@ def test_keys_do_not_depend_on_how_a_table_is_read(tmp_path: Path, monkeypatch: 
     assert whole.contents is not None and whole.contents.known.sum() == 22
     assert_same(whole, find_keys(frame, BOTH))
     monkeypatch.setattr(conversion, "size_part", lambda _: 7)
-    monkeypatch.setattr(entities, "_BATCH", 2)
     assert_same(whole, read(frame, tmp_path))
 
 
-def test_a_long_table_of_equal_rows_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entities, "_PROBE", 100)
-    frame = pd.concat([make_frame(40)] * 10, ignore_index=True)
-    assert read(frame, tmp_path).contents is None
+def test_rows_that_mostly_repeat_another_are_not_linked(tmp_path: Path) -> None:
+    assert read(pd.concat([make_frame(40)] * 10, ignore_index=True), tmp_path).contents is None
     last = pd.concat([make_frame(300), *[make_frame(1)] * 400], ignore_index=True)
-    assert read(last, tmp_path).contents is None, "the first rows are not enough to know, and all of them are counted"
+    assert read(last, tmp_path).contents is None
 
 
 def test_a_long_table_is_split_by_hashes_of_positions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task, "ROWS", 100)
-    frame = make_frame(6000)
+    frame = make_frame(6000, months=1, spend=1.0).drop(columns="id")
     sides = divide(frame, "stratified", PLAIN)
     assert sides.held_out.sum() == sum(round(count * 0.2) for count in frame["left"].value_counts())
     assert (sides.held_out != divide(frame, "stratified", PLAIN, seed=2).held_out).any()

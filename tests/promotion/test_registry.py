@@ -497,7 +497,7 @@ def test_the_commands(
     for words, said in (
         (
             ["promote"],
-            "promote: version 3 of 'shop' is registered, the champion stays: it passed the quality gate, but is not better",
+            "promote: version 3 of 'shop' is registered, the champion stays: it passed the quality gate, but is not shown to be better",
         ),
         (["promote", "3"], "promote: version 3 of 'shop' is now the champion: promoted by hand: C is 3.0"),
         (["rollback"], f"rollback: version 2 of 'shop', model {second[:12]}, is the champion: rolled back from"),

@@ -75,7 +75,7 @@ def write_quiet_log(root: Path, model: str) -> None:
         for month in range(1, 6)
         for record in score_month(
             bundle, draw_month(pool, nothing, contract, month=month, rows=300, seed=1), contract,
-            first="2027-01", month=month, label_days=[1, 20], label_share=1.0, seed=1,
+            first="2027-01", month=month, label_days={"positive": [1, 20], "negative": [1, 20]}, label_share=1.0, seed=1,
         )
     ]  # fmt: skip
     simulate.write_log(root / paths.PREDICTIONS, records, begin_month("2027-01", 7))

@@ -44,6 +44,7 @@ def build(customers: pd.DataFrame, family: str, calibration: str, folder: Path) 
         make_result(family, recipe.hyperparameters),
         calibration=calibration,
         cost=cost,
+        onset="",
         files={},
     )
     save_model(classifier, metadata, folder / "model")

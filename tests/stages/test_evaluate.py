@@ -1,5 +1,6 @@
 import copy
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import write_json
+from lifecycle.core.split_rule import SplitRule
 from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
 from lifecycle.modeling.curves import trace_gain, trace_roc
 from lifecycle.modeling.metrics import count_decisions
@@ -126,8 +128,7 @@ def test_a_champion_is_scored_by_its_bundle_whatever_its_pickle_is(
     if pickle is not None:
         (find_bundle_folder(tmp_path, model.sha256).parent / "model.joblib").write_bytes(pickle)
     champion = evaluate.read_champion(tmp_path)
-    split = pd.DataFrame({"held_out": [False] * 200 + [True] * 100})
-    found = evaluate.score_champion(champion, customers, split)
+    found = evaluate.score_champion(champion, customers.tail(100))
     expected = model.predict(make_table(customers, make_contract())[0].tail(100))
     assert np.abs(found - expected).max() < 1e-12
     assert not (tmp_path / "bombed").exists()
@@ -160,19 +161,50 @@ def test_how_a_champion_relates_to_the_candidate(
     customers: pd.DataFrame, parts: tuple[pd.DataFrame, pd.DataFrame, dict], tmp_path: Path
 ) -> None:
     candidate = make_model(parts[0], parts[2])
-    assert evaluate.relate_champion(None, candidate, customers)[0] == "none"
+    contract = make_contract()
 
-    def relate(valid: pd.DataFrame = customers, **facts: Any) -> tuple[str, str]:
+    def relate(valid: pd.DataFrame = customers, **facts: Any) -> evaluate.Relation:
         release_champion(tmp_path, customers, **facts)
-        return evaluate.relate_champion(evaluate.read_champion(tmp_path), candidate, valid)
+        return evaluate.relate_champion(evaluate.read_champion(tmp_path), candidate, valid, contract, 50, 10)
 
-    assert relate(sha256=candidate.sha256)[0] == "same"
-    assert relate() == ("comparable", "Both learned from the same rows.")
-    relation, message = relate(hashes={"train": "u"})
-    assert relation == "comparable" and "another training part" in message
-    relation, message = relate(customers.drop(columns=["spend"]))
-    assert relation == "incomparable" and "columns spend" in message
-    assert relate(target="x")[0] == "incomparable"
+    assert evaluate.relate_champion(None, candidate, customers, contract, 50, 10).kind == "none"
+    assert relate(sha256=candidate.sha256).kind == "same"
+    assert relate().message == "Both learned from the same rows." and relate().rows.all()
+    for facts, valid, because in (
+        ({"rule": None}, customers, "its release, of an earlier version, does not say which rows it learned from"),
+        ({"rule": SplitRule(kind="rows")}, customers, "it may have learned from all but 0 of the 300 held-out rows"),
+        ({}, customers.drop(columns=["spend"]), "it needs the columns spend"),
+        ({"target": "x"}, customers, "it predicts x = yes, and this model left = yes"),
+        ({"onset": datetime(2026, 5, 1, tzinfo=UTC), "rule": SplitRule(kind="ids", ids=["id"], share=0.9)}, customers,
+         "it learned what rows show since 2026-05-01, after a concept drift, and the table has no times"),
+    ):  # fmt: skip
+        found = relate(valid, hashes={"train": "u"}, **facts)
+        assert found.kind == "incomparable" and not found.rows.any() and because in found.message
+        assert "`lifecycle promote VERSION` makes it the champion" in found.message
+
+
+def test_a_champion_is_compared_on_rows_that_it_cannot_have_learned_from(
+    customers: pd.DataFrame, parts: tuple[pd.DataFrame, pd.DataFrame, dict], tmp_path: Path
+) -> None:
+    """A model that was fitted on all rows beats every later one on them."""
+    candidate, target = make_model(parts[0], parts[2]), (customers["left"] == "yes").to_numpy().astype(np.int8)
+    rule = SplitRule(kind="ids", ids=["id"], salt=3, share=0.4)
+    release_champion(tmp_path, customers, hashes={"train": "u"}, rule=rule)
+    champion = evaluate.read_champion(tmp_path)
+    found = evaluate.relate_champion(champion, candidate, customers, make_contract(), 50, 10)
+    assert found.kind == "comparable" and 90 < found.rows.sum() < 150
+    assert (
+        f"compared on the {found.rows.sum():,} of 300 held-out rows that neither can have learned from" in found.message
+    )
+    noise = np.random.default_rng(0).random(300)
+    memorised = np.where(found.rows, noise, np.where(target, 0.9, 0.1) + noise / 100)
+    both = {"candidate": np.random.default_rng(1).random(300), "champion": memorised}
+    thresholds = dict.fromkeys(both, 0.5)
+    everywhere, shared = (
+        evaluate.compare_models(target, both, thresholds, COST, 200, 0, None, rows)[1]["differences"]["roc_auc"]
+        for rows in ({}, {"champion": found.rows})
+    )
+    assert everywhere["p"] < 0.00015 and shared["p"] > 0.05
 
 
 def test_what_does_not_belong_together_is_refused(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
@@ -369,7 +401,6 @@ BASELINE = {"prior": 0, "logistic": 1, "tutorial": 2, "champion": 3}
         ("not_worse_than_logistic", ("baselines", BASELINE["logistic"], "differences", "roc_auc"), WORSE),
         ("not_worse_than_tutorial", ("baselines", BASELINE["tutorial"], "differences", "roc_auc"), WORSE),
         ("not_worse_than_champion", ("baselines", BASELINE["champion"], "differences", "roc_auc"), WORSE),
-        ("not_worse_than_champion", ("champion",), {"relation": "incomparable", "message": "It needs the columns x."}),
         ("not_worse_for_protected", ("protected", 1, "brier"), estimate(0.02, p=0.001)),
     ],
 )
@@ -441,7 +472,8 @@ def test_a_baseline_that_was_left_out_is_not_measured() -> None:
     [
         ("none", None, None, True, ""),
         ("same", None, None, False, ""),
-        ("comparable", estimate(0.02, p=0.01), estimate(0.0), True, "its ROC AUC is 0.020 higher (p = 0.010)"),
+        ("comparable", estimate(0.02, p=0.01), estimate(0.0), True, "its ROC AUC differs by +0.020 (p = 0.010)"),
+        ("comparable", estimate(0.02, p=0.02), estimate(0.0), False, "together p = 0.040"),
         (
             "comparable",
             estimate(0.02, p=0.2),
@@ -449,7 +481,7 @@ def test_a_baseline_that_was_left_out_is_not_measured() -> None:
             False,
             "not shown to be better than the champion: its ROC AUC",
         ),
-        ("comparable", estimate(0.0), estimate(-0.1, p=0.01), True, "its cost per row is 0.100 lower (p = 0.010)"),
+        ("comparable", estimate(0.0), estimate(-0.1, p=0.01), True, "its cost per row by -0.100 (p = 0.010)"),
         ("comparable", estimate(0.0), estimate(0.1, p=0.01), False, "its cost per row by +0.100 (p = 0.010)"),
     ],
 )

@@ -60,8 +60,9 @@ from tests.support.traffic import (
 )
 
 Record = dict[str, Any]
+AT = datetime(2026, 5, 1, tzinfo=UTC)
 SETTINGS = Monitor(
-    log="", backtests="", window="month", false_alarms=0.01, min_rows=150, min_class=20, min_psi=0.01, min_effect=0.02,
+    log="", backtests="", window="month", maturity_days=0, false_alarms=0.01, min_rows=150, min_class=20, min_psi=0.01, min_effect=0.02,
     severity=LIMITS,
 )  # fmt: skip
 FAIR = CONTRACT.model_copy(update={"fairness": ("plan", "id")})
@@ -152,7 +153,14 @@ def test_a_simulated_log_reads_as_the_servers_and_is_recognised(
     for month in (1, 2, 3):
         frame = draw_month(pool, cents, CONTRACT, month=month, rows=250, seed=0)
         records += score_month(
-            bundle, frame, CONTRACT, first="2026-11", month=month, label_days=[5, 20], label_share=1.0, seed=0
+            bundle,
+            frame,
+            CONTRACT,
+            first="2026-11",
+            month=month,
+            label_days={"positive": [5, 20], "negative": [5, 20]},
+            label_share=1.0,
+            seed=0,
         )
     simulate.write_log(tmp_path / "log", records, begin_month("2026-11", 4))
     found = Watch(tmp_path / "log", bundle, reference)
@@ -337,7 +345,8 @@ def test_windows_without_predictions_are_kept(tmp_path: Path, bundle: Bundle, re
 
 def describe(found: Watch, bundle: Bundle, reference: Record) -> MonitorReport:
     performance = monitor.judge_performance(found.traffic, reference, bundle.manifest.threshold, 20, 0)
-    report = build_report(bundle, reference, found.results, performance, [], window="month", simulated=False)
+    about = {"window": "month", "mature_until": AT, "simulated": False}
+    report = build_report(bundle, reference, found.results, performance, [], **about)
     text = json.dumps(report.to_json(), allow_nan=False)
     assert MonitorReport.model_validate_json(text) == report, "the same after it was written and read"
     return report

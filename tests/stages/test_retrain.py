@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,23 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import Retrain
 from lifecycle.core.tables import write_table
 from lifecycle.modeling.entities import find_keys
-from lifecycle.modeling.split import split_rows
+from lifecycle.modeling.rule import find_unlearned
+from lifecycle.modeling.split import apply_rule
 from lifecycle.modeling.task import task_for
 from lifecycle.retraining import rules
 from lifecycle.retraining.records import ChosenRows, Comparison, Decision, Rule
 from lifecycle.retraining.rules import compare_previous
 from lifecycle.retraining.window import AT as MOMENT
-from lifecycle.retraining.window import choose_columns, choose_rows, limit_rows, read_labelled
+from lifecycle.retraining.window import (
+    ENTITY,
+    SCORE,
+    choose_columns,
+    choose_rows,
+    drop_repeats,
+    limit_rows,
+    read_labelled,
+)
+from lifecycle.retraining.window import MODEL as MODEL_NAME
 from lifecycle.serving.bundle import Bundle, load_bundle
 from lifecycle.serving.monitor_report import Alert, MonitorReport
 from lifecycle.stages import retrain
@@ -35,20 +46,25 @@ from tests.support.traffic import (
     NAMES,
     NEW_YEAR,
     draw_labels,
-    draw_rows,
     make_months,
     make_records,
     to_rows,
     write_segment,
 )
+from tests.support.traffic import draw_rows as draw_alike
 
 Record = dict[str, Any]
 RULES = Retrain(
     log="", max_age_days=180, on_drift="critical", on_degradation="warning", min_rows=400, window="drift_aware",
-    sliding_days=45, holdout_rows=100, min_compared=200, significance=0.01, trials=1, startup_trials=1,
+    sliding_days=45, holdout_rows=100, holdout_share=0.2, min_compared=200, significance=0.01, trials=1, startup_trials=1,
 )  # fmt: skip
 AT = datetime(2026, 5, 1, tzinfo=UTC)
 BEFORE = "b" * 64
+
+
+def draw_rows(rows: int, seed: int) -> pd.DataFrame:
+    """Rows of which hardly two are equal."""
+    return draw_alike(rows, seed).assign(spend=np.random.default_rng(seed).uniform(0, 120, rows).round(2))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +113,7 @@ def make_monitor_report(*alerts: Alert, simulated: bool = False) -> MonitorRepor
     """What monitoring found in the months January to April."""
     windows = [
         {"name": f"2026-{month:02}", "start": f"2026-{month:02}-01T00:00:00+00:00",
-         "end": f"2026-{month + 1:02}-01T00:00:00+00:00", "rows": 150, "labelled": 150, "judged": True}
+         "end": f"2026-{month + 1:02}-01T00:00:00+00:00", "rows": 150, "mature": 150, "labelled": 150, "judged": True}
         for month in range(1, 5)
     ]  # fmt: skip
     record = make_report(
@@ -131,10 +147,8 @@ def test_labelled_rows_have_the_contracts_values(labelled: pd.DataFrame, old: pd
     assert choose_columns(bundle, CONTRACT) == NAMES
     assert len(labelled) == 600 and set(labelled["left"]) == {"no", "yes"}
     frames = [draw_labels(bundle, draw_rows(150, seed), seed) for seed in range(4)]
-    settings = RULES.model_copy(update={"window": "sliding", "sliding_days": 1000, "holdout_rows": 10})
-    table, _ = choose_rows(old, labelled, make_decision(), CONTRACT, NAMES, settings)
     expected = pd.concat(frames, ignore_index=True)[[*NAMES, "left"]]
-    pd.testing.assert_frame_equal(table, expected, check_dtype=False)
+    pd.testing.assert_frame_equal(labelled[[*NAMES, "left"]], expected, check_dtype=False)
 
 
 def test_rows_of_every_model_count_with_their_first_label(tmp_path: Path, bundle: Bundle) -> None:
@@ -145,6 +159,8 @@ def test_rows_of_every_model_count_with_their_first_label(tmp_path: Path, bundle
                if record["kind"] == "prediction" else {})} for record in records]  # fmt: skip
     log = write_segment(tmp_path, [*changed, *records, *others])
     labelled_rows = read_labelled(log, CONTRACT, NAMES)
+    until = labelled_rows[MOMENT].iloc[30]
+    assert len(read_labelled(log, CONTRACT, NAMES, until)) == (labelled_rows[MOMENT] <= until).sum() == 32
     assert len(labelled_rows) == 80 and set(labelled_rows["left"]) == {"yes"}
     write_segment(tmp_path, [{**strange[0], "at": records[0]["at"]}])
     assert len(read_labelled(log, CONTRACT, NAMES)) == 79, "a label that the contract does not allow is ignored"
@@ -189,10 +205,11 @@ def test_a_column_may_have_the_name_of_a_log_column(tmp_path: Path, bundle: Bund
     labelled = read_labelled(write_segment(tmp_path, records), contract, names)
     old = frame.drop(columns="id").rename(columns={"plan": name})
     settings = RULES.model_copy(update={"window": "all", "holdout_rows": 10})
-    table, chosen = choose_rows(old, labelled, make_decision(), contract, names, settings)
-    assert (chosen.old, chosen.new) == (100, 100)
-    assert table[name].tolist() == [*frame["plan"], *frame["plan"]]
-    assert table["left"].tolist() == [*frame["left"], *frame["left"]]
+    table, chosen = choose_rows(old, labelled, make_decision(), contract, names, bundle, settings, 0)
+    assert chosen.old + chosen.new + chosen.left_out + chosen.held_out == 200 and chosen.held_out == 10
+    both = pd.concat([old, labelled])
+    known = set(both[["months", name, "left"]].itertuples(index=False, name=None))
+    assert set(table[["months", name, "left"]].itertuples(index=False, name=None)) <= known
 
 
 # --- the rules
@@ -311,10 +328,10 @@ def test_simulated_use_is_called_simulated(labelled: pd.DataFrame) -> None:
 
 
 def choose(
-    old: pd.DataFrame, labelled: pd.DataFrame, window: str, onset: str | None = None, **more: Any
+    old: pd.DataFrame, labelled: pd.DataFrame, champion: Bundle, window: str, onset: str | None = None, **more: Any
 ) -> tuple[pd.DataFrame, ChosenRows]:
     settings = RULES.model_copy(update={"window": window, **more})
-    return choose_rows(old, labelled, make_decision(onset), CONTRACT, NAMES, settings)
+    return choose_rows(old, labelled, make_decision(onset), CONTRACT, NAMES, champion, settings, 0)
 
 
 @pytest.mark.parametrize(
@@ -326,13 +343,16 @@ def choose(
     ],
 )  # fmt: skip
 def test_windows_choose_old_and_new_rows(
-    old: pd.DataFrame, labelled: pd.DataFrame, window: str, onset: str | None, before: int, new: int | None, since: str
-) -> None:
-    table, chosen = choose(old, labelled, window, onset)
-    assert chosen.old == before and len(table) == before + chosen.new
-    assert chosen.new == new if new is not None else 150 < chosen.new < 300
+    old: pd.DataFrame, labelled: pd.DataFrame, bundle: Bundle, window: str, onset: str | None, before: int,
+    new: int | None, since: str,
+) -> None:  # fmt: skip
+    table, chosen = choose(old, labelled, bundle, window, onset, holdout_rows=1000)
+    rows = chosen.old + chosen.new + chosen.held_out
+    assert len(table) == rows and list(table.columns) == [*NAMES, "left"]
+    assert rows + chosen.left_out == before + (new or rows + chosen.left_out)
+    assert abs(chosen.old - 0.8 * before) <= 0.1 * before, "a fifth of the contents is held out"
+    assert 0.1 < chosen.held_out / (chosen.new + chosen.held_out) < 0.3
     assert chosen.oldest is not None and f"{chosen.oldest:%Y-%m-%d}" >= since and f"{chosen.oldest:%Y-%m}" == since[:7]
-    assert list(table.columns) == [*NAMES, "left"]
 
 
 def test_a_sliding_window_has_the_last_days_only(labelled: pd.DataFrame) -> None:
@@ -342,62 +362,135 @@ def test_a_sliding_window_has_the_last_days_only(labelled: pd.DataFrame) -> None
     assert len(limit_rows(labelled, AT, "all", 31)) == len(labelled)
 
 
-def test_the_hold_out_is_the_newest_rows_of_the_log(old: pd.DataFrame, labelled: pd.DataFrame, bundle: Bundle) -> None:
-    """The challenger's split takes exactly these rows."""
-    newest = draw_labels(bundle, draw_rows(150, 3), 3)[-100:]
-    for window in ("all", "sliding", "drift_aware"):
-        table, chosen = choose(old, labelled, window)
-        assert chosen.held_out == 100
-        keys = find_keys(table, CONTRACT)
-        held_out = split_rows(keys, task_for(CONTRACT), "order", chosen.test_share, seed=0).held_out
-        assert held_out.sum() == 100 and held_out[-100:].all()
-        assert table["months"][held_out].tolist() == newest["months"].tolist()
-        assert table["left"][held_out].tolist() == newest["left"].tolist()
+def divide(table: pd.DataFrame, chosen: ChosenRows) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both sides, as the challenger's stage `features` divides its table by the rule."""
+    contract = make_contract(id={"dtype": "string", "nullable": True})
+    sides = apply_rule(find_keys(table, contract, chosen.rule.columns or None), task_for(CONTRACT), chosen.rule)
+    assert not sides.left_out.any()
+    return table[sides.train], table[sides.held_out]
 
 
-def test_at_most_half_of_the_log_is_held_out(old: pd.DataFrame, labelled: pd.DataFrame) -> None:
+@pytest.mark.parametrize("named", [False, True])
+def test_a_challenger_never_learns_its_hold_out(bundle: Bundle, named: bool) -> None:
+    """In a hundred retrainings no row and no entity of the hold-out is in training, though the log repeats the old table."""
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        old = draw_labels(bundle, draw_rows(300, seed), seed).assign(
+            id=lambda frame: [f"c{place}" for place in frame.index]
+        )
+        again = old.iloc[rng.integers(0, 300, 250)]
+        if named:  # they come again, changed
+            again = again.assign(months=rng.integers(0, 70, 250))
+        new = draw_labels(bundle, draw_rows(250, 1000 + seed), seed).assign(
+            id=[f"n{place // 2}" for place in range(250)]
+        )
+        log = pd.concat([again, new]).sample(frac=1, random_state=seed).reset_index(drop=True)
+        more = {
+            MOMENT: pd.date_range("2026-01-01", periods=500, freq="h", tz="UTC"),
+            MODEL_NAME: MODEL[:12],
+            SCORE: 0.5,
+        }
+        log = log.assign(**more, **{ENTITY: log["id"] if named else None})
+        table, chosen = choose(old, drop_repeats(log, old, NAMES), bundle, "all", min_compared=20)
+        train, test = divide(table, chosen)
+        assert chosen.rule.kind == ("ids" if named else "content") and chosen.rule.champion == MODEL
+        assert len(test) == chosen.held_out > 20 and len(train) == chosen.old + chosen.new > 300
+        rows = [set(side[NAMES].astype(str).itertuples(index=False, name=None)) for side in (train, test)]
+        assert not rows[0] & rows[1]
+        if named:
+            assert not set(train["id"]) & set(test["id"])
+
+
+def test_the_challenger_keeps_the_champions_rule(old: pd.DataFrame, labelled: pd.DataFrame, bundle: Bundle) -> None:
+    """So rows that one model was kept from are never learned by the next."""
+    first = choose(old, labelled, bundle, "all")[1].rule
+    promoted = replace(bundle, manifest=bundle.manifest.model_copy(update={"model": BEFORE, "rule": first}))
+    table, chosen = choose(old, labelled, promoted, "all", min_compared=20)
+    assert (chosen.rule.salt, chosen.rule.share, chosen.rule.columns) == (first.salt, first.share, first.columns)
+    assert chosen.rule.champion == BEFORE
+    _, test = divide(table, chosen)
+    assert find_unlearned(first, test).all() and not find_unlearned(first, table.iloc[: chosen.old]).any()
+    assert test["months"].tolist() == labelled[find_unlearned(first, labelled)]["months"].tolist()[-len(test) :]
+
+
+def test_without_a_rule_of_the_champion_the_hold_out_is_not_said_to_be_new_to_it(
+    old: pd.DataFrame, labelled: pd.DataFrame, bundle: Bundle
+) -> None:
+    unknown = replace(bundle, manifest=bundle.manifest.model_copy(update={"rule": None}))
+    assert choose(old, labelled, unknown, "all")[1].rule.champion is None
+
+
+def test_the_onset_of_a_drift_travels_with_the_model(old: pd.DataFrame, labelled: pd.DataFrame, bundle: Bundle) -> None:
+    """The next retraining, without an alert of degradation, does not go back to the rows before it."""
+    since = datetime(2026, 3, 1, tzinfo=UTC)
+    report = make_monitor_report(make_alert("column", "critical"))
+    decision = rules.decide(report, labelled, RULES, since)
+    assert decision.onset == since
+    _, chosen = choose_rows(old, labelled, decision, CONTRACT, NAMES, bundle, RULES, 0)
+    assert chosen.old == 0 and chosen.oldest is not None and chosen.oldest >= since
+    assert rules.decide(report, labelled, RULES.model_copy(update={"window": "all"}), since).onset is None
+
+
+def test_rows_that_are_alike_are_held_out_by_their_place(
+    old: pd.DataFrame, labelled: pd.DataFrame, bundle: Bundle
+) -> None:
+    alike = {"months": 1, "spend": 1.0, "senior": 0}
+    table, chosen = choose(old.assign(**alike), labelled.assign(**alike), bundle, "all")
+    assert chosen.rule.kind == "rows" and chosen.held_out == 100
+    assert table["left"].tolist()[-100:] == labelled["left"].tolist()[-100:]
+
+
+def test_at_most_half_of_the_log_is_held_out(old: pd.DataFrame, labelled: pd.DataFrame, bundle: Bundle) -> None:
     for window in ("all", "drift_aware"):
-        _, chosen = choose(old, labelled.iloc[:80], window, holdout_rows=1000)
-        assert (chosen.new, chosen.held_out) == (80, 40)
+        _, chosen = choose(old, labelled.iloc[:80], bundle, window, holdout_rows=1000)
+        assert 0 < chosen.held_out <= 40
 
 
-def test_dtypes_are_those_of_the_old_table(old: pd.DataFrame, labelled: pd.DataFrame, tmp_path: Path) -> None:
-    table, _ = choose(old, labelled, "all")
+def test_dtypes_are_those_of_the_old_table(
+    old: pd.DataFrame, labelled: pd.DataFrame, bundle: Bundle, tmp_path: Path
+) -> None:
+    table, _ = choose(old, labelled, bundle, "all")
     assert table.dtypes.equals(old[[*NAMES, "left"]].dtypes)
-    new, _ = choose(old, labelled, "sliding")
+    new, _ = choose(old, labelled, bundle, "sliding")
     assert new.dtypes.equals(old[[*NAMES, "left"]].dtypes)
     retrain.clear_folder(tmp_path / "retraining")
     write_table(table, tmp_path / "retraining/table.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "retraining/table.parquet"), table)
 
 
-def test_a_value_that_the_old_dtype_cannot_hold_is_kept(old: pd.DataFrame, labelled: pd.DataFrame) -> None:
+def test_a_value_that_the_old_dtype_cannot_hold_is_kept(
+    old: pd.DataFrame, labelled: pd.DataFrame, bundle: Bundle
+) -> None:
     """A missing value is neither True nor False, and 2.5 is not 2."""
     switches = old.assign(senior=old["senior"] == 1)
     absent = labelled.assign(senior=pd.Series([None, True] * 300, dtype=object))
     for before, now, name, expected in (
-        (switches, absent, "senior", [None, True]),
-        (switches, labelled.assign(senior=[np.nan, 1.0] * 300), "senior", [None, 1.0]),
-        (old, labelled.assign(months=[2.5, 1.0] * 300), "months", [2.5, 1.0]),
-        (old, labelled.assign(months=[np.nan, 1.0] * 300), "months", [None, 1.0]),
+        (switches, absent, "senior", {None, True}),
+        (switches, labelled.assign(senior=[np.nan, 1.0] * 300), "senior", {None, 1.0}),
+        (old, labelled.assign(months=[2.5, 1.0] * 300), "months", {2.5, 1.0}),
+        (old, labelled.assign(months=[np.nan, 1.0] * 300), "months", {None, 1.0}),
     ):
         for window in ("all", "drift_aware", "sliding"):
-            table, _ = choose(before, now, window, sliding_days=1000)
-            found = [None if pd.isna(value) else value for value in table[name].tolist()[-2:]]
-            assert found == expected, (name, window)
+            table, chosen = choose(before, now, bundle, window, sliding_days=1000)
+            found = table[name].tolist()[chosen.old :]
+            assert {None if pd.isna(value) else value for value in found} == expected, (name, window)
 
 
 @pytest.mark.parametrize("window", ["all", "sliding", "drift_aware"])
-def test_a_log_without_labels_has_no_new_rows(old: pd.DataFrame, labelled: pd.DataFrame, window: str) -> None:
+def test_a_log_without_labels_has_no_new_rows(
+    old: pd.DataFrame, labelled: pd.DataFrame, bundle: Bundle, window: str
+) -> None:
     """The notebook chooses rows whatever the decision is, and must not fail without any."""
-    table, chosen = choose(old, labelled.iloc[:0], window)
+    table, chosen = choose(old, labelled.iloc[:0], bundle, window)
     assert (chosen.new, chosen.held_out, chosen.oldest) == (0, 0, None)
     assert len(table) == chosen.old and list(table.columns) == [*NAMES, "left"]
 
 
-def test_a_sliding_window_after_the_last_label_has_no_rows(old: pd.DataFrame, labelled: pd.DataFrame) -> None:
+def test_a_sliding_window_after_the_last_label_has_no_rows(
+    old: pd.DataFrame, labelled: pd.DataFrame, bundle: Bundle
+) -> None:
     """Labels arrive late: those of the last days are often not known yet."""
-    table, chosen = choose(old, labelled, "sliding", sliding_days=1)
+    table, chosen = choose(old, labelled, bundle, "sliding", sliding_days=1)
     assert len(table) == chosen.new == 0
 
 
@@ -405,7 +498,7 @@ def test_a_sliding_window_after_the_last_label_has_no_rows(old: pd.DataFrame, la
 
 
 def compare(labelled: pd.DataFrame, bundle: Bundle, previous: Bundle | None) -> Comparison:
-    return compare_previous(labelled, bundle, previous, CONTRACT, COST, RULES, seed=0)
+    return compare_previous(labelled, bundle, previous, CONTRACT, COST, RULES)
 
 
 def label(folder: Path, bundle: Bundle, truthful: Bundle, rows: int = 600, seed: int = 5) -> pd.DataFrame:
@@ -415,9 +508,9 @@ def label(folder: Path, bundle: Bundle, truthful: Bundle, rows: int = 600, seed:
 
 
 def test_a_better_previous_model_becomes_the_champion_again(tmp_path: Path, bundle: Bundle, other: Bundle) -> None:
-    found = compare(label(tmp_path, bundle, truthful=other), bundle, other)
+    found = compare(label(tmp_path, bundle, truthful=other, rows=1200), bundle, other)
     assert found.rollback and found.message.endswith("The previous model is better and becomes the champion again.")
-    assert "On 600 labels" in found.message
+    assert "On 1,200 labels" in found.message
 
 
 def test_a_previous_model_that_is_not_better_stays_previous(tmp_path: Path, bundle: Bundle, other: Bundle) -> None:

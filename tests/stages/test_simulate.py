@@ -35,7 +35,8 @@ KINDS: dict[str, Record] = {
     "missing": {"kind": "missing", "column": "spend", "share": 0.6},
     "volume": {"kind": "volume", "factor": 0.4},
 }
-LABELS: Record = {"label_days": [20, 60], "label_share": 0.9}
+DAYS = {"positive": [20, 60], "negative": [20, 60]}
+LABELS: Record = {"label_days": DAYS, "label_share": 0.9}
 
 
 def make_scenario(**keys: Any) -> Record:
@@ -196,9 +197,10 @@ def test_a_constant_column_cannot_be_tilted(pool: pd.DataFrame, values: float) -
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("label_days: [20, 60]", "label_days: [60, 20]", "label_days"),
-        ("label_days: [20, 60]", "label_days: [20]", "label_days"),
-        ("label_days: [20, 60]", "label_days: [-1, 20]", "label_days"),
+        ("positive: [1, 30]", "positive: [30, 1]", "label_days"),
+        ("positive: [1, 30]", "positive: [1]", "label_days"),
+        ("positive: [1, 30]", "positive: [-1, 30]", "label_days"),
+        ("{positive: [1, 30], ", "{", "label_days"),
         ('first: "2026-01"', 'first: "2026-13"', "first"),
         ("none: {kind: none}", "No Thing: {kind: none}", "scenarios"),
     ],
@@ -227,19 +229,22 @@ def test_records_equal_those_of_a_server(bundle: Bundle, pool: pd.DataFrame) -> 
 
 
 @pytest.mark.parametrize("first", ["2026-01", "2026-11", "2027-12"])
-@pytest.mark.parametrize("label_days", [[20, 60], [0, 0], [30, 30], [300, 400]])
-def test_labels_arrive_on_a_28th_after_their_delay(
-    bundle: Bundle, pool: pd.DataFrame, first: str, label_days: list[int]
+@pytest.mark.parametrize("positive", [[20, 60], [0, 0], [30, 30], [300, 400]])
+def test_labels_arrive_on_a_28th_after_the_delay_of_their_class(
+    bundle: Bundle, pool: pd.DataFrame, first: str, positive: list[int]
 ) -> None:
+    label_days = {"positive": positive, "negative": [45, 50]}
     for month in (1, 2):
         records = score(bundle, draw(pool, "none", rows=150), month, first, label_days=label_days)
+        known = {record["id"]: record["label"] for record in records if record["kind"] == "feedback"}
         asked = {record["id"]: record["at"] for record in records if record["kind"] == "prediction"}
         labelled = {record["id"]: record["at"] for record in records if record["kind"] == "feedback"}
         assert 0.8 < len(labelled) / len(asked) < 0.98
         for name, at in labelled.items():
             moment = datetime.fromtimestamp(at / 1e6, UTC)
             assert (moment.day, moment.hour, moment.minute) == (28, 0, 0)
-            assert label_days[0] * DAY <= at - asked[name] <= (label_days[1] + 31) * DAY
+            least, most = label_days["positive" if known[name] == "yes" else "negative"]
+            assert least * DAY <= at - asked[name] <= (most + 31) * DAY
 
 
 def test_predictions_are_in_their_month_in_ascending_order(bundle: Bundle, pool: pd.DataFrame) -> None:

@@ -74,7 +74,9 @@ def save(made: tuple[pd.DataFrame, dict], folder: Path) -> str:
     best = make_result("logistic", {"C": 1.0})
     source = folder.with_suffix(".source")
     source.write_text("rows")
-    metadata = train.describe_model(declaration, best, calibration="sigmoid", cost=COST, files={"train": source})
+    metadata = train.describe_model(
+        declaration, best, calibration="sigmoid", cost=COST, onset="", files={"train": source}
+    )
     return save_model(model, metadata, folder)
 
 

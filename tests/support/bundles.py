@@ -11,6 +11,7 @@ from typing import Any
 
 from lifecycle.core import paths
 from lifecycle.core.files import hash_file, read_json, write_json
+from lifecycle.core.split_rule import SplitRule
 from lifecycle.serving.bundle import MANIFEST, PLAN, write_bundle
 
 ROW: dict[str, Any] = {"months": 12, "spend": 40.5, "plan": "basic", "senior": 0}
@@ -79,7 +80,7 @@ def write_small_bundle(folder: Path, model: str, intercept: float) -> str:
     answers = [{"request": row, "probability": compute_probability(row, intercept)} for row in rows]
     facts = {
         "model": model, "family": "logistic", "target": "left", "positive": "yes", "negative": "no", "threshold": 0.5,
-        "prior": 0.25, "hashes": {"train": "t" * 64}, "other_columns": OTHERS,
+        "prior": 0.25, "hashes": {"train": "t" * 64}, "other_columns": OTHERS, "rule": SplitRule(kind="rows"),
     }  # fmt: skip
     return write_bundle(folder, plan, None, COLUMNS, answers, rows, facts)
 

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from lifecycle.core.contract import Contract
+from lifecycle.core.split_rule import SplitRule
 from lifecycle.stages import features
 
 
@@ -38,6 +39,6 @@ def make_table(
         "id": contract.names("id"),  # type: ignore[arg-type]
         "time": contract.time,
         "features": declared,
-        "split": {"strategy": strategy, "train_rows": len(table)},
+        "split": {"strategy": strategy, "train_rows": len(table), "rule": SplitRule(kind="rows").to_json()},
     }
     return table, declaration

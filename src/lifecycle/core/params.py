@@ -62,6 +62,7 @@ class Features(Strict):
     split: Literal["auto", "stratified", "time", "group", "time_group", "order"]
     test_share: Annotated[float, Field(gt=0, lt=1)]
     gap: str
+    rule: dict[str, Any]  # a `SplitRule`; empty: `split` chooses one
 
     @field_validator("gap")
     @classmethod
@@ -116,6 +117,7 @@ class Train(Strict):
     folds: Annotated[int, Field(ge=2)]  # of the cross-validation of the chosen hyperparameters
     calibration: Literal["auto", "none", "sigmoid", "isotonic"]
     cost: Cost
+    onset: str  # ISO 8601, or empty
 
 
 class Gate(Strict):
@@ -182,17 +184,21 @@ class Simulate(Strict):
     first: Annotated[str, Field(pattern=r"^\d{4}-(0[1-9]|1[0-2])$")]
     months: Count  # how many
     rows: Annotated[int, Field(ge=10)]
-    label_days: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
+    label_days: dict[
+        Literal["positive", "negative"], Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]
+    ]
     label_share: Share
     scenarios: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Scenario]
 
     @model_validator(mode="after")
     def check_days(self) -> Self:
-        """Refuse a largest delay that is below the smallest one."""
-        if self.label_days[0] > self.label_days[1]:
-            raise ValueError(
-                f"label_days is [{self.label_days[0]}, {self.label_days[1]}], expected the smaller number first"
-            )
+        """Refuse a class without delays, and a largest delay that is below the smallest one."""
+        for name in ("positive", "negative"):
+            if name not in self.label_days:
+                raise ValueError(f"label_days has no {name!r}, expected the delays of both classes")
+            low, high = self.label_days[name]
+            if low > high:
+                raise ValueError(f"label_days.{name} is [{low}, {high}], expected the smaller number first")
         return self
 
 
@@ -228,6 +234,7 @@ class Monitor(Strict):
     log: str
     backtests: str
     window: Literal["day", "week", "month"]
+    maturity_days: Annotated[int, Field(ge=0)]
     false_alarms: Annotated[float, Field(gt=0, lt=1)]
     min_rows: Count
     min_class: Annotated[int, Field(ge=2)]
@@ -247,6 +254,7 @@ class Retrain(Strict):
     window: Literal["drift_aware", "all", "sliding"]
     sliding_days: Count  # of the sliding window
     holdout_rows: Annotated[int, Field(ge=20)]
+    holdout_share: Annotated[float, Field(gt=0, lt=1)]
     min_compared: Annotated[int, Field(ge=4)]
     significance: Annotated[float, Field(gt=0, lt=1)]
     trials: Count

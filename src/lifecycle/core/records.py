@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer, ValidationError
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import read_json, write_json
 
 Record = dict[str, Any]  # plain JSON values where no class describes them
+Moment = Annotated[AwareDatetime, PlainSerializer(lambda moment: moment.isoformat(), return_type=str)]
 
 
 class Frozen(BaseModel):

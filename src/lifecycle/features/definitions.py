@@ -6,6 +6,7 @@ from typing import Literal
 
 from lifecycle.core.params import Scalar
 from lifecycle.core.records import Frozen
+from lifecycle.core.split_rule import SplitRule
 
 
 class Feature(Frozen):
@@ -31,7 +32,8 @@ class Split(Frozen):
     """How rows were split, and for the training part and the hold-out their rows, share of positives, groups and moments.
 
     left_rows: on neither side. ids: the columns whose equal values kept rows on one side; unused_ids: those that would have
-    connected most rows. equal_rows: whether there are rows that equal others, and whether they stayed together.
+    connected most rows. equal_rows: whether there are rows that equal others, and whether they stayed together. rule: how to
+    tell of any row whether it was held out.
     """
 
     strategy: Literal["stratified", "time", "group", "time_group", "order"]
@@ -54,6 +56,7 @@ class Split(Frozen):
     train_last: str | None
     test_first: str | None
     test_last: str | None
+    rule: SplitRule
 
 
 class FeatureDeclaration(Frozen):

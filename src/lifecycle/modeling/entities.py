@@ -16,11 +16,13 @@ import numpy as np
 import pandas as pd
 
 from lifecycle.core.contract import Contract, Role
+from lifecycle.core.split_rule import ValueKind
 from lifecycle.core.tables import count_rows
 from lifecycle.features.inputs import to_array
+from lifecycle.modeling.rule import hash_content, hash_ids, list_kinds
 from lifecycle.modeling.task import task_for
 from lifecycle.validation.conversion import read_frames
-from lifecycle.validation.sampling import hash_values, scramble
+from lifecycle.validation.sampling import scramble
 
 Array = np.ndarray[Any, Any]
 _Reader = Callable[[list[str]], Iterable[pd.DataFrame]]
@@ -35,8 +37,6 @@ _CONTENT = (
 )  # roles of columns that features may read
 _MOST = 0.5  # share of the rows up to which ids may make one group, and rows may repeat others, to be kept together
 _FEW = 0.1  # share of the rows up to which equal rows may make one group: more often, a content is no sign of one case
-_BATCH = 8  # columns after which rows that differ from all others are not read further
-_PROBE = 100_000  # rows at the beginning of a table that show whether most rows repeat another
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,15 @@ class SplitKeys:
     """What a split depends on, by row.
 
     encoded: the target, 1 for the positive class. ids: a link by id column. moments: microseconds since 1970, NO_MOMENT where
-    the time is missing; None without a time column. contents: the link of rows that are equal in all columns that features
-    may read; None where more than half of the rows repeat another, so that equal rows are different cases.
+    the time is missing; None without a time column. content: a hash of what features may read, uint64; None where that is
+    nothing. alike: the rows that equal another in it; None where that is more than half, so that equal rows are different cases.
     """
 
     encoded: Array
     ids: Mapping[str, Link]
     moments: Array | None
-    contents: Link | None
+    content: Array | None
+    alike: Array | None
 
     def __len__(self) -> int:
         return len(self.encoded)
@@ -70,8 +71,14 @@ class SplitKeys:
             self.encoded[rows],
             {name: Link(link.values[rows], link.known[rows]) for name, link in self.ids.items()},
             None if self.moments is None else self.moments[rows],
-            None if self.contents is None else Link(self.contents.values[rows], self.contents.known[rows]),
+            None if self.content is None else self.content[rows],
+            None if self.alike is None else self.alike[rows],
         )
+
+    @property
+    def contents(self) -> Link | None:
+        """The link of rows that are equal; None where equal rows are different cases."""
+        return None if self.content is None or self.alike is None else Link(self.content, self.alike)
 
     @cached_property
     def repeating(self) -> tuple[str, ...]:
@@ -110,51 +117,52 @@ class Groups:
         return newest
 
 
-def read_keys(path: Path, contract: Contract) -> SplitKeys:
-    """Read what a split of a validated table depends on, in parts."""
+def read_keys(path: Path, contract: Contract, content: Mapping[str, ValueKind] | None = None) -> SplitKeys:
+    """Read what a split of a validated table depends on, in parts. content: the columns that features read, by default any."""
     import pyarrow.parquet as pq
 
     names = pq.read_schema(path).names
-    return _build_keys(lambda columns: read_frames(path, columns), names, count_rows(path), contract)
+    return _build_keys(lambda columns: read_frames(path, columns), names, count_rows(path), contract, content)
 
 
-def find_keys(frame: pd.DataFrame, contract: Contract) -> SplitKeys:
+def find_keys(frame: pd.DataFrame, contract: Contract, content: Mapping[str, ValueKind] | None = None) -> SplitKeys:
     """Return what a split of a validated table in memory depends on."""
-    return _build_keys(lambda columns: [frame[columns]], [str(name) for name in frame], len(frame), contract)
+    return _build_keys(lambda columns: [frame[columns]], [str(name) for name in frame], len(frame), contract, content)
 
 
 def find_feature_keys(table: pd.DataFrame, declaration: Mapping[str, Any]) -> SplitKeys:
     """Return what the folds of a feature table depend on."""
     time = declaration.get("time")
-    content = [feature["name"] for feature in declaration["features"]] + ([time] if time in table else [])
-    return SplitKeys(
-        table[declaration["target"]].to_numpy(),
-        {
-            name: Link(hash_values(table[name]), table[name].notna().to_numpy())
-            for name in declaration.get("id", [])
-            if name in table
-        },
-        _read_moments(table[time]) if time in table else None,
-        _find_equal(lambda columns: [table[columns]], content, len(table)),
-    )
+    kinds: dict[str, ValueKind] = {
+        feature["name"]: "text" if feature["kind"] == "categorical" else "number" for feature in declaration["features"]
+    }
+    if time in table:
+        kinds[str(time)] = "time"
+    content, alike = _find_equal(lambda columns: [table[columns]], kinds, len(table))
+    moments = _read_moments(table[time]) if time in table else None
+    return SplitKeys(table[declaration["target"]].to_numpy(), _link_ids(table, declaration), moments, content, alike)
 
 
 def find_entities(table: pd.DataFrame, declaration: Mapping[str, Any]) -> Array | None:
     """Return the entity of each row of a feature table, from 0, int32 (rows,); None where no id repeats."""
-    ids = {
-        name: Link(hash_values(table[name]), table[name].notna().to_numpy())
-        for name in declaration.get("id", [])
-        if name in table
-    }
-    keys = SplitKeys(table[declaration["target"]].to_numpy(), ids, None, None)
+    keys = SplitKeys(table[declaration["target"]].to_numpy(), _link_ids(table, declaration), None, None, None)
     return group_rows(keys).labels if keys.repeating else None
 
 
-def _build_keys(read: _Reader, names: Sequence[str], rows: int, contract: Contract) -> SplitKeys:
+def _link_ids(table: pd.DataFrame, declaration: Mapping[str, Any]) -> dict[str, Link]:
+    """Link the rows of a feature table by each of its id columns."""
+    names = [name for name in declaration.get("id", []) if name in table]
+    return {name: Link(hash_ids(table[name]), table[name].notna().to_numpy()) for name in names}
+
+
+def _build_keys(
+    read: _Reader, names: Sequence[str], rows: int, contract: Contract, content: Mapping[str, ValueKind] | None
+) -> SplitKeys:  # fmt: skip
     """Build the keys of a validated table with these columns from its parts."""
     ids = [name for name in contract.names(Role.ID) if name in names]
     time = contract.time if contract.time in names else None
-    contents = _find_equal(read, [name for name in contract.names(*_CONTENT) if name in names], rows)
+    kinds = list_kinds(contract, [name for name in contract.names(*_CONTENT) if name in names])
+    hashes, alike = _find_equal(read, kinds if content is None else content, rows)
     task, start = task_for(contract), 0
     encoded, moments = np.empty(rows, dtype=np.int8), np.empty(rows if time else 0, dtype=np.int64)
     links = {name: Link(np.empty(rows, dtype=np.uint64), np.empty(rows, dtype=bool)) for name in ids}
@@ -163,10 +171,10 @@ def _build_keys(read: _Reader, names: Sequence[str], rows: int, contract: Contra
         start = here.stop
         encoded[here] = task.encode(part[contract.target])
         for name, link in links.items():
-            link.values[here], link.known[here] = hash_values(part[name]), part[name].notna()
+            link.values[here], link.known[here] = hash_ids(part[name]), part[name].notna()
         if time:
             moments[here] = _read_moments(part[time])
-    return SplitKeys(encoded, links, moments if time else None, contents)
+    return SplitKeys(encoded, links, moments if time else None, hashes, alike)
 
 
 def _read_moments(column: pd.Series) -> Array:
@@ -174,62 +182,27 @@ def _read_moments(column: pd.Series) -> Array:
     return to_array(column).astype("datetime64[us]").view(np.int64)
 
 
-def _find_equal(read: _Reader, names: list[str], rows: int) -> Link | None:
-    """Link the rows that are equal in all these columns; return None where more than half of the rows repeat another.
-
-    Columns are read a few at a time, and only for rows that another row equals so far: in most tables, few are left soon.
-    """
-    if rows > _PROBE and _repeat_mostly(read, names):
-        return None
-    hashes, alike = np.zeros(rows, dtype=np.uint64), np.ones(rows, dtype=bool)
-    for first in range(0, len(names), _BATCH):
-        _add_columns(read, names[first : first + _BATCH], hashes, alike)
-        alike = _mark_repeated(hashes, alike)
-        if not alike.any():
-            break
-    distinct = rows - int(alike.sum()) + len(_find_repeated(hashes[alike]))
-    return None if rows - distinct > _MOST * rows or not names else Link(hashes, alike)
-
-
-def _repeat_mostly(read: _Reader, names: list[str]) -> bool:
-    """Return whether more than half of the first rows repeat another, which saves reading a table of many equal rows."""
-    parts, rows = [], 0
-    for part in read(names):
-        parts.append(part)
-        rows += len(part)
-        if rows >= _PROBE:
-            break
+def _find_equal(read: _Reader, kinds: Mapping[str, ValueKind], rows: int) -> tuple[Array | None, Array | None]:
+    """Return the hash of each row's content and which rows equal another; see `SplitKeys`. One column is in memory at a time."""
+    if not kinds:
+        return None, None
     hashes = np.zeros(rows, dtype=np.uint64)
-    _add_columns(lambda _: parts, names, hashes, np.ones(rows, dtype=bool))
-    return len(np.unique(hashes[:_PROBE])) < (1 - _MOST) * min(rows, _PROBE)
-
-
-def _add_columns(read: _Reader, names: list[str], hashes: Array, alike: Array) -> None:
-    """Add columns to the hashes of the rows that are `alike`, in place."""
-    start = 0
-    for part in read(names):
-        chosen = alike[start : start + len(part)]
-        mixed = hashes[start : start + len(part)][chosen]
-        kept = part if chosen.all() else part[chosen]
-        for name in names if len(kept) else []:
-            mixed = scramble(mixed ^ hash_values(kept[name]))
-        hashes[start : start + len(part)][chosen] = mixed
-        start += len(part)
+    for name, kind in kinds.items():
+        start = 0
+        for part in read([name]):
+            here = slice(start, start + len(part))
+            hashes[here] = scramble(hashes[here] ^ hash_content(part[name], kind))
+            start = here.stop
+    repeated = _find_repeated(hashes.copy())
+    alike = np.isin(hashes, repeated) if len(repeated) else np.zeros(rows, dtype=bool)
+    distinct = rows - int(alike.sum()) + len(repeated)
+    return hashes, None if rows - distinct > _MOST * rows else alike
 
 
 def _find_repeated(values: Array) -> Array:
     """Return the distinct values that occur twice, ascending; `values` are sorted in place."""
     values.sort()
     return np.unique(values[1:][values[1:] == values[:-1]])
-
-
-def _mark_repeated(hashes: Array, alike: Array) -> Array:
-    """Return which rows of those `alike` have a hash that occurs twice among them."""
-    repeated = _find_repeated(hashes[alike])
-    if not repeated.size:
-        return np.zeros(len(hashes), dtype=bool)
-    places = np.minimum(np.searchsorted(repeated, hashes), len(repeated) - 1)
-    return np.asarray(alike & (repeated[places] == hashes))
 
 
 def group_rows(keys: SplitKeys, ids: Sequence[str] | None = None) -> Groups:

@@ -6,7 +6,7 @@ Rows of one entity, of one moment (in a split by time), and rows that are equal 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +16,9 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.paths import PARAMS
+from lifecycle.core.split_rule import SplitRule, ValueKind
 from lifecycle.modeling.entities import NO_MOMENT, Groups, Link, SplitKeys, find_feature_keys, group_rows
+from lifecycle.modeling.rule import place_hashes, to_moment
 from lifecycle.modeling.task import Task, task_for
 from lifecycle.validation.sampling import scramble
 
@@ -26,7 +28,8 @@ Folds = list[tuple[Array, Array]]
 _FORWARD = ("time", "time_group")  # strategies in which the hold-out is newer than the training part
 _GROUPED = ("group", "time_group")  # strategies that keep the rows of an entity together
 _TOLERANCE = 0.25  # part of a side's rows by which a cut between moments may miss its place
-_TRIES = 200  # random orders of the groups of a small table, of which the one with the best shares is taken
+_EVEN = 0.05  # part of a share by which the classes may miss it; in a small table, a standard error
+_TRIES = 200  # salts that are tried for a small table
 _MANY_GROUPS = (
     20_000  # from which scikit-learn's search for balanced folds takes long, and chance balances them as well
 )
@@ -36,7 +39,8 @@ _MANY_GROUPS = (
 class Sides:
     """Which rows are held out and which are on neither side, as masks (rows,), and how they were chosen.
 
-    groups: the rows that belong together; None where the strategy does not need them.
+    groups: the rows that belong together; None where the strategy does not need them. rule: how to tell of any row
+    whether it was held out.
     """
 
     strategy: str
@@ -45,6 +49,7 @@ class Sides:
     held_out: Array
     left_out: Array
     groups: Groups | None
+    rule: SplitRule = field(default_factory=lambda: SplitRule(kind="rows"))
 
     def drop_groups(self) -> Sides:
         """Return the same sides without the groups, which take much memory in a long table."""
@@ -73,14 +78,17 @@ def choose_strategy(split: str, keys: SplitKeys) -> str:
     return "stratified" if keys.moments is None else "time"
 
 
-def split_rows(keys: SplitKeys, task: Task, strategy: str, share: float, seed: int, gap: str = "") -> Sides:
-    """Choose about a share of the rows to hold out.
+def split_rows(
+    keys: SplitKeys, task: Task, strategy: str, share: float, seed: int, gap: str = "",
+    content: Mapping[str, ValueKind] | None = None,
+) -> Sides:  # fmt: skip
+    """Choose about a share of the rows to hold out. content: the columns that `keys` compare rows by, for the rule.
 
     time: the newest rows, with no moment on both sides. group: whole groups of an id, with the classes' shares as even as
     they can be. time_group: the groups with the newest rows, whole; a training row is older than the newest row of each.
-    stratified: at random, with the classes' shares. order: the last rows, for a table that grew.
+    stratified: at random, with the classes' shares as even. order: the last rows, for a table that grew.
 
-    Equal rows are on one side: with `stratified` they follow the first of them, with `order` the older ones are on neither
+    Equal rows are on one side: with `stratified` a hash of their content decides, with `order` the older ones are on neither
     side, and in groups they connect what they belong to. `gap`: training rows so shortly before the hold-out are on neither
     side. Raises ProjectError when a side would lack one of the classes.
     """
@@ -88,25 +96,60 @@ def split_rows(keys: SplitKeys, task: Task, strategy: str, share: float, seed: i
         raise ProjectError(f"{PARAMS}: features.gap needs a split by time or time_group, and the split is {strategy}.")
     groups = group_rows(keys, None if strategy in _GROUPED else []) if _needs_groups(keys, strategy) else None
     left_out = np.zeros(len(keys), dtype=bool)
+    task.check_rows(keys.encoded)
+    rule = SplitRule(kind="rows")
     if strategy in _FORWARD:
         wanted = len(keys) - round(len(keys) * share)
         ((fit, held_out),) = _split_forward(keys, groups, [wanted], _TOLERANCE * share * len(keys), gap, "two sides")
         left_out = ~(fit | held_out)
+        since = int(_require_moments(keys)[fit].max(initial=NO_MOMENT)) + 1
+        rule = SplitRule(kind="time", since=None if since <= NO_MOMENT + 1 else to_moment(since))
     elif strategy == "group" and groups is not None:
-        held_out = _hold_out_groups(keys.encoded, groups, share, seed)
+        held_out, salt, limit = _hold_out_groups(keys, groups, share, seed)
+        rule = SplitRule(kind="ids", ids=list(groups.ids), salt=salt, share=limit)
     elif strategy == "order":
         held_out = np.arange(len(keys)) >= len(keys) - round(len(keys) * share)
         if groups is not None and groups.contents:
             left_out = ~held_out & (np.bincount(groups.labels, held_out) > 0)[groups.labels]
+    elif groups is not None and groups.contents:
+        held_out, salt, limit = _hold_out_groups(keys, groups, share, seed)
+        rule = SplitRule(kind="content", columns=dict(content or {}), salt=salt, share=limit)
+    elif keys.ids:  # which tell apart what the content does not
+        name = next(iter(keys.ids))
+        held_out, salt, limit = _hold_out_groups(keys, group_rows(keys, [name]), share, seed)
+        rule = SplitRule(kind="ids", ids=[name], salt=salt, share=limit)
     else:
         held_out = task.hold_out(pd.Series(keys.encoded), share, seed)
-        if groups is not None and groups.contents:
-            held_out = _follow_first(held_out, keys.contents)
-            if abs(held_out.mean() - share) > _TOLERANCE * share:  # so many rows equal the same one
-                held_out = _hold_out_groups(keys.encoded, groups, share, seed)
-    sides = Sides(strategy, share, gap, held_out, left_out, groups)
-    for side, rows in (("training part", sides.train), ("hold-out", held_out)):
-        task.check_classes(keys.encoded[rows], f"{side} of the {strategy} split")
+    return _check_sides(keys, task, Sides(strategy, share, gap, held_out, left_out, groups, rule))
+
+
+def apply_rule(keys: SplitKeys, task: Task, rule: SplitRule) -> Sides:
+    """Hold out the rows that a rule of ids or content holds out; rows that belong to these are on neither side.
+
+    `keys` compare rows by the rule's columns. Raises ProjectError when a side would lack one of the classes.
+    """
+    held_out, left_out, groups = place_rows(keys, rule)
+    strategy = "group" if rule.kind == "ids" else "stratified"
+    return _check_sides(keys, task, Sides(strategy, rule.share, "", held_out, left_out, groups, rule))
+
+
+def place_rows(keys: SplitKeys, rule: SplitRule) -> tuple[Array, Array, Groups]:
+    """Return which rows a rule of ids or content holds out, which others belong to these, as masks (rows,), and the groups."""
+    ids = rule.ids if rule.kind == "ids" else list(keys.repeating)
+    groups = group_rows(keys, ids)
+    links = [keys.ids[name] for name in rule.ids]
+    places = [np.where(link.known, place_hashes(link.values, rule.salt), 1.0) for link in links]
+    if rule.kind == "content" and keys.content is not None:
+        places.append(place_hashes(keys.content, rule.salt))
+    held_out = np.asarray(np.min([np.ones(len(keys)), *places], axis=0) < rule.share)
+    left_out = ~held_out & (np.bincount(groups.labels, held_out, minlength=1) > 0)[groups.labels]
+    return held_out, left_out, groups
+
+
+def _check_sides(keys: SplitKeys, task: Task, sides: Sides) -> Sides:
+    """Return the sides; raise ProjectError when one lacks a class."""
+    for side, rows in (("training part", sides.train), ("hold-out", sides.held_out)):
+        task.check_classes(keys.encoded[rows], f"{side} of the {sides.strategy} split")
     return sides
 
 
@@ -230,24 +273,45 @@ def measure_gap(gap: str) -> int:
     return timedelta(**{unit.rstrip("s") + "s": float(number)}) // timedelta(microseconds=1)
 
 
-def _hold_out_groups(encoded: Array, groups: Groups, share: float, seed: int) -> Array:
-    """Choose whole groups to hold out, with shares of both classes as near to `share` as several random orders allow.
+def _hold_out_groups(keys: SplitKeys, groups: Groups, share: float, seed: int) -> tuple[Array, int, float]:
+    """Choose whole groups to hold out; return the rows as a mask, and the salt and the limit of the hashes that chose them.
 
-    A group is held out when the hash of its ids, with a salt, is among the smallest: more rows of the group do not move it.
+    A group is held out when the least of its rows' salted hashes is among the smallest: more rows of the group do not move
+    it. The first salt is taken with which both classes have about `share`, so that a table that grows keeps it; else the best.
     """
-    sizes = np.bincount(2 * groups.labels + encoded, minlength=2 * len(groups)).reshape(-1, 2)
-    best, chosen = np.inf, np.zeros(len(groups), dtype=bool)
-    for salt in range(int(np.clip((1 << 20) // max(len(groups), 1), 1, _TRIES))):
-        order = np.argsort(scramble(groups.hashes, seed + (salt << 32)), kind="stable")
+    labels, hashes = _list_members(keys, groups)
+    sizes = np.bincount(2 * groups.labels + keys.encoded, minlength=2 * len(groups)).reshape(-1, 2)
+    best, chosen = np.inf, (np.zeros(len(groups), dtype=bool), 0, 0.0)
+    for number in range(int(np.clip((1 << 20) // max(len(labels), 1), 1, _TRIES))):
+        salt = seed + (number << 32)
+        places = np.ones(len(groups))
+        np.minimum.at(places, labels, place_hashes(hashes, salt))
+        order = np.argsort(places, kind="stable")
         taken = sizes[order].cumsum(axis=0)
         both = ((taken > 0) & (taken < taken[-1])).all(axis=1)  # classes on both sides
-        distance = np.where(both, ((taken / np.maximum(taken[-1], 1) - share) ** 2).sum(axis=1), np.inf)
+        apart = np.abs(taken / np.maximum(taken[-1], 1) - share).max(axis=1)
+        distance = np.where(both, apart, np.inf)
         place = int(distance.argmin())
         if distance[place] < best:
             best = float(distance[place])
-            chosen = np.zeros(len(groups), dtype=bool)
-            chosen[order[: place + 1]] = True
-    return np.asarray(chosen[groups.labels])
+            ends = places[order[place : place + 2]]
+            chosen = places <= ends[0], salt, float(ends.mean())
+        if best <= max(_EVEN * share, np.sqrt(share * (1 - share) / sizes.sum(axis=0).min())):
+            break
+    held_out, salt, limit = chosen
+    return np.asarray(held_out[groups.labels]), salt, limit
+
+
+def _list_members(keys: SplitKeys, groups: Groups) -> tuple[Array, Array]:
+    """Return the groups' distinct keys: the group of each, and its hash. A row without an id counts by its content or its place."""
+    links = [keys.ids[name] for name in groups.ids]
+    nameless = ~np.any([np.zeros(len(keys), dtype=bool), *(link.known for link in links)], axis=0)
+    rest = keys.content if groups.contents and keys.content is not None else np.arange(len(keys), dtype=np.uint64)
+    members = pd.concat(
+        pd.DataFrame({"group": groups.labels[link.known], "hash": link.values[link.known]}).drop_duplicates()
+        for link in [*links, Link(rest, nameless)]
+    )
+    return members["group"].to_numpy(), members["hash"].to_numpy()
 
 
 def _number_folds(keys: SplitKeys, groups: Groups | None, strategy: str, folds: int, seed: int) -> Array:
@@ -306,7 +370,7 @@ def describe_split(keys: SplitKeys, sides: Sides) -> dict[str, Any]:
         record[f"{side}_groups"] = groups.count(rows) if groups is not None and groups.ids else None
         moments = keys.moments[rows & (keys.moments != NO_MOMENT)] if keys.moments is not None else np.array([])
         record[f"{side}_first"], record[f"{side}_last"] = _format_ends(moments)
-    return record
+    return record | {"rule": sides.rule.to_json()}
 
 
 def _describe_equal(keys: SplitKeys, sides: Sides) -> str:

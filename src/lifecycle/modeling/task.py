@@ -51,11 +51,8 @@ class BinaryTask:
     def hold_out(self, encoded: pd.Series, share: float, seed: int) -> Array:
         """Choose a random share of each class to hold out; return a mask of shape (rows,).
 
-        Of more than `ROWS` rows a hash of the position chooses, which takes little memory. Raises ProjectError when a
-        class has fewer than two rows.
+        Of more than `ROWS` rows a hash of the position chooses, which takes little memory. Each class needs two rows.
         """
-        if encoded.value_counts().min() < 2 or encoded.nunique() < 2:
-            raise ProjectError(f"column {self.target!r} needs at least two rows of each class to be split.")
         held_out = np.zeros(len(encoded), dtype=bool)
         if len(encoded) > ROWS:
             for code in (0, 1):
@@ -66,6 +63,11 @@ class BinaryTask:
             _, chosen = train_test_split(np.arange(len(encoded)), test_size=share, stratify=encoded, random_state=seed)
             held_out[chosen] = True
         return held_out
+
+    def check_rows(self, encoded: Array) -> None:
+        """Raise ProjectError when a class has fewer than two rows."""
+        if np.bincount(encoded, minlength=2).min() < 2:
+            raise ProjectError(f"column {self.target!r} needs at least two rows of each class to be split.")
 
     def check_classes(self, encoded: Array, what: str, advice: str = "choose another `features.split`") -> None:
         """Raise ProjectError when rows, such as the hold-out, are of one class only, or there are none."""

@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lifecycle.core.histograms import Array
 from lifecycle.core.records import Record
+from lifecycle.core.values import name_category, to_numbers
 
 _COMPONENTS = 50  # at most
 _EXPLAINED = 0.8  # share of the variance that the components explain
 _ROWS = 100_000  # that the components are measured on, at most
 _CELLS = 20_000_000  # rows times columns, at most: the cost grows with the square of the columns
 _STEP = 4  # the components are fitted on one of so many rows, and their errors are measured on the others
-_LARGEST = 1e150  # larger numbers are cut off, so that a sum of a million squares stays finite
 _FARTHEST = 10.0  # standard deviations at which a value is cut off before it goes into the components
 _DIGITS = 12  # of a component's entries in the file
-
-
-def to_numbers(values: pd.Series) -> Array:
-    """Return a column as float64, NaN where it is not a number; extreme numbers are cut off, so that sums stay finite."""
-    if not pd.api.types.is_numeric_dtype(values.dtype):
-        values = pd.to_numeric(values, errors="coerce")
-    array = values.to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.where(np.isfinite(array), np.clip(array, -_LARGEST, _LARGEST), array)
-
-
-def name_category(category: Any) -> str:
-    """Return a category's name; 1, 1.0 and True have one name, since formats differ in how they write them."""
-    if isinstance(category, bool | np.bool_):
-        return str(int(category))
-    return str(int(category)) if isinstance(category, float) and category.is_integer() else str(category)
 
 
 def fit_components(frame: pd.DataFrame, columns: Mapping[str, Record]) -> Record | None:

@@ -14,7 +14,8 @@ import pandas as pd
 
 from lifecycle.core.histograms import Array, CategoryCounts, NumericHistogram, count_sorted, cut_quantiles
 from lifecycle.core.records import Record
-from lifecycle.monitoring.components import fit_components, measure_errors, name_category, to_numbers
+from lifecycle.core.values import name_category, to_numbers
+from lifecycle.monitoring.components import fit_components, measure_errors
 
 Kind = Literal["numeric", "categories"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Results:
 
 def build_report(
     bundle: Bundle, reference: Record, results: Results, performance: pd.DataFrame, backtests: Sequence[Backtest], *,
-    window: str, simulated: bool,
+    window: str, mature_until: datetime, simulated: bool,
 ) -> MonitorReport:  # fmt: skip
     """Return the report: everything that was found, for the server and for retraining."""
     weights = reference["weights"]
@@ -58,6 +59,7 @@ def build_report(
         simulated=simulated,
         since=results.traffic[0].window.start,
         at=max(last).replace(microsecond=0),
+        mature_until=mature_until.replace(microsecond=0),
         window=window,
         severity=find_worst(results.current),
         windows=[_describe_window(part, table) for part, table in zip(results.traffic, results.tables, strict=True)],
@@ -94,8 +96,8 @@ def _describe_window(part: Traffic, table: pd.DataFrame | None) -> Window:
     """Return a window as the report has it."""
     window = part.window
     return Window(
-        name=window.name, start=window.start, end=window.end, rows=part.counts.rows, labelled=len(part.labelled),
-        judged=table is not None,
+        name=window.name, start=window.start, end=window.end, rows=part.counts.rows, mature=part.mature,
+        labelled=len(part.labelled), judged=table is not None,
     )  # fmt: skip
 
 

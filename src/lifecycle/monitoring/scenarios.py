@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from lifecycle.core.records import Record
 from lifecycle.serving.bundle import Bundle, to_request, to_requests
 
 Array = np.ndarray[Any, Any]
+ENTITY = "(entity)"  # the column of a pool that names the entity of each row
 SIMULATED_LOG = "simulated"  # the name of every file of a simulated log, by which it is recognised
 
 _SCORING_DAYS = (2, 16)  # of a month; few days, since a log has a file per day
@@ -130,11 +131,16 @@ def begin_month(first: str, month: int) -> datetime:
     return datetime(place // 12, place % 12 + 1, 1, tzinfo=UTC)
 
 
-def _date_labels(first: str, month: int, at: Array, label_days: list[int], seed: int) -> Array:
-    """Return when each row's label arrives, microseconds since 1970: on the next 28th after `label_days` [least, most]."""
+def _date_labels(
+    first: str, month: int, at: Array, positive: Array, label_days: Mapping[Any, Sequence[int]], seed: int
+) -> Array:  # fmt: skip
+    """Return when each row's label arrives, microseconds since 1970: on the next 28th after the delay of its class."""
     generator = np.random.default_rng([seed, month, 2])
-    known = at + generator.integers(label_days[0] * _DAY, label_days[1] * _DAY + 1, len(at))
-    later = range(month, month + 3 + label_days[1] // 28)
+    least, most = (
+        np.where(positive, *(label_days[name][place] for name in ("positive", "negative"))) for place in (0, 1)
+    )
+    known = at + generator.integers(least * _DAY, most * _DAY + 1)
+    later = range(month, month + 3 + int(most.max(initial=0)) // 28)
     days = np.array(
         [int(begin_month(first, place).timestamp()) * 1_000_000 + (_LABEL_DAY - 1) * _DAY for place in later]
     )
@@ -142,16 +148,19 @@ def _date_labels(first: str, month: int, at: Array, label_days: list[int], seed:
 
 
 def score_month(
-    bundle: Bundle, frame: pd.DataFrame, contract: Contract, *, first: str, month: int, label_days: list[int],
-    label_share: float, seed: int,
+    bundle: Bundle, frame: pd.DataFrame, contract: Contract, *, first: str, month: int,
+    label_days: Mapping[Any, Sequence[int]], label_share: float, seed: int,
 ) -> Iterator[Record]:  # fmt: skip
     """Yield the log's records of a month: each row's prediction by the bundle's scorer, and the labels that arrive.
 
-    `label_share` of the rows get a label.
+    label_days: the least and the greatest delay by class, `positive` and `negative`. `label_share` of the rows get a label.
+    A column ENTITY names the entities.
     """
     rows = to_requests(frame, bundle.schema.names)
     at, start = _date_rows(first, month, len(frame), seed)
-    labelled_at = _date_labels(first, month, at, label_days, seed)
+    positive = (frame[contract.target] == contract.positive).to_numpy()
+    labelled_at = _date_labels(first, month, at, positive, label_days, seed)
+    entities = frame[ENTITY].astype(str).tolist() if ENTITY in frame else [None] * len(frame)
     labelled = np.random.default_rng([seed, month, 3]).random(len(frame)) < label_share
     labels = [str(to_request({"label": value})["label"]) for value in frame[contract.target]]
     manifest = bundle.manifest
@@ -162,7 +171,7 @@ def score_month(
         predicted = manifest.positive if probability >= manifest.threshold else manifest.negative
         yield {
             "kind": "prediction", "id": identity, "at": int(at[place]), "model": bundle.name, "probability": probability,
-            "prediction": str(predicted), "degraded": False, "features": row,
+            "prediction": str(predicted), "degraded": False, "entity": entities[place], "features": row,
         }  # fmt: skip
         if labelled[place]:
             yield {"kind": "feedback", "id": identity, "at": int(labelled_at[place]), "label": labels[place]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,14 @@ class TimeWindow:
 class Traffic:
     """A window's predictions by one model: counts, probabilities, and the rows whose label is known.
 
-    labelled: columns at, labelled_at, label (0 or 1), probability. groups: the requested columns of the same rows.
-    last: the time of the newest prediction.
+    mature: how many are so old that their labels count. labelled: of these, columns at, labelled_at, label (0 or 1), probability
+    and entity (None without one). groups: the requested columns of the same rows. last: the time of the newest prediction.
     """
 
     window: TimeWindow
     counts: WindowCounts
     probability: Array
+    mature: int
     labelled: pd.DataFrame
     groups: pd.DataFrame
     last: datetime | None
@@ -80,6 +81,16 @@ def list_windows(folder: Path, length: str) -> list[TimeWindow]:
     return windows
 
 
+def find_mature(folder: Path, days: int) -> datetime:
+    """Return the moment until which predictions are mature: so many days before the newest prediction or label of a log."""
+    _, last = find_span(folder)
+    newest: list[datetime | None] = [
+        pc.max(read_predictions(folder, "prediction", datetime.combine(last, time.min, UTC))["at"]).as_py(),
+        pc.max(read_predictions(folder, "feedback")["at"]).as_py(),
+    ]
+    return max(moment for moment in newest if moment is not None) - timedelta(days=days)
+
+
 def _begin_window(moment: datetime, length: str) -> datetime:
     """Return the first moment of the window that contains a moment."""
     day = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -103,11 +114,13 @@ def _read_labels(folder: Path, positive: Any) -> pd.DataFrame:
 
 
 def read_traffic(
-    folder: Path, windows: Sequence[TimeWindow], bundle: Bundle, reference: Record, keep: Sequence[str]
-) -> Iterator[Traffic]:
+    folder: Path, windows: Sequence[TimeWindow], bundle: Bundle, reference: Record, keep: Sequence[str],
+    until: datetime | None = None,
+) -> Iterator[Traffic]:  # fmt: skip
     """Yield each window's predictions by the bundle's model; memory holds one window at a time, and all labels.
 
-    `keep` names the columns that are kept for the labelled rows.
+    `keep` names the columns that are kept for the labelled rows. Labels of predictions after `until` do not count, as
+    those of one class may arrive before those of the other.
     """
     labels = _read_labels(folder, bundle.manifest.positive)
     for window in windows:
@@ -117,13 +130,15 @@ def read_traffic(
         predictions = table.drop_columns("features").to_pandas()
         frame = frame_features(table, bundle.schema.names)
         frame[PREDICTION] = predictions["probability"]
-        placed = predictions[["id", "at", "probability"]].assign(place=np.arange(len(predictions)))
+        mature = predictions["at"].notna() if until is None else predictions["at"] <= until
+        placed = predictions[["id", "at", "probability", "entity"]].assign(place=np.arange(len(predictions)))[mature]
         labelled = placed.merge(labels, on="id").sort_values("labelled_at", kind="stable", ignore_index=True)
         yield Traffic(
             window,
             count_window(frame, reference),
             frame[PREDICTION].to_numpy(dtype=np.float64),
-            labelled[["at", "labelled_at", "label", "probability"]],
+            int(mature.sum()),
+            labelled[["at", "labelled_at", "label", "probability", "entity"]],
             frame[list(keep)].iloc[labelled["place"].to_numpy()].reset_index(drop=True),
             predictions["at"].max().to_pydatetime() if len(predictions) else None,
         )

@@ -28,6 +28,7 @@ KINDS = {
         "probability": "double",
         "prediction": "string",
         "degraded": "bool",
+        "entity": "string",
     },
     "feedback": {"id": "string", "at": "time", "label": "string"},
     "shadow": {"id": "string", "at": "time", "model": "string", "probability": "double"},

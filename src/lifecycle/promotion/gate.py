@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from lifecycle.core.paths import CONTRACT
 from lifecycle.core.records import Record
+from lifecycle.modeling.sequential import spend_level
 from lifecycle.promotion.records import Condition
 
 Estimate = Mapping[str, float]
@@ -177,11 +178,11 @@ def _judge_baseline(name: str, title: str, record: Record | None, significance: 
 def _judge_champion(champion: Record, record: Record | None, significance: float) -> Condition:
     """Require that the ROC AUC is not shown to be lower than the champion's.
 
-    Without a champion there is nothing to measure; a champion that cannot be compared fails the condition.
+    Without a champion that can be compared there is nothing to measure.
     """
     key, heading = "not_worse_than_champion", "Not worse than the champion"
     if champion["relation"] != "comparable" or record is None:
-        passed = {"none": None, "same": True}.get(champion["relation"], False)
+        passed = True if champion["relation"] == "same" else None
         return Condition(name=key, title=heading, passed=passed, message=champion["message"])
     condition = _judge_baseline("champion", "the champion", record, significance)
     return condition.model_copy(update={"message": f"{condition.message} {champion['message']}"})
@@ -216,46 +217,46 @@ def is_worse(difference: Mapping[str, float], significance: float) -> bool:
     return difference["value"] < 0 and difference["p"] < significance
 
 
-def is_better(champion: Record, record: Record | None, significance: float) -> bool:
-    """Return whether the candidate is shown to be better than the champion, or there is no champion.
+def test_better(champion: Record, record: Record | None, significance: float) -> float | None:
+    """Return the p-value of the candidate being no better than the champion; None where they cannot be compared.
 
-    Better means a significantly higher ROC AUC, or a significantly lower cost without a significantly lower ROC AUC.
+    Better means a higher ROC AUC, or a lower cost without a significantly lower ROC AUC. As these are two ways to be better, the
+    smaller p-value counts twice (Bonferroni).
     """
     if champion["relation"] != "comparable" or record is None:
-        return bool(champion["relation"] == "none")
+        return None
     area, cost = record["differences"]["roc_auc"], record["differences"]["cost"]
-    return _ranks_better(area, significance) or (_costs_less(cost, significance) and not is_worse(area, significance))
+    routes = [area["p"]] if area["value"] > 0 else []
+    if cost["value"] < 0 and not is_worse(area, significance):
+        routes.append(cost["p"])
+    return min(1.0, 2 * min(routes, default=1.0))
+
+
+def is_better(champion: Record, record: Record | None, significance: float, look: int = 1) -> bool:
+    """Return whether the candidate is shown to be better than the champion, or there is no champion.
+
+    look: how many models the champion was compared with, this one included. The level is spent over all of them, so that the
+    chance that a model that is no better ever replaces it is at most `significance`.
+    """
+    p = test_better(champion, record, significance)
+    return champion["relation"] == "none" if p is None else p < spend_level(significance, look)
 
 
 def describe_comparison(champion: Record, record: Record | None, significance: float) -> str:
     """Say by which measure, and by how much, the candidate is better than the champion, or that this is not shown.
 
-    Empty when there is no champion to compare with.
+    Empty when there is no champion that it can be compared with.
     """
-    if champion["relation"] != "comparable" or record is None:
+    p = test_better(champion, record, significance)
+    if p is None or record is None:
         return ""
     area, cost = record["differences"]["roc_auc"], record["differences"]["cost"]
-    if _ranks_better(area, significance):
-        return f"It is better than the champion: its ROC AUC is {area['value']:.3f} higher ({format_p(area['p'])})."
-    if is_better(champion, record, significance):
-        return (
-            f"It is better than the champion: its cost per row is {-cost['value']:.3f} lower ({format_p(cost['p'])}), and "
-            f"its ROC AUC, which differs by {area['value']:+.3f}, is not shown to be lower ({format_p(area['p'])})."
-        )
-    return (
-        f"It is not shown to be better than the champion: its ROC AUC differs by {area['value']:+.3f} "
-        f"({format_p(area['p'])}), its cost per row by {cost['value']:+.3f} ({format_p(cost['p'])})."
+    found = (
+        f"its ROC AUC differs by {area['value']:+.3f} ({format_p(area['p'])}), its cost per row by {cost['value']:+.3f} "
+        f"({format_p(cost['p'])}); together {format_p(p)}."
     )
-
-
-def _ranks_better(area: Mapping[str, float], significance: float) -> bool:
-    """Return whether the ROC AUC is significantly higher."""
-    return area["value"] > 0 and area["p"] < significance
-
-
-def _costs_less(cost: Mapping[str, float], significance: float) -> bool:
-    """Return whether the cost is significantly lower."""
-    return cost["value"] < 0 and cost["p"] < significance
+    better = p < spend_level(significance, 1)
+    return f"It is {'better' if better else 'not shown to be better'} than the champion: {found}"
 
 
 def format_p(p: float) -> str:

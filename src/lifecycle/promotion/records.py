@@ -12,7 +12,7 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.records import Frozen
 
 FORMAT: Literal[2] = 2
-Action = Literal["promote", "rollback"]
+Action = Literal["promote", "rollback", "compare"]
 Label = bool | int | float | str
 Numbers = dict[str, int | float | None]
 
@@ -31,11 +31,14 @@ class Condition(Frozen):
 class Verdict(Frozen):
     """The gate's verdict on a candidate (models/verdict.json).
 
-    blessed: no condition fails. better: the candidate is shown to be better than the champion, or there is none.
+    blessed: no condition fails. better: the candidate is shown to be better than the champion at the first look, or there is
+    none. p: of the test that it is not better, None where they were not compared. significance: the level of the test.
     """
 
     blessed: bool
     better: bool
+    p: float | None = None
+    significance: float = 0.05
     model: str
     conditions: tuple[Condition, ...]
     because: str
@@ -114,7 +117,10 @@ class Champion(_Versioned):
 
 
 class HistoryLine(Frozen):
-    """A line of models/history.jsonl: the champion became `model`; `before` is the champion that it replaced."""
+    """A line of models/history.jsonl: the champion became `model`; `before` is the champion that it replaced.
+
+    compare: `model` was compared with the champion `before`, and not shown to be better.
+    """
 
     at: str
     by: str

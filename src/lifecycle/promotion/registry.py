@@ -18,6 +18,7 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import hash_file, read_json, replace_file, write_json
 from lifecycle.core.paths import Project
 from lifecycle.modeling.model import METADATA_FILE, MODEL_FILE, Model, hash_model, load_model
+from lifecycle.modeling.sequential import spend_level
 from lifecycle.modeling.tracking import TAG, find_commit, find_run, log_model, open_tracking
 from lifecycle.promotion.records import FORMAT, Action, Blessing, Champion, HistoryLine, Release, Verdict
 from lifecycle.promotion.releases import (
@@ -28,6 +29,7 @@ from lifecycle.promotion.releases import (
     describe_releases,
     find_release_folder,
     hold_lock,
+    list_compared,
     list_releases,
     read_champion,
     read_history,
@@ -83,12 +85,12 @@ def promote_candidate(project: Project, name: str) -> Promotion:
             because = "it is the champion already, in a new serving bundle"
         elif champion.model is None:
             because = "it is the first"
-        elif record.verdict.better:
+        elif _is_better(project.output, record.verdict):
             because = f"it is better than the champion: {record.verdict.because}"
         else:
             because = (
-                f"it passed the quality gate, but is not better than the champion {champion.model[:12]}: "
-                f"{record.verdict.because}"
+                f"it passed the quality gate, but is not shown to be better than the champion {champion.model[:12]}"
+                f"{_count_look(project.output, record, champion.model)}: {record.verdict.because}"
             )
             return Promotion(version, moved=False, because=because, model=model)
         with _release_candidate(project, record):
@@ -96,6 +98,19 @@ def promote_candidate(project: Project, name: str) -> Promotion:
             line = describe_move("promote", record, champion.model, reason)
             _move_champion(project, journal, client, name, version, line)
         return Promotion(version, moved=True, because=because, model=model)
+
+
+def compare_candidate(project: Project, name: str) -> str | None:
+    """Return why the candidate does not replace the champion, None where it is better; the comparison is counted.
+
+    Raises ProjectError when the verdict or the blessing is missing, or is about another model.
+    """
+    with _lock_registry(project, name):
+        record = describe_candidate(project)
+        champion = read_champion(project.output).model
+        if champion is None or _is_better(project.output, record.verdict):
+            return None
+        return f"The challenger passed the quality gate{_count_look(project.output, record, champion)}. {record.verdict.because}"
 
 
 def promote_version(project: Project, name: str, version: str) -> Promotion:
@@ -195,6 +210,25 @@ def _find_refusal(release: Release) -> str:
     if not release.blessing.blessed:
         return f"did not pass the checks of the running server: {release.blessing.because}"
     return ""
+
+
+def _is_better(root: Path, verdict: Verdict) -> bool:
+    """Return whether a candidate is better than the champion, given how many others the champion was compared with."""
+    if verdict.p is None:
+        return verdict.better
+    look = len([model for model in list_compared(root) if model != verdict.model]) + 1
+    return verdict.better and verdict.p < spend_level(verdict.significance, look)
+
+
+def _count_look(root: Path, record: Release, champion: str) -> str:
+    """Record that a candidate was compared with the champion, once a candidate; return how many were, for a sentence."""
+    if record.verdict.p is None:
+        return ""
+    if record.model not in list_compared(root):
+        append_line(root, describe_move("compare", record, champion, record.verdict.because))
+    looks = len(list_compared(root))
+    level = spend_level(record.verdict.significance, looks)
+    return "" if looks == 1 else f" (of {looks} models compared with it, this one needs p below {level:.4f})"
 
 
 def _refuse_unblessed(release: Release) -> None:

@@ -141,6 +141,19 @@ def read_champion(root: Path) -> Champion:
 
 
 def read_history(root: Path) -> list[HistoryLine]:
+    """Read the moves of the champion, oldest first; see `_read_lines`."""
+    return [line for line in _read_lines(root) if line.action != "compare"]
+
+
+def list_compared(root: Path) -> list[str]:
+    """Return the models that the champion was compared with since it became the champion, and that were not better."""
+    compared: list[str] = []
+    for line in _read_lines(root):
+        compared = [*compared, line.model] if line.action == "compare" else []
+    return list(dict.fromkeys(compared))
+
+
+def _read_lines(root: Path) -> list[HistoryLine]:
     """Read the lines of the history, oldest first.
 
     An incomplete last line is left out. Raises ProjectError for any other line that is not JSON.
@@ -223,7 +236,7 @@ def repair_history(root: Path, intent: HistoryLine | None) -> None:
     content = path.read_bytes() if path.exists() else b""
     if content and not content.endswith(b"\n"):
         whole = content[: content.rfind(b"\n") + 1]
-        lost = len(read_history(root)) == len(whole.splitlines())
+        lost = len(_read_lines(root)) == len(whole.splitlines())
         path.write_bytes(whole if lost else content + b"\n")
     champion, history = read_champion(root), read_history(root)
     last = history[-1] if history else None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lifecycle.modeling.metrics import LEVEL
-from lifecycle.promotion.gate import describe_comparison, is_better
+from lifecycle.promotion.gate import describe_comparison, is_better, test_better
 from lifecycle.promotion.records import Condition, Verdict
 
 
@@ -16,6 +16,8 @@ def describe_consequence(verdict: Verdict, champion: Mapping[str, Any]) -> str:
         return "No model is promoted: the champion, if there is one, stays."
     if champion["relation"] == "same":
         return "It stays the champion."
+    if champion["relation"] == "incomparable":
+        return "It can be registered, and the champion, with which it cannot be compared, stays."
     if not verdict.better:
         return "It can be registered, but it is not shown to be better than the champion, which stays."
     return "`lifecycle promote --if-blessed` makes it the champion."
@@ -57,6 +59,8 @@ def reach_verdict(evaluation: Mapping[str, Any], conditions: Sequence[Condition]
     return Verdict(
         blessed=blessed,
         better=blessed and is_better(*comparison),
+        p=test_better(*comparison),
+        significance=significance,
         model=evaluation["model"],
         conditions=tuple(conditions),
         because=" ".join([count_conditions(conditions), *filter(None, reasons)]),

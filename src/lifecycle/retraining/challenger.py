@@ -24,6 +24,7 @@ from lifecycle.promotion.records import Blessing, Verdict
 from lifecycle.retraining.records import Retraining, RetrainingDecision
 from lifecycle.retraining.rules import NOT_TRIGGERED, list_triggers
 from lifecycle.retraining.steps import NOTHING_TO_DO, STEPS
+from lifecycle.retraining.window import describe_entity, name_entity
 
 _WORKSPACE = ".lifecycle/challenger"
 _LOCK = ".lifecycle/retraining.lock"
@@ -92,13 +93,18 @@ def _decide(project: Project, log: Path) -> bool:
 
 
 def _create_challenger(project: Project, live: Path, decision: RetrainingDecision) -> None:
-    """Create the challenger's workspace, with the chosen rows as its source and the newest of them as its hold-out."""
+    """Create the challenger's workspace, with the chosen rows as its source, and the rule by which they are held out."""
+    chosen = decision.rows
+    by_place = chosen.rule.kind == "rows"
+    share = chosen.held_out / max(chosen.old + chosen.new + chosen.held_out, 1) if by_place else chosen.rule.share
+    split = {"split": "order" if by_place else "auto", "test_share": share, "gap": ""}
     root = create_workspace(
         project,
         _WORKSPACE,
         {
             "collect": {"source": _SOURCE, "watch": _SOURCE},
-            "features": {"split": "order", "test_share": decision.rows.test_share, "gap": ""},
+            "features": split | {"rule": {} if by_place else chosen.rule.to_json()},
+            "train": {"onset": decision.onset.isoformat() if decision.onset else ""},
             "tune": decision.study.to_json(),
         },
     )
@@ -112,12 +118,15 @@ def _create_challenger(project: Project, live: Path, decision: RetrainingDecisio
 
 
 def _narrow_contract(path: Path, source: Path) -> None:
-    """Remove the columns from a contract that a table does not have: a log has the columns of requests, and no ids."""
+    """Remove the columns from a contract that a table does not have: a log has those of requests, and may name the entity."""
     import pyarrow.parquet as pq
 
     known = set(pq.read_schema(source).names)
+    entity = name_entity(load_contract(path))
     contract = read_yaml(path)
     contract["columns"] = {name: column for name, column in contract["columns"].items() if name in known}
+    if entity in known:
+        contract["columns"][entity] = describe_entity().model_dump(mode="json", exclude_defaults=True)
     contract["fairness"] = [name for name in contract.get("fairness", []) if name in known]
     write_yaml(contract, path)
     load_contract(path)
@@ -145,14 +154,15 @@ def _run_stages(project: Project, stages: tuple[str, ...]) -> None:
 
 def _evaluate(project: Project, log: Path) -> bool:
     """Return whether the challenger has passed the gates and is better than the champion."""
+    from lifecycle.promotion.registry import compare_candidate
+
     root = _open_challenger(project)
     verdict, blessing = Verdict.read(root / paths.VERDICT), Blessing.read(root / paths.BLESSING)
     for blessed, because in ((verdict.blessed, verdict.because), (blessing.blessed, blessing.because)):
         if not blessed:
             return _keep_champion(project, root, because)
-    if not verdict.better:
-        return _keep_champion(project, root, f"The challenger passed the quality gate. {verdict.because}")
-    return True
+    not_better = compare_candidate(Project(root, project.output), load_contract(project.read(paths.CONTRACT)).name)
+    return not_better is None or _keep_champion(project, root, not_better)
 
 
 def _keep_champion(project: Project, root: Path, because: str) -> bool:

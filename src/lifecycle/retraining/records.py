@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from lifecycle.core.params import Scalar
-from lifecycle.core.records import Frozen
-from lifecycle.serving.monitor_report import Alert, Moment, Status
+from lifecycle.core.records import Frozen, Moment
+from lifecycle.core.split_rule import SplitRule
+from lifecycle.serving.monitor_report import Alert, Status
 
 
 class Rule(Frozen):
@@ -31,13 +32,18 @@ class Decision(Frozen):
 
 
 class ChosenRows(Frozen):
-    """How many rows the challenger gets: of the champion's table (`old`) and of the log (`new`), and the newest, held out."""
+    """How many rows the challenger gets, and the rule by which they are held out.
+
+    old, new: to learn from, of the champion's table and of the log. held_out: the newest that the rule holds out. left_out: on
+    neither side, because the rule holds them out and they are not among these, or because they belong to one that is.
+    """
 
     old: int
     new: int
     held_out: int
-    test_share: float
+    left_out: int
     oldest: Moment | None
+    rule: SplitRule
 
 
 class Study(Frozen):

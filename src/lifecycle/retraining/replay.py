@@ -28,6 +28,7 @@ from lifecycle.reporting.monitoring import draw_replay
 from lifecycle.reporting.pages import render_page, render_part
 from lifecycle.retraining.challenger import read_retrainings, retrain
 from lifecycle.retraining.records import Replay, ReplayMonth, Score
+from lifecycle.retraining.window import name_entity
 from lifecycle.serving.bundle import Bundle, load_bundle, to_requests
 from lifecycle.serving.monitor_report import MonitorReport
 
@@ -80,6 +81,7 @@ def _replay_months(
 ) -> Iterator[ReplayMonth]:  # fmt: skip
     """Yield the months one after the other, each with its traffic, monitoring and retraining."""
     simulate, seed = params.simulate, params.base.seed
+    valid = valid.assign(**{scenarios.ENTITY: valid.get(name_entity(contract), pd.Series(valid.index))})
     month_of = np.random.default_rng(seed).permutation(len(valid)) % simulate.months + 1
     log = workspace.root / paths.PREDICTIONS
     first, first_cost = _load_champion(workspace)
@@ -116,7 +118,7 @@ def _add_month(
     """Write a month's predictions, and the labels that arrive in it, of its own rows and of earlier ones."""
     records = list(
         scenarios.score_month(
-            champion, frame, contract, first=simulate.first, month=month, label_days=list(simulate.label_days),
+            champion, frame, contract, first=simulate.first, month=month, label_days=simulate.label_days,
             label_share=simulate.label_share, seed=seed,
         )
     )  # fmt: skip

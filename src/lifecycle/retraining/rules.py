@@ -11,9 +11,10 @@ import pandas as pd
 from lifecycle.core.contract import Contract
 from lifecycle.core.params import Retrain
 from lifecycle.core.paths import PARAMS
-from lifecycle.modeling.metrics import compare_auc, compare_means, lose_rows
+from lifecycle.modeling.metrics import compare_auc, lose_rows
+from lifecycle.modeling.sequential import compare_always
 from lifecycle.retraining.records import Comparison, Decision, Rule
-from lifecycle.retraining.window import AT, DAY, MODEL, SCORE
+from lifecycle.retraining.window import AT, DAY, ENTITY, MODEL, SCORE, find_unlearned_rows
 from lifecycle.serving.bundle import Bundle, to_requests
 from lifecycle.serving.monitor_report import SEVERITIES, Alert, AlertKind, MonitorReport
 
@@ -27,15 +28,18 @@ _BROKEN_KINDS: tuple[AlertKind, ...] = ("missing", "unit")  # of a broken source
 # The decision.
 
 
-def decide(report: MonitorReport, labelled: pd.DataFrame, rules: Retrain) -> Decision:
+def decide(
+    report: MonitorReport, labelled: pd.DataFrame, rules: Retrain, learned_since: datetime | None = None
+) -> Decision:  # fmt: skip
     """Decide by rule whether a new model is required.
 
     Triggers are the model's age, drift and degradation. Conditions are a source that does not look broken, and enough
-    labels since the change. The onset is that of concept drift; None without it, or where `rules.window` ignores it.
+    labels since the change. The onset is that of concept drift, or `learned_since`, that of the drift after which the current
+    model was fitted: older rows show something else. It is None without these, or where `rules.window` ignores them.
     """
     triggers = list_triggers(report, rules)
     degraded = _choose_alerts(report, ("degradation",), "info")
-    drift_onset = _find_onset(report, degraded) if rules.window == "drift_aware" else None
+    drift_onset = (_find_onset(report, degraded) or learned_since) if rules.window == "drift_aware" else None
     shift = _find_onset(report, _choose_alerts(report, _DRIFT_KINDS, rules.on_drift))
     since = drift_onset or shift
     recent = labelled if since is None else labelled[labelled[AT] >= since]
@@ -126,19 +130,21 @@ def _find_onset(report: MonitorReport, alerts: Sequence[Alert]) -> datetime | No
 
 def compare_previous(
     labelled: pd.DataFrame, bundle: Bundle, previous: Bundle | None, contract: Contract, cost: Mapping[str, float],
-    rules: Retrain, seed: int,
+    rules: Retrain,
 ) -> Comparison:  # fmt: skip
     """Return whether the previous model would have done better on the rows that the current one scored.
 
-    Both are compared on the same labels by Brier score (bootstrap) and ROC AUC (DeLong). The previous model is better if
-    its Brier score is significantly lower and its ROC AUC is not significantly lower.
+    Both are compared on the same labels, of rows that neither can have learned from, by Brier score and ROC AUC (DeLong). The
+    previous model is better if its Brier score is lower and its ROC AUC is not significantly lower. As the question comes
+    again with every monitoring, on more and more labels, the p-value of the Brier score holds for any number of looks.
     """
     if previous is None:
         return Comparison(rollback=False, message="There is no previous model.")
     mine = labelled[labelled[MODEL] == bundle.name]
+    mine = mine[find_unlearned_rows(bundle, mine) & find_unlearned_rows(previous, mine)]
     label = (mine[contract.target] == contract.positive).to_numpy().astype(np.int8)
     if min(label.sum(), len(label) - label.sum()) < 2 or len(label) < rules.min_compared:
-        message = f"{len(label):,} labels are too few to compare the model with the previous one."
+        message = f"{len(label):,} labels of rows that neither learned from are too few to compare the model with the previous one."
         return Comparison(rollback=False, message=message)
     missing = [name for name in previous.schema.columns if name not in mine]
     if missing:
@@ -147,13 +153,15 @@ def compare_previous(
     before = np.asarray(previous.score(to_requests(mine, previous.schema.names)))
     now = mine[SCORE].to_numpy(dtype=np.float64)
     losses = [lose_rows(label, p, 0.5, cost)["brier"] for p in (now, before)]
-    loss, area = compare_means(losses[0], losses[1], 1000, seed), compare_auc(label, now, before)
+    named = mine[ENTITY].notna().all()
+    entities = pd.factorize(mine[ENTITY])[0] if named else None
+    loss, area = compare_always(losses[0], losses[1], entities), compare_auc(label, now, before, entities)
     limit = rules.significance
     worse = loss["value"] > 0 and loss["p"] < limit and not (area["value"] > 0 and area["p"] < limit)
     return Comparison(
         rollback=bool(worse),
         message=f"On {len(label):,} labels of rows that the current model scored, its Brier score differs by {loss['value']:+.4f} "
-        f"from that of the previous model (p = {loss['p']:.3f}; lower is better), its ROC AUC by {area['value']:+.3f} "
+        f"from that of the previous model (p = {loss['p']:.3f} at any number of looks; lower is better), its ROC AUC by {area['value']:+.3f} "
         f"(p = {area['p']:.3f}; higher is better)."
         + (" The previous model is better and becomes the champion again." if worse else ""),
     )  # fmt: skip

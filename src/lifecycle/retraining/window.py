@@ -5,27 +5,46 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lifecycle.core.contract import Contract
+from lifecycle.core.contract import Column, Contract, Role
 from lifecycle.core.params import Retrain
+from lifecycle.core.split_rule import SplitRule
+from lifecycle.core.values import name_category
+from lifecycle.modeling.entities import find_keys
+from lifecycle.modeling.rule import find_unlearned, list_kinds
+from lifecycle.modeling.split import place_rows
 from lifecycle.prediction_log.reader import find_span, frame_features, read_predictions
 from lifecycle.retraining.records import ChosenRows, Decision
 from lifecycle.serving.bundle import Bundle
 
-DAY = 86_400.0  # seconds
-AT, MODEL, SCORE = "(at)", "(model)", "(probability)"  # columns that the log adds to those of a request
+Array = np.ndarray[Any, Any]
 
+DAY = 86_400.0  # seconds
+AT, MODEL, SCORE, ENTITY = "(at)", "(model)", "(probability)", "(entity)"  # what a log adds to the columns of a request
+
+FEATURES = (
+    Role.NUMERIC,
+    Role.CATEGORICAL,
+    Role.BOOLEAN,
+    Role.TIME,
+    Role.TEXT,
+)  # roles of columns that a request may have
+_MOST_LEFT = 0.25  # of the rows may belong to held-out ones without being held out
 _MAX_DUPLICATES = 0.1  # share of equal rows in the old table up to which equal requests are taken for one case
 _CHUNK = timedelta(days=7)  # of a log that is read at once
 
 
-def read_labelled(folder: Path, contract: Contract, names: Sequence[str]) -> pd.DataFrame:
-    """Return the predictions of a log whose label is known, by any model, oldest first.
+def read_labelled(
+    folder: Path, contract: Contract, names: Sequence[str], until: datetime | None = None
+) -> pd.DataFrame:
+    """Return the predictions of a log whose label is known, by any model, oldest first; `until`: no later ones.
 
-    Columns: those `names` of the requests, the target with the contract's values, and AT, MODEL and SCORE.
+    Columns: those `names` of the requests, the target with the contract's values, and AT, MODEL, SCORE and ENTITY (as text,
+    or None).
     """
     first, last = find_span(folder)
     classes = {str(value): value for value in contract.columns[contract.target].values or ()}
@@ -34,27 +53,29 @@ def read_labelled(folder: Path, contract: Contract, names: Sequence[str]) -> pd.
     parts, start = [], first
     while start <= last:  # rows without a label are dropped at once
         table = read_predictions(folder, "prediction", start, start + _CHUNK)
-        predictions = table.select(["id", "at", "model", "probability"]).to_pandas()
+        predictions = table.select(["id", "at", "model", "probability", "entity"]).to_pandas()
         placed = predictions.assign(place=np.arange(len(predictions))).merge(labels, on="id")
         frame = frame_features(table, names).iloc[placed["place"].to_numpy()].reset_index(drop=True)
         known = frame.notna().any(axis="columns").to_numpy()  # a server without a bundle logs no features
         frame, placed = frame[known].reset_index(drop=True), placed[known].reset_index(drop=True)
         frame[contract.target] = placed["label"].map(classes)
-        parts.append(frame.assign(**{AT: placed["at"], MODEL: placed["model"], SCORE: placed["probability"]}))
+        more = {AT: placed["at"], MODEL: placed["model"], SCORE: placed["probability"], ENTITY: placed["entity"]}
+        parts.append(frame.assign(**more))
         start += _CHUNK
     labelled: pd.DataFrame = pd.concat(parts, ignore_index=True)
-    return labelled
+    return labelled if until is None else labelled[labelled[AT] <= until].reset_index(drop=True)
 
 
 def drop_repeats(labelled: pd.DataFrame, old: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Return the labelled rows without those that were requested again later: the newest is kept, with its label.
 
-    A log has no ids. If few rows of the old table are equal, equal requests are one case, which must not be on both sides
-    of a split; if many are equal, they are different cases, and all are kept.
+    Equal requests for one entity are one case. Without entities they are if few rows of the old table are equal; if many
+    are, equal requests are different cases, and all are kept.
     """
-    if old.empty or old.duplicated([name for name in names if name in old]).mean() > _MAX_DUPLICATES:
+    named = labelled[ENTITY].notna().all()
+    if not named and (old.empty or old.duplicated([name for name in names if name in old]).mean() > _MAX_DUPLICATES):
         return labelled
-    return labelled.drop_duplicates(list(names), keep="last", ignore_index=True)
+    return labelled.drop_duplicates([*names, *([ENTITY] if named else [])], keep="last", ignore_index=True)
 
 
 def limit_rows(labelled: pd.DataFrame, at: datetime, window: str, sliding_days: int) -> pd.DataFrame:
@@ -71,29 +92,93 @@ def choose_columns(bundle: Bundle, contract: Contract) -> list[str]:
 
 
 def choose_rows(
-    old: pd.DataFrame, labelled: pd.DataFrame, decision: Decision, contract: Contract, names: Sequence[str], rules: Retrain
+    old: pd.DataFrame, labelled: pd.DataFrame, decision: Decision, contract: Contract, names: Sequence[str], champion: Bundle,
+    rules: Retrain, seed: int,
 ) -> tuple[pd.DataFrame, ChosenRows]:  # fmt: skip
-    """Return the challenger's table, oldest rows first, and how many rows it has of which origin.
+    """Return the challenger's table, training rows before the held-out ones, and how many rows it has of which origin.
 
-    `old` are the rows that the champion was trained on. The windows: all takes those and all of the log; sliding takes the log's last
-    `sliding_days`; drift_aware takes the log's rows since the onset of concept drift, and without it the same as all. The
-    newest `holdout_rows` rows of the log are held out to compare challenger and champion.
+    `old` is the table that the champion was trained on. The windows: all takes its rows and those of the log; sliding takes the log's
+    last `sliding_days`; drift_aware takes the log's rows since the onset of concept drift, and without it the same as all.
+    A rule holds out entities, or else contents, of table and log alike, so that no row and no entity is on both sides; it is the
+    champion's where that can be, so that both models were kept from the same rows. The newest `holdout_rows` of the log that it
+    holds out are the hold-out.
     """
-    columns = [*names, contract.target]
     if rules.window == "sliding":
         kept, before = limit_rows(labelled, decision.at, rules.window, rules.sliding_days), old.iloc[:0]
     elif rules.window == "drift_aware" and decision.onset:
         kept, before = labelled[labelled[AT] >= decision.onset], old.iloc[:0]
     else:
         kept, before = labelled, old
-    held_out = min(rules.holdout_rows, len(kept) // 2)
-    parts = [_match_types(part[columns], old[columns]) for part in (before, kept) if len(part)]
-    table = pd.concat(parts, ignore_index=True) if parts else old[columns].iloc[:0]
+    entity = name_entity(contract)
+    named = bool(len(kept)) and bool(kept[ENTITY].notna().all())
+    columns = [*names, contract.target]
+    parts = [_match_types(part[columns], old[columns]) for part in (before, kept)]
+    table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    if named:
+        ids = [*(before[entity] if entity in before else [None] * len(before)), *kept[ENTITY]]
+        table[entity] = pd.Series([None if pd.isna(value) else name_category(value) for value in ids], dtype="str")
+    logged = np.arange(len(table)) >= len(before)
+    rule, held_out, left_out = _hold_out(
+        table, logged, contract, champion.manifest.rule, [entity] if named else [], rules, seed
+    )
+    places = np.flatnonzero(held_out & logged)
+    unlearned = places[find_unlearned_rows(champion, kept.iloc[places - len(before)])]
+    if len(unlearned) >= rules.min_compared:
+        places, rule = unlearned, rule.model_copy(update={"champion": champion.manifest.model})
+    places = places[-rules.holdout_rows :]
+    learned = np.flatnonzero(~(held_out | left_out))
     chosen = ChosenRows(
-        old=len(before), new=len(kept), held_out=held_out, test_share=held_out / max(len(table), 1),
-        oldest=kept[AT].min().to_pydatetime() if len(kept) else None,
+        old=int((learned < len(before)).sum()), new=int((learned >= len(before)).sum()), held_out=len(places),
+        left_out=len(table) - len(learned) - len(places),
+        oldest=kept[AT].min().to_pydatetime() if len(kept) else None, rule=rule,
     )  # fmt: skip
-    return table, chosen
+    return table.iloc[np.concatenate([learned, places])].reset_index(drop=True), chosen
+
+
+def name_entity(contract: Contract) -> str:
+    """Return the column of a challenger's table that names the entity: the contract's first id, or else `entity_id`."""
+    return next(iter(contract.names(Role.ID)), "entity_id")
+
+
+def describe_entity() -> Column:
+    """Return the column of a challenger's table that names the entity: its ids are text, as in the log."""
+    return Column(role=Role.ID, dtype="string", description="The entity that a prediction is about.", nullable=True)
+
+
+def _hold_out(
+    table: pd.DataFrame, logged: Array, contract: Contract, champion: SplitRule | None, ids: list[str], rules: Retrain, seed: int
+) -> tuple[SplitRule, Array, Array]:  # fmt: skip
+    """Return the rule, which rows it holds out, and which belong to these without being held out, as masks (rows,)."""
+    offered = [champion] if champion is not None and _can_apply(champion, table, ids) else []
+    content = list_kinds(contract, [name for name in table if name in contract.names(*FEATURES)])
+    if ids:
+        offered.append(SplitRule(kind="ids", ids=ids, salt=seed, share=rules.holdout_share))
+    offered.append(SplitRule(kind="content", columns=content, salt=seed, share=rules.holdout_share))
+    kept = {name: column for name, column in contract.columns.items() if column.role is not Role.ID}
+    kept |= {name: describe_entity() for name in ids}
+    for rule in offered if len(table) else []:
+        keys = find_keys(table, contract.model_copy(update={"columns": kept}), rule.columns or content)
+        if rule.kind == "content" and keys.contents is None:  # equal rows are different cases
+            continue
+        held_out, left_out, _ = place_rows(keys, rule)
+        crowded = (
+            held_out[logged].mean() > 2 * rule.share if logged.any() else False
+        )  # as where others were held out before
+        if left_out.mean() <= _MOST_LEFT and not crowded:  # contents leave out most rows of entities that have many
+            return rule, held_out, left_out
+    newest = np.arange(len(table)) >= len(table) - min(rules.holdout_rows, int(logged.sum()) // 2)
+    return SplitRule(kind="rows"), newest & logged, np.zeros(len(table), dtype=bool)
+
+
+def _can_apply(rule: SplitRule, table: pd.DataFrame, ids: list[str]) -> bool:
+    """Return whether the rows of a challenger's table have what a rule needs."""
+    return rule.ids == ids if rule.kind == "ids" else rule.kind == "content" and set(rule.columns) <= set(table)
+
+
+def find_unlearned_rows(champion: Bundle, rows: pd.DataFrame) -> Array:
+    """Return which labelled rows a model cannot have learned from, as a mask (rows,); none where its release does not say."""
+    rule = champion.manifest.rule
+    return np.zeros(len(rows), dtype=bool) if rule is None else find_unlearned(rule, rows, rows[AT], logged=True)
 
 
 def _match_types(part: pd.DataFrame, like: pd.DataFrame) -> pd.DataFrame:

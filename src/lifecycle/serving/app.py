@@ -171,7 +171,7 @@ class Service:
         degraded = model != chain.name
         if degraded:
             self.count_failures(answer, model, len(rows))
-        self.keep(chain, model, rows, predictions, at)
+        self.keep(chain, model, parsed, predictions, at)
         shared: Record = {"threshold": _find_threshold(chain, answer), "model": model, "degraded": degraded}
         if parsed.ignored:
             shared["ignored"] = list(parsed.ignored)
@@ -210,7 +210,7 @@ class Service:
         if not 1 <= len(rows) <= self.settings.max_rows or not all(isinstance(row, dict) for row in rows):
             message = f"The body must be an object or a list of 1 to {self.settings.max_rows} objects."
             raise RequestError(422, message)
-        return Parsed(rows, isinstance(value, list), {}, {})
+        return Parsed(rows, isinstance(value, list), {}, {}, {})
 
     def describe_predictions(self, chain: FallbackChain, answer: Answer, at: int) -> list[Record]:
         """Return a record for each row: prediction, probability, confidence and request id."""
@@ -242,19 +242,21 @@ class Service:
                     self.metrics.failures.labels(answer.bundle.name, "explanation").inc()
                     logger.warning("no explanation", extra={"model": answer.bundle.name, "kind": type(error).__name__})
 
-    def keep(self, chain: FallbackChain, model: str, rows: list[Record], predictions: list[Record], at: int) -> None:
+    def keep(self, chain: FallbackChain, model: str, parsed: Parsed, predictions: list[Record], at: int) -> None:
         """Log and count the predictions, and pass the request on to the challenger in the shadow.
 
         Without a bundle nothing says which columns are personal, so that the log has none.
         """
         labels: dict[str, int] = {}
-        for row, record in zip(rows, predictions, strict=True):
+        rows, entities = parsed.rows, parsed.entities
+        for number, (row, record) in enumerate(zip(rows, predictions, strict=True)):
             label = record["prediction"]
             labels[label] = labels.get(label, 0) + 1
             self.log.append({
                 "kind": "prediction", "id": record["request_id"], "at": at, "model": model,
                 "probability": record["probability"], "prediction": None if label is None else str(label),
-                "degraded": model != chain.name, "features": row if chain.first else {},
+                "degraded": model != chain.name, "entity": str(entities[number]) if number in entities else None,
+                "features": row if chain.first else {},
             })  # fmt: skip
         for label, count in labels.items():
             self.metrics.count_predictions(model, str(label), count)

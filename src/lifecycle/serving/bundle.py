@@ -19,7 +19,8 @@ from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.expressions import Array
 from lifecycle.core.files import hash_file, read_json, write_json
-from lifecycle.core.records import Frozen, Record
+from lifecycle.core.records import Frozen, Moment, Record
+from lifecycle.core.split_rule import SplitRule
 from lifecycle.serving.schema import Schema
 from lifecycle.serving.scorer import Scorer
 
@@ -47,6 +48,11 @@ class Manifest(Frozen):
     other_columns: list[str] = Field(
         default_factory=list
     )  # of the contract, which the model does not read: a request may have them
+    entity: str | None = None  # that of these which names what a row is about: the contract's first id
+    rule: SplitRule | None = (
+        None  # which rows the model was not fitted on; None where an earlier version made the bundle
+    )
+    onset: Moment | None = None  # of the last concept drift: the model was fitted on rows since then
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,7 @@ def load_bundle(folder: Path, rows: int = 1000) -> Bundle:
     trees = (folder / TREES).read_bytes() if TREES in manifest.files else None
     try:
         scorer = Scorer(plan, {column["name"]: column["dtype"] for column in columns}, trees)
-        schema = Schema(columns, rows, manifest.other_columns)
+        schema = Schema(columns, rows, manifest.other_columns, manifest.entity)
         _check_requests(schema, golden)
         compared = [schema.parse(encode_row(row)).rows[0] for row in background]
         return Bundle(hash_bundle(folder), manifest, schema, scorer, golden, compared)

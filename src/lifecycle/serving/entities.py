@@ -73,7 +73,8 @@ def complete_rows(rows: list[Row], listed: bool, schema: Schema, store: FeatureS
         row = dict(rows[place])
         described[place] = {FIELD: row.pop(FIELD), "features": features.origin}
         completed[place] = {**to_request(features), **row}
-    return schema.parse(orjson.dumps(completed if listed else completed[0])), described
+    parsed = schema.parse(orjson.dumps(completed if listed else completed[0]))
+    return parsed._replace(entities=parsed.entities | dict(zip(places, entities, strict=True))), described
 
 
 def _read_entity(value: Any, place: int | None) -> Entity:

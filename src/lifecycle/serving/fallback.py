@@ -249,6 +249,6 @@ def _read_since(root: Path, model: str) -> HistoryLine | None:
             record = HistoryLine.parse(json.loads(line), path)
         except (ValueError, ProjectError):
             continue
-        if record.model == model:
+        if record.model == model and record.action != "compare":
             return record
     return None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field, PlainSerializer
+from pydantic import ConfigDict, Field
 
-from lifecycle.core.records import Frozen
+from lifecycle.core.records import Frozen, Moment
 
 FORMAT: Literal[2] = 2
 SEVERITIES = ("ok", "info", "warning", "critical")  # from the least to the most serious; ok: no alert
@@ -16,7 +16,6 @@ Status = Literal["ok", "info", "warning", "critical"]
 AlertKind = Literal[
     "column", "missing", "unit", "category", "prediction", "multivariate", "label", "degradation", "volume"
 ]
-Moment = Annotated[AwareDatetime, PlainSerializer(lambda moment: moment.isoformat(), return_type=str)]
 
 
 class _Part(Frozen):
@@ -26,12 +25,17 @@ class _Part(Frozen):
 
 
 class Window(_Part):
-    """A stretch of time whose predictions are looked at together; `judged`: it had enough rows to test for drift."""
+    """A stretch of time whose predictions are looked at together.
+
+    mature: the rows that are older than `monitor.maturity_days`. labelled: those of them whose label is known. judged: it had
+    enough rows to test for drift.
+    """
 
     name: str
     start: Moment
     end: Moment
     rows: int
+    mature: int
     labelled: int
     judged: bool
 
@@ -113,6 +117,7 @@ class MonitorReport(_Part):
     simulated: bool
     since: Moment
     at: Moment
+    mature_until: Moment
     window: str
     severity: Status
     windows: list[Window]

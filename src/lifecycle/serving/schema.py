@@ -37,13 +37,14 @@ class Parsed(NamedTuple):
     """The rows of a body, with the columns of the model alone, and whether the body was a list.
 
     ignored: in how many rows each other column of the contract was. unseen: by row, the columns with a value that their
-    open list in the contract does not have.
+    open list in the contract does not have. entities: by row, the id of what it is about, where it has one.
     """
 
     rows: list[Row]
     listed: bool
     ignored: dict[str, int]
     unseen: dict[int, list[str]]
+    entities: dict[int, int | str]
 
 
 _UNNAMED = ""  # the column of row names in a table that pandas or R wrote is ignored, as it has no name
@@ -56,12 +57,14 @@ class Schema:
     columns: records of name, dtype, nullable, values, min, max, unit, description and example, in order, and of open,
     format and null_values where they are not as in an older bundle. rows: the maximum number of rows in a request. others:
     further columns of the contract, which a row may have and which are not kept; a column without a name is one of them.
+    entity: that of these which names what a row is about, for the log.
     """
 
-    def __init__(self, columns: list[Record], rows: int, others: Iterable[str] = ()) -> None:
+    def __init__(self, columns: list[Record], rows: int, others: Iterable[str] = (), entity: str | None = None) -> None:
         self.columns = {column["name"]: column for column in columns}
         self.names = tuple(self.columns)
         self.others = (*others, _UNNAMED)
+        self.entity = entity
         self.nullable = tuple(name for name, column in self.columns.items() if column["nullable"])
         self.known = {name: frozenset(column["values"]) for name, column in self.columns.items() if is_open(column)}
         self.rows = rows
@@ -87,9 +90,15 @@ class Schema:
         except ValidationError as error:
             raise self.reject(error, listed) from None
         if not noted:
-            return Parsed(rows, listed, _NOTHING, _NOTHING)
+            return Parsed(rows, listed, _NOTHING, _NOTHING, _NOTHING)
+        entities = self.find_entities(rows) if self.entity in noted else _NOTHING
         ignored = {name: _remove(rows, name) for name in self.others if name in noted}
-        return Parsed(rows, listed, ignored, self.find_unseen(rows, noted.intersection(self.known)))
+        return Parsed(rows, listed, ignored, self.find_unseen(rows, noted.intersection(self.known)), entities)
+
+    def find_entities(self, rows: list[Row]) -> dict[int, int | str]:
+        """Return, for each row that has one, the id of its entity: a whole number or a short text."""
+        ids: dict[int, Any] = {number: row.get(str(self.entity)) for number, row in enumerate(rows)}
+        return {number: value for number, value in ids.items() if is_id(value)}
 
     def find_unseen(self, rows: list[Row], names: Iterable[str]) -> dict[int, list[str]]:
         """Return, for each row that has some, the columns with a value that their open list does not have."""
@@ -187,6 +196,11 @@ def as_validator(adapter: TypeAdapter[Any]) -> SchemaValidator:
     """Return the compiled validator of an adapter."""
     assert isinstance(adapter.validator, SchemaValidator)
     return adapter.validator
+
+
+def is_id(value: Any) -> bool:
+    """Return whether a value can be an id: a whole number, or a text of at most so many letters as are shown of one."""
+    return type(value) is int or (isinstance(value, str) and 0 < len(value) <= MAX_SHOWN_LETTERS)
 
 
 def _remove(rows: list[Row], name: str) -> int:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from datetime import datetime
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -20,7 +21,8 @@ import pandas as pd
 from lifecycle.core.contract import Contract, Role
 from lifecycle.core.files import hash_file
 from lifecycle.core.records import Record
-from lifecycle.modeling.model import Model
+from lifecycle.core.split_rule import SplitRule
+from lifecycle.modeling.model import METADATA_FILE, Model
 from lifecycle.monitoring.degradation import describe_performance
 from lifecycle.monitoring.drift import PREDICTION
 from lifecycle.monitoring.reference import Kind, build_reference, summarize_column
@@ -105,6 +107,9 @@ def describe_bundle(model: Model, contract: Contract, prior: float, columns: lis
         "prior": prior,
         "hashes": {key.removesuffix("_sha256"): metadata[key] for key in metadata if key.endswith("_sha256")},
         "other_columns": [name for name in contract.columns if name not in read],
+        "entity": next(iter(contract.names(Role.ID)), None),
+        "rule": SplitRule.parse(metadata["rule"], f"{METADATA_FILE}: rule"),
+        "onset": metadata["onset"] and datetime.fromisoformat(metadata["onset"]),
     }
 
 

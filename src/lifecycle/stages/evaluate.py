@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import replace_file
 from lifecycle.core.paths import CANDIDATE, CHAMPION, PARAMS, TEST_TABLE, TRAIN_METRICS
 from lifecycle.core.records import Record
-from lifecycle.features.inputs import select_raw_rows
 from lifecycle.modeling.metrics import (
     LEVEL,
     TITLES,
@@ -38,6 +38,7 @@ from lifecycle.modeling.metrics import (
 )
 from lifecycle.modeling.model import Model
 from lifecycle.modeling.pipelines import FeatureRecord, build_pipeline
+from lifecycle.modeling.rule import find_unlearned
 from lifecycle.modeling.task import task_for
 from lifecycle.promotion.gate import format_p
 from lifecycle.promotion.records import Champion, Verdict
@@ -128,33 +129,81 @@ def read_champion(root: Path) -> Bundle | None:
     return None if champion.model is None else load_release_bundle(root, champion.model, champion.bundle)
 
 
-def relate_champion(champion: Bundle | None, candidate: Model, valid: pd.DataFrame) -> tuple[str, str]:
-    """Return how the champion relates to the candidate (none, same, comparable or incomparable) and a sentence about it.
+@dataclass(frozen=True)
+class Relation:
+    """How the champion relates to the candidate: none, same, comparable or incomparable, and a sentence about it.
 
-    A champion is incomparable when it needs columns that the validated table lacks, or predicts something else.
+    rows: the held-out rows to compare them on, as a mask, which neither can have learned from.
     """
+
+    kind: str
+    message: str
+    rows: Array
+
+
+def relate_champion(
+    champion: Bundle | None,
+    candidate: Model,
+    held_out: pd.DataFrame,
+    contract: Contract,
+    min_support: int,
+    min_class: int,
+) -> Relation:
+    """Return how the champion relates to the candidate, given the validated rows of the hold-out.
+
+    A champion is incomparable when it needs columns that the table lacks, predicts something else, or may have learned from
+    all but a few of the rows: fewer than `min_support`, or than `min_class` of a class.
+    """
+    nothing = np.zeros(len(held_out), dtype=bool)
     if champion is None:
-        return "none", "There is no champion yet."
+        return Relation("none", "There is no champion yet.", nothing)
     if champion.manifest.model == candidate.sha256:
-        return "same", "This model is the champion already."
-    absent = [name for name in champion.schema.names if name not in valid.columns]
-    if absent:
-        return "incomparable", (
-            f"The champion needs the columns {', '.join(absent)}, which the table no longer has, so it cannot be measured "
-            f'whether this model is worse. Write {{"model": null}} to {CHAMPION} to start without a champion.'
-        )
+        return Relation("same", "This model is the champion already.", nothing)
+    if absent := [name for name in champion.schema.names if name not in held_out.columns]:
+        return _find_incomparable(f"it needs the columns {', '.join(absent)}, which the table no longer has", nothing)
     mine = candidate.metadata["target"], candidate.metadata["positive"]
     its = champion.manifest.target, champion.manifest.positive
     if mine != its:
-        return "incomparable", f"The champion predicts {its[0]} = {its[1]}, this model {mine[0]} = {mine[1]}."
-    if champion.manifest.hashes.get("train") != candidate.metadata.get("train_sha256"):
-        return "comparable", "The champion learned from another training part, which may hold rows of this hold-out."
-    return "comparable", "Both learned from the same rows."
+        message = f"it predicts {its[0]} = {its[1]}, and this model {mine[0]} = {mine[1]}"
+        return _find_incomparable(message, nothing)
+    if champion.manifest.hashes.get("train") == candidate.metadata.get("train_sha256"):
+        return Relation("comparable", "Both learned from the same rows.", ~nothing)
+    if candidate.metadata["rule"]["champion"] == champion.manifest.model:
+        return Relation("comparable", "Neither learned from the held-out rows.", ~nothing)
+    if champion.manifest.rule is None:
+        message = "its release, of an earlier version, does not say which rows it learned from"
+        return _find_incomparable(message, nothing)
+    moments = pd.to_datetime(held_out[contract.time], utc=True) if contract.time in held_out else None
+    rows = find_unlearned(champion.manifest.rule, held_out, moments)
+    if (onset := champion.manifest.onset) is not None:
+        if moments is None:
+            message = (
+                f"it learned what rows show since {onset:%Y-%m-%d}, after a concept drift, and the table has no times"
+            )
+            return _find_incomparable(message, nothing)
+        rows &= (moments >= onset).to_numpy()
+    positive = task_for(contract).encode(held_out[contract.target])[rows].sum()
+    if rows.sum() < min_support or min(positive, rows.sum() - positive) < min_class:
+        message = f"it may have learned from all but {rows.sum():,} of the {len(rows):,} held-out rows"
+        return _find_incomparable(f"{message}, which are too few", nothing)
+    message = (
+        f"They are compared on the {rows.sum():,} of {len(rows):,} held-out rows that neither can have learned from."
+    )
+    return Relation("comparable", "Neither learned from the held-out rows." if rows.all() else message, rows)
 
 
-def score_champion(champion: Bundle, valid: pd.DataFrame, split: pd.DataFrame) -> Array:
+def _find_incomparable(because: str, nothing: Array) -> Relation:
+    """Return the relation to a champion that cannot be compared, with the way out."""
+    message = (
+        f"It is not comparable with the champion, because {because}. `lifecycle promote VERSION` makes it the champion "
+        "all the same."
+    )
+    return Relation("incomparable", message, nothing)
+
+
+def score_champion(champion: Bundle, held_out: pd.DataFrame) -> Array:
     """Return the champion's probabilities of the hold-out's rows, computed by its bundle from the validated columns."""
-    return champion.score(to_requests(select_raw_rows(valid, split, held_out=True), champion.schema.names))
+    return champion.score(to_requests(held_out, champion.schema.names))
 
 
 # Measurements.
@@ -168,28 +217,33 @@ def compare_models(
     replicates: int,
     seed: int,
     entities: Array | None = None,
+    rows: Mapping[str, Array] | None = None,
 ) -> list[Record]:
     """Return a record for each model: its metrics with intervals, and the candidate's differences from it.
 
-    entities: the entity of each row, where rows of one are not independent.
+    entities: the entity of each row, where rows of one are not independent. rows: the rows that a model is compared on, by
+    name, where they are not all.
     `differences` are the candidate's value minus the other's on the same rows, with a two-sided p: roc_auc by DeLong's
     test; brier, log_loss and cost by a paired bootstrap. The candidate's own record has none.
     """
-    mine = probabilities["candidate"]
-    losses = lose_rows(target, mine, thresholds["candidate"], cost)
     records = []
-    for name, probability in probabilities.items():
+    for name in probabilities:
+        chosen = (rows or {}).get(name, np.ones(len(target), dtype=bool))
+        actual, mine, probability = (
+            values[chosen] for values in (target, probabilities["candidate"], probabilities[name])
+        )
+        cases = None if entities is None else entities[chosen]
         measured = bootstrap_metrics(
-            target, probability, threshold=thresholds[name], cost=cost, replicates=replicates, seed=seed,
-            entities=entities,
-        )  # fmt: skip
+            actual, probability, threshold=thresholds[name], cost=cost, replicates=replicates, seed=seed, entities=cases
+        )
         differences: dict[str, Estimate] = {}
         if name != "candidate":
-            other = lose_rows(target, probability, thresholds[name], cost)
+            losses = lose_rows(actual, mine, thresholds["candidate"], cost)
+            other = lose_rows(actual, probability, thresholds[name], cost)
             differences = {
-                metric: compare_means(losses[metric], other[metric], replicates, seed, entities) for metric in _PAIRED
+                metric: compare_means(losses[metric], other[metric], replicates, seed, cases) for metric in _PAIRED
             }
-            differences["roc_auc"] = compare_auc(target, mine, probability, entities)
+            differences["roc_auc"] = compare_auc(actual, mine, probability, cases)
         records.append({"name": name, "threshold": thresholds[name], "metrics": measured, "differences": differences})
     return records
 
@@ -356,10 +410,11 @@ def compare_protected(
     replicates: int,
     seed: int,
     entities: Array | None = None,
+    rows: Array | None = None,
 ) -> list[Record]:
     """Compare the Brier scores of candidate and champion on each group of the fairness columns.
 
-    A record has column, category, rows and the paired difference (lower is better) with its interval and two-sided p.
+    rows: those that the champion is compared on. A record has column, category, rows and the paired difference (lower is better) with its interval and two-sided p.
     Groups with fewer than `min_class` rows of a class are left out; without a champion in `probabilities` the list is
     empty.
     """
@@ -372,7 +427,7 @@ def compare_protected(
     for column, categories in groups.items():
         words = None if categories is None else categories.astype(str).to_numpy()
         for category in [] if categories is None else _sort_categories(categories):
-            member = np.asarray(words == category)
+            member = np.asarray(words == category) & (True if rows is None else rows)
             positives = int(actual[member].sum())
             if min(positives, int(member.sum()) - positives) >= min_class:
                 cases = None if entities is None else entities[member]

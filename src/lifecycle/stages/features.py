@@ -17,10 +17,13 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.expressions import parse_expression
 from lifecycle.core.paths import FEATURES, PARAMS
 from lifecycle.core.progress import show_progress
+from lifecycle.core.split_rule import SplitRule
 from lifecycle.core.tables import TableWriter, open_table, set_columns, write_table
 from lifecycle.features.definitions import FeatureDeclaration
 from lifecycle.features.inputs import to_array
-from lifecycle.modeling.split import Sides
+from lifecycle.modeling.entities import read_keys
+from lifecycle.modeling.rule import list_kinds
+from lifecycle.modeling.split import Sides, apply_rule, choose_strategy, describe_split, split_rows
 from lifecycle.modeling.task import task_for
 from lifecycle.validation.conversion import map_distinct, read_frames, spell_out
 from lifecycle.validation.sampling import Tally, choose_rows, find_span, limit_distinct, limit_rows
@@ -142,6 +145,25 @@ def declare_features(
         "split": division,
     }
     return FeatureDeclaration.parse(record, FEATURES)
+
+
+def divide_rows(
+    path: Path, contract: Contract, features: list[dict[str, Any]], rule: Mapping[str, Any], split: str, share: float,
+    gap: str, seed: int,
+) -> tuple[Sides, dict[str, Any]]:  # fmt: skip
+    """Hold out rows of a validated table, by a rule of another model or by the strategy `split`; return sides and record.
+
+    Rows are compared by the columns that the features read.
+    """
+    given = SplitRule.parse(rule, f"{PARAMS}: features.rule") if rule else None
+    names = [name for name in contract.columns if any(name in feature["columns"] for feature in features)]
+    content = list_kinds(contract, names) if given is None else given.columns or None
+    keys, task = read_keys(path, contract, content), task_for(contract)
+    if given is None:
+        sides = split_rows(keys, task, choose_strategy(split, keys), share, seed, gap, content)
+    else:
+        sides = apply_rule(keys, task, given)
+    return sides.drop_groups(), describe_split(keys, sides)
 
 
 def write_features(

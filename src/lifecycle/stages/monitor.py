@@ -14,6 +14,7 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import AlertLimits, Monitor
 from lifecycle.core.paths import PARAMS
 from lifecycle.core.records import Record
+from lifecycle.core.values import name_category
 from lifecycle.modeling.metrics import TITLES, bound_share, measure_slices
 from lifecycle.monitoring.alerts import (
     describe_degradation,
@@ -23,7 +24,6 @@ from lifecycle.monitoring.alerts import (
     explain_column,
     sort_alerts,
 )
-from lifecycle.monitoring.components import name_category
 from lifecycle.monitoring.degradation import (
     METRICS,
     expect_performance,
@@ -209,22 +209,24 @@ def measure_errors(traffic: Sequence[Traffic], reference: Record, threshold: flo
 
 
 def tabulate_windows(results: Results) -> pd.DataFrame:
-    """Return one row per window: predictions, labels, the share of positives among them, and alerts by severity."""
+    """Return one row per window: predictions, mature ones, their labels and the share of positives, and alerts by severity."""
     rows = []
     for part, found in zip(results.traffic, results.alerts, strict=True):
         label, _ = part.labels
         low, high = (float(bound) for bound in bound_share(label.sum(), len(label)))
         rows.append({
-            "window": part.window.name, "predictions": f"{part.counts.rows:,}", "labels": f"{len(label):,}",
+            "window": part.window.name, "predictions": f"{part.counts.rows:,}", "mature": f"{part.mature:,}",
+            "labels": f"{len(label):,}",
             "positive": f"{label.mean():.3f} ({low:.3f}\u2013{high:.3f})" if len(label) else "",
             **{name: str(sum(alert.severity == name for alert in found) or "") for name in SEVERITIES[:0:-1]},
         })  # fmt: skip
     return pd.DataFrame(rows).set_index("window")
 
 
-def count_all(traffic: Sequence[Traffic]) -> tuple[int, int]:
-    """Return the number of predictions and of labels."""
-    return sum(part.counts.rows for part in traffic), sum(len(part.labelled) for part in traffic)
+def count_all(traffic: Sequence[Traffic]) -> tuple[int, int, int]:
+    """Return the number of predictions, of mature ones, and of these with a label."""
+    rows, mature, labelled = np.sum([(part.counts.rows, part.mature, len(part.labelled)) for part in traffic], axis=0)
+    return int(rows), int(mature), int(labelled)
 
 
 def title_metrics() -> dict[str, str]:

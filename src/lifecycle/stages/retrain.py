@@ -25,12 +25,13 @@ def choose_first(metadata: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def tabulate_rows(chosen: ChosenRows) -> pd.DataFrame:
     """Return the challenger's rows as text."""
+    held_out = {"ids": "by entity", "content": "by what is in them"}.get(chosen.rule.kind, "the newest")
     rows = {
-        "from the table that the champion was trained on": f"{chosen.old:,}",
-        "from the log": f"{chosen.new:,}",
+        "to learn from, of the table that the champion was trained on": f"{chosen.old:,}",
+        "to learn from, of the log": f"{chosen.new:,}",
         "oldest row of the log": f"{chosen.oldest:%Y-%m-%d}" if chosen.oldest else "",
-        "to learn from": f"{chosen.old + chosen.new - chosen.held_out:,}",
-        "held out, the newest": f"{chosen.held_out:,}",
+        f"held out, {held_out}": f"{chosen.held_out:,}",
+        "on neither side": f"{chosen.left_out:,}",
     }
     return pd.DataFrame({"rows": rows})
 

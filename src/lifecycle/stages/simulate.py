@@ -11,13 +11,14 @@ from typing import Any
 import pandas as pd
 
 from lifecycle.core.records import Record
-from lifecycle.monitoring.scenarios import SIMULATED_LOG, begin_month
+from lifecycle.monitoring.scenarios import ENTITY, SIMULATED_LOG, begin_month
 from lifecycle.prediction_log.compaction import write_partitions
 
 
 def find_pool(valid: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
-    """Return the held-out rows, from which traffic is drawn."""
-    return valid[split["held_out"].to_numpy()].reset_index(drop=True)
+    """Return the held-out rows, from which traffic is drawn; each is an entity, which may come again in another month."""
+    pool = valid[split["held_out"].to_numpy()].reset_index(drop=True)
+    return pool.assign(**{ENTITY: [f"simulated {place}" for place in pool.index]})
 
 
 def write_log(folder: Path, records: list[Record], until: datetime) -> None:

@@ -87,9 +87,13 @@ def describe_model(
     *,
     calibration: str,
     cost: dict[str, float],
+    onset: str,
     files: dict[str, Path],
 ) -> dict[str, Any]:
-    """Return the metadata that is stored with the model: what its use needs, and the hashes of its inputs."""
+    """Return the metadata that is stored with the model: what its use needs, and the hashes of its inputs.
+
+    rule: which rows were held out from it. onset: since when its rows show what they do, after a concept drift.
+    """
     return {
         "family": best.family,
         "hyperparameters": best.hyperparameters,
@@ -100,6 +104,8 @@ def describe_model(
         "calibration": calibration,
         "cost": cost,
         "train_rows": declaration["split"]["train_rows"],
+        "rule": declaration["split"]["rule"],
+        "onset": onset or None,
         **{f"{name}_sha256": hash_file(path) for name, path in files.items()},
         "versions": {package: version(package) for package in PACKAGES},
     }
