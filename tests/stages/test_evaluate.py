@@ -45,7 +45,8 @@ def parts(customers: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
 def make_model(train: pd.DataFrame, declaration: dict, sha256: str = "c" * 64, **metadata: Any) -> Model:
     names = [feature["name"] for feature in declaration["features"]]
     pipeline = build_pipeline("logistic", {}, declaration["features"], seed=0, threads=1)
-    about = {"features": names, "target": "left", "positive": "yes", "threshold": 0.25, "train_sha256": "t", **metadata}
+    about = {"features": names, "target": "left", "positive": "yes", "threshold": 0.25, "train_sha256": "t"}
+    about |= {"rule": SplitRule(kind="rows").to_json(), "onset": None, **metadata}
     return Model(pipeline.fit(train[names], train["left"]), about, sha256)
 
 

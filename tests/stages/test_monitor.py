@@ -585,7 +585,7 @@ def test_tables_for_the_notebook(turned: Watch, reference: Record) -> None:
     assert drift.loc["senior", "change"] == "" and drift.loc[MULTIVARIATE, "PSI"] == ""
     assert monitor.choose_moved(turned.tables[newest], reference)[0] == "spend"
     assert monitor.order_columns(reference, turned.tables) == [PREDICTION, "months", "plan", "spend", "senior"]
-    assert monitor.count_all(turned.traffic) == (1800, sum(turned.labels))
+    assert monitor.count_all(turned.traffic) == (1800, 1800, sum(turned.labels))
 
 
 def test_a_request_with_the_largest_float_leaves_all_numbers_finite(

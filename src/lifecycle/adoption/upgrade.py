@@ -107,6 +107,10 @@ def _add_params(path: Path) -> list[str]:
             if key not in document[section]:
                 document[section][key] = value
                 added.append(f"{section}.{key}")
+    simulate = document["simulate"]
+    if isinstance(simulate["label_days"], list):  # of both classes
+        simulate["label_days"] = {name: list(simulate["label_days"]) for name in ("positive", "negative")}
+        added.append("simulate.label_days by class")
     if added:
         with replace_file(path) as temporary:
             temporary.write_text(dump(document), encoding="utf-8")
@@ -154,15 +158,17 @@ _OLD_NULLS = (
     *("N/A", "NA", "NULL", "NaN", "n/a", "nan", "null"),
 )
 _NEW_PARAMS: dict[str, Record] = {  # keys that older files lack
-    "features": {"gap": ""},
+    "features": {"gap": "", "rule": {}},
+    "train": {"onset": ""},
     "monitor": {
+        "maturity_days": 30,
         "severity": {
             "slight_psi": 0.1, "plain_psi": 0.25, "little_weight": 0.02, "much_weight": 0.05, "missing_gap": 0.1,
             "volume_ratio": 0.5, "label_shift": 0.02, "large_label_shift": 0.1, "roc_auc": 0.05, "brier": 0.15,
             "calibration": 0.1,
         },
     },
-    "retrain": {"min_compared": 200, "significance": 0.01},
+    "retrain": {"min_compared": 200, "significance": 0.01, "holdout_share": 0.2},
 }  # fmt: skip
 
 

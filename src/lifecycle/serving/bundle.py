@@ -202,7 +202,7 @@ def read_manifest(folder: Path) -> Manifest:
     if found != FORMAT:
         raise ProjectError(f"{path} has the format {found!r}, expected {FORMAT}: run `lifecycle upgrade`.")
     try:
-        manifest = Manifest.model_validate(record)  # strict: a number in quotes is not a number
+        manifest = Manifest.model_validate_json(path.read_bytes())  # strict: a number in quotes is not a number
     except ValidationError as error:
         first = error.errors()[0]
         raise ProjectError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
