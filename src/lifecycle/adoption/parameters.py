@@ -66,6 +66,8 @@ def fit_params(facts: Record, contract: Contract, typed: pd.DataFrame) -> dict[s
         "evaluate": {
             "bootstrap": 2000 if held_out <= 20_000 else 500,
             "tutorial_columns": [],
+            "value": {"benefit": "", "cost": ""},
+            "capacity": 0,
             "gate": {"min_roc_auc": 0.5, "max_ece": 0.05, "max_cv_gap": 0.15, "min_slice_roc_auc": 0.5},
         },
         "explain": {

@@ -155,6 +155,7 @@ _OLD_NULLS = (
 )
 _NEW_PARAMS: dict[str, Record] = {  # keys that older files lack
     "features": {"gap": ""},
+    "evaluate": {"value": {"benefit": "", "cost": ""}, "capacity": 0},
     "monitor": {
         "severity": {
             "slight_psi": 0.1, "plain_psi": 0.25, "little_weight": 0.02, "much_weight": 0.05, "missing_gap": 0.1,

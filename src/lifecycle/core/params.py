@@ -129,14 +129,23 @@ class Gate(Strict):
     significance: Annotated[float, Field(gt=0, lt=1)]
 
 
+class Value(Strict):
+    """What acting on a row is worth: a number or an expression over the row's columns; empty: from train.cost."""
+
+    benefit: str | Annotated[float, Field(ge=0)]  # of acting on a positive row, before its cost
+    cost: str | Annotated[float, Field(ge=0)]  # of acting on a row
+
+
 class Evaluate(Strict):
-    """The evaluation: bootstrap replicates, the minimum support of a slice, the tutorial baseline's columns, and the quality gate."""
+    """The evaluation: bootstrap replicates, slices, the tutorial baseline, what decisions are worth, and the quality gate."""
 
     bootstrap: Annotated[int, Field(ge=100)]
     min_support: Count
     min_class: Count
     max_categories: Count
     tutorial_columns: list[str]
+    value: Value
+    capacity: Annotated[int, Field(ge=0)]
     gate: Gate
 
 

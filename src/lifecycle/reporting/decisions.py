@@ -1,0 +1,107 @@
+"""Figures, tables and sentences about what a model's decisions are worth, whom they concern, and where they err."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter, StrMethodFormatter
+
+from lifecycle.core.records import Record
+from lifecycle.reporting.plots import ACCENT, NEUTRAL, POSITIVE, new_grid
+from lifecycle.reporting.wording import format_number, format_percent
+
+_FLOOR = -0.15  # of the net benefit in the figure, as a part of its greatest value
+
+
+def draw_net_benefit(curve: pd.DataFrame, threshold: float) -> Figure:
+    """Draw the decision curve (`trace_net_benefit`) with its band, beside acting on every row and on none.
+
+    Thresholds from which on the model predicts nothing positive are left out.
+    """
+    used = curve[(curve["high"] > 0) | (curve["threshold"] <= threshold)]
+    figure, (axes,) = new_grid(1, columns=1, width=6.5, height=3.2)
+    axes.fill_between(used["threshold"], used["low"], used["high"], color=POSITIVE, alpha=0.18, linewidth=0)
+    axes.plot(used["threshold"], used["model"], color=POSITIVE, label="this model, with 95 % band")
+    axes.plot(used["threshold"], used["everyone"], color=NEUTRAL, linestyle="--", label="act on every row")
+    axes.axhline(0, color="black", linewidth=1, label="act on none")
+    axes.axvline(threshold, color="black", linewidth=1, linestyle=":")
+    top = float(max(used["high"].max(), used["everyone"].max()))
+    axes.annotate(f" threshold {threshold:.2f}", (threshold, 1.08 * top), fontsize=8, va="top")
+    axes.set(
+        xlabel="probability from which it pays to act", ylabel="net benefit (true positives per row)",
+        title="Decision curve (hold-out)", xlim=(0, float(used["threshold"].max())), ylim=(_FLOOR * top, 1.1 * top),
+    )  # fmt: skip
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.legend(loc="upper right", fontsize=8, bbox_to_anchor=(1, 0.93))
+    return figure
+
+
+def describe_net_benefit(record: Record) -> str:
+    """Describe the decision curve at the model's threshold, as Markdown."""
+    model, everyone, gained = (_per_thousand(record[name]) for name in ("model", "everyone", "over_everyone"))
+    over = record["over_everyone"]
+    shown = (
+        "better than acting on every row" if over["low"] > 0 else "worse than acting on every row" if over["high"] < 0
+        else "not shown to be better than acting on every row"
+    )  # fmt: skip
+    none = "better than acting on none" if record["model"]["low"] > 0 else "not shown to be better than acting on none"
+    return (
+        f"At the threshold {record['threshold']:.2f}, the decisions on a thousand rows are worth as much as finding **{model}** "
+        f"positives without a single false alarm. Acting on every row is worth {everyone}; the difference is {gained}. The "
+        f"model is {shown}, and {none}."
+    )
+
+
+def _per_thousand(estimate: Mapping[str, float]) -> str:
+    """Format a share and its interval in thousandths."""
+    value, low, high = (1000 * estimate[key] for key in ("value", "low", "high"))
+    return f"{value:.0f} ({low:.0f} to {high:.0f})"
+
+
+def draw_profit(curve: pd.DataFrame, record: Record) -> Figure:
+    """Draw the profit by capacity (`trace_profit`) with its band, the wanted capacity, and that of greatest profit."""
+    figure, (axes,) = new_grid(1, columns=1, width=6.5, height=3.2)
+    axes.fill_between(curve["capacity"], curve["low"], curve["high"], color=POSITIVE, alpha=0.18, linewidth=0)
+    axes.plot(curve["capacity"], curve["value"], color=POSITIVE, label=f"by {record['by']}, with 95 % band")
+    axes.plot(curve["capacity"], curve["random"], color=NEUTRAL, linestyle="--", label="at random")
+    axes.axhline(0, color="black", linewidth=1)
+    axes.plot(
+        [record["capacity"]], [record["value"]["value"]], "o", color="black", markersize=5,
+        label=f"capacity {record['capacity']:,}: {format_number(record['value']['value'])}",
+    )  # fmt: skip
+    best = record["best"]
+    axes.axvspan(best["capacity"]["low"], best["capacity"]["high"], color=ACCENT, alpha=0.2, linewidth=0)
+    axes.axvline(
+        best["capacity"]["value"], color=ACCENT, linewidth=1,
+        label=f"greatest profit, near {best['capacity']['value']:,.0f} (95 % interval)",
+    )  # fmt: skip
+    axes.set(
+        xlabel=f"rows acted on, of {record['population']:,}", ylabel="profit", title="Profit by capacity (hold-out, scaled)",
+        xlim=(0, record["population"]),
+    )  # fmt: skip
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.legend(loc="best", fontsize=8)
+    return figure
+
+
+def describe_profit(record: Record) -> str:
+    """Describe whom to act on and what that is worth, as Markdown."""
+    size, value, best, rule = record["capacity"], record["value"], record["best"], record["rule"]
+    cutoff = f"{record['cutoff']:.2f}" if record["by"] == "probability" else format_number(record["cutoff"])
+    place = best["capacity"]
+    return (
+        f"Of {record['population']:,} rows like these, act on the **{size:,}** with the highest {record['by']}, which is "
+        f"{cutoff} or more. That is worth **{_format_range(value)}**, where as many rows at random are worth "
+        f"{format_number(record['random'])}; {format_percent(record['found'])} of the positives are among them. The profit is "
+        f"greatest near {place['value']:,.0f} rows ({place['low']:,.0f} to {place['high']:,.0f}). Acting on every row whose "
+        f"expected value is not below zero, {rule['capacity']:,} of them, is worth {_format_range(rule['value'])}. "
+        f"{record['note']}"
+    ).strip()
+
+
+def _format_range(estimate: Mapping[str, float]) -> str:
+    """Format a value and its interval."""
+    return f"{format_number(estimate['value'])} ({format_number(estimate['low'])} to {format_number(estimate['high'])})"
