@@ -101,16 +101,23 @@ def _upgrade_yaml(path: Path, change: Callable[[CommentedMap], None]) -> list[st
 def _add_params(path: Path) -> list[str]:
     """Add the keys that are new since a params.yaml was written."""
     document = make_yaml().load(path.read_text(encoding="utf-8"))
-    added = []
-    for section, values in _NEW_PARAMS.items():
-        for key, value in values.items():
-            if key not in document[section]:
-                document[section][key] = value
-                added.append(f"{section}.{key}")
+    added = _add_keys(document, _NEW_PARAMS)
     if added:
         with replace_file(path) as temporary:
             temporary.write_text(dump(document), encoding="utf-8")
     return [f"{path.name} has {name}" for name in added]
+
+
+def _add_keys(section: CommentedMap, values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Add the keys that a section or a section in it lacks, in place; return the keys with those above them."""
+    added = []
+    for key, value in values.items():
+        if key not in section:
+            section[key] = value
+            added.append(f"{prefix}{key}")
+        elif isinstance(value, Mapping) and isinstance(section[key], CommentedMap):
+            added += _add_keys(section[key], value, f"{prefix}{key}.")
+    return added
 
 
 def _rename(section: CommentedMap, old: str, new: str) -> None:
@@ -155,7 +162,7 @@ _OLD_NULLS = (
 )
 _NEW_PARAMS: dict[str, Record] = {  # keys that older files lack
     "features": {"gap": ""},
-    "evaluate": {"value": {"benefit": "", "cost": ""}, "capacity": 0},
+    "evaluate": {"value": {"benefit": "", "cost": ""}, "capacity": 0, "gate": {"max_flips": 0.5}},
     "monitor": {
         "severity": {
             "slight_psi": 0.1, "plain_psi": 0.25, "little_weight": 0.02, "much_weight": 0.05, "missing_gap": 0.1,

@@ -126,6 +126,7 @@ class Gate(Strict):
     max_cv_gap: Share
     min_slice_roc_auc: Share
     max_fairness_gap: Share
+    max_flips: Share
     significance: Annotated[float, Field(gt=0, lt=1)]
 
 

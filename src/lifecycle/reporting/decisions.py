@@ -105,3 +105,30 @@ def describe_profit(record: Record) -> str:
 def _format_range(estimate: Mapping[str, float]) -> str:
     """Format a value and its interval."""
     return f"{format_number(estimate['value'])} ({format_number(estimate['low'])} to {format_number(estimate['high'])})"
+
+
+def tabulate_flips(flips: Record, most: int = 12) -> pd.DataFrame:
+    """Return a table of the decisions that differ from the champion's (`count_flips`), as text.
+
+    After all rows come the slices with the largest shares, at most so many.
+    """
+    ordered = sorted(flips["by_slice"], key=lambda record: -record["flips"]["value"])[:most]
+    rows = {
+        name: {
+            "rows": f"{record['rows']:,}",
+            "treated otherwise": _format_share(record["flips"]),
+            "newly predicted positive": _format_share(record["to_positive"]),
+            "no longer": _format_share(record["to_negative"]),
+        }
+        for name, record in [
+            ("all rows", flips),
+            *((f"{record['column']} = {record['category']}", record) for record in ordered),
+        ]
+    }
+    return pd.DataFrame(rows).T
+
+
+def _format_share(estimate: Mapping[str, float]) -> str:
+    """Format a share and its interval in percent."""
+    value, low, high = (100 * estimate[key] for key in ("value", "low", "high"))
+    return f"{value:.1f} % ({low:.1f}\u2013{high:.1f})"
