@@ -111,11 +111,12 @@ class Cost(Strict):
 
 
 class Train(Strict):
-    """The final fit: folds of the cross-validation, calibration, and the costs that set the threshold."""
+    """The final fit: folds of the cross-validation, calibration, the costs that set the threshold, and the error analysis."""
 
     folds: Annotated[int, Field(ge=2)]  # of the cross-validation of the chosen hyperparameters
     calibration: Literal["auto", "none", "sigmoid", "isotonic"]
     cost: Cost
+    weak_slices: Annotated[int, Field(ge=0)]
 
 
 class Gate(Strict):

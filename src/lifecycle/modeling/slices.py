@@ -55,7 +55,7 @@ def sort_categories(categories: pd.Series) -> list[str]:
 
 
 def slice_columns(
-    frame: pd.DataFrame, train: pd.DataFrame, features: Sequence[FeatureRecord], most: int
+    frame: pd.DataFrame, train: pd.DataFrame, features: Sequence[FeatureRecord], most: int = 10
 ) -> dict[str, pd.Series]:
     """Return the slices of each column of a feature table that has at least two of them, derived features apart.
 

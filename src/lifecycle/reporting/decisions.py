@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -10,8 +10,13 @@ from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from lifecycle.core.records import Record
 from lifecycle.reporting.plots import ACCENT, NEUTRAL, POSITIVE, new_grid
-from lifecycle.reporting.wording import format_number, format_percent
+from lifecycle.reporting.wording import format_number, format_percent, quote
 
+_TITLES = {"loss": "high loss", "over": "predicts too much", "under": "predicts too little"}
+_MEASURES = {  # of a slice: the columns of its table, with their formats
+    "predicted": ("predicted", ".1%"), "positive": ("rate", ".1%"), "loss": ("loss", ".3f"),
+    "expected": ("expected", ".3f"), "others": ("rest", ".3f"), "effect": ("effect", "+.2f"),
+}  # fmt: skip
 _FLOOR = -0.15  # of the net benefit in the figure, as a part of its greatest value
 
 
@@ -132,3 +137,72 @@ def _format_share(estimate: Mapping[str, float]) -> str:
     """Format a share and its interval in percent."""
     value, low, high = (100 * estimate[key] for key in ("value", "low", "high"))
     return f"{value:.1f} % ({low:.1f}\u2013{high:.1f})"
+
+
+def tabulate_suspects(suspects: Sequence[Record]) -> pd.DataFrame:
+    """Return a table of the slices that stood out out of fold (`find_weak_slices`), as text; empty without any."""
+    rows = [{"suspected": _TITLES[record["kind"]], **_format_errors(record)} for record in suspects]
+    return pd.DataFrame(rows, index=[_name_slice(record) for record in suspects])
+
+
+def tabulate_weak_slices(records: Sequence[Record]) -> pd.DataFrame:
+    """Return a table of the suspects on the hold-out (`confirm_weak_slices`), as text; empty without any."""
+    rows = [
+        {
+            "suspected": _TITLES[record["kind"]],
+            **_format_errors(record),
+            "confirmed": _format_test(record),
+        }
+        for record in records
+    ]
+    return pd.DataFrame(rows, index=[_name_slice(record) for record in records])
+
+
+def _format_test(record: Record) -> str:
+    """Return whether the hold-out confirms a suspect, and its p-value."""
+    if record["p"] is None:
+        return "too few rows"
+    p = "< 0.001" if record["p"] < 0.001 else f"= {record['p']:.3f}"
+    return f"{'yes' if record['confirmed'] else 'no'}, p {p}"
+
+
+def _format_errors(record: Record) -> dict[str, str]:
+    """Return what is measured of a slice as the cells of a table."""
+    if record["loss"] is None:
+        return {"rows": f"{record['rows']:,}", **dict.fromkeys(_MEASURES, "\u2013")}
+    cells = {name: f"{record[key]:{form}}" for name, (key, form) in _MEASURES.items()}
+    return {"rows": f"{record['rows']:,}", **cells}
+
+
+def describe_weak_slices(records: Sequence[Record], significance: float) -> str:
+    """Describe what became of the suspects on the hold-out, as Markdown."""
+    if not records:
+        return "No group of rows stood out in the search on the training part."
+    confirmed = [record for record in records if record["confirmed"]]
+    tested = sum(record["confirmed"] is not None for record in records)
+    found = (
+        f"Of {len(records)} groups that stood out in the search on the training part, the hold-out has enough rows to test "
+        f"{tested} and confirms **{len(confirmed)}**. The p-values are corrected for {tested} tests by Holm's method, so that "
+        f"the chance of a false confirmation is {significance:.0%} at most."
+    )
+    said = []
+    for record in confirmed:
+        if record["kind"] == "loss":
+            more = (
+                "which its probabilities themselves expect: these rows are hard to tell apart, not wrongly predicted"
+                if record["loss"] <= 1.1 * record["expected"] else "more than its probabilities expect"
+            )  # fmt: skip
+            said.append(
+                f"{quote(_name_slice(record))}: log loss {record['loss']:.3f}, where other rows have {record['rest']:.3f}, {more}."
+            )
+        else:
+            said.append(
+                f"{quote(_name_slice(record))}: the model {_TITLES[record['kind']]}, {format_percent(record['predicted'])} on average where "
+                f"{format_percent(record['rate'])} are positive."
+            )
+    return "\n- ".join([found + "\n" * bool(said), *said])
+
+
+def _name_slice(record: Record) -> str:
+    """Return the name of a slice over one column or two."""
+    return ", ".join(f"{column} = {category}" for column, category in record["values"].items())
