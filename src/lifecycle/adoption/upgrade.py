@@ -162,7 +162,7 @@ _OLD_NULLS = (
 )
 _NEW_PARAMS: dict[str, Record] = {  # keys that older files lack
     "features": {"gap": ""},
-    "train": {"weak_slices": 5},
+    "train": {"weak_slices": 5, "learning_curve": [0.125, 0.25, 0.5]},
     "evaluate": {"value": {"benefit": "", "cost": ""}, "capacity": 0, "gate": {"max_flips": 0.5}},
     "monitor": {
         "severity": {

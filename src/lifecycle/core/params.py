@@ -111,12 +111,13 @@ class Cost(Strict):
 
 
 class Train(Strict):
-    """The final fit: folds of the cross-validation, calibration, the costs that set the threshold, and the error analysis."""
+    """The final fit: folds of the cross-validation, calibration, the costs that set the threshold, the error analysis and the learning curve."""
 
     folds: Annotated[int, Field(ge=2)]  # of the cross-validation of the chosen hyperparameters
     calibration: Literal["auto", "none", "sigmoid", "isotonic"]
     cost: Cost
     weak_slices: Annotated[int, Field(ge=0)]
+    learning_curve: list[Annotated[float, Field(gt=0, lt=1)]]
 
 
 class Gate(Strict):

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from lifecycle.core.records import Frozen
+from lifecycle.modeling.learning_curve import LearningCurve
 from lifecycle.modeling.weak_slices import Suspect
 
 
@@ -52,3 +53,4 @@ class TrainingReport(Frozen):
     calibration: str
     threshold: float
     weak_slices: list[Suspect]
+    learning_curve: LearningCurve
