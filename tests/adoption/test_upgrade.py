@@ -72,13 +72,17 @@ def test_parameters_and_contract_keep_their_values_and_comments(old: Path, capsy
 def test_a_file_of_this_format_gets_the_keys_that_are_new(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = project / paths.PARAMS
     text = path.read_text()
-    assert text.count('  gap: ""\n') == 1
-    path.write_text(text.replace('  gap: ""\n', ""))
+    for line in ('  gap: ""\n', "    max_flips: 0.5\n"):
+        assert text.count(line) == 1
+        text = text.replace(line, "")
+    path.write_text(text)
     with pytest.raises(ProjectError, match=r"features\.gap"):
         load_params(path)
     assert main(["upgrade"]) == 0
-    assert f"upgrade: {paths.PARAMS} has features.gap" in capsys.readouterr().out
-    assert load_params(path).features.gap == ""
+    said = capsys.readouterr().out
+    for name in ("features.gap", "evaluate.gate.max_flips"):
+        assert f"upgrade: {paths.PARAMS} has {name}" in said
+    assert (load_params(path).features.gap, load_params(path).evaluate.gate.max_flips) == ("", 0.5)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from tests.support.contracts import make_contract, make_table
 COST = {"false_positive": 1.0, "false_negative": 3.0}
 GATE = {
     "min_roc_auc": 0.6, "max_ece": 0.05, "max_cv_gap": 0.05, "min_slice_roc_auc": 0.55, "max_fairness_gap": 0.2,
-    "significance": 0.05,
+    "max_flips": 0.3, "significance": 0.05,
 }  # fmt: skip
 
 
@@ -249,27 +249,6 @@ def test_the_least_to_expect_follows_from_cross_validation() -> None:
     assert alone == found
 
 
-def test_categories_have_the_contracts_names() -> None:
-    boolean = {"kind": "boolean", "values": ["no", "yes"]}
-    assert evaluate._name_categories(pd.Series([0.0, 1.0, np.nan]), boolean).tolist() == ["no", "yes", "(missing)"]
-    assert evaluate._name_categories(pd.Series(["ü", None]), {"kind": "categorical"}).tolist() == ["ü", "(missing)"]
-    numbers = evaluate._name_categories(pd.Series([10.0, 2.0, np.nan]), {"kind": "numeric"})
-    assert numbers.tolist() == ["10", "2", "(missing)"] and evaluate._sort_categories(numbers) == [
-        "2",
-        "10",
-        "(missing)",
-    ]
-    close = evaluate._name_categories(pd.Series([1.0, 1.00000001]), {"kind": "numeric"})
-    assert close.nunique() == 2
-
-
-def test_numbers_come_in_bands_of_the_training_quartiles() -> None:
-    train = pd.Series(np.arange(101.0))
-    bands = evaluate._band_numbers(pd.Series([0.0, 25.0, 26.0, 99.0, np.nan]), train)
-    assert bands.tolist() == ["up to 25", "up to 25", "25 to 50", "above 75", "(missing)"]
-    assert evaluate._band_numbers(pd.Series([1.0, np.nan]), pd.Series([np.nan])).tolist() == ["any", "(missing)"]
-
-
 def test_every_column_with_few_categories_is_sliced(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
     _, test, declaration = parts
     assert list(evaluate.choose_slices(test, declaration, 10)) == ["plan", "senior"]
@@ -371,6 +350,7 @@ def make_evaluation() -> dict[str, Any]:
         "protected": [
             {"column": "senior", "category": level, "rows": 90, "brier": estimate(-0.01)} for level in ("0", "1")
         ],
+        "flips": {"rows": 300, "flips": estimate(0.2), "to_positive": estimate(0.15), "to_negative": estimate(0.05)},
     }  # fmt: skip
 
 
@@ -403,6 +383,7 @@ BASELINE = {"prior": 0, "logistic": 1, "tutorial": 2, "champion": 3}
         ("not_worse_than_tutorial", ("baselines", BASELINE["tutorial"], "differences", "roc_auc"), WORSE),
         ("not_worse_than_champion", ("baselines", BASELINE["champion"], "differences", "roc_auc"), WORSE),
         ("not_worse_for_protected", ("protected", 1, "brier"), estimate(0.02, p=0.001)),
+        ("max_flips", ("flips", "flips"), estimate(0.33)),  # the whole interval is above the limit
     ],
 )
 def test_each_condition_alone_refuses_the_model(name: str, path: tuple[Any, ...], value: Any) -> None:
@@ -412,7 +393,7 @@ def test_each_condition_alone_refuses_the_model(name: str, path: tuple[Any, ...]
     verdict = reach_verdict(evaluation, conditions, 0.05)
     failed = next(condition for condition in conditions if condition.name == name)
     assert not verdict.blessed and not verdict.better
-    assert verdict.because.startswith("1 of the gate's 11 conditions fails") and failed.message in verdict.because
+    assert verdict.because.startswith("1 of the gate's 12 conditions fails") and failed.message in verdict.because
 
 
 @pytest.mark.parametrize(
@@ -428,6 +409,8 @@ def test_each_condition_alone_refuses_the_model(name: str, path: tuple[Any, ...]
         (("baselines", BASELINE["logistic"], "differences", "roc_auc"), estimate(-0.05, p=0.2)),
         (("protected", 1, "brier"), estimate(0.02, p=0.04)),  # of two groups
         (("protected",), []),
+        (("flips", "flips"), estimate(0.32)),  # above the limit, by what may be chance
+        (("flips",), None),
         (("champion",), {"relation": "none", "message": "There is no champion yet."}),
         (("champion",), {"relation": "same", "message": "This model is the champion already."}),
     ],
@@ -437,7 +420,7 @@ def test_what_may_be_chance_or_is_not_there_refuses_nothing(path: tuple[Any, ...
     verdict = reach_verdict(evaluation, judge_candidate(evaluation, GATE), 0.05)
     missing = sum(condition.passed is None for condition in verdict.conditions)
     counted = (
-        f"{11 - missing} of the gate's 11 conditions hold, {missing} could not" if missing else "All 11 conditions"
+        f"{12 - missing} of the gate's 12 conditions hold, {missing} could not" if missing else "All 12 conditions"
     )
     assert verdict.blessed and verdict.because.startswith(counted)
     assert verdict.model == "c" * 64
@@ -449,9 +432,9 @@ def test_what_cannot_be_measured_neither_holds_nor_fails() -> None:
     missing = ["min_slice_roc_auc", "max_fairness_gap", "not_worse_for_protected"]
     assert [condition.name for condition in conditions if condition.passed is None] == missing
     verdict = reach_verdict(evaluation, conditions, 0.05)
-    assert verdict.because.startswith("8 of the gate's 11 conditions hold, 3 could not be measured.")
+    assert verdict.because.startswith("9 of the gate's 12 conditions hold, 3 could not be measured.")
     page = html.render_part("conditions.html.j2", conditions=conditions)
-    assert page.count("– not measured") == 3 and page.count("✓ holds") == 8
+    assert page.count("– not measured") == 3 and page.count("✓ holds") == 9
 
 
 def test_a_calibration_error_that_chance_explains_is_none() -> None:
@@ -533,6 +516,7 @@ def evaluate_all(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> dict[str, An
         "baselines": compared[1:], "slices": evaluate.list_slices(measured),
         "fairness": evaluate.compare_groups(target, probabilities["candidate"], groups, 0.25, 5),
         "protected": evaluate.compare_protected(target, probabilities, groups, 5, 200, 0),
+        "flips": None,
     })  # fmt: skip
 
 

@@ -66,7 +66,9 @@ def fit_params(facts: Record, contract: Contract, typed: pd.DataFrame) -> dict[s
         "evaluate": {
             "bootstrap": 2000 if held_out <= 20_000 else 500,
             "tutorial_columns": [],
-            "gate": {"min_roc_auc": 0.5, "max_ece": 0.05, "max_cv_gap": 0.15, "min_slice_roc_auc": 0.5},
+            "value": {"benefit": "", "cost": ""},
+            "capacity": 0,
+            "gate": {"min_roc_auc": 0.5, "max_ece": 0.05, "max_cv_gap": 0.15, "min_slice_roc_auc": 0.5, "max_flips": 0.5},
         },
         "explain": {
             **({"repeats": 2, "rows": 200, "background": 20, "sample": 20} if facts["features"] > _MANY_COLUMNS else {}),

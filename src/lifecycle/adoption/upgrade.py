@@ -101,12 +101,7 @@ def _upgrade_yaml(path: Path, change: Callable[[CommentedMap], None]) -> list[st
 def _add_params(path: Path) -> list[str]:
     """Add the keys that are new since a params.yaml was written."""
     document = make_yaml().load(path.read_text(encoding="utf-8"))
-    added = []
-    for section, values in _NEW_PARAMS.items():
-        for key, value in values.items():
-            if key not in document[section]:
-                document[section][key] = value
-                added.append(f"{section}.{key}")
+    added = _add_keys(document, _NEW_PARAMS)
     simulate = document["simulate"]
     if isinstance(simulate["label_days"], list):  # of both classes
         simulate["label_days"] = {name: list(simulate["label_days"]) for name in ("positive", "negative")}
@@ -115,6 +110,18 @@ def _add_params(path: Path) -> list[str]:
         with replace_file(path) as temporary:
             temporary.write_text(dump(document), encoding="utf-8")
     return [f"{path.name} has {name}" for name in added]
+
+
+def _add_keys(section: CommentedMap, values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Add the keys that a section or a section in it lacks, in place; return the keys with those above them."""
+    added = []
+    for key, value in values.items():
+        if key not in section:
+            section[key] = value
+            added.append(f"{prefix}{key}")
+        elif isinstance(value, Mapping) and isinstance(section[key], CommentedMap):
+            added += _add_keys(section[key], value, f"{prefix}{key}.")
+    return added
 
 
 def _rename(section: CommentedMap, old: str, new: str) -> None:
@@ -159,7 +166,8 @@ _OLD_NULLS = (
 )
 _NEW_PARAMS: dict[str, Record] = {  # keys that older files lack
     "features": {"gap": "", "rule": {}},
-    "train": {"onset": ""},
+    "train": {"onset": "", "weak_slices": 5, "learning_curve": [0.125, 0.25, 0.5]},
+    "evaluate": {"value": {"benefit": "", "cost": ""}, "capacity": 0, "gate": {"max_flips": 0.5}},
     "monitor": {
         "maturity_days": 30,
         "severity": {

@@ -112,12 +112,14 @@ class Cost(Strict):
 
 
 class Train(Strict):
-    """The final fit: folds of the cross-validation, calibration, and the costs that set the threshold."""
+    """The final fit: folds of the cross-validation, calibration, the costs that set the threshold, the error analysis and the learning curve."""
 
     folds: Annotated[int, Field(ge=2)]  # of the cross-validation of the chosen hyperparameters
     calibration: Literal["auto", "none", "sigmoid", "isotonic"]
     cost: Cost
     onset: str  # ISO 8601, or empty
+    weak_slices: Annotated[int, Field(ge=0)]
+    learning_curve: list[Annotated[float, Field(gt=0, lt=1)]]
 
 
 class Gate(Strict):
@@ -128,17 +130,27 @@ class Gate(Strict):
     max_cv_gap: Share
     min_slice_roc_auc: Share
     max_fairness_gap: Share
+    max_flips: Share
     significance: Annotated[float, Field(gt=0, lt=1)]
 
 
+class Value(Strict):
+    """What acting on a row is worth: a number or an expression over the row's columns; empty: from train.cost."""
+
+    benefit: str | Annotated[float, Field(ge=0)]  # of acting on a positive row, before its cost
+    cost: str | Annotated[float, Field(ge=0)]  # of acting on a row
+
+
 class Evaluate(Strict):
-    """The evaluation: bootstrap replicates, the minimum support of a slice, the tutorial baseline's columns, and the quality gate."""
+    """The evaluation: bootstrap replicates, slices, the tutorial baseline, what decisions are worth, and the quality gate."""
 
     bootstrap: Annotated[int, Field(ge=100)]
     min_support: Count
     min_class: Count
     max_categories: Count
     tutorial_columns: list[str]
+    value: Value
+    capacity: Annotated[int, Field(ge=0)]
     gate: Gate
 
 

@@ -167,7 +167,7 @@ def count_decisions(target: Array, probability: Array, threshold: float) -> dict
     }
 
 
-def _draw_counts(counts: Array, replicates: int, seed: int) -> Iterator[Array]:
+def draw_counts(counts: Array, replicates: int, seed: int) -> Iterator[Array]:
     """Yield plain bootstrap replicates of counts (cells,): chunks of shape (some, cells), `replicates` in all.
 
     Drawing n rows with replacement is a multinomial draw of the counts of equal rows (Efron & Tibshirani 1993, ch. 6).
@@ -180,7 +180,7 @@ def _draw_counts(counts: Array, replicates: int, seed: int) -> Iterator[Array]:
         yield generator.multinomial(rows, counts / rows, size=size).astype(np.float64)
 
 
-def _draw_entities(matrix: Any, replicates: int, seed: int) -> Iterator[Array]:
+def draw_entities(matrix: Any, replicates: int, seed: int) -> Iterator[Array]:
     """Yield bootstrap replicates of sums over entities: chunks of shape (some, columns), `replicates` in all.
 
     `matrix` has a row for each entity; entities are drawn whole, with replacement (Davison & Hinkley 1997, 3.8).
@@ -204,12 +204,12 @@ def draw_tallies(
     counts = np.concatenate([joined.positives, joined.negatives])
     kept = np.flatnonzero(counts)
     if entities is None:
-        chunks = _draw_counts(counts[kept], replicates, seed)
+        chunks = draw_counts(counts[kept], replicates, seed)
     else:
         place = _group_scores(tally)[np.searchsorted(tally.score, np.asarray(probability, dtype=np.float64))]
         column = np.where(np.asarray(target) == 1, place, cells + place)
         matrix = coo_array((np.ones(len(column)), (entities, column)), shape=(int(entities.max()) + 1, 2 * cells))
-        chunks = _draw_entities(matrix.tocsc()[:, kept].tocsr(), replicates, seed)
+        chunks = draw_entities(matrix.tocsc()[:, kept].tocsr(), replicates, seed)
     for chunk in chunks:
         full = np.zeros((len(chunk), 2 * cells))
         full[:, kept] = chunk
@@ -344,7 +344,7 @@ def compare_means(one: Array, other: Array, replicates: int, seed: int, entities
         mean = float(differences @ counts) / len(apart)
         joined = join_scores(Tally(differences, counts.astype(np.float64), np.zeros(len(counts))))
         draws = np.concatenate(
-            [chunk @ joined.score for chunk in _draw_counts(joined.positives, replicates, seed)]
+            [chunk @ joined.score for chunk in draw_counts(joined.positives, replicates, seed)]
         ) / len(apart)
         cases, error = (
             len(apart),
@@ -353,7 +353,7 @@ def compare_means(one: Array, other: Array, replicates: int, seed: int, entities
     else:
         codes = np.unique(entities, return_inverse=True)[1]
         sums = np.column_stack([np.bincount(codes, weights=apart), np.bincount(codes)])
-        drawn = np.concatenate([*_draw_entities(sums, replicates, seed)])
+        drawn = np.concatenate([*draw_entities(sums, replicates, seed)])
         draws, cases = drawn[:, 0] / drawn[:, 1], len(sums)
         residuals = sums[:, 0] - mean * sums[:, 1]
         error = float(np.sqrt(residuals @ residuals * cases / max(cases - 1, 1))) / len(apart)

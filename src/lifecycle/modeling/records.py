@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import Field
 
 from lifecycle.core.records import Frozen
+from lifecycle.modeling.learning_curve import LearningCurve
+from lifecycle.modeling.weak_slices import Suspect
 
 
 class TuningResult(Frozen):
@@ -40,10 +42,15 @@ class FoldSummary(Frozen):
 
 
 class TrainingReport(Frozen):
-    """What cross-validation found (`cv` by metric), the log loss of each calibration, and the decisions."""
+    """What cross-validation found (`cv` by metric), the log loss of each calibration, the decisions, and the slices that are suspected.
+
+    The suspects of `weak_slices` stood out in a search; the evaluation tests them on the hold-out.
+    """
 
     model: str
     cv: dict[str, FoldSummary]
     log_loss: dict[str, float]
     calibration: str
     threshold: float
+    weak_slices: list[Suspect]
+    learning_curve: LearningCurve

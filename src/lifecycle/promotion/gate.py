@@ -36,6 +36,7 @@ def judge_candidate(evaluation: Record, gate: Mapping[str, float]) -> list[Condi
         _judge_baseline("tutorial", "the tutorials' random forest", compared.get("tutorial"), level),
         _judge_champion(evaluation["champion"], compared.get("champion"), level),
         _judge_protected(evaluation["protected"], level),
+        _judge_flips(evaluation["champion"], evaluation["flips"], gate["max_flips"]),
     ]
 
 
@@ -209,6 +210,23 @@ def _judge_protected(protected: Sequence[Record], significance: float) -> Condit
     )
     return Condition(
         name=name, title=title, limit=0.0, value=shown["brier"]["value"], passed=not failed, message=message
+    )
+
+
+def _judge_flips(champion: Record, flips: Record | None, limit: float) -> Condition:
+    """Require that no more rows than the limit are shown to be treated otherwise than by the champion."""
+    name, title = "max_flips", "Changes few decisions"
+    if flips is None:
+        passed, message = (True if champion["relation"] == "same" else None), champion["message"]
+        return Condition(name=name, title=title, limit=limit, passed=passed, message=message)
+    share = flips["flips"]
+    message = (
+        f"{share['value']:.1%} of the rows ({share['low']:.1%} to {share['high']:.1%}) would be treated otherwise than by the "
+        f"champion: {flips['to_positive']['value']:.1%} only this model predicts positive, {flips['to_negative']['value']:.1%} "
+        f"only the champion; the limit is {limit:.0%}, and the condition fails when the whole interval is above it."
+    )
+    return Condition(
+        name=name, title=title, limit=limit, value=share["value"], passed=share["low"] <= limit, message=message
     )
 
 

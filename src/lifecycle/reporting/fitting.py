@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.calibration import calibration_curve
 
+from lifecycle.core.records import Record
 from lifecycle.reporting.plots import ACCENT, NEGATIVE, NEUTRAL, POSITIVE, new_grid
 
 Array = np.ndarray[Any, Any]
@@ -111,3 +112,39 @@ def draw_costs(curve: pd.DataFrame, threshold: float) -> Figure:
     axes.set(xlabel="threshold", ylabel="mean cost of a decision", title="Cost of a decision, out of fold", xlim=(0, 1))
     axes.set_ylim(bottom=0)
     return figure
+
+
+def draw_learning_curve(curve: Record) -> Figure:
+    """Draw the ROC AUC by the rows of a fold (`trace_learning_curve`), with a standard error above and below."""
+    points = curve["points"]
+    rows = [point["rows"] for point in points]
+    figure, (axes,) = new_grid(1, columns=1, width=6.5, height=3.0)
+    axes.errorbar(
+        rows, [point["roc_auc"] for point in points], [point["error"] for point in points], color=POSITIVE, marker="o",
+        markersize=5, capsize=3,
+    )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_xticks(rows, [f"{count:,}" for count in rows])
+    axes.minorticks_off()
+    axes.set(xlabel="rows that a fold is fitted on", ylabel="mean ROC AUC of the other rows", title="Learning curve")
+    return figure
+
+
+def describe_learning_curve(curve: Record) -> str:
+    """Say whether more rows would help, from the last step of the curve, as Markdown."""
+    gain, points = curve["gain"], curve["points"]
+    if gain is None:
+        return "The rows are too few, or no shares are named, to see whether more of them would help."
+    before, now = points[-2]["rows"], points[-1]["rows"]
+    step, again = f"From {before:,} to {now:,} rows in a fold", f"{now / before:.2g} times as many again"
+    measured = f"{gain['value']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})"
+    if gain["low"] > 0:
+        return (
+            f"**More rows would probably help.** {step}, ROC AUC rose by {measured}. As learning curves flatten, {again} would "
+            "bring about as much or less."
+        )
+    most = (
+        f"As learning curves flatten, {again} would hardly bring more than {gain['high']:.4f}."
+        if gain["high"] > 0 else "On these folds it even fell."
+    )  # fmt: skip
+    return f"**It is not shown that more rows would help.** {step}, ROC AUC changed by {measured}. {most}"

@@ -6,7 +6,6 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ from lifecycle.modeling.metrics import (
 from lifecycle.modeling.model import Model
 from lifecycle.modeling.pipelines import FeatureRecord, build_pipeline
 from lifecycle.modeling.rule import find_unlearned
+from lifecycle.modeling.slices import band_numbers, name_categories, sort_categories
 from lifecycle.modeling.task import task_for
 from lifecycle.promotion.gate import format_p
 from lifecycle.promotion.records import Champion, Verdict
@@ -277,45 +277,10 @@ def compare_folds(
     }
 
 
-def _name_categories(column: pd.Series, feature: FeatureRecord) -> pd.Series:
-    """Return a column's values as names, for numbers as an ordered categorical; missing values are "(missing)"."""
-    if feature["kind"] == "boolean":
-        words = {float(code): str(value) for code, value in enumerate(feature.get("values") or ["no", "yes"])}
-        return column.map(words).astype(object).where(column.notna(), "(missing)").astype(str)
-    if feature["kind"] == "categorical":
-        return column.astype(object).where(column.notna(), "(missing)").astype(str)
-    values = np.unique(column.dropna())
-    names = _name_numbers(values)
-    places = np.searchsorted(values, column.to_numpy(np.float64, na_value=np.nan))
-    return _name_ordered(np.where(column.isna(), len(names), places), [*names, "(missing)"], column.index)
-
-
-def _name_numbers(values: Array) -> list[str]:
-    """Format distinct numbers with few digits, or with all digits when two would look the same."""
-    names = [f"{value:g}" for value in values]
-    return names if len(set(names)) == len(names) else [repr(float(value)) for value in values]
-
-
-def _name_ordered(codes: Array, names: list[str], index: pd.Index) -> pd.Series:
-    """Return the names of codes as a categorical in the order of `names`."""
-    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(names)), index=index)
-
-
-def _band_numbers(column: pd.Series, train: pd.Series) -> pd.Series:
-    """Cut a numeric column into four bands at the training part's quartiles, as an ordered categorical."""
-    edges = np.unique(train.dropna().quantile([0.25, 0.5, 0.75]).dropna())
-    marks = _name_numbers(edges)
-    names = (
-        [f"up to {marks[0]}", *(f"{a} to {b}" for a, b in pairwise(marks)), f"above {marks[-1]}"] if marks else ["any"]
-    )
-    codes = np.searchsorted(edges, column.to_numpy(np.float64), side="left")
-    return _name_ordered(np.where(column.isna(), len(names), codes), [*names, "(missing)"], column.index)
-
-
 def choose_slices(test: pd.DataFrame, declaration: Record, max_categories: int) -> dict[str, pd.Series]:
     """Return the categories of each column that has at least two and at most `max_categories` in the hold-out."""
     return {
-        feature["name"]: _name_categories(test[feature["name"]], feature)
+        feature["name"]: name_categories(test[feature["name"]], feature)
         for feature in declaration["features"]
         if feature["source"] == "column" and 2 <= test[feature["name"]].nunique(dropna=False) <= max_categories
     }
@@ -363,9 +328,9 @@ def choose_groups(
         if name not in known or name not in test:
             groups[name] = None
         elif known[name]["kind"] == "numeric" and test[name].nunique() > max_categories:
-            groups[name] = _band_numbers(test[name], train[name])
+            groups[name] = band_numbers(test[name], train[name])
         else:
-            groups[name] = _name_categories(test[name], known[name])
+            groups[name] = name_categories(test[name], known[name])
     return groups
 
 
@@ -392,7 +357,7 @@ def compare_groups(
         if categories is None:
             records.append({"column": column, "metric": "recall", "groups": [], "gap": None})
             continue
-        order, words = _sort_categories(categories), categories.astype(str)
+        order, words = sort_categories(categories), categories.astype(str)
         codes = pd.Index(order).get_indexer(pd.Index(words))
         for metric, (within, hit) in counted.items():
             inflation = np.ones(len(order)) if entities is None else inflate_share(hit, within, codes, entities)
@@ -426,7 +391,7 @@ def compare_protected(
     records = []
     for column, categories in groups.items():
         words = None if categories is None else categories.astype(str).to_numpy()
-        for category in [] if categories is None else _sort_categories(categories):
+        for category in [] if categories is None else sort_categories(categories):
             member = np.asarray(words == category) & (True if rows is None else rows)
             positives = int(actual[member].sum())
             if min(positives, int(member.sum()) - positives) >= min_class:
@@ -434,11 +399,6 @@ def compare_protected(
                 difference = compare_means(losses[0][member], losses[1][member], replicates, seed, cases)
                 records.append({"column": column, "category": category, "rows": int(member.sum()), "brier": difference})
     return records
-
-
-def _sort_categories(categories: pd.Series) -> list[str]:
-    """Return the categories that occur, in the order of an ordered categorical, else by name."""
-    return [str(category) for category in pd.factorize(categories, sort=True)[1]]
 
 
 def _compare_rates(hits: pd.Series, rows: pd.Series, inflation: Array, min_class: int) -> Record:
