@@ -16,15 +16,11 @@ from lifecycle.serving.bundle import Bundle, load_bundle, write_bundle
 from lifecycle.serving.compiler import compile_model
 from lifecycle.stages import deploy, train
 from tests.support.contracts import make_contract, make_table
+from tests.support.families import QUICK
 from tests.support.tuning import make_result
 
 CONTRACT = make_contract(plan={"nullable": True, "values": None}, spend={"missing": "category"})
 DERIVED = {"pace": "spend / (1 + months)", "basic": '(plan == "basic") * months'}
-SETTINGS = {
-    "logistic": {"C": 1.0, "knots": 4},
-    "forest": {"n_estimators": 10, "min_samples_leaf": 10},
-    "hist_boosting": {"max_iter": 20, "min_samples_leaf": 10},
-}
 
 
 def build(customers: pd.DataFrame, family: str, calibration: str, folder: Path) -> tuple[Model, Bundle, pd.DataFrame]:
@@ -35,7 +31,7 @@ def build(customers: pd.DataFrame, family: str, calibration: str, folder: Path) 
     declaration["features"] = declared
     table = train_table(frame, declared, table)
     folds = split_folds(table, declaration, 3, seed=0)
-    recipe = Recipe(family, SETTINGS[family], seed=0, threads=1)
+    recipe = Recipe(family, QUICK[family], seed=0, threads=1)
     _, predictions = train.cross_validate(table, declaration, folds, recipe, 0.5)
     classifier = train.fit_model(table, declaration, predictions, recipe, calibration)
     cost = {"false_positive": 1.0, "false_negative": 1.0}
@@ -51,7 +47,7 @@ def build(customers: pd.DataFrame, family: str, calibration: str, folder: Path) 
     features = deploy.choose_features(declaration, model)
     columns = deploy.describe_columns(CONTRACT, features, frame)
     requests, expected = deploy.to_requests(frame, columns), model.predict(table)
-    plan, trees = compile_model(model.classifier, features)
+    plan, trees = compile_model(model.classifier, features, family)
     golden = deploy.choose_golden(requests, expected, 10)
     facts = deploy.describe_bundle(model, CONTRACT, float(table["left"].mean()), columns)
     write_bundle(folder / "bundle", plan, trees, columns, golden, requests[:5], facts)
@@ -72,7 +68,7 @@ def train_table(frame: pd.DataFrame, declared: list[dict], table: pd.DataFrame) 
 
 
 @pytest.mark.parametrize("calibration", ["none", "sigmoid", "isotonic"])
-@pytest.mark.parametrize("family", sorted(SETTINGS))
+@pytest.mark.parametrize("family", sorted(QUICK))
 def test_a_bundle_answers_as_the_fitted_model(
     customers: pd.DataFrame, tmp_path: Path, family: str, calibration: str
 ) -> None:

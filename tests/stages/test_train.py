@@ -3,11 +3,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_validate
+from sklearn.pipeline import make_pipeline
 
 from lifecycle.core.errors import ProjectError
+from lifecycle.modeling.families import Preparation
 from lifecycle.modeling.model import hash_model, load_model, save_model
-from lifecycle.modeling.pipelines import Recipe, build_pipeline
+from lifecycle.modeling.pipelines import Recipe, build_preparation
 from lifecycle.modeling.split import split_folds
 from lifecycle.modeling.task import BinaryTask
 from lifecycle.stages import train
@@ -32,7 +35,8 @@ def validate(made: tuple[pd.DataFrame, dict]) -> tuple[pd.DataFrame, pd.DataFram
 def test_scores_agree_with_scikit_learn(made: tuple[pd.DataFrame, dict]) -> None:
     table, declaration = made
     scores, _ = validate(made)
-    pipeline = build_pipeline("logistic", {"C": 1.0}, declaration["features"], seed=0, threads=1)
+    prepare = build_preparation(declaration["features"], Preparation(scale=True, takes_missing=False))
+    pipeline = make_pipeline(prepare, LogisticRegression(C=1.0, max_iter=1000))
     names = [feature["name"] for feature in declaration["features"]]
     metrics = ["accuracy", "precision", "recall", "f1", "roc_auc"]
     folds = split_folds(table, declaration, 4, seed=0)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from lifecycle.core.files import hash_file
 from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
+from lifecycle.modeling.families import find_family
 from lifecycle.modeling.metrics import count_decisions, estimate_fold_error
 from lifecycle.modeling.pipelines import FeatureRecord, Recipe
 from lifecycle.modeling.records import TuningResult
@@ -18,7 +19,7 @@ from lifecycle.modeling.task import task_for
 
 Array = np.ndarray[Any, Any]
 Folds = list[tuple[Array, Array]]
-PACKAGES = ("numpy", "scikit-learn")  # whose versions a saved model depends on
+PACKAGES = ("numpy", "scikit-learn")  # whose versions every saved model depends on
 
 
 def cross_validate(
@@ -33,7 +34,7 @@ def cross_validate(
     X, y = table[[feature["name"] for feature in features]], table[declaration["target"]].to_numpy()
     scores, predictions = [], []
     for number, (fit, judge) in enumerate(folds):
-        pipeline = recipe.build(features).fit(X.iloc[fit], y[fit])
+        pipeline = recipe.fit(features, X.iloc[fit], y[fit])
         for side, rows in (("train", fit), ("test", judge)):
             probability = task.predict(pipeline, X.iloc[rows])
             scores.append({"fold": number, "side": side, **task.score_fold(y[rows], probability, threshold)})
@@ -76,7 +77,7 @@ def fit_model(
     """Fit the pipeline on every training row, and the calibrator on the out-of-fold predictions."""
     features: list[FeatureRecord] = declaration["features"]
     X, y = table[[feature["name"] for feature in features]], table[declaration["target"]].to_numpy()
-    pipeline = recipe.build(features).fit(X, y)
+    pipeline = recipe.fit(features, X, y)
     calibrator = Calibrator(calibration).fit(predictions["probability"].to_numpy(), predictions["target"].to_numpy())
     return CalibratedClassifier(pipeline, calibrator)
 
@@ -101,7 +102,7 @@ def describe_model(
         "cost": cost,
         "train_rows": declaration["split"]["train_rows"],
         **{f"{name}_sha256": hash_file(path) for name, path in files.items()},
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": {package: version(package) for package in (*PACKAGES, *find_family(best.family).packages)},
     }
 
 

@@ -1,0 +1,271 @@
+"""Families of models: how each is prepared, fitted, searched, and compiled for serving. A family is added here alone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import SplineTransformer
+
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.params import Range, Scalar
+from lifecycle.core.paths import PARAMS
+from lifecycle.core.records import Record
+
+Array = np.ndarray[Any, Any]
+Hyperparameters = dict[str, Any]
+Space = Mapping[str, Range | list[Scalar]]
+Compiled = tuple[Record, bytes | None]  # the plan of a model, and its trees in treelite's format
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a family needs of its columns.
+
+    scale: numbers are standardised. takes_missing: NaN may reach the model where the contract says `keep`.
+    """
+
+    scale: bool
+    takes_missing: bool
+
+
+@dataclass(frozen=True)
+class TrainingMatrix:
+    """Prepared training rows: X, float64 of shape (rows, columns), and y, 0 or 1 of shape (rows,)."""
+
+    X: Array
+    y: Array
+
+
+class Family(ABC):
+    """A family of models.
+
+    name: the key in `tune.families`. space: the search space of a study that names the family without one. packages: what
+    a fitted model needs besides numpy and scikit-learn.
+    """
+
+    name: ClassVar[str]
+    space: ClassVar[Space]
+    packages: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def prepare(self, hyperparameters: Hyperparameters) -> Preparation:
+        """Return what a model with these hyperparameters needs of its columns."""
+
+    @abstractmethod
+    def fit(self, hyperparameters: Hyperparameters, training: TrainingMatrix, seed: int, threads: int) -> Any:
+        """Return a fitted classifier with `classes_` and `predict_proba`; the same input gives the same bytes."""
+
+    @abstractmethod
+    def compile(self, model: Any) -> Compiled:
+        """Return a fitted classifier as a plan for `serving.scorer`, and its trees; raise ProjectError for another class."""
+
+    def adapt_space(self, rows: int) -> dict[str, Any] | None:
+        """Return changes of the search space in params.yaml for a new table of so many rows; None: take the family out."""
+        return {}
+
+    def choose_first(self, rows: int) -> Hyperparameters:
+        """Return the hyperparameters that the study of a new table tries first; none: those that the sampler draws."""
+        return {}
+
+    def _check_class(self, model: Any, *known: str) -> None:
+        """Raise ProjectError for a model that is not of one of the classes, which are named."""
+        name = type(model).__name__
+        if isinstance(model, Pipeline):
+            name = f"A pipeline of {', '.join(type(step).__name__ for _, step in model.steps)}"
+        if name not in known:
+            raise ProjectError(
+                f"{name} cannot be compiled for serving; supported by the family {self.name}: {'; '.join(known)}."
+            )
+
+
+class SplineAppender(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Append a cubic B-spline basis (de Boor 1978) of the columns with many values.
+
+    Knots are at quantiles of the rows it was fitted on; beyond the outer knots the basis stays constant.
+    """
+
+    def __init__(self, knots: int = 5) -> None:
+        self.knots = knots
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Find the columns with more distinct values than a basis has parts, and their knots."""
+        X = np.asarray(X, dtype="float64")
+        self.columns_ = [column for column in range(X.shape[1]) if len(np.unique(X[:, column])) > 4 * self.knots]
+        self.bases_ = []
+        for column in self.columns_:
+            places = np.unique(np.quantile(X[:, column], np.linspace(0, 1, self.knots)))
+            self.bases_.append(SplineTransformer(knots=places[:, None], include_bias=False).fit(X[:, [column]]))
+        self.n_features_in_ = X.shape[1]
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return X with the columns of the bases appended."""
+        X = np.asarray(X, dtype="float64")
+        return np.hstack([X, *(b.transform(X[:, [c]]) for c, b in zip(self.columns_, self.bases_, strict=True))])
+
+
+class Logistic(Family):
+    """Logistic regression with an L2 penalty; with `knots` above 0 it also has a cubic spline of each number."""
+
+    name = "logistic"
+    space: ClassVar[Space] = {"C": Range(low=0.03, high=10.0, log=True), "knots": [0, 4, 5, 6]}
+
+    def prepare(self, hyperparameters: Hyperparameters) -> Preparation:
+        """Return that numbers are standardised and gaps filled."""
+        return Preparation(scale=True, takes_missing=False)
+
+    def fit(self, hyperparameters: Hyperparameters, training: TrainingMatrix, seed: int, threads: int) -> Any:
+        """Fit the regression, after the splines where there are knots."""
+        options = dict(hyperparameters)
+        knots = options.pop("knots", 0)
+        model = LogisticRegression(max_iter=1000, **options)
+        whole = make_pipeline(SplineAppender(knots), model) if knots else model
+        return whole.fit(training.X, training.y)
+
+    def compile(self, model: Any) -> Compiled:
+        """Return the coefficients and the intercept; the splines of a column become one piecewise cubic.
+
+        A spline is a polynomial between two knots (de Boor, A Practical Guide to Splines, 1978). The coefficients of a
+        piece are ordered from the highest power to the lowest.
+        """
+        self._check_class(model, "LogisticRegression", "A pipeline of SplineAppender, LogisticRegression")
+        appender, regression = (step for _, step in model.steps) if isinstance(model, Pipeline) else (None, model)
+        coefficients = regression.coef_[0]
+        plain = coefficients if appender is None else coefficients[: appender.n_features_in_]
+        plan: Record = {
+            "kind": "linear", "coefficients": to_plain(plain), "intercept": float(regression.intercept_[0])
+        }  # fmt: skip
+        return plan | ({} if appender is None else {"curves": _compile_curves(appender, coefficients)}), None
+
+
+class Forest(Family):
+    """A random forest."""
+
+    name = "forest"
+    space: ClassVar[Space] = {
+        "n_estimators": [60],
+        "min_samples_leaf": Range(low=10, high=40, log=True),
+        "max_features": Range(low=0.1, high=0.4),
+        "max_samples": Range(low=0.4, high=0.9),
+    }
+
+    def prepare(self, hyperparameters: Hyperparameters) -> Preparation:
+        """Return that gaps are filled."""
+        return Preparation(scale=False, takes_missing=False)
+
+    def fit(self, hyperparameters: Hyperparameters, training: TrainingMatrix, seed: int, threads: int) -> Any:
+        """Fit a forest that predicts on one thread.
+
+        scikit-learn adds up the trees in the order in which threads finish, which changes the last bits.
+        """
+        return RandomForestClassifier(random_state=seed, n_jobs=1, **hyperparameters).fit(training.X, training.y)
+
+    def compile(self, model: Any) -> Compiled:
+        """Return the trees: scikit-learn compares in float32 and averages the class shares of the leaves."""
+        self._check_class(model, "RandomForestClassifier")
+        return {"kind": "trees", "inputs": "float32", "output": "shares"}, _import_trees(model)
+
+    def adapt_space(self, rows: int) -> dict[str, Any] | None:
+        """Return leaves that suit the number of rows; a forest of a long table takes too long."""
+        leaf = _adapt_leaf(rows)
+        return None if rows > _LONG_TABLE else {"min_samples_leaf": {**leaf, "high": min(leaf["high"], 40)}}
+
+
+class HistBoosting(Family):
+    """scikit-learn's histogram gradient boosting."""
+
+    name = "hist_boosting"
+    space: ClassVar[Space] = {
+        "learning_rate": Range(low=0.04, high=0.15, log=True),
+        "max_iter": Range(low=60, high=200),
+        "max_leaf_nodes": Range(low=3, high=8),
+        "min_samples_leaf": Range(low=10, high=80, log=True),
+        "l2_regularization": Range(low=0.1, high=30.0, log=True),
+        "max_features": Range(low=0.2, high=0.8),
+    }
+    # scikit-learn's defaults, as far as the search spaces allow them
+    _first: ClassVar[Hyperparameters] = {
+        "learning_rate": 0.1, "max_iter": 100, "max_leaf_nodes": 31, "l2_regularization": 0.1, "max_features": 1.0
+    }  # fmt: skip
+
+    def prepare(self, hyperparameters: Hyperparameters) -> Preparation:
+        """Return that gaps may stay."""
+        return Preparation(scale=False, takes_missing=True)
+
+    def fit(self, hyperparameters: Hyperparameters, training: TrainingMatrix, seed: int, threads: int) -> Any:
+        """Fit all rounds, without early stopping."""
+        model = HistGradientBoostingClassifier(random_state=seed, early_stopping=False, **hyperparameters)
+        return model.fit(training.X, training.y)
+
+    def compile(self, model: Any) -> Compiled:
+        """Return the trees, whose leaves add up to log-odds."""
+        self._check_class(model, "HistGradientBoostingClassifier")
+        return {"kind": "trees", "inputs": "float64", "output": "log-odds"}, _import_trees(model)
+
+    def adapt_space(self, rows: int) -> dict[str, Any] | None:
+        """Return leaves that suit the number of rows, and more rounds for a long table."""
+        return {
+            "max_iter": {"low": 60, "high": 300 if rows > 5000 else 200},
+            "max_leaf_nodes": {"low": 3, "high": self._first["max_leaf_nodes"], "log": True},
+            "min_samples_leaf": _adapt_leaf(rows),
+            "max_features": {"low": 0.2, "high": 1.0},
+        }
+
+    def choose_first(self, rows: int) -> Hyperparameters:
+        """Return scikit-learn's defaults, as far as the search space allows them."""
+        leaf = _adapt_leaf(rows)
+        return {**self._first, "min_samples_leaf": int(np.clip(20, leaf["low"], leaf["high"]))}
+
+
+FAMILIES: dict[str, Family] = {family.name: family for family in (Logistic(), Forest(), HistBoosting())}
+_LONG_TABLE = 100_000  # rows
+
+
+def find_family(name: str) -> Family:
+    """Return a family by its name; raise ProjectError for an unknown one."""
+    if name not in FAMILIES:
+        raise ProjectError(f"{PARAMS}: tune.families names {name!r}; there are {', '.join(FAMILIES)}.")
+    return FAMILIES[name]
+
+
+def to_plain(values: Any) -> list[float | None]:
+    """Return an array as a list that JSON holds without loss; what is not finite becomes None."""
+    return [float(value) if np.isfinite(value) else None for value in np.asarray(values, dtype="float64")]
+
+
+def _compile_curves(appender: SplineAppender, coefficients: Array) -> list[Record]:
+    """Return the breaks and the pieces of each column's spline."""
+    from scipy.interpolate import BSpline, PPoly
+
+    place, curves = appender.n_features_in_, []
+    for column, basis in zip(appender.columns_, appender.bases_, strict=True):
+        spline = basis.bsplines_[0]
+        width = spline.c.shape[1] - 1  # the last one is dropped, because the basis sums to one
+        weights = np.append(coefficients[place : place + width], 0.0)
+        place += width
+        inner = slice(spline.k, len(spline.t) - spline.k)
+        whole = PPoly.from_spline(BSpline(spline.t, spline.c @ weights, spline.k))
+        breaks, pieces = spline.t[inner], whole.c[:, spline.k : len(spline.t) - 1 - spline.k]
+        curves.append({"column": column, "breaks": to_plain(breaks), "pieces": [to_plain(row) for row in pieces]})
+    return curves
+
+
+def _import_trees(model: Any) -> bytes:
+    """Return the trees of a scikit-learn model in treelite's format; the same model has the same bytes."""
+    import treelite
+
+    serialised: bytes = treelite.sklearn.import_model(model).serialize_bytes()
+    return serialised
+
+
+def _adapt_leaf(rows: int) -> dict[str, Any]:
+    """Return a range for the fewest rows of a leaf that suits a table of so many rows."""
+    return {"low": int(np.clip(rows // 200, 3, 10)), "high": int(np.clip(rows // 15, 10, 80)), "log": True}
