@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,19 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import treelite
+from ruamel.yaml import YAML
 from sklearn.ensemble import ExtraTreesClassifier
 
+from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import Range, Tune
 from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
-from lifecycle.modeling.families import (
-    FAMILIES,
-    Compiled,
-    Family,
-    Hyperparameters,
-    Preparation,
-    Space,
-    TrainingMatrix,
-)
+from lifecycle.modeling.families import FAMILIES
+from lifecycle.modeling.family import Compiled, Family, Hyperparameters, Preparation, Space, TrainingMatrix
 from lifecycle.modeling.pipelines import Recipe
 from lifecycle.modeling.split import split_folds
 from lifecycle.modeling.task import task_for
@@ -88,3 +85,21 @@ def test_no_other_module_names_a_family(checkout: Path) -> None:
     for path in set(source.rglob("*.py")) - {source / "modeling/families.py", *baselines}:
         words = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
         assert not words & FAMILIES.keys(), path.name
+
+
+def test_the_documented_search_spaces_are_the_families_own(checkout: Path) -> None:
+    page = (checkout / "docs/how-to/families.md").read_text()
+    (text,) = [block for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if block.startswith("lightgbm:")]
+    documented = YAML(typ="safe", pure=True).load(text)
+    for name, space in documented.items():
+        assert tune.complete_families({name: {}})[name] == {
+            key: Range.model_validate(value).model_dump() for key, value in space.items()
+        }
+    assert all(f"| `{name}` |" in page for name in FAMILIES)
+
+
+def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    training = TrainingMatrix(np.zeros((4, 1)), np.array([0, 1, 0, 1]))
+    with pytest.raises(ProjectError, match=r"names 'lightgbm', but lightgbm cannot be imported .*: run `make env`"):
+        FAMILIES["lightgbm"].fit({}, training, seed=0, threads=1)

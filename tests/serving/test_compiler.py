@@ -26,7 +26,7 @@ from lifecycle.stages import deploy
 from lifecycle.stages.features import compute_features, list_features
 from lifecycle.validation.conversion import DTYPES
 from tests.support.contracts import make_contract
-from tests.support.families import QUICK
+from tests.support.families import ACCURACY, QUICK
 
 
 def fit(frame: pd.DataFrame, contract: Contract, family: str) -> tuple[CalibratedClassifier, list[dict[str, Any]]]:
@@ -52,8 +52,9 @@ def compare(frame: pd.DataFrame, contract: Contract, family: str, odd: list[dict
     body = json.dumps(deploy.to_requests(rows, columns)).encode()
     requests = Schema(columns, len(rows)).parse(body).rows
     scorer = Scorer(plan, {column["name"]: column["dtype"] for column in columns}, trees)
-    np.testing.assert_allclose(scorer.score(requests), expected, rtol=0, atol=1e-12)
-    np.testing.assert_allclose([scorer.score_one(row) for row in requests], expected, rtol=0, atol=1e-12)
+    atol = ACCURACY.get(family, 1e-12)
+    np.testing.assert_allclose(scorer.score(requests), expected, rtol=0, atol=atol)
+    np.testing.assert_allclose([scorer.score_one(row) for row in requests], expected, rtol=0, atol=atol)
     return plan
 
 

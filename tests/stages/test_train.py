@@ -8,7 +8,7 @@ from sklearn.model_selection import cross_validate
 from sklearn.pipeline import make_pipeline
 
 from lifecycle.core.errors import ProjectError
-from lifecycle.modeling.families import Preparation
+from lifecycle.modeling.family import Preparation
 from lifecycle.modeling.model import hash_model, load_model, save_model
 from lifecycle.modeling.pipelines import Recipe, build_preparation
 from lifecycle.modeling.split import split_folds

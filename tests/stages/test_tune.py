@@ -9,7 +9,7 @@ import pytest
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import Tune
 from lifecycle.modeling.families import FAMILIES as ALL_FAMILIES
-from lifecycle.modeling.families import Preparation
+from lifecycle.modeling.family import Preparation
 from lifecycle.modeling.split import split_folds
 from lifecycle.modeling.task import BinaryTask
 from lifecycle.modeling.tracking import open_tracking

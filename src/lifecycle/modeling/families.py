@@ -1,10 +1,8 @@
-"""Families of models: how each is prepared, fitted, searched, and compiled for serving. A family is added here alone."""
+"""The families of models. A family is added here alone: a subclass of `Family`, and its place in `FAMILIES`."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+import sys
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,75 +13,12 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import SplineTransformer
 
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.params import Range, Scalar
+from lifecycle.core.params import Range
 from lifecycle.core.paths import PARAMS
 from lifecycle.core.records import Record
+from lifecycle.modeling.family import Compiled, Family, Hyperparameters, Preparation, Space, TrainingMatrix, to_plain
 
 Array = np.ndarray[Any, Any]
-Hyperparameters = dict[str, Any]
-Space = Mapping[str, Range | list[Scalar]]
-Compiled = tuple[Record, bytes | None]  # the plan of a model, and its trees in treelite's format
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """What a family needs of its columns.
-
-    scale: numbers are standardised. takes_missing: NaN may reach the model where the contract says `keep`.
-    """
-
-    scale: bool
-    takes_missing: bool
-
-
-@dataclass(frozen=True)
-class TrainingMatrix:
-    """Prepared training rows: X, float64 of shape (rows, columns), and y, 0 or 1 of shape (rows,)."""
-
-    X: Array
-    y: Array
-
-
-class Family(ABC):
-    """A family of models.
-
-    name: the key in `tune.families`. space: the search space of a study that names the family without one. packages: what
-    a fitted model needs besides numpy and scikit-learn.
-    """
-
-    name: ClassVar[str]
-    space: ClassVar[Space]
-    packages: ClassVar[tuple[str, ...]] = ()
-
-    @abstractmethod
-    def prepare(self, hyperparameters: Hyperparameters) -> Preparation:
-        """Return what a model with these hyperparameters needs of its columns."""
-
-    @abstractmethod
-    def fit(self, hyperparameters: Hyperparameters, training: TrainingMatrix, seed: int, threads: int) -> Any:
-        """Return a fitted classifier with `classes_` and `predict_proba`; the same input gives the same bytes."""
-
-    @abstractmethod
-    def compile(self, model: Any) -> Compiled:
-        """Return a fitted classifier as a plan for `serving.scorer`, and its trees; raise ProjectError for another class."""
-
-    def adapt_space(self, rows: int) -> dict[str, Any] | None:
-        """Return changes of the search space in params.yaml for a new table of so many rows; None: take the family out."""
-        return {}
-
-    def choose_first(self, rows: int) -> Hyperparameters:
-        """Return the hyperparameters that the study of a new table tries first; none: those that the sampler draws."""
-        return {}
-
-    def _check_class(self, model: Any, *known: str) -> None:
-        """Raise ProjectError for a model that is not of one of the classes, which are named."""
-        name = type(model).__name__
-        if isinstance(model, Pipeline):
-            name = f"A pipeline of {', '.join(type(step).__name__ for _, step in model.steps)}"
-        if name not in known:
-            raise ProjectError(
-                f"{name} cannot be compiled for serving; supported by the family {self.name}: {'; '.join(known)}."
-            )
 
 
 class SplineAppender(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -136,7 +71,7 @@ class Logistic(Family):
         A spline is a polynomial between two knots (de Boor, A Practical Guide to Splines, 1978). The coefficients of a
         piece are ordered from the highest power to the lowest.
         """
-        self._check_class(model, "LogisticRegression", "A pipeline of SplineAppender, LogisticRegression")
+        self.check_class(model, "LogisticRegression", "A pipeline of SplineAppender, LogisticRegression")
         appender, regression = (step for _, step in model.steps) if isinstance(model, Pipeline) else (None, model)
         coefficients = regression.coef_[0]
         plain = coefficients if appender is None else coefficients[: appender.n_features_in_]
@@ -170,7 +105,7 @@ class Forest(Family):
 
     def compile(self, model: Any) -> Compiled:
         """Return the trees: scikit-learn compares in float32 and averages the class shares of the leaves."""
-        self._check_class(model, "RandomForestClassifier")
+        self.check_class(model, "RandomForestClassifier")
         return {"kind": "trees", "inputs": "float32", "output": "shares"}, _import_trees(model)
 
     def adapt_space(self, rows: int) -> dict[str, Any] | None:
@@ -207,7 +142,7 @@ class HistBoosting(Family):
 
     def compile(self, model: Any) -> Compiled:
         """Return the trees, whose leaves add up to log-odds."""
-        self._check_class(model, "HistGradientBoostingClassifier")
+        self.check_class(model, "HistGradientBoostingClassifier")
         return {"kind": "trees", "inputs": "float64", "output": "log-odds"}, _import_trees(model)
 
     def adapt_space(self, rows: int) -> dict[str, Any] | None:
@@ -225,7 +160,78 @@ class HistBoosting(Family):
         return {**self._first, "min_samples_leaf": int(np.clip(20, leaf["low"], leaf["high"]))}
 
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (Logistic(), Forest(), HistBoosting())}
+class LightGBM(Family):
+    """Gradient boosting by LightGBM (Ke et al. 2017): trees that grow leaf by leaf."""
+
+    name = "lightgbm"
+    packages = ("lightgbm",)
+    space: ClassVar[Space] = {
+        "learning_rate": Range(low=0.04, high=0.15, log=True),
+        "n_estimators": Range(low=60, high=200),
+        "num_leaves": Range(low=3, high=15, log=True),
+        "min_child_samples": Range(low=10, high=80, log=True),
+        "reg_lambda": Range(low=0.1, high=30.0, log=True),
+        "colsample_bytree": Range(low=0.2, high=0.8),
+    }
+
+    def prepare(self, hyperparameters: Hyperparameters) -> Preparation:
+        """Return that gaps may stay."""
+        return Preparation(scale=False, takes_missing=True)
+
+    def fit(self, hyperparameters: Hyperparameters, training: TrainingMatrix, seed: int, threads: int) -> Any:
+        """Fit all rounds; histograms are summed row by row, in the same order on every run with as many threads."""
+        model = self.import_package("lightgbm").LGBMClassifier(
+            random_state=seed, n_jobs=threads, deterministic=True, force_row_wise=True, subsample_freq=1, verbose=-1,
+            **hyperparameters,
+        )  # fmt: skip
+        return model.fit(training.X, training.y)
+
+    def compile(self, model: Any) -> Compiled:
+        """Return the trees, whose leaves add up to log-odds."""
+        import treelite
+
+        self.check_class(model, "LGBMClassifier")
+        trees: bytes = treelite.frontend.from_lightgbm(model.booster_).serialize_bytes()
+        return {"kind": "trees", "inputs": "float64", "output": "log-odds"}, trees
+
+
+class XGBoost(Family):
+    """Gradient boosting by XGBoost (Chen & Guestrin 2016), on histograms."""
+
+    name = "xgboost"
+    packages = ("xgboost-cpu" if sys.platform != "darwin" else "xgboost",)
+    space: ClassVar[Space] = {
+        "learning_rate": Range(low=0.04, high=0.15, log=True),
+        "n_estimators": Range(low=60, high=200),
+        "max_depth": Range(low=1, high=4),
+        "min_child_weight": Range(low=1.0, high=30.0, log=True),
+        "reg_lambda": Range(low=0.1, high=30.0, log=True),
+        "colsample_bytree": Range(low=0.2, high=0.8),
+    }
+
+    def prepare(self, hyperparameters: Hyperparameters) -> Preparation:
+        """Return that gaps may stay."""
+        return Preparation(scale=False, takes_missing=True)
+
+    def fit(self, hyperparameters: Hyperparameters, training: TrainingMatrix, seed: int, threads: int) -> Any:
+        """Fit all rounds."""
+        model = self.import_package("xgboost").XGBClassifier(
+            random_state=seed, n_jobs=threads, tree_method="hist", **hyperparameters
+        )
+        return model.fit(training.X, training.y)
+
+    def compile(self, model: Any) -> Compiled:
+        """Return the trees: XGBoost compares and adds in float32, treelite in another order, which gives other last digits."""
+        import treelite
+
+        self.check_class(model, "XGBClassifier")
+        trees: bytes = treelite.frontend.from_xgboost(model.get_booster()).serialize_bytes()
+        return {"kind": "trees", "inputs": "float32", "output": "log-odds", "tolerance": 1e-6}, trees
+
+
+FAMILIES: dict[str, Family] = {
+    family.name: family for family in (Logistic(), Forest(), HistBoosting(), LightGBM(), XGBoost())
+}
 _LONG_TABLE = 100_000  # rows
 
 
@@ -234,11 +240,6 @@ def find_family(name: str) -> Family:
     if name not in FAMILIES:
         raise ProjectError(f"{PARAMS}: tune.families names {name!r}; there are {', '.join(FAMILIES)}.")
     return FAMILIES[name]
-
-
-def to_plain(values: Any) -> list[float | None]:
-    """Return an array as a list that JSON holds without loss; what is not finite becomes None."""
-    return [float(value) if np.isfinite(value) else None for value in np.asarray(values, dtype="float64")]
 
 
 def _compile_curves(appender: SplineAppender, coefficients: Array) -> list[Record]:

@@ -14,12 +14,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from lifecycle.modeling.families import (
-    Hyperparameters,
-    Preparation,
     SplineAppender,  # noqa: F401 - a model saved by an earlier version has it here
-    TrainingMatrix,
     find_family,
 )
+from lifecycle.modeling.family import Hyperparameters, Preparation, TrainingMatrix
 
 FeatureRecord = dict[str, Any]
 

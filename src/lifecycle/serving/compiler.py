@@ -8,7 +8,8 @@ import numpy as np
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.records import Record
-from lifecycle.modeling.families import Compiled, find_family, to_plain
+from lifecycle.modeling.families import find_family
+from lifecycle.modeling.family import Compiled, to_plain
 
 _INDICATORS = "missing_indicators"
 

@@ -20,7 +20,7 @@ from lifecycle.core.files import replace_file
 from lifecycle.core.paths import CANDIDATE, CHAMPION, PARAMS, TEST_TABLE, TRAIN_METRICS
 from lifecycle.core.records import Record
 from lifecycle.features.inputs import select_raw_rows
-from lifecycle.modeling.families import Hyperparameters
+from lifecycle.modeling.family import Hyperparameters
 from lifecycle.modeling.metrics import (
     LEVEL,
     TITLES,

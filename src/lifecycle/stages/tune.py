@@ -22,10 +22,12 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import hash_file
 from lifecycle.core.params import Range, Scalar, Tune
 from lifecycle.core.paths import PARAMS
-from lifecycle.modeling import families as family_module
+from lifecycle.modeling import families as known_families
+from lifecycle.modeling import family as any_family
 from lifecycle.modeling import pipelines
 from lifecycle.modeling.error_function import pin_error_function
-from lifecycle.modeling.families import Hyperparameters, Preparation, TrainingMatrix, find_family
+from lifecycle.modeling.families import find_family
+from lifecycle.modeling.family import Hyperparameters, Preparation, TrainingMatrix
 from lifecycle.modeling.pipelines import FeatureRecord, build_preparation, fit_preparation
 from lifecycle.modeling.records import TuningResult
 from lifecycle.modeling.task import Task, task_for
@@ -45,7 +47,8 @@ _PRUNED_AFTER = 1  # folds that every trial is scored on before it may be pruned
 def identify_study(inputs: dict[str, Any], files: list[Path]) -> str:
     """Return a name for the study that changes with its inputs and with the code, so that only the same study is resumed."""
     total = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
-    for path in [*files, Path(str(family_module.__file__)), Path(pipelines.__file__), Path(__file__)]:
+    code = [Path(str(module.__file__)) for module in (any_family, known_families, pipelines)]
+    for path in [*files, *code, Path(__file__)]:
         total.update(bytes.fromhex(hash_file(path)))
     return total.hexdigest()[:16]
 

@@ -1,0 +1,98 @@
+"""What a family of models is: how its columns are prepared, how it is fitted and searched, and how it is compiled for serving."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+
+from lifecycle.core.errors import ProjectError
+from lifecycle.core.params import Range, Scalar
+from lifecycle.core.paths import PARAMS
+from lifecycle.core.records import Record
+
+Array = np.ndarray[Any, Any]
+Hyperparameters = dict[str, Any]
+Space = Mapping[str, Range | list[Scalar]]
+Compiled = tuple[Record, bytes | None]  # the plan of a model, and its trees in treelite's format
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a family needs of its columns.
+
+    scale: numbers are standardised. takes_missing: NaN may reach the model where the contract says `keep`.
+    """
+
+    scale: bool
+    takes_missing: bool
+
+
+@dataclass(frozen=True)
+class TrainingMatrix:
+    """Prepared training rows: X, float64 of shape (rows, columns), and y, 0 or 1 of shape (rows,)."""
+
+    X: Array
+    y: Array
+
+
+class Family(ABC):
+    """A family of models.
+
+    name: the key in `tune.families`. space: the search space of a study that names the family without one. packages: what
+    a fitted model needs besides numpy and scikit-learn.
+    """
+
+    name: ClassVar[str]
+    space: ClassVar[Space]
+    packages: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def prepare(self, hyperparameters: Hyperparameters) -> Preparation:
+        """Return what a model with these hyperparameters needs of its columns."""
+
+    @abstractmethod
+    def fit(self, hyperparameters: Hyperparameters, training: TrainingMatrix, seed: int, threads: int) -> Any:
+        """Return a fitted classifier with `classes_` and `predict_proba`; the same input gives the same bytes."""
+
+    @abstractmethod
+    def compile(self, model: Any) -> Compiled:
+        """Return a fitted classifier as a plan for `serving.scorer`, and its trees; raise ProjectError for another class."""
+
+    def adapt_space(self, rows: int) -> dict[str, Any] | None:
+        """Return changes of the search space in params.yaml for a new table of so many rows; None: take the family out."""
+        return {}
+
+    def choose_first(self, rows: int) -> Hyperparameters:
+        """Return the hyperparameters that the study of a new table tries first; none: those that the sampler draws."""
+        return {}
+
+    def import_package(self, name: str) -> Any:
+        """Import a library that only this family uses; raise ProjectError where it is missing."""
+        try:
+            return import_module(name)
+        except (ImportError, OSError) as error:  # OSError: LightGBM lacks the system's libgomp
+            raise ProjectError(
+                f"{PARAMS}: tune.families names {self.name!r}, but {name} cannot be imported ({error}): run `make env`, "
+                "or install lifecycle[boosting]."
+            ) from error
+
+    def check_class(self, model: Any, *known: str) -> None:
+        """Raise ProjectError for a model that is not of one of the classes, which are named."""
+        name = type(model).__name__
+        if isinstance(model, Pipeline):
+            name = f"A pipeline of {', '.join(type(step).__name__ for _, step in model.steps)}"
+        if name not in known:
+            raise ProjectError(
+                f"{name} cannot be compiled for serving; supported by the family {self.name}: {'; '.join(known)}."
+            )
+
+
+def to_plain(values: Any) -> list[float | None]:
+    """Return an array as a list that JSON holds without loss; what is not finite becomes None."""
+    return [float(value) if np.isfinite(value) else None for value in np.asarray(values, dtype="float64")]
