@@ -83,8 +83,10 @@ def test_no_other_module_names_a_family(checkout: Path) -> None:
     source = checkout / "src/lifecycle"
     baselines = {source / "stages/evaluate.py", source / "stages/explain.py", source / "promotion/gate.py"}
     for path in set(source.rglob("*.py")) - {source / "modeling/families.py", *baselines}:
-        words = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
-        assert not words & FAMILIES.keys(), path.name
+        text = path.read_text()
+        if any(name in text for name in FAMILIES):
+            words = {node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)}
+            assert not words & FAMILIES.keys(), path.name
 
 
 def test_the_documented_search_spaces_are_the_families_own(checkout: Path) -> None:

@@ -59,7 +59,7 @@ class Logistic(Family):
 
     def fit(self, hyperparameters: Hyperparameters, training: TrainingMatrix, seed: int, threads: int) -> Any:
         """Fit the regression, after the splines where there are knots."""
-        options = dict(hyperparameters)
+        options = self.read_options(hyperparameters)
         knots = options.pop("knots", 0)
         model = LogisticRegression(max_iter=1000, **options)
         whole = make_pipeline(SplineAppender(knots), model) if knots else model
@@ -101,7 +101,8 @@ class Forest(Family):
 
         scikit-learn adds up the trees in the order in which threads finish, which changes the last bits.
         """
-        return RandomForestClassifier(random_state=seed, n_jobs=1, **hyperparameters).fit(training.X, training.y)
+        options = self.read_options(hyperparameters)
+        return RandomForestClassifier(random_state=seed, n_jobs=1, **options).fit(training.X, training.y)
 
     def compile(self, model: Any) -> Compiled:
         """Return the trees: scikit-learn compares in float32 and averages the class shares of the leaves."""
@@ -137,7 +138,8 @@ class HistBoosting(Family):
 
     def fit(self, hyperparameters: Hyperparameters, training: TrainingMatrix, seed: int, threads: int) -> Any:
         """Fit all rounds, without early stopping."""
-        model = HistGradientBoostingClassifier(random_state=seed, early_stopping=False, **hyperparameters)
+        options = self.read_options(hyperparameters)
+        model = HistGradientBoostingClassifier(random_state=seed, early_stopping=False, **options)
         return model.fit(training.X, training.y)
 
     def compile(self, model: Any) -> Compiled:
@@ -182,7 +184,7 @@ class LightGBM(Family):
         """Fit all rounds; histograms are summed row by row, in the same order on every run with as many threads."""
         model = self.import_package("lightgbm").LGBMClassifier(
             random_state=seed, n_jobs=threads, deterministic=True, force_row_wise=True, subsample_freq=1, verbose=-1,
-            **hyperparameters,
+            **self.read_options(hyperparameters),
         )  # fmt: skip
         return model.fit(training.X, training.y)
 
@@ -214,9 +216,12 @@ class XGBoost(Family):
         return Preparation(scale=False, takes_missing=True)
 
     def fit(self, hyperparameters: Hyperparameters, training: TrainingMatrix, seed: int, threads: int) -> Any:
-        """Fit all rounds."""
+        """Fit all rounds; balanced classes have the positive rows weighted by negatives / positives."""
+        options = self.read_options(hyperparameters)
+        if options.pop("class_weight", None) is not None:
+            options["scale_pos_weight"] = float((training.y == 0).sum() / (training.y == 1).sum())
         model = self.import_package("xgboost").XGBClassifier(
-            random_state=seed, n_jobs=threads, tree_method="hist", **hyperparameters
+            random_state=seed, n_jobs=threads, tree_method="hist", **options
         )
         return model.fit(training.X, training.y)
 

@@ -64,6 +64,21 @@ class Family(ABC):
     def compile(self, model: Any) -> Compiled:
         """Return a fitted classifier as a plan for `serving.scorer`, and its trees; raise ProjectError for another class."""
 
+    def read_options(self, hyperparameters: Hyperparameters) -> Hyperparameters:
+        """Return the hyperparameters as scikit-learn takes them: `class_weight` is balanced, or left out for none.
+
+        Raises ProjectError for another class weight.
+        """
+        options = dict(hyperparameters)
+        weight = options.get("class_weight", "none")
+        if weight not in ("none", "balanced"):
+            raise ProjectError(
+                f"{PARAMS}: tune.families.{self.name}.class_weight: {weight!r} is neither none nor balanced."
+            )
+        if not balances_classes(options):
+            options.pop("class_weight", None)
+        return options
+
     def adapt_space(self, rows: int) -> dict[str, Any] | None:
         """Return changes of the search space in params.yaml for a new table of so many rows; None: take the family out."""
         return {}
@@ -91,6 +106,11 @@ class Family(ABC):
             raise ProjectError(
                 f"{name} cannot be compiled for serving; supported by the family {self.name}: {'; '.join(known)}."
             )
+
+
+def balances_classes(hyperparameters: Hyperparameters) -> bool:
+    """Return whether both classes have the same total weight in fitting: the probabilities then lean to the rarer class."""
+    return bool(hyperparameters.get("class_weight", "none") == "balanced")
 
 
 def to_plain(values: Any) -> list[float | None]:

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import hash_file
-from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
+from lifecycle.core.paths import PARAMS
+from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator, choose_calibration
 from lifecycle.modeling.families import find_family
+from lifecycle.modeling.family import balances_classes
 from lifecycle.modeling.metrics import count_decisions, estimate_fold_error
 from lifecycle.modeling.pipelines import FeatureRecord, Recipe
 from lifecycle.modeling.records import TuningResult
@@ -69,6 +72,22 @@ def trace_costs(target: Array, probability: Array, cost: dict[str, float], steps
     alarmed = len(negatives) - np.searchsorted(negatives, thresholds, side="left")
     total = missed * cost["false_negative"] + alarmed * cost["false_positive"]
     return pd.DataFrame({"threshold": thresholds, "cost": total / len(target)})
+
+
+def choose_method(calibration: str, compared: pd.DataFrame, hyperparameters: dict[str, Any]) -> str:
+    """Return the calibration of params.yaml, or with `auto` the one chosen from `compare_calibrations`.
+
+    Balanced classes shift the probabilities, so that they are always calibrated: raises ProjectError for `none` then.
+    """
+    balanced = balances_classes(hyperparameters)
+    if calibration == "auto":
+        return choose_calibration(compared.drop(index="none") if balanced else compared)
+    if balanced and calibration == "none":
+        raise ProjectError(
+            f"{PARAMS}: train.calibration is none, but the best model has class_weight balanced, which shifts its probabilities: "
+            "choose auto, sigmoid or isotonic, or take class_weight out of tune.families."
+        )
+    return calibration
 
 
 def fit_model(
