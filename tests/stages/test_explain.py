@@ -208,6 +208,16 @@ def test_the_card_has_every_section_and_every_number(
     assert (tmp_path / "again.html").read_bytes() == (tmp_path / "card.html").read_bytes()
 
 
+def test_the_card_says_in_which_features_the_model_is_monotone() -> None:
+    directions = {"months": "decreasing", "spend": "increasing", "senior": "decreasing", "plan": None}
+    features = [{"name": name, "monotone": direction} for name, direction in directions.items()]
+    assert explain._describe_directions(features) == [
+        "By the contract, its probability never falls when spend rises and all other features stay as they are.",
+        "By the contract, its probability never rises when months and senior rise and all other features stay as they are.",
+    ]
+    assert explain._describe_directions(features[3:]) == []
+
+
 def test_a_card_without_groups(parts: tuple[pd.DataFrame, pd.DataFrame, dict], tmp_path: Path) -> None:
     card = make_card(parts, slices=[], fairness=[])
     explain.write_card(card, tmp_path / "card.html")

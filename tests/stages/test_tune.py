@@ -150,13 +150,13 @@ def test_importance_finds_the_hyperparameter_that_matters() -> None:
 
 def test_families_are_checked() -> None:
     with pytest.raises(ProjectError, match=r"tune\.families is empty"):
-        tune.complete_families({})
+        tune.complete_families({}, [])
     with pytest.raises(ProjectError, match="'magic'"):
-        tune.complete_families({"magic": {"C": [1.0]}})
+        tune.complete_families({"magic": {"C": [1.0]}}, [])
 
 
 def test_a_family_without_a_search_space_has_its_own() -> None:
-    spaces = tune.complete_families({**FAMILIES, **{name: {} for name in ALL_FAMILIES if name not in FAMILIES}})
+    spaces = tune.complete_families({**FAMILIES, **{name: {} for name in ALL_FAMILIES if name not in FAMILIES}}, [])
     assert {name: spaces[name] for name in FAMILIES} == FAMILIES
     assert spaces["hist_boosting"]["max_iter"] == {"low": 60, "high": 200, "log": False}
     parsed = Tune.model_validate({**make_section(1).model_dump(), "families": spaces}).families

@@ -48,7 +48,10 @@ class SplineAppender(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class Logistic(Family):
-    """Logistic regression with an L2 penalty; with `knots` above 0 it also has a cubic spline of each number."""
+    """Logistic regression with an L2 penalty; with `knots` above 0 it also has a cubic spline of each number.
+
+    It keeps no directions: scikit-learn's solvers have no bounds on coefficients.
+    """
 
     name = "logistic"
     space: ClassVar[Space] = {"C": Range(low=0.03, high=10.0, log=True), "knots": [0, 4, 5, 6]}
@@ -85,6 +88,7 @@ class Forest(Family):
     """A random forest."""
 
     name = "forest"
+    constrains = True
     space: ClassVar[Space] = {
         "n_estimators": [60],
         "min_samples_leaf": Range(low=10, high=40, log=True),
@@ -102,7 +106,10 @@ class Forest(Family):
         scikit-learn adds up the trees in the order in which threads finish, which changes the last bits.
         """
         options = self.read_options(hyperparameters)
-        return RandomForestClassifier(random_state=seed, n_jobs=1, **options).fit(training.X, training.y)
+        model = RandomForestClassifier(
+            random_state=seed, n_jobs=1, monotonic_cst=training.directions or None, **options
+        )
+        return model.fit(training.X, training.y)
 
     def compile(self, model: Any) -> Compiled:
         """Return the trees: scikit-learn compares in float32 and averages the class shares of the leaves."""
@@ -119,6 +126,7 @@ class HistBoosting(Family):
     """scikit-learn's histogram gradient boosting."""
 
     name = "hist_boosting"
+    constrains = True
     space: ClassVar[Space] = {
         "learning_rate": Range(low=0.04, high=0.15, log=True),
         "max_iter": Range(low=60, high=200),
@@ -139,7 +147,9 @@ class HistBoosting(Family):
     def fit(self, hyperparameters: Hyperparameters, training: TrainingMatrix, seed: int, threads: int) -> Any:
         """Fit all rounds, without early stopping."""
         options = self.read_options(hyperparameters)
-        model = HistGradientBoostingClassifier(random_state=seed, early_stopping=False, **options)
+        model = HistGradientBoostingClassifier(
+            random_state=seed, early_stopping=False, monotonic_cst=training.directions or None, **options
+        )
         return model.fit(training.X, training.y)
 
     def compile(self, model: Any) -> Compiled:
@@ -167,6 +177,7 @@ class LightGBM(Family):
 
     name = "lightgbm"
     packages = ("lightgbm",)
+    constrains = True
     space: ClassVar[Space] = {
         "learning_rate": Range(low=0.04, high=0.15, log=True),
         "n_estimators": Range(low=60, high=200),
@@ -184,7 +195,7 @@ class LightGBM(Family):
         """Fit all rounds; histograms are summed row by row, in the same order on every run with as many threads."""
         model = self.import_package("lightgbm").LGBMClassifier(
             random_state=seed, n_jobs=threads, deterministic=True, force_row_wise=True, subsample_freq=1, verbose=-1,
-            **self.read_options(hyperparameters),
+            monotone_constraints=training.directions or None, **self.read_options(hyperparameters),
         )  # fmt: skip
         return model.fit(training.X, training.y)
 
@@ -202,6 +213,7 @@ class XGBoost(Family):
 
     name = "xgboost"
     packages = ("xgboost-cpu" if sys.platform != "darwin" else "xgboost",)
+    constrains = True
     space: ClassVar[Space] = {
         "learning_rate": Range(low=0.04, high=0.15, log=True),
         "n_estimators": Range(low=60, high=200),
@@ -221,7 +233,11 @@ class XGBoost(Family):
         if options.pop("class_weight", None) is not None:
             options["scale_pos_weight"] = float((training.y == 0).sum() / (training.y == 1).sum())
         model = self.import_package("xgboost").XGBClassifier(
-            random_state=seed, n_jobs=threads, tree_method="hist", **options
+            random_state=seed,
+            n_jobs=threads,
+            tree_method="hist",
+            monotone_constraints=training.directions or None,
+            **options,
         )
         return model.fit(training.X, training.y)
 

@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import Range, Scalar
-from lifecycle.core.paths import PARAMS
+from lifecycle.core.paths import CONTRACT, PARAMS
 from lifecycle.core.records import Record
 
 Array = np.ndarray[Any, Any]
@@ -35,22 +35,27 @@ class Preparation:
 
 @dataclass(frozen=True)
 class TrainingMatrix:
-    """Prepared training rows: X, float64 of shape (rows, columns), and y, 0 or 1 of shape (rows,)."""
+    """Prepared training rows: X, float64 of shape (rows, columns), and y, 0 or 1 of shape (rows,).
+
+    directions: for each column 1 or -1 where the prediction may only rise or fall with it, otherwise 0; empty where none is.
+    """
 
     X: Array
     y: Array
+    directions: tuple[int, ...] = ()
 
 
 class Family(ABC):
     """A family of models.
 
     name: the key in `tune.families`. space: the search space of a study that names the family without one. packages: what
-    a fitted model needs besides numpy and scikit-learn.
+    a fitted model needs besides numpy and scikit-learn. constrains: whether `fit` keeps the directions of the columns.
     """
 
     name: ClassVar[str]
     space: ClassVar[Space]
     packages: ClassVar[tuple[str, ...]] = ()
+    constrains: ClassVar[bool] = False
 
     @abstractmethod
     def prepare(self, hyperparameters: Hyperparameters) -> Preparation:
@@ -78,6 +83,15 @@ class Family(ABC):
         if not balances_classes(options):
             options.pop("class_weight", None)
         return options
+
+    def check_features(self, features: list[Record]) -> None:
+        """Raise ProjectError for features with a direction that the family cannot keep."""
+        named = [feature["name"] for feature in features if feature.get("monotone")]
+        if named and not self.constrains:
+            raise ProjectError(
+                f"{PARAMS}: tune.families names {self.name!r}, which cannot be monotone in {named}, as {CONTRACT} demands: "
+                f"remove {self.name!r}, or `monotone` from the contract."
+            )
 
     def adapt_space(self, rows: int) -> dict[str, Any] | None:
         """Return changes of the search space in params.yaml for a new table of so many rows; None: take the family out."""

@@ -84,11 +84,13 @@ def fit_pipeline(
 ) -> Pipeline:
     """Return a fitted classifier over the feature columns, with imputation, scaling and encoding as its first step.
 
-    X: the feature columns, shape (rows, features). y: 0 or 1, shape (rows,). Raises ProjectError for an unknown family.
+    X: the feature columns, shape (rows, features). y: 0 or 1, shape (rows,). Raises ProjectError for an unknown family,
+    and for one that cannot keep the directions of the features.
     """
     chosen = find_family(family)
+    chosen.check_features(features)
     prepare = build_preparation(features, chosen.prepare(hyperparameters))
-    training = fit_preparation(prepare, X, y)
+    training = fit_preparation(prepare, features, X, y)
     return Pipeline([("prepare", prepare), ("model", chosen.fit(hyperparameters, training, seed, threads))])
 
 
@@ -106,9 +108,28 @@ def build_preparation(features: list[FeatureRecord], preparation: Preparation) -
     )
 
 
-def fit_preparation(prepare: ColumnTransformer, X: pd.DataFrame, y: Any) -> TrainingMatrix:
+def fit_preparation(
+    prepare: ColumnTransformer, features: list[FeatureRecord], X: pd.DataFrame, y: Any
+) -> TrainingMatrix:
     """Fit the preparation to the rows X, shape (rows, features), and return what a family is fitted to."""
-    return TrainingMatrix(prepare.fit_transform(X), np.asarray(y))
+    matrix = prepare.fit_transform(X)
+    return TrainingMatrix(matrix, np.asarray(y), _place_directions(prepare, features, matrix.shape[1]))
+
+
+def _place_directions(prepare: ColumnTransformer, features: list[FeatureRecord], width: int) -> tuple[int, ...]:
+    """Return the direction of each column of the prepared matrix; empty where no feature has one.
+
+    Only numbers and booleans have directions; they come first in their branch, in order, before its missing indicators.
+    """
+    declared = {feature["name"]: feature["monotone"] for feature in features if feature.get("monotone")}
+    if not declared:
+        return ()
+    directions = [0] * width
+    for branch, _, names in prepare.transformers_:
+        for place, name in enumerate(names, prepare.output_indices_[branch].start):
+            if name in declared:
+                directions[place] = 1 if declared[name] == "increasing" else -1
+    return tuple(directions)
 
 
 def _choose_steps(feature: FeatureRecord, preparation: Preparation) -> tuple[str, list[Any]]:

@@ -80,7 +80,8 @@ def predict_baselines(
     tutorial: a random forest with default hyperparameters on `tutorial_columns`, left out when there are none. Raises
     ProjectError for a tutorial column that is not a feature.
     """
-    features, task = declaration["features"], task_for(declaration)
+    features = [{**feature, "monotone": None} for feature in declaration["features"]]  # a baseline is not constrained
+    task = task_for(declaration)
     plain = [feature for feature in features if feature["source"] != "derived"] or features
     y = train[declaration["target"]]
     prior = DummyClassifier(strategy="prior").fit(train[[plain[0]["name"]]], y)

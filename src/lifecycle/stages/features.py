@@ -19,6 +19,7 @@ from lifecycle.core.paths import FEATURES, PARAMS
 from lifecycle.core.progress import show_progress
 from lifecycle.core.tables import TableWriter, open_table, set_columns, write_table
 from lifecycle.features.definitions import FeatureDeclaration
+from lifecycle.features.directions import declare_directions
 from lifecycle.features.inputs import to_array
 from lifecycle.modeling.split import Sides
 from lifecycle.modeling.task import task_for
@@ -70,7 +71,7 @@ def list_features(contract: Contract, columns: list[str], derived: dict[str, str
                 f"{PARAMS}: features.derived.{name} reads {unknown}, which are not feature columns of the table."
             )
         features.append(feature)
-    return features
+    return declare_directions(features, contract)
 
 
 def _describe_feature(
@@ -87,6 +88,7 @@ def _describe_feature(
         "outliers": column.outliers if column else "keep",
         "values": list(column.values) if column and column.values else None,
         "unit": column.unit if column else "",
+        "monotone": column.monotone if column else None,
         "description": column.description if column else f"{expression}.",
     }
 

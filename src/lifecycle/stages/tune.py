@@ -127,7 +127,7 @@ class PreparedFolds:
 
     def _prepare_fold(self, preparation: Preparation, fit: Array, judge: Array) -> Fold:
         prepare = build_preparation(self._features, preparation)
-        training = fit_preparation(prepare, self._X.iloc[fit], self._y[fit])
+        training = fit_preparation(prepare, self._features, self._X.iloc[fit], self._y[fit])
         return Fold(training, prepare.transform(self._X.iloc[judge]), self._y[judge])
 
 
@@ -200,14 +200,17 @@ def _score_trial(trial: Trial, fit: Callable[[TrainingMatrix], Any], folds: list
     return float(np.mean(scores))
 
 
-def complete_families(families: Spaces) -> dict[str, dict[str, Any]]:
+def complete_families(families: Spaces, features: list[FeatureRecord]) -> dict[str, dict[str, Any]]:
     """Return the search spaces in plain values, a family's own where `families` names it with none.
 
-    Raises ProjectError for an empty list of families or an unknown name.
+    Raises ProjectError for an empty list of families, an unknown name, or a family that cannot be monotone in a feature that
+    has to be.
     """
     if not families:
         raise ProjectError(f"{PARAMS}: tune.families is empty: name at least one family.")
     chosen = {name: space or own for name, space in families.items() for own in [find_family(name).space]}
+    for name in families:
+        find_family(name).check_features(features)
     return {
         name: {key: value.model_dump() if isinstance(value, Range) else value for key, value in space.items()}
         for name, space in chosen.items()
