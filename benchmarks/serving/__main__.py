@@ -46,10 +46,11 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import read_json, write_json
 from lifecycle.promotion.records import Champion
 from lifecycle.promotion.releases import read_champion
-from lifecycle.serving.bundle import TOLERANCE, find_bundle_folder, load_bundle
+from lifecycle.serving.bundle import find_bundle_folder, load_bundle
 from lifecycle.stages.deploy import describe_champion
 
 Record = dict[str, Any]
+TOLERANCE = 1e-6  # between the fitted model's probability and an answer: XGBoost computes in float32
 OURS, ECHO = "ours", "echo"
 CONNECTIONS = 16
 ROWS = 1000  # of a request in bulk

@@ -4,16 +4,16 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from lifecycle.core.errors import ProjectError
-from lifecycle.modeling.pipelines import FAMILIES, FenceClipper, LevelEncoder, SplineAppender, build_pipeline
+from lifecycle.modeling.families import FAMILIES, SplineAppender
+from lifecycle.modeling.pipelines import FenceClipper, LevelEncoder, fit_pipeline
 from tests.support.contracts import make_contract, make_table
-
-SETTINGS = {"logistic": {"C": 1.0, "knots": 4}, "forest": {"n_estimators": 20}, "hist_boosting": {"max_iter": 20}}
+from tests.support.families import QUICK
 
 
 def fit(family: str, table: pd.DataFrame, declaration: dict, rows: slice = slice(None)):
     names = [feature["name"] for feature in declaration["features"]]
-    pipeline = build_pipeline(family, SETTINGS[family], declaration["features"], seed=0, threads=1)
-    return pipeline.fit(table[names].iloc[rows], table[declaration["target"]].iloc[rows]), table[names]
+    chosen = table[names].iloc[rows], table[declaration["target"]].iloc[rows]
+    return fit_pipeline(family, QUICK[family], declaration["features"], *chosen, seed=0, threads=1), table[names]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -46,8 +46,8 @@ def test_a_model_predicts_the_same_each_time_whatever_its_threads(customers: pd.
     """A forest whose trees are summed in the order in which threads end does not."""
     table, declaration = make_table(customers, make_contract())
     X = table[[feature["name"] for feature in declaration["features"]]]
-    settings = {**SETTINGS, "forest": {"n_estimators": 300, "min_samples_leaf": 7}}[family]
-    pipeline = build_pipeline(family, settings, declaration["features"], seed=0, threads=4).fit(X, table["left"])
+    settings = {**QUICK, "forest": {"n_estimators": 300, "min_samples_leaf": 7}}[family]
+    pipeline = fit_pipeline(family, settings, declaration["features"], X, table["left"], seed=0, threads=4)
     assert len({pipeline.predict_proba(X).tobytes() for _ in range(30)}) == 1
 
 
@@ -100,7 +100,7 @@ def test_a_small_table_keeps_its_categories() -> None:
     shop = pd.DataFrame({"city": np.repeat([f"city {place}" for place in range(10)], 12)})
     target = np.isin(shop["city"], ["city 1", "city 4", "city 8"]).astype(int)
     feature = {"name": "city", "kind": "categorical", "missing": "category", "outliers": "keep"}
-    pipeline = build_pipeline("logistic", {}, [feature], seed=0, threads=1).fit(shop, target)
+    pipeline = fit_pipeline("logistic", {}, [feature], shop, target, seed=0, threads=1)
     assert roc_auc_score(target, pipeline.predict_proba(shop)[:, 1]) == 1.0
     large = pd.DataFrame({"city": np.repeat(["a", "b", "c", "d"], [5000, 3000, 19, 18])})
     encoder = LevelEncoder(handle_unknown="infrequent_if_exist", sparse_output=False).fit(large)
@@ -120,4 +120,4 @@ def test_splines_bend_only_what_has_many_values() -> None:
 
 def test_an_unknown_family_is_named(customers: pd.DataFrame) -> None:
     with pytest.raises(ProjectError, match=r"tune\.families names 'magic'; there are logistic"):
-        build_pipeline("magic", {}, [], seed=0, threads=1)
+        fit_pipeline("magic", {}, [], customers, customers["left"], seed=0, threads=1)

@@ -40,7 +40,7 @@ def test_a_feature_is_a_line_away_from_a_served_answer(checkout: Path, project: 
     recipe = Recipe("logistic", {"C": 1.0}, seed=0, threads=1)
     _, predictions = train.cross_validate(table, declaration, folds, recipe, 0.5)
     classifier = train.fit_model(table, declaration, predictions, recipe, "none")
-    plan, trees = compile_model(classifier, declared)
+    plan, trees = compile_model(classifier, declared, recipe.family)
     scorer = Scorer(plan, {name: column.dtype for name, column in contract.columns.items()}, trees)
     (row,) = to_requests(frame.head(1), [name for name in frame if name != contract.target])
     answer = scorer.score_one(row)

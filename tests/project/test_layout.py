@@ -26,7 +26,7 @@ PACKAGES = (  # each imports only those above it
 )  # fmt: skip
 FILL = 'from lifecycle.pipeline.by_hand import fill_parameters\n\nfill_parameters("{stage}", globals())'
 BANNED_NAMES = {"utils", "helpers", "common", "misc", "tools"}
-HEAVY = ("pandas", "scipy", "joblib", "sklearn")  # a server must not load them
+HEAVY = ("pandas", "scipy", "joblib", "sklearn", "lightgbm", "xgboost")  # a server must not load them
 
 
 def read_notebook(checkout: Path, stage: str) -> Any:

@@ -17,7 +17,8 @@ from sklearn.svm import LinearSVC
 from lifecycle.core.contract import Contract
 from lifecycle.core.errors import ProjectError
 from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
-from lifecycle.modeling.pipelines import FAMILIES, build_pipeline
+from lifecycle.modeling.families import FAMILIES
+from lifecycle.modeling.pipelines import fit_pipeline
 from lifecycle.serving.compiler import compile_model
 from lifecycle.serving.schema import Schema
 from lifecycle.serving.scorer import Scorer
@@ -25,27 +26,22 @@ from lifecycle.stages import deploy
 from lifecycle.stages.features import compute_features, list_features
 from lifecycle.validation.conversion import DTYPES
 from tests.support.contracts import make_contract
-
-SETTINGS: dict[str, dict[str, Any]] = {
-    "logistic": {"C": 1.0, "knots": 4},
-    "forest": {"n_estimators": 5, "min_samples_leaf": 10},
-    "hist_boosting": {"max_iter": 5, "min_samples_leaf": 10},
-}
+from tests.support.families import ACCURACY, QUICK
 
 
 def fit(frame: pd.DataFrame, contract: Contract, family: str) -> tuple[CalibratedClassifier, list[dict[str, Any]]]:
     """A classifier of a raw table, and the records of its features."""
     features = list_features(contract, list(frame.columns), {"pace": "spend / (1 + months)"})
     names = [feature["name"] for feature in features]
-    pipeline = build_pipeline(family, SETTINGS[family], features, seed=0, threads=1)
-    pipeline.fit(compute_features(frame, features)[names], (frame["left"] == "yes").astype(int))
+    rows = compute_features(frame, features)[names], (frame["left"] == "yes").astype(int)
+    pipeline = fit_pipeline(family, QUICK[family], features, *rows, seed=0, threads=1)
     return CalibratedClassifier(pipeline, Calibrator("none")), features
 
 
 def compare(frame: pd.DataFrame, contract: Contract, family: str, odd: list[dict[str, Any]]) -> dict[str, Any]:
     """Fit, compile, and see that both answer alike: rows of the table, and the first one with odd values; the plan."""
     classifier, features = fit(frame, contract, family)
-    plan, trees = compile_model(classifier, features)
+    plan, trees = compile_model(classifier, features, family)
     plan = json.loads(json.dumps(plan, allow_nan=False))  # as a bundle keeps it
     columns = deploy.describe_columns(contract, features, frame)
     names = [column["name"] for column in columns]
@@ -56,8 +52,9 @@ def compare(frame: pd.DataFrame, contract: Contract, family: str, odd: list[dict
     body = json.dumps(deploy.to_requests(rows, columns)).encode()
     requests = Schema(columns, len(rows)).parse(body).rows
     scorer = Scorer(plan, {column["name"]: column["dtype"] for column in columns}, trees)
-    np.testing.assert_allclose(scorer.score(requests), expected, rtol=0, atol=1e-12)
-    np.testing.assert_allclose([scorer.score_one(row) for row in requests], expected, rtol=0, atol=1e-12)
+    atol = ACCURACY.get(family, 1e-12)
+    np.testing.assert_allclose(scorer.score(requests), expected, rtol=0, atol=atol)
+    np.testing.assert_allclose([scorer.score_one(row) for row in requests], expected, rtol=0, atol=atol)
     return plan
 
 
@@ -166,9 +163,9 @@ def test_a_table_of_one_kind_is_compiled(customers: pd.DataFrame, kind: str) -> 
     contract = make_contract()
     features = [feature for feature in list_features(contract, list(customers.columns), {}) if feature["kind"] == kind]
     X = compute_features(customers, features)
-    pipeline = build_pipeline("logistic", {"C": 1.0, "knots": 0}, features, seed=0, threads=1)
-    pipeline.fit(X, (customers["left"] == "yes").astype(int))
-    plan, trees = compile_model(CalibratedClassifier(pipeline, Calibrator("none")), features)
+    left = (customers["left"] == "yes").astype(int)
+    pipeline = fit_pipeline("logistic", {"C": 1.0, "knots": 0}, features, X, left, seed=0, threads=1)
+    plan, trees = compile_model(CalibratedClassifier(pipeline, Calibrator("none")), features, "logistic")
     columns = deploy.describe_columns(contract, features, customers)
     scorer = Scorer(plan, {column["name"]: column["dtype"] for column in columns}, trees)
     rows = deploy.to_requests(customers, columns)
@@ -184,7 +181,7 @@ def test_a_calibration_is_compiled_to_its_ends(customers: pd.DataFrame, method: 
     raw = classifier.predict_proba(compute_features(customers, features))[:, 1]
     target = (customers["left"] == "yes").to_numpy().astype(int)
     calibrator = Calibrator(method).fit(raw, target)
-    plan, _ = compile_model(CalibratedClassifier(classifier.classifier, calibrator), features)
+    plan, _ = compile_model(CalibratedClassifier(classifier.classifier, calibrator), features, "logistic")
     constant = {"kind": "linear", "coefficients": [0.0] * len(plan["order"])}
     log_odds = [-1000.0, -20.0, -1.0, 0.0, 2.0, 20.0, 1000.0]
     found = [
@@ -203,14 +200,14 @@ def test_a_calibration_is_compiled_to_its_ends(customers: pd.DataFrame, method: 
 NUMBERS = ["months", "spend"]
 
 
-def compile_with(customers: pd.DataFrame, branch: Any, model: Any = None) -> None:
+def compile_with(customers: pd.DataFrame, branch: Any, model: Any = None, family: str = "logistic") -> None:
     """Compile a pipeline whose two numbers go through `branch`."""
     frame = customers[NUMBERS].fillna(1.0) / 100
     prepare = ColumnTransformer([("numbers", branch, NUMBERS)])
     pipeline = Pipeline([("prepare", prepare), ("model", model if model is not None else LogisticRegression())])
     pipeline.fit(frame, (customers["left"] == "yes").astype(int))
     features = list_features(make_contract(), NUMBERS, {})
-    compile_model(CalibratedClassifier(pipeline, Calibrator("none")), features)
+    compile_model(CalibratedClassifier(pipeline, Calibrator("none")), features, family)
 
 
 @pytest.mark.parametrize(
@@ -240,6 +237,7 @@ def test_a_branch_that_is_no_pipeline_is_compiled_or_refused_in_a_sentence(
         assert "cannot be compiled for serving" in str(error)  # noqa: PT017 - either will do
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
     ("model", "named"),
     [
@@ -250,6 +248,8 @@ def test_a_branch_that_is_no_pipeline_is_compiled_or_refused_in_a_sentence(
         (make_pipeline(LogisticRegression()), "LogisticRegression"),
     ],
 )
-def test_a_model_that_is_not_known_is_refused_in_a_sentence(customers: pd.DataFrame, model: Any, named: str) -> None:
+def test_a_model_that_is_not_known_is_refused_in_a_sentence(
+    customers: pd.DataFrame, family: str, model: Any, named: str
+) -> None:
     with pytest.raises(ProjectError, match=rf"{named}.* cannot be compiled for serving; supported [^\n]*\.$"):
-        compile_with(customers, make_pipeline(SimpleImputer()), model)
+        compile_with(customers, make_pipeline(SimpleImputer()), model, family)

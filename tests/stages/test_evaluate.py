@@ -18,7 +18,7 @@ from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
 from lifecycle.modeling.curves import trace_gain, trace_roc
 from lifecycle.modeling.metrics import count_decisions
 from lifecycle.modeling.model import Model
-from lifecycle.modeling.pipelines import build_pipeline
+from lifecycle.modeling.pipelines import fit_pipeline
 from lifecycle.modeling.task import BinaryTask
 from lifecycle.promotion.gate import judge_candidate
 from lifecycle.promotion.records import Champion, Verdict
@@ -44,10 +44,10 @@ def parts(customers: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
 
 def make_model(train: pd.DataFrame, declaration: dict, sha256: str = "c" * 64, **metadata: Any) -> Model:
     names = [feature["name"] for feature in declaration["features"]]
-    pipeline = build_pipeline("logistic", {}, declaration["features"], seed=0, threads=1)
     about = {"features": names, "target": "left", "positive": "yes", "threshold": 0.25, "train_sha256": "t"}
     about |= {"rule": SplitRule(kind="rows").to_json(), "onset": None, **metadata}
-    return Model(pipeline.fit(train[names], train["left"]), about, sha256)
+    pipeline = fit_pipeline("logistic", {}, declaration["features"], train[names], train["left"], seed=0, threads=1)
+    return Model(pipeline, about, sha256)
 
 
 # Baselines and the champion.
@@ -106,7 +106,7 @@ def release_champion(root: Path, customers: pd.DataFrame, sha256: str = "d" * 64
     features, raw = deploy.choose_features(declaration, model), customers.tail(100)
     columns = deploy.describe_columns(contract, features, raw)
     requests = deploy.to_requests(raw, columns)
-    plan, trees = compile_model(CalibratedClassifier(model.classifier, Calibrator("none")), features)
+    plan, trees = compile_model(CalibratedClassifier(model.classifier, Calibrator("none")), features, "logistic")
     golden = deploy.choose_golden(requests, model.predict(table.tail(100)), 5)
     about = {**deploy.describe_bundle(model, contract, 0.3, columns), **facts}
     bundle = write_bundle(find_bundle_folder(root, sha256), plan, trees, columns, golden, requests[:5], about)

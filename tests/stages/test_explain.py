@@ -13,7 +13,7 @@ from lifecycle.core.files import write_json
 from lifecycle.features.inputs import find_inputs
 from lifecycle.modeling.attribution import attribute_rows, choose_background, permute_columns, sample_rows
 from lifecycle.modeling.model import Model
-from lifecycle.modeling.pipelines import build_pipeline
+from lifecycle.modeling.pipelines import fit_pipeline
 from lifecycle.reporting import curves, plots
 from lifecycle.stages import explain, features
 from tests.stages.test_evaluate import COST, evaluate_all
@@ -38,9 +38,7 @@ def parts(customers: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
 
 def make_model(train: pd.DataFrame, declaration: dict) -> Model:
     names = [feature["name"] for feature in declaration["features"]]
-    pipeline = build_pipeline("logistic", {}, declaration["features"], seed=0, threads=1).fit(
-        train[names], train["left"]
-    )
+    pipeline = fit_pipeline("logistic", {}, declaration["features"], train[names], train["left"], seed=0, threads=1)
     metadata = {
         "family": "logistic", "hyperparameters": {"C": 1 / 3}, "features": names, "target": "left", "positive": "yes",
         "threshold": 0.25, "calibration": "none", "cost": COST, "train_sha256": "b" * 64, "versions": {"numpy": "2"},
@@ -208,6 +206,16 @@ def test_the_card_has_every_section_and_every_number(
     assert "http" not in page.replace("http-equiv", "")
     explain.write_card(make_card(parts), tmp_path / "again.html")
     assert (tmp_path / "again.html").read_bytes() == (tmp_path / "card.html").read_bytes()
+
+
+def test_the_card_says_in_which_features_the_model_is_monotone() -> None:
+    directions = {"months": "decreasing", "spend": "increasing", "senior": "decreasing", "plan": None}
+    features = [{"name": name, "monotone": direction} for name, direction in directions.items()]
+    assert explain._describe_directions(features) == [
+        "By the contract, its probability never falls when spend rises and all other features stay as they are.",
+        "By the contract, its probability never rises when months and senior rise and all other features stay as they are.",
+    ]
+    assert explain._describe_directions(features[3:]) == []
 
 
 def test_a_card_without_groups(parts: tuple[pd.DataFrame, pd.DataFrame, dict], tmp_path: Path) -> None:

@@ -3,15 +3,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_validate
+from sklearn.pipeline import make_pipeline
 
 from lifecycle.core.errors import ProjectError
+from lifecycle.modeling.families import FAMILIES
+from lifecycle.modeling.family import Preparation
 from lifecycle.modeling.model import hash_model, load_model, save_model
-from lifecycle.modeling.pipelines import Recipe, build_pipeline
+from lifecycle.modeling.pipelines import Recipe, build_preparation
 from lifecycle.modeling.split import split_folds
 from lifecycle.modeling.task import BinaryTask
 from lifecycle.stages import train
 from tests.support.contracts import make_contract, make_table
+from tests.support.families import QUICK
 from tests.support.tuning import make_result
 
 COST = {"false_positive": 1.0, "false_negative": 3.0}
@@ -32,7 +37,8 @@ def validate(made: tuple[pd.DataFrame, dict]) -> tuple[pd.DataFrame, pd.DataFram
 def test_scores_agree_with_scikit_learn(made: tuple[pd.DataFrame, dict]) -> None:
     table, declaration = made
     scores, _ = validate(made)
-    pipeline = build_pipeline("logistic", {"C": 1.0}, declaration["features"], seed=0, threads=1)
+    prepare = build_preparation(declaration["features"], Preparation(scale=True, takes_missing=False))
+    pipeline = make_pipeline(prepare, LogisticRegression(C=1.0, max_iter=1000))
     names = [feature["name"] for feature in declaration["features"]]
     metrics = ["accuracy", "precision", "recall", "f1", "roc_auc"]
     folds = split_folds(table, declaration, 4, seed=0)
@@ -113,3 +119,43 @@ def test_a_damaged_model_is_reported(made: tuple[pd.DataFrame, dict], folder: Pa
 def test_decisions_are_counted() -> None:
     counts = train.tabulate_decisions(np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.9]), 0.5)
     assert counts.to_numpy().tolist() == [[1, 1], [1, 1]]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_balanced_classes_shift_the_probabilities_and_calibration_brings_them_back(
+    customers: pd.DataFrame, family: str
+) -> None:
+    frame = pd.concat([customers] * 3, ignore_index=True).assign(id=range(900))
+    table, declaration = make_table(frame, make_contract())
+    keep = (table["left"] == 0) | (table["id"] % 4 == 0)  # a rare class
+    table = table[keep].reset_index(drop=True)
+    rate, names = table["left"].mean(), [feature["name"] for feature in declaration["features"]]
+    folds = split_folds(table, declaration, 3, seed=0)
+    means = {}
+    for weight in ("none", "balanced"):
+        recipe = Recipe(family, {**QUICK[family], "class_weight": weight}, seed=0, threads=1)
+        _, predictions = train.cross_validate(table, declaration, folds, recipe, 0.5)
+        means[weight] = predictions["probability"].mean()
+        model = train.fit_model(table, declaration, predictions, recipe, "sigmoid")
+        assert model.predict_proba(table[names])[:, 1].mean() == pytest.approx(rate, abs=0.06)
+    assert means["none"] == pytest.approx(rate, abs=0.04)
+    assert means["balanced"] > rate + 0.05
+
+
+def test_balanced_classes_are_never_left_uncalibrated() -> None:
+    compared = pd.DataFrame({"log_loss": [0.5, 0.5, 0.6], "error": 0.1}, index=["none", "sigmoid", "isotonic"])
+    assert train.choose_method("auto", compared, {"C": 1.0, "class_weight": "none"}) == "none"
+    assert train.choose_method("auto", compared, {"class_weight": "balanced"}) == "sigmoid"
+    assert train.choose_method("isotonic", compared, {"class_weight": "balanced"}) == "isotonic"
+    assert train.choose_method("none", compared, {}) == "none"
+    with pytest.raises(ProjectError, match=r"train\.calibration is none, but the best model has class_weight balanced"):
+        train.choose_method("none", compared, {"class_weight": "balanced"})
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_unknown_class_weight_is_named(made: tuple[pd.DataFrame, dict], family: str) -> None:
+    recipe = Recipe(family, {"class_weight": "heavy"}, seed=0, threads=1)
+    with pytest.raises(
+        ProjectError, match=rf"tune\.families\.{family}\.class_weight: 'heavy' is neither none nor balanced"
+    ):
+        train.cross_validate(*made, split_folds(*made, 2, seed=0), recipe, 0.5)

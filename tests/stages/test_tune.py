@@ -8,6 +8,8 @@ import pytest
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import Tune
+from lifecycle.modeling.families import FAMILIES as ALL_FAMILIES
+from lifecycle.modeling.family import Preparation
 from lifecycle.modeling.split import split_folds
 from lifecycle.modeling.task import BinaryTask
 from lifecycle.modeling.tracking import open_tracking
@@ -30,12 +32,14 @@ def make_section(trials: int) -> Tune:
 
 
 @pytest.fixture
-def prepared(customers: pd.DataFrame) -> tune.Prepared:
+def prepared(customers: pd.DataFrame) -> tune.PreparedFolds:
     table, declaration = make_table(customers, make_contract())
-    return tune.prepare_folds(table, declaration, split_folds(table, declaration, 3, seed=0), FAMILIES)
+    return tune.PreparedFolds(table, declaration, split_folds(table, declaration, 3, seed=0))
 
 
-def run(study: optuna.Study, prepared: tune.Prepared, trials: int, *, stop_after: int | None = None) -> pd.DataFrame:
+def run(
+    study: optuna.Study, prepared: tune.PreparedFolds, trials: int, *, stop_after: int | None = None
+) -> pd.DataFrame:
     running = tune.run_trials(study, prepared, make_section(trials), TASK, seed=7, threads=1)
     for number, _ in enumerate(running, start=1):
         if number == stop_after:
@@ -55,7 +59,7 @@ def test_trials_on_a_long_table_use_a_sample_with_the_classes_shares(customers: 
     assert len(tune.sample_rows(table, declaration, 299, seed=0)) == pytest.approx(299, abs=1)
 
 
-def test_an_interrupted_study_ends_like_an_uninterrupted_one(prepared: tune.Prepared, tmp_path: Path) -> None:
+def test_an_interrupted_study_ends_like_an_uninterrupted_one(prepared: tune.PreparedFolds, tmp_path: Path) -> None:
     whole = run(tune.open_study("whole", "", tmp_path, 4), prepared, 10)
     study = tune.open_study("cut", "", tmp_path, 4)
     run(study, prepared, 10, stop_after=5)
@@ -66,14 +70,14 @@ def test_an_interrupted_study_ends_like_an_uninterrupted_one(prepared: tune.Prep
     assert set(whole["family"][:4]) == set(FAMILIES)
 
 
-def test_a_finished_study_is_forgotten(prepared: tune.Prepared, tmp_path: Path) -> None:
+def test_a_finished_study_is_forgotten(prepared: tune.PreparedFolds, tmp_path: Path) -> None:
     study = tune.open_study("done", "", tmp_path, 4)
     run(study, prepared, 2)
     tune.close_study(study, "", tmp_path)
     assert not tune.finished_trials(tune.open_study("done", "", tmp_path, 4))
 
 
-def test_a_database_may_hold_the_study(prepared: tune.Prepared, tmp_path: Path) -> None:
+def test_a_database_may_hold_the_study(prepared: tune.PreparedFolds, tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path / 'studies.db'}"
     in_database = run(tune.open_study("shared", storage, tmp_path, 4), prepared, 5)
     pd.testing.assert_frame_equal(in_database, run(tune.open_study("alone", "", tmp_path, 4), prepared, 5))
@@ -92,30 +96,28 @@ def test_another_input_is_another_study(tmp_path: Path) -> None:
 def test_folds_are_prepared_on_their_own_training_rows(customers: pd.DataFrame) -> None:
     table, declaration = make_table(customers, make_contract())
     folds = split_folds(table, declaration, 3, seed=0)
-    prepared = tune.prepare_folds(table, declaration, folds, FAMILIES)
-    for (fit, judge), (X_fit, y_fit, X_judge, _) in zip(folds, prepared["logistic"], strict=True):
-        months = table["months"].to_numpy()
-        np.testing.assert_allclose(X_judge[:, 0], (months[judge] - months[fit].mean()) / months[fit].std())
-        assert len(X_fit) == len(y_fit) == len(fit)
+    prepared = tune.PreparedFolds(table, declaration, folds)
+    scaled, raw = (prepared.prepare(Preparation(scale=scale, takes_missing=False)) for scale in (True, False))
+    months = table["months"].to_numpy()
+    for (fit, judge), fold, unscaled in zip(folds, scaled, raw, strict=True):
+        np.testing.assert_allclose(fold.X[:, 0], (months[judge] - months[fit].mean()) / months[fit].std())
+        np.testing.assert_array_equal(unscaled.X[:, 0], months[judge])
+        assert len(fold.training.X) == len(fold.training.y) == len(fit)
+    assert prepared.prepare(Preparation(scale=True, takes_missing=False)) is scaled, "computed once"
 
 
-def test_a_hopeless_trial_is_pruned(prepared: tune.Prepared) -> None:
+def test_a_hopeless_trial_is_pruned(prepared: tune.PreparedFolds) -> None:
     class Coin:
         classes_ = (0, 1)
-
-        def get_params(self, deep: bool = True) -> dict:
-            return {}
-
-        def fit(self, X, y):
-            return self
 
         def predict_proba(self, X):
             return np.full((len(X), 2), 0.5)
 
     study = optuna.create_study(direction="maximize", pruner=optuna.pruners.MedianPruner(1, 1))
     study.add_trial(optuna.create_trial(value=0.9, intermediate_values={0: 0.9, 1: 0.9, 2: 0.9}))
+    folds = prepared.prepare(Preparation(scale=False, takes_missing=False))
     with pytest.raises(optuna.TrialPruned):
-        tune._score_trial(study.ask(), Coin(), prepared["forest"], TASK)
+        tune._score_trial(study.ask(), lambda training: Coin(), folds, TASK)
 
 
 def test_the_best_is_the_best_complete_one() -> None:
@@ -148,13 +150,21 @@ def test_importance_finds_the_hyperparameter_that_matters() -> None:
 
 def test_families_are_checked() -> None:
     with pytest.raises(ProjectError, match=r"tune\.families is empty"):
-        tune.check_families({})
+        tune.complete_families({}, [])
     with pytest.raises(ProjectError, match="'magic'"):
-        tune.check_families({"magic": {}})
+        tune.complete_families({"magic": {"C": [1.0]}}, [])
+
+
+def test_a_family_without_a_search_space_has_its_own() -> None:
+    spaces = tune.complete_families({**FAMILIES, **{name: {} for name in ALL_FAMILIES if name not in FAMILIES}}, [])
+    assert {name: spaces[name] for name in FAMILIES} == FAMILIES
+    assert spaces["hist_boosting"]["max_iter"] == {"low": 60, "high": 200, "log": False}
+    parsed = Tune.model_validate({**make_section(1).model_dump(), "families": spaces}).families
+    assert parsed.keys() == ALL_FAMILIES.keys() and all(parsed.values())
 
 
 def test_trials_are_nested_runs(
-    prepared: tune.Prepared, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: tune.PreparedFolds, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     client, experiment = open_tracking(copy_store(store, tmp_path), "shop")

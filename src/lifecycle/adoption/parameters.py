@@ -11,12 +11,11 @@ from lifecycle.core import paths
 from lifecycle.core.contract import Contract, Role
 from lifecycle.core.records import Record
 from lifecycle.modeling.entities import find_keys
+from lifecycle.modeling.families import FAMILIES
 from lifecycle.modeling.split import choose_strategy, find_obstacle
 from lifecycle.modeling.task import task_for
 
 _STUDY_ROWS = 20_000  # rows for the trials of a study
-# scikit-learn's defaults, as far as the search spaces allow them
-_DEFAULTS = {"learning_rate": 0.1, "max_iter": 100, "max_leaf_nodes": 31, "l2_regularization": 0.1, "max_features": 1.0}
 _MANY_COLUMNS = 100  # from this many columns on, explanations use fewer rows
 _MAX_CELLS = 10**8  # encoded numbers in memory during a study, at most
 
@@ -51,13 +50,13 @@ def fit_params(facts: Record, contract: Contract, typed: pd.DataFrame) -> dict[s
     labels = round(month * 0.9 * min(rate, 1 - rate))
     scenarios = _list_scenarios(facts["ranked"], contract, typed, share)
     log = f"{paths.SIMULATED}/{'concept_drift' if 'concept_drift' in scenarios else 'more_positives'}"
-    families = _fit_families(rows)
     trials = 12 if rows < 500 or rows > 10 * _STUDY_ROWS else 30
     return {
         "features": {"derived": {}, "split": choose_split(typed, contract, share, folds), "test_share": share, "gap": ""},
         "tune": {
             "trials": trials, "folds": folds, "startup_trials": min(8, trials // 2), "max_rows": most,
-            "families": families, "first": _choose_first(families),
+            "families": {name: family.adapt_space(rows) for name, family in FAMILIES.items()},
+            "first": {name: first for name, family in FAMILIES.items() if (first := family.choose_first(rows))},
         },
         "train": {
             "folds": folds,
@@ -89,25 +88,6 @@ def fit_params(facts: Record, contract: Contract, typed: pd.DataFrame) -> dict[s
 def default_miss_cost(rate: float) -> float:
     """Return a default cost of a missed positive, in false alarms, that gives both classes the same total weight."""
     return float(f"{np.clip((1 - rate) / rate, 0.01, 1000):.2g}")
-
-
-def _fit_families(rows: int) -> Record:
-    """Return search spaces that suit the number of rows; None for a family that takes too long on a long table."""
-    leaf = {"low": int(np.clip(rows // 200, 3, 10)), "high": int(np.clip(rows // 15, 10, 80)), "log": True}
-    boosting = {
-        "max_iter": {"low": 60, "high": 300 if rows > 5000 else 200},
-        "max_leaf_nodes": {"low": 3, "high": _DEFAULTS["max_leaf_nodes"], "log": True},
-        "min_samples_leaf": leaf,
-        "max_features": {"low": 0.2, "high": 1.0},
-    }
-    forest = {"min_samples_leaf": {**leaf, "high": min(leaf["high"], 40)}}
-    return {"forest": None if rows > 5 * _STUDY_ROWS else forest, "hist_boosting": boosting}
-
-
-def _choose_first(families: Record) -> Record:
-    """Return the study's first trial: boosting with scikit-learn's defaults, as far as the search space allows them."""
-    leaf = families["hist_boosting"]["min_samples_leaf"]
-    return {"hist_boosting": {**_DEFAULTS, "min_samples_leaf": int(np.clip(20, leaf["low"], leaf["high"]))}}
 
 
 def choose_split(typed: pd.DataFrame, contract: Contract, share: float, folds: int) -> str:

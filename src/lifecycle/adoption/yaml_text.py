@@ -103,12 +103,23 @@ def _change_section(section: CommentedMap, values: Mapping[str, Any]) -> None:
     for key, value in values.items():
         if value is None:
             section.pop(key, None)
-        elif key in ("families", "gate", "cost") or (isinstance(value, Mapping) and key in ("forest", "hist_boosting")):
+        elif key == "families":
+            _change_families(section[key], value)
+        elif key in ("gate", "cost"):
             _change_section(section.setdefault(key, CommentedMap()), value)
         elif key in ("scenarios", "derived"):
             _replace_children(section, key, value)
         else:
             section[key] = to_flow(value)
+
+
+def _change_families(families: CommentedMap, changes: Mapping[str, Any]) -> None:
+    """Change the search spaces of the families that params.yaml names; None removes a family."""
+    for name, space in changes.items():
+        if space is None:
+            families.pop(name, None)
+        elif name in families:
+            _change_section(families[name], space)
 
 
 def _replace_children(section: CommentedMap, key: str, value: Record) -> None:

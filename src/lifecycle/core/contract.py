@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from lifecycle.core.params import FORMAT, Scalar, Strict, parse_strictly, read_yaml
 
+Direction = Literal["increasing", "decreasing"]
 Sentence = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
@@ -35,7 +36,9 @@ class Column(Strict):
     not ISO 8601 or plain digits (see `core.parsing`); `null_values` are the texts that mean missing, besides blank ones.
     `missing` says what a model gets where the value is absent (`impute`: median or most frequent value of the training part;
     `category`: a category of its own; `keep`: left absent), `outliers` what happens beyond Tukey's outer fences (3 IQR; fitted
-    on the training part). `duration` marks time since a start (such as the age of an account), `pii` what becomes of an
+    on the training part). `monotone` constrains the model: of two rows that differ in this column alone, the one with the higher
+    value (of a boolean's two `values`, the second) never gets a lower probability (increasing) or a higher one (decreasing).
+    `duration` marks time since a start (such as the age of an account), `pii` what becomes of an
     identifying column, `owner` who answers for it, in place of the contract's. `others` are a target's further classes, which
     count as the one of its two `values` that is not `positive`; `spellings` maps other spellings to classes.
     """
@@ -53,6 +56,7 @@ class Column(Strict):
     null_values: tuple[str, ...] = ()  # texts that mean missing, besides blank ones
     missing: Literal["impute", "category", "keep"] = "impute"  # what a model gets for a missing value
     outliers: Literal["keep", "clip", "quarantine"] = "keep"  # beyond 3 interquartile ranges
+    monotone: Direction | None = None  # the predicted probability may only rise, or only fall, with the value
     duration: bool = False  # a number that is the time since a start, such as the age of an account
     positive: Scalar | None = None  # of a target: the class whose probability is predicted
     others: tuple[str, ...] = ()  # of a target: further classes, which count as the negative one
@@ -97,6 +101,8 @@ class Column(Strict):
             raise ValueError(f"values {wrong} are not of dtype {self.dtype}")
         if self.open and (self.values is None or not (self.role is Role.CATEGORICAL or self._is_worded)):
             raise ValueError("`open` needs `values`, and role categorical, or role boolean with values of dtype string")
+        if self.monotone and self.role not in (Role.NUMERIC, Role.BOOLEAN):
+            raise ValueError("`monotone` needs role numeric or boolean")
         if self.duration and self.role is not Role.NUMERIC:
             raise ValueError("`duration` needs role numeric")
         if self.pii == "keep" and self.role is Role.PII:
@@ -146,6 +152,9 @@ class Contract(Strict):
     owner: str = ""  # who answers for the table
     tolerance: Tolerance = Tolerance(quarantined=0.01)  # how much may be wrong before the pipeline stops
     fairness: tuple[str, ...] = ()  # the columns whose groups are compared for fairness
+    monotone: dict[str, Direction] = Field(
+        default_factory=dict
+    )  # the same as a column's `monotone`, by derived feature
     columns: dict[str, Column]  # every column of the table, in its order
 
     @model_validator(mode="after")
@@ -158,6 +167,10 @@ class Contract(Strict):
             raise ValueError(f"at most one column may have role time, found {self.names(Role.TIME)}")
         if not self.names(Role.NUMERIC, Role.CATEGORICAL, Role.BOOLEAN, Role.TIME, Role.TEXT):
             raise ValueError("no column is left to learn from")
+        if own := [name for name in self.monotone if name in self.columns]:
+            raise ValueError(
+                f"monotone names {own}: a column has a key `monotone` of its own; these are derived features"
+            )
         for name in self.fairness:
             if name not in self.columns:
                 raise ValueError(f"fairness names {name!r}, which is not a column")

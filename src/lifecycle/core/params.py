@@ -100,7 +100,7 @@ class Tune(Strict):
     storage: str
     families: dict[
         str, dict[str, Range | list[Scalar]]
-    ]  # search spaces: a range or a list of values for each hyperparameter
+    ]  # search spaces: a range or a list of values for each hyperparameter; {}: the family's own
     first: dict[str, dict[str, Scalar]]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from lifecycle.core.contract import Direction
 from lifecycle.core.params import Scalar
 from lifecycle.core.records import Frozen
 from lifecycle.core.split_rule import SplitRule
@@ -25,6 +26,7 @@ class Feature(Frozen):
     outliers: str
     values: list[Scalar] | None
     unit: str
+    monotone: Direction | None = None
     description: str
 
 

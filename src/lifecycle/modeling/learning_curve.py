@@ -106,7 +106,7 @@ def trace_learning_curve(
         if min(np.bincount(y[fit], minlength=2).min() for fit, _ in smaller) < _MIN_CLASS:
             continue
         areas = [
-            task.score(y[judge], task.predict(recipe.build(features).fit(X.iloc[fit], y[fit]), X.iloc[judge]))
+            task.score(y[judge], task.predict(recipe.fit(features, X.iloc[fit], y[fit]), X.iloc[judge]))
             for fit, judge in smaller
         ]
         measured.append((share, smaller, np.array(areas)))

@@ -1,8 +1,7 @@
-"""Build scikit-learn pipelines from declared features, for each family of models."""
+"""Fit scikit-learn pipelines to declared features: the preparation of the columns, and a model of any family."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,17 +9,17 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from lifecycle.core.errors import ProjectError
-from lifecycle.core.paths import PARAMS
+from lifecycle.modeling.families import (
+    SplineAppender,  # noqa: F401 - a model saved by an earlier version has it here
+    find_family,
+)
+from lifecycle.modeling.family import Hyperparameters, Preparation, TrainingMatrix
 
 FeatureRecord = dict[str, Any]
-Hyperparameters = dict[str, Any]
 
 _RARE_ROWS, _RARE_SHARE = 20, 0.01  # a category with fewer rows, and than this share of them, is rare
 
@@ -59,118 +58,81 @@ class LevelEncoder(OneHotEncoder):  # type: ignore[misc]
         return self
 
 
-class SplineAppender(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Append a cubic B-spline basis (de Boor 1978) of the columns with many values.
-
-    Knots are at quantiles of the rows it was fitted on; beyond the outer knots the basis stays constant.
-    """
-
-    def __init__(self, knots: int = 5) -> None:
-        self.knots = knots
-
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Find the columns with more distinct values than a basis has parts, and their knots."""
-        X = np.asarray(X, dtype="float64")
-        self.columns_ = [column for column in range(X.shape[1]) if len(np.unique(X[:, column])) > 4 * self.knots]
-        self.bases_ = []
-        for column in self.columns_:
-            places = np.unique(np.quantile(X[:, column], np.linspace(0, 1, self.knots)))
-            self.bases_.append(SplineTransformer(knots=places[:, None], include_bias=False).fit(X[:, [column]]))
-        self.n_features_in_ = X.shape[1]
-        return self
-
-    def transform(self, X: Any) -> np.ndarray:
-        """Return X with the columns of the bases appended."""
-        X = np.asarray(X, dtype="float64")
-        return np.hstack([X, *(b.transform(X[:, [c]]) for c, b in zip(self.columns_, self.bases_, strict=True))])
-
-
-@dataclass(frozen=True)
-class Family:
-    """A family of models: how it is built from hyperparameters, and how its features are prepared."""
-
-    build: Callable[[Hyperparameters, int, int], Any]  # hyperparameters, seed, threads
-    scale: bool  # numbers standardised
-    takes_missing: bool  # NaN may reach the model where the contract says `keep`
-
-
-def _build_logistic(hyperparameters: Hyperparameters, seed: int, threads: int) -> Any:
-    """Build a logistic regression with an L2 penalty; with `knots` above 0 it also has a cubic spline of each number."""
-    hyperparameters = dict(hyperparameters)
-    knots = hyperparameters.pop("knots", 0)
-    model = LogisticRegression(max_iter=1000, **hyperparameters)
-    return make_pipeline(SplineAppender(knots), model) if knots else model
-
-
-def _build_forest(hyperparameters: Hyperparameters, seed: int, threads: int) -> Any:
-    """Build a random forest that predicts on one thread.
-
-    scikit-learn adds up the trees in the order in which threads finish, which changes the last bits.
-    """
-    return RandomForestClassifier(random_state=seed, n_jobs=1, **hyperparameters)
-
-
-def _build_hist_boosting(hyperparameters: Hyperparameters, seed: int, threads: int) -> Any:
-    """Build histogram gradient boosting."""
-    return HistGradientBoostingClassifier(random_state=seed, early_stopping=False, **hyperparameters)
-
-
-FAMILIES: dict[str, Family] = {
-    "logistic": Family(_build_logistic, scale=True, takes_missing=False),
-    "forest": Family(_build_forest, scale=False, takes_missing=False),
-    "hist_boosting": Family(_build_hist_boosting, scale=False, takes_missing=True),
-}
-
-
 @dataclass(frozen=True)
 class Recipe:
-    """How a pipeline is built: the family, its hyperparameters, the seed, and the number of threads."""
+    """How a pipeline is fitted: the family, its hyperparameters, the seed, and the number of threads."""
 
     family: str
     hyperparameters: Hyperparameters
     seed: int
     threads: int
 
-    def build(self, features: list[FeatureRecord]) -> Pipeline:
-        """Return an unfitted pipeline over the feature columns."""
-        return build_pipeline(self.family, self.hyperparameters, features, seed=self.seed, threads=self.threads)
+    def fit(self, features: list[FeatureRecord], X: pd.DataFrame, y: Any) -> Pipeline:
+        """Return a pipeline over the feature columns, fitted to X, shape (rows, features), and y, 0 or 1."""
+        return fit_pipeline(self.family, self.hyperparameters, features, X, y, seed=self.seed, threads=self.threads)
 
 
-def find_family(name: str) -> Family:
-    """Return a family by its name; raise ProjectError for an unknown one."""
-    if name not in FAMILIES:
-        raise ProjectError(f"{PARAMS}: tune.families names {name!r}; there are {', '.join(FAMILIES)}.")
-    return FAMILIES[name]
-
-
-def build_pipeline(
-    family: str, hyperparameters: Hyperparameters, features: list[FeatureRecord], *, seed: int, threads: int
+def fit_pipeline(
+    family: str,
+    hyperparameters: Hyperparameters,
+    features: list[FeatureRecord],
+    X: pd.DataFrame,
+    y: Any,
+    *,
+    seed: int,
+    threads: int,
 ) -> Pipeline:
-    """Return an unfitted classifier over the feature columns, with imputation, scaling and encoding as its steps."""
+    """Return a fitted classifier over the feature columns, with imputation, scaling and encoding as its first step.
+
+    X: the feature columns, shape (rows, features). y: 0 or 1, shape (rows,). Raises ProjectError for an unknown family,
+    and for one that cannot keep the directions of the features.
+    """
     chosen = find_family(family)
-    return Pipeline(
-        [
-            ("prepare", build_preparation(features, scale=chosen.scale, takes_missing=chosen.takes_missing)),
-            ("model", chosen.build(hyperparameters, seed, threads)),
-        ]
-    )
+    chosen.check_features(features)
+    prepare = build_preparation(features, chosen.prepare(hyperparameters))
+    training = fit_preparation(prepare, features, X, y)
+    return Pipeline([("prepare", prepare), ("model", chosen.fit(hyperparameters, training, seed, threads))])
 
 
-def build_preparation(features: list[FeatureRecord], *, scale: bool, takes_missing: bool) -> ColumnTransformer:
+def build_preparation(features: list[FeatureRecord], preparation: Preparation) -> ColumnTransformer:
     """Return the preparation before the model: a column transformer with a branch for each treatment of columns.
 
-    Unknown and rare categories share a column; the output has NaN only where `takes_missing` and the contract says `keep`.
+    Unknown and rare categories share a column; the output has NaN only where the family takes it and the contract says `keep`.
     """
     branches: dict[str, tuple[Any, list[str]]] = {}
     for feature in features:
-        key, steps = _choose_steps(feature, scale=scale, takes_missing=takes_missing)
+        key, steps = _choose_steps(feature, preparation)
         branches.setdefault(key, (make_pipeline(*steps), []))[1].append(feature["name"])
     return ColumnTransformer(
         [(key, steps, names) for key, (steps, names) in branches.items()], verbose_feature_names_out=False
     )
 
 
-def _choose_steps(feature: FeatureRecord, *, scale: bool, takes_missing: bool) -> tuple[str, list[Any]]:
+def fit_preparation(
+    prepare: ColumnTransformer, features: list[FeatureRecord], X: pd.DataFrame, y: Any
+) -> TrainingMatrix:
+    """Fit the preparation to the rows X, shape (rows, features), and return what a family is fitted to."""
+    matrix = prepare.fit_transform(X)
+    return TrainingMatrix(matrix, np.asarray(y), _place_directions(prepare, features, matrix.shape[1]))
+
+
+def _place_directions(prepare: ColumnTransformer, features: list[FeatureRecord], width: int) -> tuple[int, ...]:
+    """Return the direction of each column of the prepared matrix; empty where no feature has one.
+
+    Only numbers and booleans have directions; they come first in their branch, in order, before its missing indicators.
+    """
+    declared = {feature["name"]: feature["monotone"] for feature in features if feature.get("monotone")}
+    if not declared:
+        return ()
+    directions = [0] * width
+    for branch, _, names in prepare.transformers_:
+        for place, name in enumerate(names, prepare.output_indices_[branch].start):
+            if name in declared:
+                directions[place] = 1 if declared[name] == "increasing" else -1
+    return tuple(directions)
+
+
+def _choose_steps(feature: FeatureRecord, preparation: Preparation) -> tuple[str, list[Any]]:
     """Return the treatment of one feature: the branch's name and its steps."""
     if feature["kind"] == "categorical":
         convert = FunctionTransformer(to_levels, feature_names_out="one-to-one")
@@ -182,12 +144,12 @@ def _choose_steps(feature: FeatureRecord, *, scale: bool, takes_missing: bool) -
     name, steps = feature["kind"], []
     if feature["outliers"] == "clip":
         name, steps = name + "_clipped", [FenceClipper()]
-    if feature["missing"] == "keep" and takes_missing:
+    if feature["missing"] == "keep" and preparation.takes_missing:
         return name + "_kept", [*steps, FunctionTransformer(feature_names_out="one-to-one")]
     strategy = "median" if feature["kind"] == "numeric" else "most_frequent"
     indicator = feature["missing"] == "category"
     steps.append(SimpleImputer(strategy=strategy, add_indicator=indicator, keep_empty_features=True))
-    if scale and feature["kind"] == "numeric":
+    if preparation.scale and feature["kind"] == "numeric":
         steps.append(StandardScaler())
     return name + ("_marked" if indicator else ""), steps
 

@@ -28,7 +28,6 @@ FORMAT: Literal[2] = 2
 MANIFEST, PLAN, SCHEMA, GOLDEN, BACKGROUND, REFERENCE, TREES = (
     "manifest.json", "plan.json", "schema.json", "golden.json", "background.json", "reference.json", "trees.bin"
 )  # fmt: skip
-TOLERANCE = 1e-9  # between a golden answer and the bundle's probability
 
 
 class Manifest(Frozen):
@@ -82,13 +81,20 @@ class Bundle:
         """Return the probability of one row."""
         return self.scorer.score_one(row)
 
+    @property
+    def tolerance(self) -> float:
+        """The largest difference between the fitted model's probability and the bundle's."""
+        return self.scorer.tolerance
+
     def check_golden(self) -> None:
         """Score the golden requests; raise ProjectError for the first probability that has changed."""
         rows = [self.schema.parse(encode_row(record["request"])).rows[0] for record in self.golden]
         together = self.score(rows)
         for number, (record, row) in enumerate(zip(self.golden, rows, strict=True)):
             probability = self.score_one(row)
-            if not all(abs(found - record["probability"]) <= TOLERANCE for found in (probability, together[number])):
+            if not all(
+                abs(found - record["probability"]) <= self.tolerance for found in (probability, together[number])
+            ):
                 raise ProjectError(
                     f"bundle {self.sha256[:12]}: golden request {number} has the probability {probability!r}, "
                     f"expected {record['probability']!r}."

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.records import Record
+from lifecycle.modeling.families import find_family
+from lifecycle.modeling.family import Compiled, to_plain
 
 _INDICATORS = "missing_indicators"
 
 
-def compile_model(classifier: Any, features: list[Record]) -> tuple[Record, bytes | None]:
+def compile_model(classifier: Any, features: list[Record], family: str) -> Compiled:
     """Return a model's plan (plain values that JSON holds without loss) and its trees as treelite's bytes, or None.
 
     classifier: a fitted CalibratedClassifier over a pipeline of `prepare` and `model`. features: the records of its
-    features, in the model's order. Raises ProjectError naming a step that cannot be compiled.
+    features, in the model's order. family: the name of the family that compiles the model. Raises ProjectError naming a
+    step that cannot be compiled.
     """
     pipeline = classifier.classifier
     numbers, categories, order = _compile_preparation(pipeline.named_steps["prepare"])
-    step = pipeline.named_steps["model"]
-    model, trees = _find_compiler(step, _MODELS)(step)
+    model, trees = find_family(family).compile(pipeline.named_steps["model"])
     kept = ("name", "kind", "expression", "columns", "values")
     plan = {
         "features": [{key: feature[key] for key in kept} for feature in features],
@@ -33,14 +34,6 @@ def compile_model(classifier: Any, features: list[Record]) -> tuple[Record, byte
         "calibration": _compile_calibration(classifier.calibrator),
     }
     return plan, trees
-
-
-def _find_compiler(step: Any, compilers: dict[str, Callable[[Any], Any]]) -> Callable[[Any], Any]:
-    """Return the compiler of a fitted step; raise ProjectError for an unknown class."""
-    name = type(step).__name__
-    if name not in compilers:
-        raise ProjectError(f"{name} cannot be compiled for serving; supported are {', '.join(compilers)}.")
-    return compilers[name]
 
 
 def _compile_preparation(prepare: Any) -> tuple[Record, list[Record], list[int]]:
@@ -86,11 +79,11 @@ def _compile_numbers(steps: dict[str, Any], names: list[str], numbers: Record) -
     mean = scaler.mean_ if scaler is not None else np.zeros(count + len(indicated))
     scale = scaler.scale_ if scaler is not None else np.ones(count + len(indicated))
     numbers["names"] += names
-    numbers["low"] += _to_plain(clipper.low_) if clipper is not None else [None] * count
-    numbers["high"] += _to_plain(clipper.high_) if clipper is not None else [None] * count
-    numbers["fill"] += _to_plain(imputer.statistics_) if imputer is not None else [None] * count
-    numbers["mean"] += _to_plain(mean[:count])
-    numbers["scale"] += _to_plain(scale[:count])
+    numbers["low"] += to_plain(clipper.low_) if clipper is not None else [None] * count
+    numbers["high"] += to_plain(clipper.high_) if clipper is not None else [None] * count
+    numbers["fill"] += to_plain(imputer.statistics_) if imputer is not None else [None] * count
+    numbers["mean"] += to_plain(mean[:count])
+    numbers["scale"] += to_plain(scale[:count])
     numbers[_INDICATORS] += [
         {"column": first + int(column), "mean": float(mean[count + place]), "scale": float(scale[count + place])}
         for place, column in enumerate(indicated)
@@ -117,72 +110,14 @@ def _compile_categories(encoder: Any, imputer: Any | None, names: list[str]) -> 
     return records
 
 
-def _compile_linear(model: Any) -> tuple[Record, None]:
-    """Return a logistic regression as its coefficients and intercept."""
-    return {"kind": "linear", "coefficients": _to_plain(model.coef_[0]), "intercept": float(model.intercept_[0])}, None
-
-
-def _compile_curves(pipeline: Any) -> tuple[Record, None]:
-    """Return a logistic regression over columns and their splines; each column's splines become one piecewise cubic.
-
-    A spline is a polynomial between two knots (de Boor, A Practical Guide to Splines, 1978). The coefficients of a piece
-    are ordered from the highest power to the lowest.
-    """
-    from scipy.interpolate import BSpline, PPoly
-
-    kinds = [type(step).__name__ for _, step in pipeline.steps]
-    if kinds != ["SplineAppender", "LogisticRegression"]:
-        raise ProjectError(
-            f"A pipeline of {', '.join(kinds)} cannot be compiled for serving; supported is SplineAppender, LogisticRegression."
-        )
-    appender, model = (step for _, step in pipeline.steps)
-    coefficients = model.coef_[0]
-    place = appender.n_features_in_
-    curves = []
-    for column, basis in zip(appender.columns_, appender.bases_, strict=True):
-        spline = basis.bsplines_[0]
-        width = spline.c.shape[1] - 1  # the last one is dropped, because the basis sums to one
-        weights = np.append(coefficients[place : place + width], 0.0)
-        place += width
-        inner = slice(spline.k, len(spline.t) - spline.k)
-        whole = PPoly.from_spline(BSpline(spline.t, spline.c @ weights, spline.k))
-        breaks, pieces = spline.t[inner], whole.c[:, spline.k : len(spline.t) - 1 - spline.k]
-        curves.append({"column": column, "breaks": _to_plain(breaks), "pieces": [_to_plain(row) for row in pieces]})
-    plain = _to_plain(coefficients[: appender.n_features_in_])
-    return {"kind": "linear", "coefficients": plain, "intercept": float(model.intercept_[0]), "curves": curves}, None
-
-
-def _compile_forest(model: Any) -> tuple[Record, bytes]:
-    """Return a random forest: scikit-learn compares in float32 and averages the class shares of the leaves."""
-    return {"kind": "trees", "inputs": "float32", "output": "shares"}, _import_trees(model)
-
-
-def _compile_boosting(model: Any) -> tuple[Record, bytes]:
-    """Return gradient boosted trees, whose leaves add up to log-odds."""
-    return {"kind": "trees", "inputs": "float64", "output": "log-odds"}, _import_trees(model)
-
-
-def _import_trees(model: Any) -> bytes:
-    """Return the trees of a scikit-learn model in treelite's format; the same model has the same bytes."""
-    import treelite
-
-    serialised: bytes = treelite.sklearn.import_model(model).serialize_bytes()
-    return serialised
-
-
 def _compile_calibration(calibrator: Any) -> Record:
     """Return the parameters of a fitted calibrator."""
     record: Record = {"kind": calibrator.method}
     if calibrator.method == "sigmoid":
         record |= {"slope": calibrator.slope_, "intercept": calibrator.intercept_}
     elif calibrator.method == "isotonic":
-        record |= {"knots": _to_plain(calibrator.knots_), "values": _to_plain(calibrator.levels_)}
+        record |= {"knots": to_plain(calibrator.knots_), "values": to_plain(calibrator.levels_)}
     return record
-
-
-def _to_plain(values: Any) -> list[float | None]:
-    """Return an array as a list that JSON holds without loss; what is not finite becomes None."""
-    return [float(value) if np.isfinite(value) else None for value in np.asarray(values, dtype="float64")]
 
 
 def _is_nan(value: Any) -> bool:
@@ -193,11 +128,3 @@ def _is_nan(value: Any) -> bool:
 def _contains(values: list[Any], value: Any) -> bool:
     """Return whether a category is in a list; NaN equals NaN."""
     return any(value == other or (_is_nan(value) and _is_nan(other)) for other in values)
-
-
-_MODELS: dict[str, Callable[[Any], tuple[Record, bytes | None]]] = {
-    "LogisticRegression": _compile_linear,
-    "Pipeline": _compile_curves,
-    "RandomForestClassifier": _compile_forest,
-    "HistGradientBoostingClassifier": _compile_boosting,
-}

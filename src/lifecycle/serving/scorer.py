@@ -16,6 +16,7 @@ from lifecycle.core.records import Record
 
 Row = Mapping[str, Any]  # column to value; a missing value is absent or None
 LIMIT = 1e-6  # probabilities are clipped to this distance from 0 and 1 before log-odds, as in fitting the calibration
+_TOLERANCE = 1e-9  # where the model's plan does not name another one
 _LARGEST_EXPONENT = 700.0  # of exp in float64, rounded down
 
 
@@ -29,6 +30,7 @@ class Scorer:
         inputs, model = Inputs(plan, dtypes), plan["model"]
         self.model = LinearModel(inputs, model) if trees is None else TreeModel(inputs, model, trees)
         self.calibrate, self.calibrate_one = _build_calibration(plan["calibration"])
+        self.tolerance = float(model.get("tolerance", _TOLERANCE))  # to the fitted model's probabilities
 
     def score(self, rows: Sequence[Row]) -> Array:
         """Return the probabilities of the positive class, float64 of shape (rows,)."""

@@ -36,7 +36,6 @@ from lifecycle.serving.bundle import (  # fmt: skip
     PLAN,
     REFERENCE,
     SCHEMA,
-    TOLERANCE,
     TREES,
     Bundle,
     to_request,
@@ -200,14 +199,14 @@ def replay_rows(server: ServerProcess, requests: list[Record], batch: int) -> It
             yield from (record["probability"] for record in ([reply] if batch == 1 else reply["predictions"]))
 
 
-def check_equality(server: ServerProcess, requests: list[Record], expected: Array) -> Check:
-    """Check that every row, sent singly and in lists, has the fitted pipeline's probability."""
+def check_equality(server: ServerProcess, requests: list[Record], expected: Array, tolerance: float) -> Check:
+    """Check that every row, sent singly and in lists, has the fitted pipeline's probability to within the tolerance."""
     try:
         found = np.array([list(replay_rows(server, requests, batch)) for batch in (1, _BATCH)])
-        wrong = int((~(np.abs(found - expected) <= TOLERANCE).all(axis=0)).sum())
+        wrong = int((~(np.abs(found - expected) <= tolerance).all(axis=0)).sum())
         message = (
             f"{len(requests):,} hold-out rows over HTTP, singly and in lists; "
-            f"{wrong} differ from scikit-learn by more than {TOLERANCE:g}."
+            f"{wrong} differ from the fitted model by more than {tolerance:g}."
         )
     except (RuntimeError, ValueError) as error:
         wrong, message = 1, str(error)
@@ -221,7 +220,9 @@ def check_golden(server: ServerProcess, bundle: Bundle) -> Check:
         status, _, body = server.ask("/predict", json.dumps(record["request"]).encode())
         reply = json.loads(body)
         wrong += (
-            status != 200 or not abs(reply["probability"] - record["probability"]) <= TOLERANCE or reply["degraded"]
+            status != 200
+            or not abs(reply["probability"] - record["probability"]) <= bundle.tolerance
+            or reply["degraded"]
         )
     message = f"{len(bundle.golden)} golden requests, {wrong} wrong."
     return Check(name="golden", title="Reproduces its golden answers", passed=wrong == 0, message=message)

@@ -19,6 +19,7 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import replace_file
 from lifecycle.core.paths import CANDIDATE, CHAMPION, PARAMS, TEST_TABLE, TRAIN_METRICS
 from lifecycle.core.records import Record
+from lifecycle.modeling.family import Hyperparameters
 from lifecycle.modeling.metrics import (
     LEVEL,
     TITLES,
@@ -36,7 +37,7 @@ from lifecycle.modeling.metrics import (
     measure_slices,
 )
 from lifecycle.modeling.model import Model
-from lifecycle.modeling.pipelines import FeatureRecord, build_pipeline
+from lifecycle.modeling.pipelines import FeatureRecord, fit_pipeline
 from lifecycle.modeling.rule import find_unlearned
 from lifecycle.modeling.slices import band_numbers, name_categories, sort_categories
 from lifecycle.modeling.task import task_for
@@ -80,21 +81,21 @@ def predict_baselines(
     tutorial: a random forest with default hyperparameters on `tutorial_columns`, left out when there are none. Raises
     ProjectError for a tutorial column that is not a feature.
     """
-    features, task = declaration["features"], task_for(declaration)
+    features = [{**feature, "monotone": None} for feature in declaration["features"]]  # a baseline is not constrained
+    task = task_for(declaration)
     plain = [feature for feature in features if feature["source"] != "derived"] or features
-    chosen = {"prior": [plain[0]], "logistic": plain, "tutorial": _pick_features(plain, tutorial_columns)}
-    models = {
-        "prior": DummyClassifier(strategy="prior"),
-        "logistic": build_pipeline("logistic", {}, plain, seed=seed, threads=threads),
-    }
+    y = train[declaration["target"]]
+    prior = DummyClassifier(strategy="prior").fit(train[[plain[0]["name"]]], y)
+    predicted = {"prior": task.predict(prior, test[[plain[0]["name"]]])}
+    baselines: dict[str, tuple[str, Hyperparameters, list[FeatureRecord]]] = {"logistic": ("logistic", {}, plain)}
     if tutorial_columns:
         settings = {"n_estimators": _MIN_BASELINE_TREES}
-        models["tutorial"] = build_pipeline("forest", settings, chosen["tutorial"], seed=seed, threads=threads)
-    return {
-        name: task.predict(model.fit(train[columns], train[declaration["target"]]), test[columns])
-        for name, model in models.items()
-        for columns in [[feature["name"] for feature in chosen[name]]]
-    }
+        baselines["tutorial"] = ("forest", settings, _pick_features(plain, tutorial_columns))
+    for name, (family, hyperparameters, chosen) in baselines.items():
+        columns = [feature["name"] for feature in chosen]
+        model = fit_pipeline(family, hyperparameters, chosen, train[columns], y, seed=seed, threads=threads)
+        predicted[name] = task.predict(model, test[columns])
+    return predicted
 
 
 def _pick_features(features: list[FeatureRecord], names: Sequence[str]) -> list[FeatureRecord]:

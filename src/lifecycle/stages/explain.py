@@ -277,6 +277,7 @@ def _describe_limits(contract: Contract, declaration: Record, evaluation: Record
         f"Its threshold follows from the stated costs ({_describe_costs(evaluation['cost'])}); other costs need another one.",
         "Attributions and effects describe the model; they do not predict what changing a column in reality would do.",
     ]  # fmt: skip
+    limits += _describe_directions(declaration["features"])
     if unjudged:
         limits.append(f"{unjudged} of {len(evaluation['slices'])} groups had too few rows to be evaluated.")
     if unseen:
@@ -284,6 +285,18 @@ def _describe_limits(contract: Contract, declaration: Record, evaluation: Record
     if not contract.fairness:
         limits.append("The contract names no fairness columns, so that groups of people were not compared.")
     return limits
+
+
+def _describe_directions(features: Sequence[Record]) -> list[str]:
+    """Describe, in at most two sentences, the features with which the contract lets the probability only rise or only fall."""
+    rules = (("increasing", "falls"), ("decreasing", "rises"))
+    named = {rule: [f["name"] for f in features if f.get("monotone") == rule] for rule, _ in rules}
+    return [
+        f"By the contract, its probability never {verb} when {join_words(named[rule])} "
+        f"{'rises' if len(named[rule]) == 1 else 'rise'} and all other features stay as they are."
+        for rule, verb in rules
+        if named[rule]
+    ]
 
 
 def _describe_costs(cost: Mapping[str, float]) -> str:

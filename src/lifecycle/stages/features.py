@@ -20,6 +20,7 @@ from lifecycle.core.progress import show_progress
 from lifecycle.core.split_rule import SplitRule
 from lifecycle.core.tables import TableWriter, open_table, set_columns, write_table
 from lifecycle.features.definitions import FeatureDeclaration
+from lifecycle.features.directions import declare_directions
 from lifecycle.features.inputs import to_array
 from lifecycle.modeling.entities import read_keys
 from lifecycle.modeling.rule import list_kinds
@@ -73,7 +74,7 @@ def list_features(contract: Contract, columns: list[str], derived: dict[str, str
                 f"{PARAMS}: features.derived.{name} reads {unknown}, which are not feature columns of the table."
             )
         features.append(feature)
-    return features
+    return declare_directions(features, contract)
 
 
 def _describe_feature(
@@ -90,6 +91,7 @@ def _describe_feature(
         "outliers": column.outliers if column else "keep",
         "values": list(column.values) if column and column.values else None,
         "unit": column.unit if column else "",
+        "monotone": column.monotone if column else None,
         "description": column.description if column else f"{expression}.",
     }
 

@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import hash_file
-from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
+from lifecycle.core.paths import PARAMS
+from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator, choose_calibration
+from lifecycle.modeling.families import find_family
+from lifecycle.modeling.family import balances_classes
 from lifecycle.modeling.metrics import count_decisions, estimate_fold_error
 from lifecycle.modeling.pipelines import FeatureRecord, Recipe
 from lifecycle.modeling.records import TuningResult
@@ -18,7 +22,7 @@ from lifecycle.modeling.task import task_for
 
 Array = np.ndarray[Any, Any]
 Folds = list[tuple[Array, Array]]
-PACKAGES = ("numpy", "scikit-learn")  # whose versions a saved model depends on
+PACKAGES = ("numpy", "scikit-learn")  # whose versions every saved model depends on
 
 
 def cross_validate(
@@ -33,7 +37,7 @@ def cross_validate(
     X, y = table[[feature["name"] for feature in features]], table[declaration["target"]].to_numpy()
     scores, predictions = [], []
     for number, (fit, judge) in enumerate(folds):
-        pipeline = recipe.build(features).fit(X.iloc[fit], y[fit])
+        pipeline = recipe.fit(features, X.iloc[fit], y[fit])
         for side, rows in (("train", fit), ("test", judge)):
             probability = task.predict(pipeline, X.iloc[rows])
             scores.append({"fold": number, "side": side, **task.score_fold(y[rows], probability, threshold)})
@@ -70,13 +74,29 @@ def trace_costs(target: Array, probability: Array, cost: dict[str, float], steps
     return pd.DataFrame({"threshold": thresholds, "cost": total / len(target)})
 
 
+def choose_method(calibration: str, compared: pd.DataFrame, hyperparameters: dict[str, Any]) -> str:
+    """Return the calibration of params.yaml, or with `auto` the one chosen from `compare_calibrations`.
+
+    Balanced classes shift the probabilities, so that they are always calibrated: raises ProjectError for `none` then.
+    """
+    balanced = balances_classes(hyperparameters)
+    if calibration == "auto":
+        return choose_calibration(compared.drop(index="none") if balanced else compared)
+    if balanced and calibration == "none":
+        raise ProjectError(
+            f"{PARAMS}: train.calibration is none, but the best model has class_weight balanced, which shifts its probabilities: "
+            "choose auto, sigmoid or isotonic, or take class_weight out of tune.families."
+        )
+    return calibration
+
+
 def fit_model(
     table: pd.DataFrame, declaration: dict[str, Any], predictions: pd.DataFrame, recipe: Recipe, calibration: str
 ) -> CalibratedClassifier:
     """Fit the pipeline on every training row, and the calibrator on the out-of-fold predictions."""
     features: list[FeatureRecord] = declaration["features"]
     X, y = table[[feature["name"] for feature in features]], table[declaration["target"]].to_numpy()
-    pipeline = recipe.build(features).fit(X, y)
+    pipeline = recipe.fit(features, X, y)
     calibrator = Calibrator(calibration).fit(predictions["probability"].to_numpy(), predictions["target"].to_numpy())
     return CalibratedClassifier(pipeline, calibrator)
 
@@ -107,7 +127,7 @@ def describe_model(
         "rule": declaration["split"]["rule"],
         "onset": onset or None,
         **{f"{name}_sha256": hash_file(path) for name, path in files.items()},
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": {package: version(package) for package in (*PACKAGES, *find_family(best.family).packages)},
     }
 
 

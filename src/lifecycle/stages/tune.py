@@ -6,7 +6,9 @@ import hashlib
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +17,18 @@ import optuna
 import pandas as pd
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sklearn.base import clone
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import hash_file
 from lifecycle.core.params import Range, Scalar, Tune
+from lifecycle.core.paths import PARAMS
+from lifecycle.modeling import families as known_families
+from lifecycle.modeling import family as any_family
 from lifecycle.modeling import pipelines
 from lifecycle.modeling.error_function import pin_error_function
-from lifecycle.modeling.pipelines import FeatureRecord, Hyperparameters, build_preparation, find_family
+from lifecycle.modeling.families import find_family
+from lifecycle.modeling.family import Hyperparameters, Preparation, TrainingMatrix
+from lifecycle.modeling.pipelines import FeatureRecord, build_preparation, fit_preparation
 from lifecycle.modeling.records import TuningResult
 from lifecycle.modeling.task import Task, task_for
 from lifecycle.modeling.tracking import TAG, find_run, log_run
@@ -30,9 +36,8 @@ from lifecycle.modeling.tracking import TAG, find_run, log_run
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-Folds = list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
-Matrices = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]
-Prepared = dict[str, list[Matrices]]
+Array = np.ndarray[Any, Any]
+Folds = list[tuple[Array, Array]]
 Spaces = Mapping[str, Mapping[str, Any]]  # by family and hyperparameter
 Space = Range | list[Scalar]
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -42,7 +47,8 @@ _PRUNED_AFTER = 1  # folds that every trial is scored on before it may be pruned
 def identify_study(inputs: dict[str, Any], files: list[Path]) -> str:
     """Return a name for the study that changes with its inputs and with the code, so that only the same study is resumed."""
     total = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
-    for path in [*files, Path(pipelines.__file__), Path(__file__)]:
+    code = [Path(str(module.__file__)) for module in (any_family, known_families, pipelines)]
+    for path in [*files, *code, Path(__file__)]:
         total.update(bytes.fromhex(hash_file(path)))
     return total.hexdigest()[:16]
 
@@ -90,26 +96,39 @@ def sample_rows(table: pd.DataFrame, declaration: dict[str, Any], most: int, see
     return table.iloc[places].reset_index(drop=True)
 
 
-def prepare_folds(table: pd.DataFrame, declaration: dict[str, Any], folds: Folds, families: Spaces) -> Prepared:
-    """Compute each fold's matrices (X fit, y fit, X judge, y judge) for every family, once for all trials.
+@dataclass(frozen=True)
+class Fold:
+    """A fold's prepared matrices: the rows to fit, and those to score, X of shape (rows, columns) and y of shape (rows,)."""
+
+    training: TrainingMatrix
+    X: Array
+    y: Array
+
+
+class PreparedFolds:
+    """The matrices of every fold, computed once for each preparation, when a trial first needs it.
 
     The preparation is fitted on the fold's training rows only. Families with the same preparation share their matrices;
     memory: folds x rows x encoded columns x 8 bytes for each distinct preparation.
     """
-    features: list[FeatureRecord] = declaration["features"]
-    X, y = table[[feature["name"] for feature in features]], table[declaration["target"]].to_numpy()
-    needs: dict[tuple[bool, bool], list[Matrices]] = {}
-    for name in families:
-        family = find_family(name)
-        need = (family.scale, family.takes_missing)
-        if need not in needs:
-            needs[need] = []
-            for fit, judge in folds:
-                prepare = build_preparation(features, scale=family.scale, takes_missing=family.takes_missing)
-                needs[need].append(
-                    (prepare.fit_transform(X.iloc[fit]), y[fit], prepare.transform(X.iloc[judge]), y[judge])
-                )
-    return {name: needs[find_family(name).scale, find_family(name).takes_missing] for name in families}
+
+    def __init__(self, table: pd.DataFrame, declaration: dict[str, Any], folds: Folds) -> None:
+        self._features: list[FeatureRecord] = declaration["features"]
+        self._X = table[[feature["name"] for feature in self._features]]
+        self._y = table[declaration["target"]].to_numpy()
+        self._folds = folds
+        self._prepared: dict[Preparation, list[Fold]] = {}
+
+    def prepare(self, preparation: Preparation) -> list[Fold]:
+        """Return the folds' matrices for a preparation."""
+        if preparation not in self._prepared:
+            self._prepared[preparation] = [self._prepare_fold(preparation, *places) for places in self._folds]
+        return self._prepared[preparation]
+
+    def _prepare_fold(self, preparation: Preparation, fit: Array, judge: Array) -> Fold:
+        prepare = build_preparation(self._features, preparation)
+        training = fit_preparation(prepare, self._features, self._X.iloc[fit], self._y[fit])
+        return Fold(training, prepare.transform(self._X.iloc[judge]), self._y[judge])
 
 
 def put_first(study: optuna.Study, first: Spaces, families: Spaces) -> None:
@@ -123,7 +142,7 @@ def put_first(study: optuna.Study, first: Spaces, families: Spaces) -> None:
 
 
 def run_trials(
-    study: optuna.Study, prepared: Prepared, tuning: Tune, task: Task, seed: int, threads: int
+    study: optuna.Study, prepared: PreparedFolds, tuning: Tune, task: Task, seed: int, threads: int
 ) -> Iterator[FrozenTrial]:
     """Run the trials that a study still lacks, and yield each when it is finished.
 
@@ -138,8 +157,9 @@ def run_trials(
         trial = study.ask()
         family, hyperparameters = _suggest_hyperparameters(trial, tuning.families)
         try:
-            model = find_family(family).build(hyperparameters, seed, threads)
-            score = _score_trial(trial, model, prepared[family], task)
+            chosen = find_family(family)
+            fit = partial(chosen.fit, hyperparameters, seed=seed, threads=threads)
+            score = _score_trial(trial, fit, prepared.prepare(chosen.prepare(hyperparameters)), task)
             yield study.tell(trial, score)
         except optuna.TrialPruned:
             yield study.tell(trial, state=TrialState.PRUNED)
@@ -169,23 +189,32 @@ def _suggest_value(trial: Trial, name: str, space: Space) -> Any:
     return trial.suggest_float(name, space.low, space.high, log=space.log)
 
 
-def _score_trial(trial: Trial, model: Any, folds: list[Matrices], task: Task) -> float:
+def _score_trial(trial: Trial, fit: Callable[[TrainingMatrix], Any], folds: list[Fold], task: Task) -> float:
     """Return the mean of the task's objective over the folds; raise optuna.TrialPruned when the pruner stops the trial."""
     scores: list[float] = []
-    for step, (X_fit, y_fit, X_judge, y_judge) in enumerate(folds):
-        scores.append(task.score(y_judge, task.predict(clone(model).fit(X_fit, y_fit), X_judge)))
+    for step, fold in enumerate(folds):
+        scores.append(task.score(fold.y, task.predict(fit(fold.training), fold.X)))
         trial.report(float(np.mean(scores)), step)
         if step + 1 < len(folds) and trial.should_prune():
             raise optuna.TrialPruned
     return float(np.mean(scores))
 
 
-def check_families(families: Spaces) -> None:
-    """Raise ProjectError for an empty list of families or an unknown name."""
+def complete_families(families: Spaces, features: list[FeatureRecord]) -> dict[str, dict[str, Any]]:
+    """Return the search spaces in plain values, a family's own where `families` names it with none.
+
+    Raises ProjectError for an empty list of families, an unknown name, or a family that cannot be monotone in a feature that
+    has to be.
+    """
     if not families:
-        raise ProjectError("params.yaml: tune.families is empty: name at least one family.")
+        raise ProjectError(f"{PARAMS}: tune.families is empty: name at least one family.")
+    chosen = {name: space or own for name, space in families.items() for own in [find_family(name).space]}
     for name in families:
-        find_family(name)
+        find_family(name).check_features(features)
+    return {
+        name: {key: value.model_dump() if isinstance(value, Range) else value for key, value in space.items()}
+        for name, space in chosen.items()
+    }
 
 
 def report_trial(trial: FrozenTrial, best: float, number: int, trials: int) -> None:
