@@ -32,7 +32,7 @@ def make_section(trials: int) -> Tune:
 @pytest.fixture
 def prepared(customers: pd.DataFrame) -> tune.Prepared:
     table, declaration = make_table(customers, make_contract())
-    return tune.prepare_folds(table, declaration, split_folds(table, declaration, 3, seed=0), FAMILIES)
+    return tune.prepare_folds(table, declaration, split_folds(table, declaration, 3, seed=0), FAMILIES, 0)
 
 
 def run(study: optuna.Study, prepared: tune.Prepared, trials: int, *, stop_after: int | None = None) -> pd.DataFrame:
@@ -92,7 +92,7 @@ def test_another_input_is_another_study(tmp_path: Path) -> None:
 def test_folds_are_prepared_on_their_own_training_rows(customers: pd.DataFrame) -> None:
     table, declaration = make_table(customers, make_contract())
     folds = split_folds(table, declaration, 3, seed=0)
-    prepared = tune.prepare_folds(table, declaration, folds, FAMILIES)
+    prepared = tune.prepare_folds(table, declaration, folds, FAMILIES, 0)
     for (fit, judge), (X_fit, y_fit, X_judge, _) in zip(folds, prepared["logistic"], strict=True):
         months = table["months"].to_numpy()
         np.testing.assert_allclose(X_judge[:, 0], (months[judge] - months[fit].mean()) / months[fit].std())

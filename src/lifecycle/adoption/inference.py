@@ -57,6 +57,8 @@ _SAME_SPELLINGS = 8  # pairs of spellings that are quoted
 _MEASURED = r"^\W*\p{Nd}|[0-9]:[0-9]{2}"
 _DATED = r"^\p{Nd}{1,4}\D\p{Nd}{1,2}(?:\D|$)|[0-9]:[0-9]{2}"
 _NAMED = r"\p{Lu}\p{Ll}+(?:[ -]\p{Lu}[\p{Ll}.]*)+"  # what names of persons look like
+_NAME = r"\p{Lu}\p{Ll}+"  # one word, as of a surname
+_MOSTLY = 0.5  # share of the words that look like that, among many
 _MARKS = {"x", "*"}  # among empty cells they mean yes, as in SAP's exports
 _ALIKE = 0.9  # share of the words that do, for a doubt
 _LONGEST_FORM = 40  # characters of a number or a time at most
@@ -453,7 +455,7 @@ def _guess_personal(profile: Profile) -> Guess:
 def _guess_code(profile: Profile) -> Guess:
     """Return a guess for whole numbers whose name says that they are a code, such as a postal code."""
     name = profile.name
-    if profile.distinct <= MAX_CATEGORIES:
+    if profile.distinct <= MAX_CATEGORIES or profile.repeats:
         column = make_column("categorical", "string", name)
         why = f"{profile.distinct:,} codes by its name, not a quantity"
         return mark_missing(
@@ -462,7 +464,7 @@ def _guess_code(profile: Profile) -> Guess:
     values = profile.counts.index.to_numpy(dtype="float64")
     guess = _guess_quantity(profile, values, "int64")
     check = (
-        f"its name is that of a code, but it has {profile.distinct:,} values, more than the limit of {MAX_CATEGORIES} categories: "
+        f"its name is that of a code, but it has {profile.distinct:,} values, which hardly repeat: "
         "it is used as a number; set role ignored, or group the codes in the source"
     )
     return replace(guess, checks=(check,))
@@ -556,16 +558,38 @@ def _guess_text(reading: Reading) -> Guess:
             doubt and f"taken as text and not used; {doubt}",
         )  # fmt: skip
     if many:
-        why = f"{profile.distinct:,} distinct values, more than the limit of {MAX_CATEGORIES} categories: group them in the source to use the column"
-        check = f"{profile.distinct:,} categories are more than the limit of {MAX_CATEGORIES}: it is left out; group them in the source to use it"
-        doubt = _doubt_form(words, r"\p{Nd}")
-        return Guess(make_column("ignored", "string", name), why, ("; ".join(filter(None, [check, doubt])),))
+        return _guess_many(profile, words)
     doubt = (
         ""
         if reading.code or profile.distinct <= _MAX_LISTED
         else _doubt_form(words, _MEASURED) or _doubt_persons(profile, words)
     )
     return _guess_category(profile, doubt and f"taken as {profile.distinct:,} categories; {doubt}")
+
+
+def _guess_many(profile: Profile, words: Words) -> Guess:
+    """Return a guess for more words than fit a column each: categories where they repeat and do not name persons or cases."""
+    ignored, count = make_column("ignored", "string", profile.name), f"{profile.distinct:,} distinct values"
+    if not profile.repeats:
+        why = f"{count}, which hardly repeat: group them in the source to use the column"
+        check = f"{profile.distinct:,} categories hardly repeat: it is left out; group them in the source to use it"
+        doubt = _doubt_form(words, r"\p{Nd}")
+        return Guess(ignored, why, ("; ".join(filter(None, [check, doubt])),))
+    may_be = ""
+    if profile.named_id:
+        may_be = "identifiers by its name"
+    elif NameKind.CODE not in profile.kinds and words.search(r"\p{Nd}").mean() > _ALIKE:
+        may_be = "identifiers, numbers or times, as they have digits"
+    elif words.match(_NAMED).mean() > _MOSTLY:
+        may_be = "names of persons"
+    if may_be:
+        check = (
+            f"its {count} may be {may_be}: it is left out; {_TOGETHER}, or set role categorical if they are categories"
+        )
+        return Guess(ignored, f"{count}, which may be {may_be}", (check,))
+    check = f"taken as {profile.distinct:,} categories, each encoded by its share of positives; {_TOGETHER}"
+    persons = "if they are names of persons, set role pii and pii: drop" if words.match(_NAME).mean() > _ALIKE else ""
+    return _guess_category(profile, "; ".join(filter(None, [check, persons])))
 
 
 def _doubt_persons(profile: Profile, words: Words) -> str:

@@ -10,6 +10,9 @@ from pydantic import Field, StringConstraints, model_validator
 
 from lifecycle.core.params import FORMAT, Scalar, Strict, parse_strictly, read_yaml
 
+ONE_HOT_CATEGORIES = 100  # of a column, each of which becomes a column of the model; with more it is target encoded
+ENCODED_CATEGORIES = 10_000  # of a target-encoded column; rarer ones are taken together
+
 Sentence = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 

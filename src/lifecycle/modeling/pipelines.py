@@ -18,6 +18,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTran
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.paths import PARAMS
+from lifecycle.modeling.encoders import build_target_encoding, select_by_size
 
 FeatureRecord = dict[str, Any]
 Hyperparameters = dict[str, Any]
@@ -150,24 +151,33 @@ def build_pipeline(
     chosen = find_family(family)
     return Pipeline(
         [
-            ("prepare", build_preparation(features, scale=chosen.scale, takes_missing=chosen.takes_missing)),
+            ("prepare", build_preparation(features, scale=chosen.scale, takes_missing=chosen.takes_missing, seed=seed)),
             ("model", chosen.build(hyperparameters, seed, threads)),
         ]
     )
 
 
-def build_preparation(features: list[FeatureRecord], *, scale: bool, takes_missing: bool) -> ColumnTransformer:
+def build_preparation(
+    features: list[FeatureRecord], *, scale: bool, takes_missing: bool, seed: int
+) -> ColumnTransformer:
     """Return the preparation before the model: a column transformer with a branch for each treatment of columns.
 
-    Unknown and rare categories share a column; the output has NaN only where `takes_missing` and the contract says `keep`.
+    Unknown and rare categories share a column; columns of many categories are target encoded, for which `fit_transform`
+    needs the target. The output has NaN only where `takes_missing` and the contract says `keep`.
     """
     branches: dict[str, tuple[Any, list[str]]] = {}
     for feature in features:
         key, steps = _choose_steps(feature, scale=scale, takes_missing=takes_missing)
         branches.setdefault(key, (make_pipeline(*steps), []))[1].append(feature["name"])
-    return ColumnTransformer(
-        [(key, steps, names) for key, (steps, names) in branches.items()], verbose_feature_names_out=False
-    )
+    transformers: list[tuple[str, Any, Any]] = []
+    for key, (steps, names) in branches.items():
+        if key.startswith("categorical"):
+            encode = build_target_encoding(impute=key == "categorical_imputed", scale=scale, seed=seed)
+            transformers.append((key, steps, select_by_size(names, many=False)))
+            transformers.append((key + "_by_target", encode, select_by_size(names, many=True)))
+        else:
+            transformers.append((key, steps, names))
+    return ColumnTransformer(transformers, verbose_feature_names_out=False)
 
 
 def _choose_steps(feature: FeatureRecord, *, scale: bool, takes_missing: bool) -> tuple[str, list[Any]]:

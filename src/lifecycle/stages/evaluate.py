@@ -20,6 +20,7 @@ from lifecycle.core.files import replace_file
 from lifecycle.core.paths import CANDIDATE, CHAMPION, PARAMS, TEST_TABLE, TRAIN_METRICS
 from lifecycle.core.records import Record
 from lifecycle.features.inputs import select_raw_rows
+from lifecycle.modeling.encoders import select_features
 from lifecycle.modeling.metrics import (
     LEVEL,
     TITLES,
@@ -89,8 +90,9 @@ def predict_baselines(
     if tutorial_columns:
         settings = {"n_estimators": _MIN_BASELINE_TREES}
         models["tutorial"] = build_pipeline("forest", settings, chosen["tutorial"], seed=seed, threads=threads)
+    X, y = select_features(train, declaration), train[declaration["target"]].to_numpy()
     return {
-        name: task.predict(model.fit(train[columns], train[declaration["target"]]), test[columns])
+        name: task.predict(model.fit(X[columns], y), test[columns])
         for name, model in models.items()
         for columns in [[feature["name"] for feature in chosen[name]]]
     }

@@ -11,6 +11,7 @@ import pandas as pd
 
 from lifecycle.core.files import hash_file
 from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
+from lifecycle.modeling.encoders import select_features
 from lifecycle.modeling.metrics import count_decisions, estimate_fold_error
 from lifecycle.modeling.pipelines import FeatureRecord, Recipe
 from lifecycle.modeling.records import TuningResult
@@ -30,7 +31,7 @@ def cross_validate(
     in time leave out the oldest rows.
     """
     task, features = task_for(declaration), declaration["features"]
-    X, y = table[[feature["name"] for feature in features]], table[declaration["target"]].to_numpy()
+    X, y = select_features(table, declaration), table[declaration["target"]].to_numpy()
     scores, predictions = [], []
     for number, (fit, judge) in enumerate(folds):
         pipeline = recipe.build(features).fit(X.iloc[fit], y[fit])
@@ -75,7 +76,7 @@ def fit_model(
 ) -> CalibratedClassifier:
     """Fit the pipeline on every training row, and the calibrator on the out-of-fold predictions."""
     features: list[FeatureRecord] = declaration["features"]
-    X, y = table[[feature["name"] for feature in features]], table[declaration["target"]].to_numpy()
+    X, y = select_features(table, declaration), table[declaration["target"]].to_numpy()
     pipeline = recipe.build(features).fit(X, y)
     calibrator = Calibrator(calibration).fit(predictions["probability"].to_numpy(), predictions["target"].to_numpy())
     return CalibratedClassifier(pipeline, calibrator)

@@ -20,7 +20,8 @@ from sklearn.base import clone
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import hash_file
 from lifecycle.core.params import Range, Scalar, Tune
-from lifecycle.modeling import pipelines
+from lifecycle.modeling import encoders, pipelines
+from lifecycle.modeling.encoders import select_features
 from lifecycle.modeling.error_function import pin_error_function
 from lifecycle.modeling.pipelines import FeatureRecord, Hyperparameters, build_preparation, find_family
 from lifecycle.modeling.records import TuningResult
@@ -42,7 +43,7 @@ _PRUNED_AFTER = 1  # folds that every trial is scored on before it may be pruned
 def identify_study(inputs: dict[str, Any], files: list[Path]) -> str:
     """Return a name for the study that changes with its inputs and with the code, so that only the same study is resumed."""
     total = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
-    for path in [*files, Path(pipelines.__file__), Path(__file__)]:
+    for path in [*files, Path(pipelines.__file__), Path(encoders.__file__), Path(__file__)]:
         total.update(bytes.fromhex(hash_file(path)))
     return total.hexdigest()[:16]
 
@@ -90,14 +91,16 @@ def sample_rows(table: pd.DataFrame, declaration: dict[str, Any], most: int, see
     return table.iloc[places].reset_index(drop=True)
 
 
-def prepare_folds(table: pd.DataFrame, declaration: dict[str, Any], folds: Folds, families: Spaces) -> Prepared:
+def prepare_folds(
+    table: pd.DataFrame, declaration: dict[str, Any], folds: Folds, families: Spaces, seed: int
+) -> Prepared:
     """Compute each fold's matrices (X fit, y fit, X judge, y judge) for every family, once for all trials.
 
     The preparation is fitted on the fold's training rows only. Families with the same preparation share their matrices;
     memory: folds x rows x encoded columns x 8 bytes for each distinct preparation.
     """
     features: list[FeatureRecord] = declaration["features"]
-    X, y = table[[feature["name"] for feature in features]], table[declaration["target"]].to_numpy()
+    X, y = select_features(table, declaration), table[declaration["target"]].to_numpy()
     needs: dict[tuple[bool, bool], list[Matrices]] = {}
     for name in families:
         family = find_family(name)
@@ -105,10 +108,9 @@ def prepare_folds(table: pd.DataFrame, declaration: dict[str, Any], folds: Folds
         if need not in needs:
             needs[need] = []
             for fit, judge in folds:
-                prepare = build_preparation(features, scale=family.scale, takes_missing=family.takes_missing)
-                needs[need].append(
-                    (prepare.fit_transform(X.iloc[fit]), y[fit], prepare.transform(X.iloc[judge]), y[judge])
-                )
+                prepare = build_preparation(features, scale=family.scale, takes_missing=family.takes_missing, seed=seed)
+                fitted = prepare.fit_transform(X.iloc[fit], y[fit])
+                needs[need].append((fitted, y[fit], prepare.transform(X.iloc[judge]), y[judge]))
     return {name: needs[find_family(name).scale, find_family(name).takes_missing] for name in families}
 
 
