@@ -22,6 +22,7 @@ class Role(StrEnum):
     ID = "id"
     TARGET = "target"
     TIME = "time"
+    WEIGHT = "weight"
     NUMERIC = "numeric"
     CATEGORICAL = "categorical"
     BOOLEAN = "boolean"
@@ -93,6 +94,10 @@ class Column(Strict):
             raise ValueError(f"min {self.min:g} is above max {self.max:g}")
         if self.role is Role.NUMERIC and self.dtype not in ("int64", "float64"):
             raise ValueError(f"role numeric needs dtype int64 or float64, not {self.dtype}")
+        if self.role is Role.WEIGHT and self.dtype not in ("int64", "float64"):
+            raise ValueError(f"role weight needs dtype int64 or float64, not {self.dtype}")
+        if self.role is Role.WEIGHT and (self.nullable or self.min is None or self.min < 0):
+            raise ValueError("role weight needs `min: 0` or more, and no `nullable`: every row has a weight")
         if self.role is Role.TIME and self.dtype != "datetime":
             raise ValueError(f"role time needs dtype datetime, not {self.dtype}")
         wrong = [value for value in self.values or () if type(value) not in KINDS[self.dtype]]
@@ -159,6 +164,8 @@ class Contract(Strict):
             raise ValueError(f"exactly one column needs role target, found {len(targets)} {targets}")
         if len(self.names(Role.TIME)) > 1:
             raise ValueError(f"at most one column may have role time, found {self.names(Role.TIME)}")
+        if len(self.names(Role.WEIGHT)) > 1:
+            raise ValueError(f"at most one column may have role weight, found {self.names(Role.WEIGHT)}")
         if not self.names(Role.NUMERIC, Role.CATEGORICAL, Role.BOOLEAN, Role.TIME, Role.TEXT):
             raise ValueError("no column is left to learn from")
         for name in self.fairness:
@@ -186,6 +193,11 @@ class Contract(Strict):
     def time(self) -> str | None:
         """The time column's name, if there is one."""
         return next(iter(self.names(Role.TIME)), None)
+
+    @property
+    def weight(self) -> str | None:
+        """The name of the column with the weights of rows in training, if there is one."""
+        return next(iter(self.names(Role.WEIGHT)), None)
 
 
 def load_contract(path: Path) -> Contract:

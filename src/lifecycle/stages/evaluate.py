@@ -40,6 +40,7 @@ from lifecycle.modeling.metrics import (
 from lifecycle.modeling.model import Model
 from lifecycle.modeling.pipelines import FeatureRecord, build_pipeline
 from lifecycle.modeling.task import task_for
+from lifecycle.modeling.weights import fit_weighted, read_weights
 from lifecycle.promotion.gate import format_p
 from lifecycle.promotion.records import Champion, Verdict
 from lifecycle.reporting.wording import format_estimate
@@ -77,7 +78,8 @@ def predict_baselines(
     """Return the probabilities, shape (rows,), of the hold-out's rows from each baseline, fitted on the training part only.
 
     prior: the training part's positive rate for every row. logistic: a logistic regression without derived features.
-    tutorial: a random forest with default hyperparameters on `tutorial_columns`, left out when there are none. Raises
+    tutorial: a random forest with default hyperparameters on `tutorial_columns`, left out when there are none. Both are fitted
+    with the table's weights. Raises
     ProjectError for a tutorial column that is not a feature.
     """
     features, task = declaration["features"], task_for(declaration)
@@ -91,8 +93,9 @@ def predict_baselines(
         settings = {"n_estimators": _MIN_BASELINE_TREES}
         models["tutorial"] = build_pipeline("forest", settings, chosen["tutorial"], seed=seed, threads=threads)
     X, y = select_features(train, declaration), train[declaration["target"]].to_numpy()
+    weights = read_weights(train, declaration)
     return {
-        name: task.predict(model.fit(X[columns], y), test[columns])
+        name: task.predict(fit_weighted(model, X[columns], y, None if name == "prior" else weights), test[columns])
         for name, model in models.items()
         for columns in [[feature["name"] for feature in chosen[name]]]
     }

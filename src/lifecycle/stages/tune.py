@@ -27,12 +27,14 @@ from lifecycle.modeling.pipelines import FeatureRecord, Hyperparameters, build_p
 from lifecycle.modeling.records import TuningResult
 from lifecycle.modeling.task import Task, task_for
 from lifecycle.modeling.tracking import TAG, find_run, log_run
+from lifecycle.modeling.weights import fit_weighted, read_weights, take_weights
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 Folds = list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
-Matrices = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]
+Array = np.ndarray[Any, Any]
+Matrices = tuple[Array, Array, Array | None, Array, Array, Array | None]
 Prepared = dict[str, list[Matrices]]
 Spaces = Mapping[str, Mapping[str, Any]]  # by family and hyperparameter
 Space = Range | list[Scalar]
@@ -94,13 +96,14 @@ def sample_rows(table: pd.DataFrame, declaration: dict[str, Any], most: int, see
 def prepare_folds(
     table: pd.DataFrame, declaration: dict[str, Any], folds: Folds, families: Spaces, seed: int
 ) -> Prepared:
-    """Compute each fold's matrices (X fit, y fit, X judge, y judge) for every family, once for all trials.
+    """Compute each fold's matrices (X, y and weights to fit; the same to judge) for every family, once for all trials.
 
     The preparation is fitted on the fold's training rows only. Families with the same preparation share their matrices;
     memory: folds x rows x encoded columns x 8 bytes for each distinct preparation.
     """
     features: list[FeatureRecord] = declaration["features"]
     X, y = select_features(table, declaration), table[declaration["target"]].to_numpy()
+    weights = read_weights(table, declaration)
     needs: dict[tuple[bool, bool], list[Matrices]] = {}
     for name in families:
         family = find_family(name)
@@ -110,7 +113,10 @@ def prepare_folds(
             for fit, judge in folds:
                 prepare = build_preparation(features, scale=family.scale, takes_missing=family.takes_missing, seed=seed)
                 fitted = prepare.fit_transform(X.iloc[fit], y[fit])
-                needs[need].append((fitted, y[fit], prepare.transform(X.iloc[judge]), y[judge]))
+                needs[need].append((
+                    fitted, y[fit], take_weights(weights, fit),
+                    prepare.transform(X.iloc[judge]), y[judge], take_weights(weights, judge),
+                ))  # fmt: skip
     return {name: needs[find_family(name).scale, find_family(name).takes_missing] for name in families}
 
 
@@ -174,8 +180,9 @@ def _suggest_value(trial: Trial, name: str, space: Space) -> Any:
 def _score_trial(trial: Trial, model: Any, folds: list[Matrices], task: Task) -> float:
     """Return the mean of the task's objective over the folds; raise optuna.TrialPruned when the pruner stops the trial."""
     scores: list[float] = []
-    for step, (X_fit, y_fit, X_judge, y_judge) in enumerate(folds):
-        scores.append(task.score(y_judge, task.predict(clone(model).fit(X_fit, y_fit), X_judge)))
+    for step, (X_fit, y_fit, weights_fit, X_judge, y_judge, weights_judge) in enumerate(folds):
+        fitted = fit_weighted(clone(model), X_fit, y_fit, weights_fit)
+        scores.append(task.score(y_judge, task.predict(fitted, X_judge), weights_judge))
         trial.report(float(np.mean(scores)), step)
         if step + 1 < len(folds) and trial.should_prune():
             raise optuna.TrialPruned
