@@ -93,7 +93,7 @@ def test_folds_are_prepared_on_their_own_training_rows(customers: pd.DataFrame) 
     table, declaration = make_table(customers, make_contract())
     folds = split_folds(table, declaration, 3, seed=0)
     prepared = tune.prepare_folds(table, declaration, folds, FAMILIES, 0)
-    for (fit, judge), (X_fit, y_fit, X_judge, _) in zip(folds, prepared["logistic"], strict=True):
+    for (fit, judge), (X_fit, y_fit, _, X_judge, *_) in zip(folds, prepared["logistic"], strict=True):
         months = table["months"].to_numpy()
         np.testing.assert_allclose(X_judge[:, 0], (months[judge] - months[fit].mean()) / months[fit].std())
         assert len(X_fit) == len(y_fit) == len(fit)
