@@ -193,6 +193,14 @@ def test_what_training_has_seen_is_not_new() -> None:
     assert len(row["new"]) < len(set(now["x"]) - set(held_out["x"]))
 
 
+def test_thousands_of_categories_of_training_are_not_new() -> None:
+    """The demonstration: only the 500 most common ones of the training rows were known."""
+    trained = pd.DataFrame({"x": [f"shop {place % 2000}" for place in range(6000)]})
+    reference = build_reference(trained.iloc[:300], {"x": "categories"}, trained)
+    row = compare_window(reference, count_window(trained.iloc[1000:1900], reference)).iloc[0]
+    assert row["new"] == ()
+
+
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=8))
 @settings(max_examples=60, deadline=None)
 def test_the_jensen_shannon_distance_is_scipys(cells: list[tuple[int, int]]) -> None:

@@ -11,7 +11,7 @@ from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OrdinalEncoder, PolynomialFeatures, RobustScaler, StandardScaler
+from sklearn.preprocessing import OrdinalEncoder, PolynomialFeatures, RobustScaler, StandardScaler, TargetEncoder
 from sklearn.svm import LinearSVC
 
 from lifecycle.core.contract import Contract
@@ -54,6 +54,8 @@ def compare(frame: pd.DataFrame, contract: Contract, family: str, odd: list[dict
     scorer = Scorer(plan, {column["name"]: column["dtype"] for column in columns}, trees)
     atol = ACCURACY.get(family, 1e-12)
     np.testing.assert_allclose(scorer.score(requests), expected, rtol=0, atol=atol)
+    prepared = classifier.classifier[0].transform(compute_features(rows, features))
+    np.testing.assert_array_equal(scorer.model.inputs.build_matrix(requests), prepared)
     np.testing.assert_allclose([scorer.score_one(row) for row in requests], expected, rtol=0, atol=atol)
     return plan
 
@@ -156,6 +158,38 @@ def test_levels_of_any_dtype_are_found(customers: pd.DataFrame, dtype: str, valu
     )
     plan = compare(frame, contract, "logistic", [{name: None} for name in ("free", "listed", "gaps")])
     assert {len(level["codes"]) for level in plan["categories"] if level["name"] != "plan"} == {len(values)}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_columns_of_many_categories_are_compiled(customers: pd.DataFrame, family: str) -> None:
+    """Each has a number for each category, for a missing and for any other one, whatever the type of a request's value."""
+    rng = np.random.default_rng(0)
+    frame = pd.concat([customers] * 5, ignore_index=True)
+    picked = pd.Series(rng.integers(0, 150, len(frame)) + 75 * (frame["left"] == "yes"))
+    column = {"role": "categorical", "dtype": "string", "nullable": True}
+    contract = make_contract(
+        town=column, gaps={**column, "missing": "category"}, filled=column, code={"role": "categorical", "dtype": "int64"},
+        half={**column, "dtype": "float64", "missing": "category"},
+    )  # fmt: skip
+    town, holes = picked.map("Straße {}".format), rng.random(len(frame)) < 0.1
+    frame = frame.assign(
+        town=town, gaps=town.mask(holes), filled=town.mask(holes), code=picked, half=(picked / 2).mask(holes)
+    )
+    odd: list[dict[str, Any]] = [{name: None} for name in ("town", "gaps", "filled", "half")]
+    odd += [{name: word} for name in ("town", "gaps", "filled") for word in ("never seen", "strasse 3", "Straße 3 ")]
+    odd += [{"code": 10**6}, {"half": 0.25}, dict.fromkeys(("town", "gaps", "filled", "half"))]
+    plan = compare(frame, contract, family, odd)
+    assert {column["name"]: len(column["codes"]) for column in plan["encoded"]} == {
+        name: frame[name].nunique() for name in ("town", "gaps", "filled", "code", "half")
+    }
+
+
+def test_a_target_encoder_of_anything_else_is_refused(customers: pd.DataFrame) -> None:
+    prepare = ColumnTransformer([("plan", make_pipeline(TargetEncoder()), ["plan"])])
+    pipeline = Pipeline([("prepare", prepare), ("model", LogisticRegression())])
+    pipeline.fit(customers[["plan"]], (customers["left"] == "yes").astype(int))
+    with pytest.raises(ProjectError, match="TargetEncoder cannot be compiled for serving without CategoryNumbers"):
+        compile_model(CalibratedClassifier(pipeline, Calibrator("none")), [])
 
 
 @pytest.mark.parametrize("kind", ["numeric", "categorical", "boolean"])

@@ -224,6 +224,15 @@ def test_a_card_without_groups(parts: tuple[pd.DataFrame, pd.DataFrame, dict], t
     assert "Groups with the lowest ROC AUC" not in (tmp_path / "card.html").read_text()
 
 
+def test_the_card_names_the_weight(parts: tuple[pd.DataFrame, pd.DataFrame, dict], tmp_path: Path) -> None:
+    card = make_card(parts)
+    said = []
+    for metadata in (card["metadata"], {**card["metadata"], "weight": "<share>"}):
+        explain.write_card({**card, "metadata": metadata}, tmp_path / "card.html")
+        said.append("a row counts by its &lt;share&gt;" in (tmp_path / "card.html").read_text())
+    assert said == [False, True]
+
+
 def test_the_explanation_can_be_drawn(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> None:
     found, evaluation = explain_all(parts), evaluate_all(parts)
     names = found["importance"]["column"].tolist()

@@ -37,7 +37,7 @@ def validate(made: tuple[pd.DataFrame, dict]) -> tuple[pd.DataFrame, pd.DataFram
 def test_scores_agree_with_scikit_learn(made: tuple[pd.DataFrame, dict]) -> None:
     table, declaration = made
     scores, _ = validate(made)
-    prepare = build_preparation(declaration["features"], Preparation(scale=True, takes_missing=False))
+    prepare = build_preparation(declaration["features"], Preparation(scale=True, takes_missing=False), 0)
     pipeline = make_pipeline(prepare, LogisticRegression(C=1.0, max_iter=1000))
     names = [feature["name"] for feature in declaration["features"]]
     metrics = ["accuracy", "precision", "recall", "f1", "roc_auc"]

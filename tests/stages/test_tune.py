@@ -34,7 +34,7 @@ def make_section(trials: int) -> Tune:
 @pytest.fixture
 def prepared(customers: pd.DataFrame) -> tune.PreparedFolds:
     table, declaration = make_table(customers, make_contract())
-    return tune.PreparedFolds(table, declaration, split_folds(table, declaration, 3, seed=0))
+    return tune.PreparedFolds(table, declaration, split_folds(table, declaration, 3, seed=0), 0)
 
 
 def run(
@@ -96,7 +96,7 @@ def test_another_input_is_another_study(tmp_path: Path) -> None:
 def test_folds_are_prepared_on_their_own_training_rows(customers: pd.DataFrame) -> None:
     table, declaration = make_table(customers, make_contract())
     folds = split_folds(table, declaration, 3, seed=0)
-    prepared = tune.PreparedFolds(table, declaration, folds)
+    prepared = tune.PreparedFolds(table, declaration, folds, 0)
     scaled, raw = (prepared.prepare(Preparation(scale=scale, takes_missing=False)) for scale in (True, False))
     months = table["months"].to_numpy()
     for (fit, judge), fold, unscaled in zip(folds, scaled, raw, strict=True):

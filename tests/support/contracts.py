@@ -38,6 +38,7 @@ def make_table(
         "positive": contract.positive,
         "id": contract.names("id"),  # type: ignore[arg-type]
         "time": contract.time,
+        "weight": contract.weight,
         "features": declared,
         "split": {"strategy": strategy, "train_rows": len(table), "rule": SplitRule(kind="rows").to_json()},
     }

@@ -106,6 +106,18 @@ def make_long(rng: np.random.Generator) -> pd.DataFrame:
     return frame.assign(zip="Z" + frame["zip"], bad=draw_target(frame["x"] + frame["amount"] / 100, 0.1).astype(int))
 
 
+def make_shops(rng: np.random.Generator) -> pd.DataFrame:
+    """Three hundred shops, whose effect is the strongest."""
+    names = [f"{first}{last}" for first in "bdfghjklmnprstvwxz" for last in ("akko", "ello", "immi", "otto", "unna")]
+    names = [f"{name} {word}" for name in names[:75] for word in ("north", "south", "east", "west")]
+    shop, x = rng.integers(0, 300, 3000), rng.normal(size=3000)
+    log_odds = 0.5 * x + rng.normal(0, 1.5, 300)[shop] - 1
+    bought = np.where(rng.random(3000) < 1 / (1 + np.exp(-log_odds)), "yes", "no")
+    return pd.DataFrame(
+        {"shop": np.array(names)[shop], "x": x, "share": rng.gamma(2, 1, 3000).round(2) + 0.1, "bought": bought}
+    )
+
+
 TABLES: dict[str, tuple[Callable[[np.random.Generator], pd.DataFrame], list[str]]] = {
     "wide": (make_wide, ["--target", "left"]),
     "tiny": (make_tiny, ["--target", "ill"]),
@@ -115,6 +127,7 @@ TABLES: dict[str, tuple[Callable[[np.random.Generator], pd.DataFrame], list[str]
     "motley": (make_motley, ["--target", "class"]),
     "named": (make_named, ["--target", "class"]),
     "classes": (make_classes, ["--target", "species", "--positive", "b"]),
+    "shops": (make_shops, ["--target", "bought"]),
     "long": (make_long, ["--target", "bad"]),
 }
 

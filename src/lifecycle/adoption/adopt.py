@@ -155,7 +155,7 @@ def _require_features(guesses: _Guesses) -> None:
     others = [f"{name!r} {guess.why}" for name, guess in guesses.items() if guess.column["role"] != "target"]
     raise ProjectError(
         f"There is nothing to learn from: {'; '.join(others[:_EXPLAINED]) or 'the table has no other column'}. Expected a column "
-        f"besides the target with numbers, categories of which there are at most {MAX_CATEGORIES}, or times."
+        f"besides the target with numbers, categories that repeat or of which there are at most {MAX_CATEGORIES}, or times."
     )
 
 

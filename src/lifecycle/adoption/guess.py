@@ -10,16 +10,18 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from lifecycle.core.contract import ENCODED_CATEGORIES, ONE_HOT_CATEGORIES
 from lifecycle.core.parsing import EXACT
 from lifecycle.core.records import Record
 from lifecycle.validation.names import NameKind, classify_name
 
 Series: TypeAlias = "pd.Series[Any]"
 Array = np.ndarray[Any, Any]
-MAX_CATEGORIES = 100  # categories of a column at most, since each becomes a column of the model
+MAX_CATEGORIES = ONE_HOT_CATEGORIES  # of a column whose categories need not repeat
 READABLE = 0.99  # share of the present cells that must convert to a number or a time
 FEW = 3  # distinct words at most that may stand for missing values without being known as such
 FEW_SHARE = 0.5  # share of the present cells that must convert where there are such words
+_LEAST_REPEATS = 5  # mean rows of a category, where there are many
 SHOWN = 5  # values quoted in a comment
 YES_WORDS = ("yes", "true", "1", "y", "t", "on", "positive", "1.0")
 NO_WORDS = ("no", "false", "0", "n", "f", "off", "negative", "0.0")
@@ -57,6 +59,11 @@ class Profile:
     def unique(self) -> bool:
         """Whether every row has a unique value."""
         return not self.missing and self.distinct == len(self.present)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the categories are not too many, and repeat often enough to learn from each."""
+        return self.distinct <= ENCODED_CATEGORIES and len(self.present) >= _LEAST_REPEATS * self.distinct
 
     @property
     def text(self) -> bool:

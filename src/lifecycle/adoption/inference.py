@@ -7,7 +7,6 @@ certain, so that nothing is guessed without a word.
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -17,6 +16,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from lifecycle.adoption.categories import (
+    MAX_LISTED,
+    TOGETHER,
+    doubt_form,
+    doubt_name,
+    doubt_persons,
+    guess_category,
+    guess_many,
+)
 from lifecycle.adoption.guess import (
     MAX_CATEGORIES,
     NO_WORDS,
@@ -25,7 +33,6 @@ from lifecycle.adoption.guess import (
     Array,
     Guess,
     Profile,
-    fold_word,
     format_values,
     make_column,
     mark_missing,
@@ -40,31 +47,26 @@ from lifecycle.adoption.words import Words
 from lifecycle.core.contract import Column, Role
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.moments import WORDS
-from lifecycle.core.parsing import EXACT, NUMBER
+from lifecycle.core.parsing import EXACT
 from lifecycle.core.records import Record
 from lifecycle.validation.conversion import convert_columns, drop_missing, read_plain
 from lifecycle.validation.names import NameKind
 from lifecycle.validation.pii import find_personal
 
 _LEAST_ROWS = 50  # of a table, to have enough for training and evaluation
-_MAX_LISTED = 20  # a column with at most so many categories lists them in the contract
 _TOP_ROWS = 20  # among which the names of the columns may be
 _UNREADABLE = "contains values of a type that is not supported"
 _PERSONAL_NUMBERS = {NameKind.PHONE, NameKind.NATIONAL_ID, NameKind.PAYMENT}
 _MANY_WORDS = 2  # more words than this in the mean cell are a text, not a name
-_SAME_SPELLINGS = 8  # pairs of spellings that are quoted
 # What words begin with, or hold, that may be numbers or times in a form that is not known: `4.2k`, `>90`, `2024年`, `12:00`
 _MEASURED = r"^\W*\p{Nd}|[0-9]:[0-9]{2}"
 _DATED = r"^\p{Nd}{1,4}\D\p{Nd}{1,2}(?:\D|$)|[0-9]:[0-9]{2}"
-_NAMED = r"\p{Lu}\p{Ll}+(?:[ -]\p{Lu}[\p{Ll}.]*)+"  # what names of persons look like
 _MARKS = {"x", "*"}  # among empty cells they mean yes, as in SAP's exports
-_ALIKE = 0.9  # share of the words that do, for a doubt
 _LONGEST_FORM = 40  # characters of a number or a time at most
 _LEAST_TIMES = 8  # distinct times, for the others to show what is far from them
 _FAR = np.timedelta64(3653, "D")  # ten years
 _LARGEST = 2.0**64  # whole numbers beyond are no identifiers or times
 _REPEATED = 3  # cells of a time that may stand for a missing one
-_TOGETHER = "use --id if rows with the same value belong together"
 
 
 # The table.
@@ -383,16 +385,16 @@ def _guess_repeated(profile: Profile) -> Guess:
     if profile.distinct > MAX_CATEGORIES:
         return Guess(
             make_column("ignored", "int64", profile.name),
-            f"named like an identifier, but its {profile.distinct:,} values repeat: {_TOGETHER}",
-            (f"named like an identifier, but its values repeat: it is left out; {_TOGETHER}",),
+            f"named like an identifier, but its {profile.distinct:,} values repeat: {TOGETHER}",
+            (f"named like an identifier, but its values repeat: it is left out; {TOGETHER}",),
         )
     if profile.name.lower().endswith("id"):
         why = f"{profile.distinct:,} values, named like an identifier"
         return mark_missing(
-            profile, make_column("categorical", "string", profile.name), why, _doubt_name(profile, "categories")
+            profile, make_column("categorical", "string", profile.name), why, doubt_name(profile, "categories")
         )
     guess = _guess_quantity(profile, profile.counts.index.to_numpy(dtype="float64"), "int64")
-    return replace(guess, checks=(_doubt_name(profile, "numbers"),))
+    return replace(guess, checks=(doubt_name(profile, "numbers"),))
 
 
 def _guess_counted_time(profile: Profile) -> Guess | None:
@@ -431,18 +433,6 @@ def _guess_long(profile: Profile) -> Guess:
     return _guess_text(Reading(text, {}, code=True))
 
 
-def _doubt_name(profile: Profile, used: str) -> str:
-    """Return what to check of values whose name is that of an identifier or of personal data; "" of others."""
-    if profile.named_id:
-        return f"named like an identifier, and its {profile.distinct:,} values repeat: they are used as {used}; {_TOGETHER}, or set role ignored"
-    if NameKind.PERSONAL in profile.kinds:
-        return (
-            f"its name suggests personal data, but it has {profile.distinct:,} values, which are used as categories: "
-            "set role pii and pii: drop if they are personal"
-        )
-    return ""
-
-
 def _guess_personal(profile: Profile) -> Guess:
     """Return a guess for a column whose name suggests personal data."""
     why = f"{profile.distinct:,} distinct values, and its name suggests personal data: the column is dropped before any other stage reads it"
@@ -453,7 +443,7 @@ def _guess_personal(profile: Profile) -> Guess:
 def _guess_code(profile: Profile) -> Guess:
     """Return a guess for whole numbers whose name says that they are a code, such as a postal code."""
     name = profile.name
-    if profile.distinct <= MAX_CATEGORIES:
+    if profile.distinct <= MAX_CATEGORIES or profile.repeats:
         column = make_column("categorical", "string", name)
         why = f"{profile.distinct:,} codes by its name, not a quantity"
         return mark_missing(
@@ -462,7 +452,7 @@ def _guess_code(profile: Profile) -> Guess:
     values = profile.counts.index.to_numpy(dtype="float64")
     guess = _guess_quantity(profile, values, "int64")
     check = (
-        f"its name is that of a code, but it has {profile.distinct:,} values, more than the limit of {MAX_CATEGORIES} categories: "
+        f"its name is that of a code, but it has {profile.distinct:,} values, which hardly repeat: "
         "it is used as a number; set role ignored, or group the codes in the source"
     )
     return replace(guess, checks=(check,))
@@ -539,7 +529,7 @@ def _guess_text(reading: Reading) -> Guess:
     if many and NameKind.PERSONAL in profile.kinds:
         return _guess_personal(profile)
     if many and single and profile.unique and (profile.named_id or words.lengths.min() == longest or reading.code):
-        doubt = "" if profile.named_id or reading.code else _doubt_form(words, _DATED)
+        doubt = "" if profile.named_id or reading.code else doubt_form(words, _DATED)
         return _guess_identity(
             profile, "unique in every row", *filter(None, [doubt and f"taken as an identifier; {doubt}"])
         )
@@ -547,74 +537,19 @@ def _guess_text(reading: Reading) -> Guess:
         return Guess(
             make_column("ignored", "string", name),
             f"{profile.distinct:,} whole numbers of up to {longest} digits, which are identifiers rather than quantities",
-            (f"its numbers are too long for quantities: it is left out; {_TOGETHER}",),
+            (f"its numbers are too long for quantities: it is left out; {TOGETHER}",),
         )
     if many and count > _MANY_WORDS:
-        doubt = _doubt_form(words, _MEASURED) if longest <= _LONGEST_FORM else ""
+        doubt = doubt_form(words, _MEASURED) if longest <= _LONGEST_FORM else ""
         return mark_missing(
             profile, make_column("text", "string", name), f"text with {profile.distinct:,} distinct values: not used as a feature",
             doubt and f"taken as text and not used; {doubt}",
         )  # fmt: skip
     if many:
-        why = f"{profile.distinct:,} distinct values, more than the limit of {MAX_CATEGORIES} categories: group them in the source to use the column"
-        check = f"{profile.distinct:,} categories are more than the limit of {MAX_CATEGORIES}: it is left out; group them in the source to use it"
-        doubt = _doubt_form(words, r"\p{Nd}")
-        return Guess(make_column("ignored", "string", name), why, ("; ".join(filter(None, [check, doubt])),))
+        return guess_many(profile, words)
     doubt = (
         ""
-        if reading.code or profile.distinct <= _MAX_LISTED
-        else _doubt_form(words, _MEASURED) or _doubt_persons(profile, words)
+        if reading.code or profile.distinct <= MAX_LISTED
+        else doubt_form(words, _MEASURED) or doubt_persons(profile, words)
     )
-    return _guess_category(profile, doubt and f"taken as {profile.distinct:,} categories; {doubt}")
-
-
-def _doubt_persons(profile: Profile, words: Words) -> str:
-    """Return a doubt about words that look like names of persons where the name of their column does not say so."""
-    if NameKind.PERSONAL in profile.kinds or words.match(_NAMED).mean() <= _ALIKE:
-        return ""
-    return "if they are names of persons, set role pii and pii: drop"
-
-
-def _doubt_form(words: Words, pattern: str) -> str:
-    """Return a doubt about words that match a pattern: they may be numbers or times, written in a way that is not known."""
-    if words.search(pattern).mean() <= _ALIKE:
-        return ""
-    odd = words.keep(~words.match(NUMBER))
-    return f"if {(odd if len(odd) else words).head(1)[0]!r} is a number or a time, it is written in a way that is not known, or in several"
-
-
-def _guess_category(profile: Profile, doubt: str) -> Guess:
-    """Return a guess for a category; if there are few, the contract lists those that were seen, and others may occur."""
-    categories = sorted(str(value) for value in profile.counts.index)
-    listed = 1 < len(categories) <= _MAX_LISTED
-    column = make_column("categorical", "string", profile.name, values=categories if listed else None, open=listed)
-    often = ", ".join(f"{value!r} {count:,}" for value, count in profile.counts.head(2).items())
-    why = f"{len(categories)} categories, such as {often}"
-    return mark_missing(
-        profile, column, why, doubt, _doubt_blanks(categories), find_spellings(categories), _doubt_name(profile, "categories")
-    )  # fmt: skip
-
-
-def _doubt_blanks(categories: list[str]) -> str:
-    """Return a doubt about categories with blanks around them, as columns of a fixed width have them; "" without any."""
-    padded = [category for category in categories if category != category.strip()]
-    if not padded:
-        return ""
-    return f"{padded[0]!r} has blanks around it, which are part of the category; remove them in the source if they mean nothing"
-
-
-def _quote(word: str) -> str:
-    """Quote a word so that an accent that is a character of its own shows."""
-    return repr(word) if unicodedata.is_normalized("NFC", word) else ascii(word)
-
-
-def find_spellings(categories: list[str]) -> str:
-    """Describe the categories that differ by case, blanks or invisible characters alone; return "" if there are none."""
-    groups: dict[str, list[str]] = {}
-    for category in categories:
-        groups.setdefault(fold_word(category), []).append(category)
-    same = [group for group in groups.values() if len(group) > 1]
-    if not same:
-        return ""
-    shown = "; ".join(" and ".join(map(_quote, group)) for group in same[:_SAME_SPELLINGS])
-    return f"{shown} differ by case, blanks or invisible characters alone, and are different categories: make them one in the source if they mean the same"
+    return guess_category(profile, doubt and f"taken as {profile.distinct:,} categories; {doubt}")

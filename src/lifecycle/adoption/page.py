@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup
 
-from lifecycle.adoption.guess import MAX_CATEGORIES, Guess
+from lifecycle.adoption.guess import Guess
 from lifecycle.adoption.numbers import read_numbers
 from lifecycle.adoption.words import Words
 from lifecycle.adoption.yaml_text import write_line
-from lifecycle.core.contract import Column
+from lifecycle.core.contract import ENCODED_CATEGORIES, Column
 from lifecycle.core.paths import CONTRACT
 from lifecycle.core.records import Record
 from lifecycle.reporting.pages import render_page, render_part
@@ -89,7 +89,7 @@ def _list_alternatives(name: str, table: pa.Table, column: Record) -> list[tuple
     missing = {"nullable": True, "missing": "category"} if column.get("nullable") else {}
     words = {key: column[key] for key in ("null_values",) if key in column}
     options: list[tuple[str, Record]] = []
-    if column["role"] != "categorical" and _count_distinct(table[name]) <= MAX_CATEGORIES:
+    if column["role"] != "categorical" and _count_distinct(table[name]) <= ENCODED_CATEGORIES:
         options.append(("a category", {"role": "categorical", "dtype": "string", **missing, **words, **kept}))
     if column["role"] not in ("numeric", "pii") and (form := _find_number_format(table[name])) is not None:
         rules = {"format": form} if form else {}
@@ -114,7 +114,7 @@ def _count_distinct(column: pa.ChunkedArray) -> int:
     try:
         return len(column.slice(0, 100_000).unique())
     except pa.ArrowException:
-        return MAX_CATEGORIES + 1
+        return ENCODED_CATEGORIES + 1
 
 
 def _find_number_format(column: pa.ChunkedArray) -> str | None:

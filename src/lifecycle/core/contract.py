@@ -11,6 +11,10 @@ from pydantic import Field, StringConstraints, model_validator
 from lifecycle.core.params import FORMAT, Scalar, Strict, parse_strictly, read_yaml
 
 Direction = Literal["increasing", "decreasing"]
+
+ONE_HOT_CATEGORIES = 100  # of a column, each of which becomes a column of the model; with more it is target encoded
+ENCODED_CATEGORIES = 10_000  # of a target-encoded column; rarer ones are taken together
+
 Sentence = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
@@ -20,6 +24,7 @@ class Role(StrEnum):
     ID = "id"
     TARGET = "target"
     TIME = "time"
+    WEIGHT = "weight"
     NUMERIC = "numeric"
     CATEGORICAL = "categorical"
     BOOLEAN = "boolean"
@@ -92,8 +97,10 @@ class Column(Strict):
             read_number_format(self.format)
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"min {self.min:g} is above max {self.max:g}")
-        if self.role is Role.NUMERIC and self.dtype not in ("int64", "float64"):
-            raise ValueError(f"role numeric needs dtype int64 or float64, not {self.dtype}")
+        if self.role in (Role.NUMERIC, Role.WEIGHT) and self.dtype not in ("int64", "float64"):
+            raise ValueError(f"role {self.role} needs dtype int64 or float64, not {self.dtype}")
+        if self.role is Role.WEIGHT and (self.nullable or self.min is None or self.min < 0):
+            raise ValueError("role weight needs `min: 0` or more, and no `nullable`: every row has a weight")
         if self.role is Role.TIME and self.dtype != "datetime":
             raise ValueError(f"role time needs dtype datetime, not {self.dtype}")
         wrong = [value for value in self.values or () if type(value) not in KINDS[self.dtype]]
@@ -165,6 +172,8 @@ class Contract(Strict):
             raise ValueError(f"exactly one column needs role target, found {len(targets)} {targets}")
         if len(self.names(Role.TIME)) > 1:
             raise ValueError(f"at most one column may have role time, found {self.names(Role.TIME)}")
+        if len(self.names(Role.WEIGHT)) > 1:
+            raise ValueError(f"at most one column may have role weight, found {self.names(Role.WEIGHT)}")
         if not self.names(Role.NUMERIC, Role.CATEGORICAL, Role.BOOLEAN, Role.TIME, Role.TEXT):
             raise ValueError("no column is left to learn from")
         if own := [name for name in self.monotone if name in self.columns]:
@@ -196,6 +205,11 @@ class Contract(Strict):
     def time(self) -> str | None:
         """The time column's name, if there is one."""
         return next(iter(self.names(Role.TIME)), None)
+
+    @property
+    def weight(self) -> str | None:
+        """The name of the column with the weights of rows in training, if there is one."""
+        return next(iter(self.names(Role.WEIGHT)), None)
 
 
 def load_contract(path: Path) -> Contract:

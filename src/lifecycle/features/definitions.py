@@ -62,11 +62,12 @@ class Split(Frozen):
 
 
 class FeatureDeclaration(Frozen):
-    """What features.json holds: the target, the columns that identify a row, the features, and the split."""
+    """What features.json holds: the target, the columns that identify a row, its weight, the features, and the split."""
 
     target: str
     positive: Scalar
     id: list[str]
     time: str | None
+    weight: str | None = None
     features: list[Feature]
     split: Split

@@ -17,6 +17,7 @@ from lifecycle.core.params import Range
 from lifecycle.core.paths import PARAMS
 from lifecycle.core.records import Record
 from lifecycle.modeling.family import Compiled, Family, Hyperparameters, Preparation, Space, TrainingMatrix, to_plain
+from lifecycle.modeling.weights import fit_weighted
 
 Array = np.ndarray[Any, Any]
 
@@ -66,7 +67,7 @@ class Logistic(Family):
         knots = options.pop("knots", 0)
         model = LogisticRegression(max_iter=1000, **options)
         whole = make_pipeline(SplineAppender(knots), model) if knots else model
-        return whole.fit(training.X, training.y)
+        return fit_weighted(whole, training.X, training.y, training.weights)
 
     def compile(self, model: Any) -> Compiled:
         """Return the coefficients and the intercept; the splines of a column become one piecewise cubic.
@@ -109,7 +110,7 @@ class Forest(Family):
         model = RandomForestClassifier(
             random_state=seed, n_jobs=1, monotonic_cst=training.directions or None, **options
         )
-        return model.fit(training.X, training.y)
+        return fit_weighted(model, training.X, training.y, training.weights)
 
     def compile(self, model: Any) -> Compiled:
         """Return the trees: scikit-learn compares in float32 and averages the class shares of the leaves."""
@@ -150,7 +151,7 @@ class HistBoosting(Family):
         model = HistGradientBoostingClassifier(
             random_state=seed, early_stopping=False, monotonic_cst=training.directions or None, **options
         )
-        return model.fit(training.X, training.y)
+        return fit_weighted(model, training.X, training.y, training.weights)
 
     def compile(self, model: Any) -> Compiled:
         """Return the trees, whose leaves add up to log-odds."""
@@ -197,7 +198,7 @@ class LightGBM(Family):
             random_state=seed, n_jobs=threads, deterministic=True, force_row_wise=True, subsample_freq=1, verbose=-1,
             monotone_constraints=training.directions or None, **self.read_options(hyperparameters),
         )  # fmt: skip
-        return model.fit(training.X, training.y)
+        return fit_weighted(model, training.X, training.y, training.weights)
 
     def compile(self, model: Any) -> Compiled:
         """Return the trees, whose leaves add up to log-odds."""
@@ -231,7 +232,8 @@ class XGBoost(Family):
         """Fit all rounds; balanced classes have the positive rows weighted by negatives / positives."""
         options = self.read_options(hyperparameters)
         if options.pop("class_weight", None) is not None:
-            options["scale_pos_weight"] = float((training.y == 0).sum() / (training.y == 1).sum())
+            negatives, positives = np.bincount(training.y, training.weights, minlength=2)
+            options["scale_pos_weight"] = float(negatives / positives)
         model = self.import_package("xgboost").XGBClassifier(
             random_state=seed,
             n_jobs=threads,
@@ -239,7 +241,7 @@ class XGBoost(Family):
             monotone_constraints=training.directions or None,
             **options,
         )
-        return model.fit(training.X, training.y)
+        return fit_weighted(model, training.X, training.y, training.weights)
 
     def compile(self, model: Any) -> Compiled:
         """Return the trees: XGBoost compares and adds in float32, treelite in another order, which gives other last digits."""

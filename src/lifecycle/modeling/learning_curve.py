@@ -10,11 +10,13 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from lifecycle.core.records import Frozen
+from lifecycle.modeling.encoders import select_features
 from lifecycle.modeling.entities import NO_MOMENT, find_entities, find_feature_keys
 from lifecycle.modeling.metrics import LEVEL, Array, estimate_fold_error
 from lifecycle.modeling.pipelines import Recipe
 from lifecycle.modeling.split import Folds
 from lifecycle.modeling.task import task_for
+from lifecycle.modeling.weights import read_weights, take_weights
 from lifecycle.validation.sampling import scramble
 
 _FORWARD = ("time", "time_group")  # strategies in which a fold is fitted on older rows
@@ -99,14 +101,18 @@ def trace_learning_curve(
     Learning 52); the gain compares all rows with the largest share, in pairs, by their corrected t test.
     """
     task, features = task_for(declaration), declaration["features"]
-    X, y = table[[feature["name"] for feature in features]], table[declaration["target"]].to_numpy()
+    X, y = select_features(table, declaration), table[declaration["target"]].to_numpy()
+    weights = read_weights(table, declaration)
     measured: list[tuple[float, Folds, Array]] = []
     for share in sorted(set(shares)):
         smaller = shrink_folds(table, declaration, folds, share, seed)
         if min(np.bincount(y[fit], minlength=2).min() for fit, _ in smaller) < _MIN_CLASS:
             continue
         areas = [
-            task.score(y[judge], task.predict(recipe.fit(features, X.iloc[fit], y[fit]), X.iloc[judge]))
+            task.score(
+                y[judge],
+                task.predict(recipe.fit(features, X.iloc[fit], y[fit], take_weights(weights, fit)), X.iloc[judge]),
+            )
             for fit, judge in smaller
         ]
         measured.append((share, smaller, np.array(areas)))

@@ -13,12 +13,14 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
+from lifecycle.modeling.encoders import build_target_encoding, select_by_size
 from lifecycle.modeling.families import (
     SplineAppender,  # noqa: F401 - a model saved by an earlier version has it here
     find_family,
 )
 from lifecycle.modeling.family import Hyperparameters, Preparation, TrainingMatrix
 
+Array = np.ndarray[Any, Any]
 FeatureRecord = dict[str, Any]
 
 _RARE_ROWS, _RARE_SHARE = 20, 0.01  # a category with fewer rows, and than this share of them, is rare
@@ -67,9 +69,11 @@ class Recipe:
     seed: int
     threads: int
 
-    def fit(self, features: list[FeatureRecord], X: pd.DataFrame, y: Any) -> Pipeline:
+    def fit(self, features: list[FeatureRecord], X: pd.DataFrame, y: Any, weights: Array | None = None) -> Pipeline:
         """Return a pipeline over the feature columns, fitted to X, shape (rows, features), and y, 0 or 1."""
-        return fit_pipeline(self.family, self.hyperparameters, features, X, y, seed=self.seed, threads=self.threads)
+        return fit_pipeline(
+            self.family, self.hyperparameters, features, X, y, seed=self.seed, threads=self.threads, weights=weights
+        )
 
 
 def fit_pipeline(
@@ -81,39 +85,48 @@ def fit_pipeline(
     *,
     seed: int,
     threads: int,
+    weights: Array | None = None,
 ) -> Pipeline:
     """Return a fitted classifier over the feature columns, with imputation, scaling and encoding as its first step.
 
-    X: the feature columns, shape (rows, features). y: 0 or 1, shape (rows,). Raises ProjectError for an unknown family,
+    X: the feature columns, shape (rows, features). y: 0 or 1, shape (rows,). weights: how much each row counts in the model,
+    float64 (rows,); the steps before it count each row once. Raises ProjectError for an unknown family,
     and for one that cannot keep the directions of the features.
     """
     chosen = find_family(family)
     chosen.check_features(features)
-    prepare = build_preparation(features, chosen.prepare(hyperparameters))
-    training = fit_preparation(prepare, features, X, y)
+    prepare = build_preparation(features, chosen.prepare(hyperparameters), seed)
+    training = fit_preparation(prepare, features, X, y, weights)
     return Pipeline([("prepare", prepare), ("model", chosen.fit(hyperparameters, training, seed, threads))])
 
 
-def build_preparation(features: list[FeatureRecord], preparation: Preparation) -> ColumnTransformer:
+def build_preparation(features: list[FeatureRecord], preparation: Preparation, seed: int) -> ColumnTransformer:
     """Return the preparation before the model: a column transformer with a branch for each treatment of columns.
 
-    Unknown and rare categories share a column; the output has NaN only where the family takes it and the contract says `keep`.
+    Unknown and rare categories share a column; columns of many categories are target encoded, for which `fit_transform`
+    needs the target. The output has NaN only where the family takes it and the contract says `keep`.
     """
     branches: dict[str, tuple[Any, list[str]]] = {}
     for feature in features:
         key, steps = _choose_steps(feature, preparation)
         branches.setdefault(key, (make_pipeline(*steps), []))[1].append(feature["name"])
-    return ColumnTransformer(
-        [(key, steps, names) for key, (steps, names) in branches.items()], verbose_feature_names_out=False
-    )
+    transformers: list[tuple[str, Any, Any]] = []
+    for key, (steps, names) in branches.items():
+        if key.startswith("categorical"):
+            encode = build_target_encoding(impute=key == "categorical_imputed", scale=preparation.scale, seed=seed)
+            transformers.append((key, steps, select_by_size(names, many=False)))
+            transformers.append((key + "_by_target", encode, select_by_size(names, many=True)))
+        else:
+            transformers.append((key, steps, names))
+    return ColumnTransformer(transformers, verbose_feature_names_out=False)
 
 
 def fit_preparation(
-    prepare: ColumnTransformer, features: list[FeatureRecord], X: pd.DataFrame, y: Any
+    prepare: ColumnTransformer, features: list[FeatureRecord], X: pd.DataFrame, y: Any, weights: Array | None
 ) -> TrainingMatrix:
     """Fit the preparation to the rows X, shape (rows, features), and return what a family is fitted to."""
-    matrix = prepare.fit_transform(X)
-    return TrainingMatrix(matrix, np.asarray(y), _place_directions(prepare, features, matrix.shape[1]))
+    matrix = prepare.fit_transform(X, y)
+    return TrainingMatrix(matrix, np.asarray(y), weights, _place_directions(prepare, features, matrix.shape[1]))
 
 
 def _place_directions(prepare: ColumnTransformer, features: list[FeatureRecord], width: int) -> tuple[int, ...]:

@@ -101,9 +101,9 @@ class BinaryTask:
         probabilities: Array = np.asarray(classifier.predict_proba(X))
         return probabilities[:, list(classifier.classes_).index(1)]
 
-    def score(self, encoded: Array, probability: Array) -> float:
+    def score(self, encoded: Array, probability: Array, weights: Array | None = None) -> float:
         """Return the objective for predictions; scikit-learn's ROC AUC, as elsewhere where folds are scored."""
-        return float(roc_auc_score(encoded, probability))
+        return float(roc_auc_score(encoded, probability, sample_weight=weights))
 
     def score_fold(self, encoded: Array, probability: Array, threshold: float) -> dict[str, float]:
         """Return the metrics of a fold: accuracy, precision, recall and F1 at the threshold, and ROC AUC."""

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from lifecycle.core.contract import ENCODED_CATEGORIES
 from lifecycle.core.histograms import Array, CategoryCounts, NumericHistogram, count_sorted, cut_quantiles
 from lifecycle.core.records import Record
 from lifecycle.core.values import name_category, to_numbers
@@ -80,7 +81,7 @@ def build_reference(frame: pd.DataFrame, kinds: Mapping[str, Kind], trained: pd.
     columns = {name: summarize_column(frame[name], kind) for name, kind in kinds.items()}
     for name, kind in kinds.items():
         if trained is not None and kind == "categories":
-            columns[name]["trained"] = _summarize_categories(_count_categories(trained[name]))["categories"]
+            columns[name]["trained"] = _list_common(_count_categories(trained[name]), ENCODED_CATEGORIES)
     return {"rows": len(frame), "columns": columns, "components": fit_components(frame, columns)}
 
 
@@ -109,14 +110,19 @@ def summarize_column(values: pd.Series, kind: Kind) -> Record:
 
 def _summarize_categories(counted: CategoryCounts) -> Record:
     """Return the most frequent categories, and the number of rows of all others."""
-    names = sorted(counted.counts, key=lambda name: (-counted.counts[name], name))[:_CATEGORIES]
-    kept = {name: counted.counts[name] for name in names}
+    kept = _list_common(counted, _CATEGORIES)
     return {
         "kind": "categories",
         "missing": counted.missing,
         "categories": kept,
         "other": counted.present - sum(kept.values()),
     }
+
+
+def _list_common(counted: CategoryCounts, most: int) -> dict[str, int]:
+    """Return the most frequent categories with their counts."""
+    names = sorted(counted.counts, key=lambda name: (-counted.counts[name], name))[:most]
+    return {name: counted.counts[name] for name in names}
 
 
 def _cut_edges(ordered: Array) -> Array:

@@ -22,13 +22,14 @@ def compile_model(classifier: Any, features: list[Record], family: str) -> Compi
     step that cannot be compiled.
     """
     pipeline = classifier.classifier
-    numbers, categories, order = _compile_preparation(pipeline.named_steps["prepare"])
+    numbers, categories, encoded, order = _compile_preparation(pipeline.named_steps["prepare"])
     model, trees = find_family(family).compile(pipeline.named_steps["model"])
     kept = ("name", "kind", "expression", "columns", "values")
     plan = {
         "features": [{key: feature[key] for key in kept} for feature in features],
         "numbers": numbers,
         "categories": categories,
+        "encoded": encoded,
         "order": order,
         "model": model,
         "calibration": _compile_calibration(classifier.calibrator),
@@ -36,15 +37,17 @@ def compile_model(classifier: Any, features: list[Record], family: str) -> Compi
     return plan, trees
 
 
-def _compile_preparation(prepare: Any) -> tuple[Record, list[Record], list[int]]:
-    """Return a fitted column transformer as numeric columns, categorical columns and the order of the model's matrix.
+def _compile_preparation(prepare: Any) -> tuple[Record, list[Record], list[Record], list[int]]:
+    """Return a fitted column transformer as numeric, categorical and encoded columns and the order of the model's matrix.
 
     Numeric columns are clipped, imputed and scaled as vectors, and may have missing indicators. Each categorical column
-    has the position of each category, of a missing value and of any other category (None: all zeros). `order` holds, for
+    has the position of each category, of a missing value and of any other category (None: all zeros). An encoded column is
+    a numeric one, with the number of each category and of a missing value; any other category is imputed. `order` holds, for
     each column of the model's matrix, its place among numeric columns, missing indicators and categories, in this order.
     """
     numbers: Record = {key: [] for key in ("names", "low", "high", "fill", "mean", "scale", _INDICATORS)}
     categories: list[Record] = []
+    encoded: list[Record] = []
     places: list[tuple[str, int]] = []
     width = 0
     for _, branch, names in prepare.transformers_:
@@ -57,6 +60,8 @@ def _compile_preparation(prepare: Any) -> tuple[Record, list[Record], list[int]]
             "StandardScaler",
             "LevelEncoder",
             "FunctionTransformer",
+            "CategoryNumbers",
+            "TargetEncoder",
         }:
             raise ProjectError(f"{kind} cannot be compiled for serving.")
         if "LevelEncoder" in steps:
@@ -65,10 +70,34 @@ def _compile_preparation(prepare: Any) -> tuple[Record, list[Record], list[int]]
                 places += [("category", width + place) for place in range(record["width"])]
                 width += record["width"]
         else:
+            first = len(numbers["names"])
             places += _compile_numbers(steps, list(names), numbers)
+            if "TargetEncoder" in steps:
+                records, numbers["fill"][first:] = _compile_encoding(steps, list(names))
+                encoded += records
     count, indicators = len(numbers["names"]), len(numbers[_INDICATORS])
     starts = {"number": 0, "indicator": count, "category": count + indicators}
-    return numbers, categories, [starts[block] + place for block, place in places]
+    return numbers, categories, encoded, [starts[block] + place for block, place in places]
+
+
+def _compile_encoding(steps: dict[str, Any], names: list[str]) -> tuple[list[Record], list[float | None]]:
+    """Return the number of each category and of a missing value of target-encoded columns, and those of other categories.
+
+    Raises ProjectError for a target encoder of anything but numbered categories.
+    """
+    if "CategoryNumbers" not in steps:
+        raise ProjectError("TargetEncoder cannot be compiled for serving without CategoryNumbers.")
+    numbered = steps["CategoryNumbers"]
+    *found, missing, other = steps["TargetEncoder"].transform(numbered.list_numbers(names))
+    records = [
+        {
+            "name": name,
+            "codes": {category: float(row[place]) for category, row in zip(categories, found, strict=False)},
+            "missing": float(missing[place]),
+        }
+        for place, (name, categories) in enumerate(zip(names, numbered.categories_, strict=True))
+    ]
+    return records, to_plain(other)
 
 
 def _compile_numbers(steps: dict[str, Any], names: list[str], numbers: Record) -> list[tuple[str, int]]:

@@ -49,7 +49,10 @@ class Inputs:
         by_name = {feature["name"]: feature for feature in plan["features"]}
         numbers, indicators = plan["numbers"], plan["numbers"]["missing_indicators"]
         self.dtypes = dtypes
-        self.numbers = [(name, _find_codes(by_name[name])) for name in numbers["names"]]
+        encoded = {column["name"]: column for column in plan.get("encoded", ())}  # which older bundles do not have
+        self.numbers = [
+            (name, _find_codes(by_name[name], encoded.get(name), dtypes.get(name))) for name in numbers["names"]
+        ]
         self.derived: dict[int, Expression] = {
             place: parse_expression(by_name[name]["expression"], name)
             for place, name in enumerate(numbers["names"])
@@ -223,10 +226,21 @@ def _read_weight(weights: Array, place: int | None) -> float:
     return 0.0 if place is None else float(weights[place])
 
 
-def _find_codes(feature: Record) -> dict[Any, float] | None:
-    """Return the number for each value of a boolean feature with two named values; None when values are numbers."""
+def _find_codes(feature: Record, encoded: Record | None, dtype: str | None) -> dict[Any, float] | None:
+    """Return the number of each category, or of each of the two named values of a boolean; None when values are numbers."""
+    if encoded is not None:
+        codes = {**encoded["codes"], None: encoded["missing"]}
+        return codes if dtype == "string" else _Spelled(codes)
     values = feature["values"] if feature["kind"] == "boolean" else None
     return {value: float(place) for place, value in enumerate(values)} if values and values != [0, 1] else None
+
+
+class _Spelled(dict[Any, float]):
+    """The numbers of categories that are not text in a request, by their text."""
+
+    def get(self, value: Any, default: Any = None) -> Any:
+        """Return the number of a category."""
+        return super().get(_to_category(value), default)
 
 
 def _to_category(value: Any) -> str | None:

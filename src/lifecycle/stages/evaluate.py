@@ -19,6 +19,7 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import replace_file
 from lifecycle.core.paths import CANDIDATE, CHAMPION, PARAMS, TEST_TABLE, TRAIN_METRICS
 from lifecycle.core.records import Record
+from lifecycle.modeling.encoders import select_features
 from lifecycle.modeling.family import Hyperparameters
 from lifecycle.modeling.metrics import (
     LEVEL,
@@ -41,6 +42,7 @@ from lifecycle.modeling.pipelines import FeatureRecord, fit_pipeline
 from lifecycle.modeling.rule import find_unlearned
 from lifecycle.modeling.slices import band_numbers, name_categories, sort_categories
 from lifecycle.modeling.task import task_for
+from lifecycle.modeling.weights import read_weights
 from lifecycle.promotion.gate import format_p
 from lifecycle.promotion.records import Champion, Verdict
 from lifecycle.reporting.wording import format_estimate
@@ -78,13 +80,15 @@ def predict_baselines(
     """Return the probabilities, shape (rows,), of the hold-out's rows from each baseline, fitted on the training part only.
 
     prior: the training part's positive rate for every row. logistic: a logistic regression without derived features.
-    tutorial: a random forest with default hyperparameters on `tutorial_columns`, left out when there are none. Raises
+    tutorial: a random forest with default hyperparameters on `tutorial_columns`, left out when there are none. Both are fitted
+    with the table's weights. Raises
     ProjectError for a tutorial column that is not a feature.
     """
     features = [{**feature, "monotone": None} for feature in declaration["features"]]  # a baseline is not constrained
     task = task_for(declaration)
     plain = [feature for feature in features if feature["source"] != "derived"] or features
-    y = train[declaration["target"]]
+    X, y = select_features(train, declaration), train[declaration["target"]].to_numpy()
+    weights = read_weights(train, declaration)
     prior = DummyClassifier(strategy="prior").fit(train[[plain[0]["name"]]], y)
     predicted = {"prior": task.predict(prior, test[[plain[0]["name"]]])}
     baselines: dict[str, tuple[str, Hyperparameters, list[FeatureRecord]]] = {"logistic": ("logistic", {}, plain)}
@@ -93,7 +97,9 @@ def predict_baselines(
         baselines["tutorial"] = ("forest", settings, _pick_features(plain, tutorial_columns))
     for name, (family, hyperparameters, chosen) in baselines.items():
         columns = [feature["name"] for feature in chosen]
-        model = fit_pipeline(family, hyperparameters, chosen, train[columns], y, seed=seed, threads=threads)
+        model = fit_pipeline(
+            family, hyperparameters, chosen, X[columns], y, seed=seed, threads=threads, weights=weights
+        )
         predicted[name] = task.predict(model, test[columns])
     return predicted
 

@@ -128,8 +128,8 @@ def list_columns(path: Path) -> list[str]:
 
 
 def assemble_table(frame: pd.DataFrame, computed: pd.DataFrame, contract: Contract) -> pd.DataFrame:
-    """Join ids, time, target (int8) and features to the table that training and evaluation read."""
-    kept = [name for name in contract.names(Role.ID, Role.TIME) if name in frame]
+    """Join ids, time, weight, target (int8) and features to the table that training and evaluation read."""
+    kept = [name for name in contract.names(Role.ID, Role.TIME, Role.WEIGHT) if name in frame]
     target = task_for(contract).encode(frame[contract.target])
     return pd.concat([frame[kept], target, computed], axis=1)
 
@@ -143,6 +143,7 @@ def declare_features(
         "positive": contract.positive,
         "id": contract.names(Role.ID),
         "time": contract.time,
+        "weight": contract.weight,
         "features": features,
         "split": division,
     }

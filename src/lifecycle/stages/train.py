@@ -13,12 +13,14 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import hash_file
 from lifecycle.core.paths import PARAMS
 from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator, choose_calibration
+from lifecycle.modeling.encoders import select_features
 from lifecycle.modeling.families import find_family
 from lifecycle.modeling.family import balances_classes
 from lifecycle.modeling.metrics import count_decisions, estimate_fold_error
 from lifecycle.modeling.pipelines import FeatureRecord, Recipe
 from lifecycle.modeling.records import TuningResult
 from lifecycle.modeling.task import task_for
+from lifecycle.modeling.weights import read_weights, take_weights
 
 Array = np.ndarray[Any, Any]
 Folds = list[tuple[Array, Array]]
@@ -31,13 +33,14 @@ def cross_validate(
     """Fit on each fold; return the scores (a row for each fold and side) and the out-of-fold predictions.
 
     Predictions have columns row (position), fold, target and probability, in the table's order. Folds that go forward
-    in time leave out the oldest rows.
+    in time leave out the oldest rows. Models are fitted with the table's weights; the scores count each row once, as those
+    of the hold-out do.
     """
     task, features = task_for(declaration), declaration["features"]
-    X, y = table[[feature["name"] for feature in features]], table[declaration["target"]].to_numpy()
-    scores, predictions = [], []
+    X, y = select_features(table, declaration), table[declaration["target"]].to_numpy()
+    scores, predictions, weights = [], [], read_weights(table, declaration)
     for number, (fit, judge) in enumerate(folds):
-        pipeline = recipe.fit(features, X.iloc[fit], y[fit])
+        pipeline = recipe.fit(features, X.iloc[fit], y[fit], take_weights(weights, fit))
         for side, rows in (("train", fit), ("test", judge)):
             probability = task.predict(pipeline, X.iloc[rows])
             scores.append({"fold": number, "side": side, **task.score_fold(y[rows], probability, threshold)})
@@ -93,10 +96,10 @@ def choose_method(calibration: str, compared: pd.DataFrame, hyperparameters: dic
 def fit_model(
     table: pd.DataFrame, declaration: dict[str, Any], predictions: pd.DataFrame, recipe: Recipe, calibration: str
 ) -> CalibratedClassifier:
-    """Fit the pipeline on every training row, and the calibrator on the out-of-fold predictions."""
+    """Fit the pipeline on every training row with its weight, and the calibrator on the out-of-fold predictions, unweighted."""
     features: list[FeatureRecord] = declaration["features"]
-    X, y = table[[feature["name"] for feature in features]], table[declaration["target"]].to_numpy()
-    pipeline = recipe.fit(features, X, y)
+    X, y = select_features(table, declaration), table[declaration["target"]].to_numpy()
+    pipeline = recipe.fit(features, X, y, read_weights(table, declaration))
     calibrator = Calibrator(calibration).fit(predictions["probability"].to_numpy(), predictions["target"].to_numpy())
     return CalibratedClassifier(pipeline, calibrator)
 
@@ -126,6 +129,7 @@ def describe_model(
         "train_rows": declaration["split"]["train_rows"],
         "rule": declaration["split"]["rule"],
         "onset": onset or None,
+        **({"weight": declaration["weight"]} if declaration.get("weight") else {}),
         **{f"{name}_sha256": hash_file(path) for name, path in files.items()},
         "versions": {package: version(package) for package in (*PACKAGES, *find_family(best.family).packages)},
     }

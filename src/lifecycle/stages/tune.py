@@ -22,9 +22,10 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import hash_file
 from lifecycle.core.params import Range, Scalar, Tune
 from lifecycle.core.paths import PARAMS
+from lifecycle.modeling import encoders, pipelines
 from lifecycle.modeling import families as known_families
 from lifecycle.modeling import family as any_family
-from lifecycle.modeling import pipelines
+from lifecycle.modeling.encoders import select_features
 from lifecycle.modeling.error_function import pin_error_function
 from lifecycle.modeling.families import find_family
 from lifecycle.modeling.family import Hyperparameters, Preparation, TrainingMatrix
@@ -32,6 +33,7 @@ from lifecycle.modeling.pipelines import FeatureRecord, build_preparation, fit_p
 from lifecycle.modeling.records import TuningResult
 from lifecycle.modeling.task import Task, task_for
 from lifecycle.modeling.tracking import TAG, find_run, log_run
+from lifecycle.modeling.weights import read_weights, take_weights
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,7 +49,7 @@ _PRUNED_AFTER = 1  # folds that every trial is scored on before it may be pruned
 def identify_study(inputs: dict[str, Any], files: list[Path]) -> str:
     """Return a name for the study that changes with its inputs and with the code, so that only the same study is resumed."""
     total = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
-    code = [Path(str(module.__file__)) for module in (any_family, known_families, pipelines)]
+    code = [Path(str(module.__file__)) for module in (any_family, known_families, encoders, pipelines)]
     for path in [*files, *code, Path(__file__)]:
         total.update(bytes.fromhex(hash_file(path)))
     return total.hexdigest()[:16]
@@ -98,11 +100,12 @@ def sample_rows(table: pd.DataFrame, declaration: dict[str, Any], most: int, see
 
 @dataclass(frozen=True)
 class Fold:
-    """A fold's prepared matrices: the rows to fit, and those to score, X of shape (rows, columns) and y of shape (rows,)."""
+    """A fold's prepared matrices: the rows to fit, and those to score, X of shape (rows, columns), y and weights of shape (rows,)."""
 
     training: TrainingMatrix
     X: Array
     y: Array
+    weights: Array | None
 
 
 class PreparedFolds:
@@ -112,10 +115,10 @@ class PreparedFolds:
     memory: folds x rows x encoded columns x 8 bytes for each distinct preparation.
     """
 
-    def __init__(self, table: pd.DataFrame, declaration: dict[str, Any], folds: Folds) -> None:
+    def __init__(self, table: pd.DataFrame, declaration: dict[str, Any], folds: Folds, seed: int) -> None:
         self._features: list[FeatureRecord] = declaration["features"]
-        self._X = table[[feature["name"] for feature in self._features]]
-        self._y = table[declaration["target"]].to_numpy()
+        self._X, self._y = select_features(table, declaration), table[declaration["target"]].to_numpy()
+        self._weights, self._seed = read_weights(table, declaration), seed
         self._folds = folds
         self._prepared: dict[Preparation, list[Fold]] = {}
 
@@ -126,9 +129,11 @@ class PreparedFolds:
         return self._prepared[preparation]
 
     def _prepare_fold(self, preparation: Preparation, fit: Array, judge: Array) -> Fold:
-        prepare = build_preparation(self._features, preparation)
-        training = fit_preparation(prepare, self._features, self._X.iloc[fit], self._y[fit])
-        return Fold(training, prepare.transform(self._X.iloc[judge]), self._y[judge])
+        prepare = build_preparation(self._features, preparation, self._seed)
+        weights = take_weights(self._weights, fit)
+        training = fit_preparation(prepare, self._features, self._X.iloc[fit], self._y[fit], weights)
+        X = prepare.transform(self._X.iloc[judge])
+        return Fold(training, X, self._y[judge], take_weights(self._weights, judge))
 
 
 def put_first(study: optuna.Study, first: Spaces, families: Spaces) -> None:
@@ -193,7 +198,7 @@ def _score_trial(trial: Trial, fit: Callable[[TrainingMatrix], Any], folds: list
     """Return the mean of the task's objective over the folds; raise optuna.TrialPruned when the pruner stops the trial."""
     scores: list[float] = []
     for step, fold in enumerate(folds):
-        scores.append(task.score(fold.y, task.predict(fit(fold.training), fold.X)))
+        scores.append(task.score(fold.y, task.predict(fit(fold.training), fold.X), fold.weights))
         trial.report(float(np.mean(scores)), step)
         if step + 1 < len(folds) and trial.should_prune():
             raise optuna.TrialPruned
