@@ -6,19 +6,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.params import Range, Scalar
 from lifecycle.core.paths import CONTRACT, PARAMS
 from lifecycle.core.records import Record
 
+if TYPE_CHECKING:  # the compiler imports this module
+    from lifecycle.core.params import Range, Scalar
+
 Array = np.ndarray[Any, Any]
 Hyperparameters = dict[str, Any]
-Space = Mapping[str, Range | list[Scalar]]
+Space: TypeAlias = "Mapping[str, Range | list[Scalar]]"
 Compiled = tuple[Record, bytes | None]  # the plan of a model, and its trees in treelite's format
 
 
@@ -115,7 +116,7 @@ class Family(ABC):
     def check_class(self, model: Any, *known: str) -> None:
         """Raise ProjectError for a model that is not of one of the classes, which are named."""
         name = type(model).__name__
-        if isinstance(model, Pipeline):
+        if hasattr(model, "steps"):  # a scikit-learn pipeline
             name = f"A pipeline of {', '.join(type(step).__name__ for _, step in model.steps)}"
         if name not in known:
             raise ProjectError(

@@ -8,7 +8,6 @@ import numpy as np
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.records import Record
-from lifecycle.modeling.families import find_family
 from lifecycle.modeling.family import Compiled, to_plain
 
 _INDICATORS = "missing_indicators"
@@ -21,6 +20,8 @@ def compile_model(classifier: Any, features: list[Record], family: str) -> Compi
     features, in the model's order. family: the name of the family that compiles the model. Raises ProjectError naming a
     step that cannot be compiled.
     """
+    from lifecycle.modeling.families import find_family  # imports scikit-learn
+
     pipeline = classifier.classifier
     numbers, categories, encoded, order = _compile_preparation(pipeline.named_steps["prepare"])
     model, trees = find_family(family).compile(pipeline.named_steps["model"])
