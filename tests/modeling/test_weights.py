@@ -11,7 +11,8 @@ from sklearn.metrics import roc_auc_score
 from lifecycle.core.contract import Contract
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import Tune
-from lifecycle.modeling.pipelines import FAMILIES, Recipe
+from lifecycle.modeling.families import FAMILIES
+from lifecycle.modeling.pipelines import Recipe
 from lifecycle.modeling.split import split_folds
 from lifecycle.modeling.task import BinaryTask
 from lifecycle.modeling.weights import read_weights
