@@ -258,6 +258,7 @@ def _unseen_pvalue(earlier: Array, now: Array, unseen: Array) -> float:
     sizes, categories = sizes[kept].astype(np.int64), categories[kept]
     log_chance = gammaln(m + 1) - gammaln(m - sizes + 1) - gammaln(n + m + 1) + gammaln(n + m - sizes + 1)
     chance = np.exp(np.minimum(log_chance, 0.0))
+    chance[chance < _NEGLIGIBLE**2] = 0.0  # scipy's binomial overflows for the smallest floats
     if rows > _MOST_COUNTED:  # of so many rows the sum is close to normal, or far beyond what chance explains
         mean, variance = categories @ (sizes * chance), categories @ (sizes**2 * chance * (1 - chance))
         return float(ndtr((mean + 0.5 - rows) / np.sqrt(max(variance, 1e-300))))
