@@ -41,6 +41,7 @@ from benchmarks.monitoring.quiet import KINDS, Fired, Job, load_population, meas
 from benchmarks.parallel import map_items
 from lifecycle.core import paths
 from lifecycle.core.params import Monitor, load_params
+from lifecycle.monitoring.budget import share_budget
 
 LEAST_COVERAGE = 0.93
 WHOLE, THIRD = "the whole budget for drift", "a third of the budget for drift"
@@ -77,7 +78,7 @@ def measure_delays(options: argparse.Namespace) -> Iterator[Figure]:
     """Yield the windows until a change is named, in the mean of the changes of `benchmarks.drift`."""
     announce("delays")
     setting, budget = describe_setting()
-    limits = {OURS: share_budget(budget), WHOLE: budget, THIRD: budget / 3}
+    limits = {OURS: share_budget(budget).drift, WHOLE: budget, THIRD: budget / 3}
     rules = {name: Rule(name, -limit, score_ours) for name, limit in limits.items()}
     results = Results.collect(rules, run_all(setting, rules, options.runs, 0, options.processes))
     found = {
@@ -89,11 +90,6 @@ def measure_delays(options: argparse.Namespace) -> Iterator[Figure]:
         kept = Limit("no later", delays[OURS] <= delays[peer]) if peer == THIRD else None
         yield Figure.of("windows until a change is named", delays[OURS], delays[peer], peer, kept)
         yield Figure.of("share of changes that are named", named[OURS], named[peer], peer)
-
-
-def share_budget(budget: float) -> float:
-    """Return the drift tests' share of the budget of false alarms."""
-    return budget
 
 
 def measure_coverage(population: str, options: argparse.Namespace) -> Iterator[Figure]:

@@ -340,6 +340,7 @@ def describe(found: Watch, bundle: Bundle, reference: Record) -> MonitorReport:
     report = build_report(bundle, reference, found.results, performance, [], window="month", simulated=False)
     text = json.dumps(report.to_json(), allow_nan=False)
     assert MonitorReport.model_validate_json(text) == report, "the same after it was written and read"
+    assert report.budget is not None and report.budget.total == SETTINGS.false_alarms
     return report
 
 

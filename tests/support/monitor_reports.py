@@ -53,7 +53,8 @@ def make_report(model: str, **change: Any) -> Record:
     ]  # fmt: skip
     return {
         "format": 2, "model": model[:12], "bundle": "b" * 64, "simulated": False, "since": windows[0]["start"],
-        "at": windows[-1]["end"], "window": "month", "severity": "critical",
+        "at": windows[-1]["end"], "window": "month",
+        "budget": {"total": 0.01, "drift": 0.005, "degradation": 0.0025, "label": 0.0025}, "severity": "critical",
         "windows": windows, "columns": list(WEIGHTS), "weights": WEIGHTS, "drift": drift, "performance": performance,
         "alerts": alerts, "timeline": alerts, "backtests": [], **change,
     }  # fmt: skip

@@ -17,6 +17,7 @@ from lifecycle.serving.monitor_report import (
     FORMAT,
     Alert,
     Backtest,
+    Budget,
     Drift,
     Interval,
     MonitorReport,
@@ -30,13 +31,14 @@ _DRIFT_COLUMNS = ("column", "kind", "p", "q", "psi", "distance", "missing", "dri
 
 @dataclass(frozen=True)
 class Results:
-    """The results of monitoring a log: traffic, drift tables and alerts by window, and the alerts that are current."""
+    """The results of monitoring a log: traffic, drift tables and alerts by window, the alerts that are current, the budget."""
 
     traffic: list[Traffic]
     tables: list[pd.DataFrame | None]
     degradation: pd.DataFrame
     alerts: list[list[Alert]]
     current: list[Alert]
+    budget: Budget
 
     @property
     def names(self) -> list[str]:
@@ -59,6 +61,7 @@ def build_report(
         since=results.traffic[0].window.start,
         at=max(last).replace(microsecond=0),
         window=window,
+        budget=results.budget,
         severity=find_worst(results.current),
         windows=[_describe_window(part, table) for part, table in zip(results.traffic, results.tables, strict=True)],
         columns=sorted(weights, key=lambda name: (-weights[name], name)),

@@ -16,6 +16,7 @@ Status = Literal["ok", "info", "warning", "critical"]
 AlertKind = Literal[
     "column", "missing", "unit", "category", "prediction", "multivariate", "label", "degradation", "volume"
 ]
+Chance = Annotated[float, Field(gt=0, lt=1)]
 Moment = Annotated[AwareDatetime, PlainSerializer(lambda moment: moment.isoformat(), return_type=str)]
 
 
@@ -73,6 +74,21 @@ class Performance(_Part):
     expected: Interval | None
 
 
+class Budget(_Part):
+    """The chance of any false alarm in a window, and the part of it that each kind of test may use.
+
+    The parts add up to the whole (Bonferroni), which holds whatever the dependence of the tests. They are fixed before any row is
+    seen: a window without labels does not hand its unused parts to the tests for drift. drift: all columns, the predictions and
+    all columns together. degradation: labels against probabilities. label: the share of positives. Volume is compared by a
+    ratio, without a test.
+    """
+
+    total: Chance
+    drift: Chance
+    degradation: Chance
+    label: Chance
+
+
 class Alert(_Part):
     """A finding of one window in a sentence; `since` is the window in which it began."""
 
@@ -114,6 +130,7 @@ class MonitorReport(_Part):
     since: Moment
     at: Moment
     window: str
+    budget: Budget | None = None  # None in a report of an earlier version
     severity: Status
     windows: list[Window]
     columns: list[str]

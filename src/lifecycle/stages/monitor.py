@@ -23,6 +23,7 @@ from lifecycle.monitoring.alerts import (
     explain_column,
     sort_alerts,
 )
+from lifecycle.monitoring.budget import share_budget
 from lifecycle.monitoring.components import name_category
 from lifecycle.monitoring.degradation import (
     METRICS,
@@ -48,17 +49,21 @@ _MIN_ELAPSED = 0.5  # share of a window that must have passed before its volume 
 
 
 def judge_traffic(traffic: Sequence[Traffic], reference: Record, settings: Monitor) -> Results:
-    """Test every window for drift and degradation and raise its alerts; see `Results`."""
+    """Test every window for drift and degradation and raise its alerts; see `Results`.
+
+    The tests share one budget, `settings.false_alarms` (see `share_budget`).
+    """
+    budget = share_budget(settings.false_alarms)
     tables = judge_windows(
         reference,
         [part.counts for part in traffic],
-        false_alarms=settings.false_alarms,
+        false_alarms=budget.drift,
         min_rows=settings.min_rows,
         min_psi=settings.min_psi,
     )
     degradation = judge_labels(traffic, reference, settings)
     alerts = raise_alerts(tables, degradation, traffic, reference, settings)
-    return Results(list(traffic), tables, degradation, alerts, choose_current(alerts, tables, degradation))
+    return Results(list(traffic), tables, degradation, alerts, choose_current(alerts, tables, degradation), budget)
 
 
 def judge_labels(traffic: Sequence[Traffic], reference: Record, settings: Monitor) -> pd.DataFrame:
@@ -66,7 +71,7 @@ def judge_labels(traffic: Sequence[Traffic], reference: Record, settings: Monito
     table = judge_degradation(
         reference["performance"],
         [part.labels for part in traffic],
-        false_alarms=settings.false_alarms,
+        false_alarms=share_budget(settings.false_alarms).degradation,
         min_class=settings.min_class,
         min_effect=settings.min_effect,
     )
@@ -95,11 +100,12 @@ def raise_alerts(
     names = [part.window.name for part in traffic]
     rates = [_measure_volume(part, traffic[-1].last) for part in traffic]
     limits, before = settings.severity, reference["performance"]
+    false_alarms = share_budget(settings.false_alarms).label
     alerts = []
     for place, name in enumerate(names):
         found = describe_drift(tables, place, names, reference["weights"], reference["units"], limits)
         row = degradation.iloc[place].to_dict()
-        label = describe_label_shift(row["rate"], before["rate"], row["rate_p"], name, settings.false_alarms, limits)
+        label = describe_label_shift(row["rate"], before["rate"], row["rate_p"], name, false_alarms, limits)
         if row["degraded"]:
             since = place
             while since and degradation["degraded"].iloc[since - 1]:
