@@ -88,8 +88,8 @@ def run_case(case: Case) -> list[Interval]:
     measured = bootstrap_metrics(
         held_out.label, held_out.probability, replicates=case.replicates, entities=held_out.entities, **options
     )
-    baseline = describe_performance(held_out.label, held_out.probability, **options)
-    realised = measure_performance(window.label, window.probability, **options)
+    baseline = describe_performance(held_out.label, held_out.probability, entities=held_out.entities, **options)
+    realised = measure_performance(window.label, window.probability, entities=window.entities, **options)
     expected = expect_performance(window.probability, estimation=baseline["estimation"], **options)
     found = [
         *_check("hold-out", measured, truth),

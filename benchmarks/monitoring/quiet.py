@@ -96,7 +96,7 @@ def make_reference(population: Population, held_out: Sample, learned: pd.DataFra
     model = Model(None, {"threshold": population.threshold, "cost": dict(population.cost)}, _MODEL + "0" * 52)
     return describe_reference(
         held_out.frame, learned, population.contract, list_columns(population), held_out.probability, model,
-        importance, seed=seed,
+        importance, seed=seed, entities=held_out.entities,
     )  # fmt: skip
 
 

@@ -165,15 +165,20 @@ def judge_performance(
     return pd.DataFrame(rows)
 
 
-def measure_groups(traffic: Sequence[Traffic], columns: Sequence[str], threshold: float) -> pd.DataFrame:
-    """Return the live performance of each group of the columns, over all windows, as `measure_slices` does."""
+def measure_groups(
+    traffic: Sequence[Traffic], columns: Sequence[str], threshold: float, entities: Array | None = None
+) -> pd.DataFrame:
+    """Return the live performance of each group of the columns, over all windows, as `measure_slices` does.
+
+    entities: the entity of each labelled row of all windows, from 0, where rows of one are not independent.
+    """
     labelled = pd.concat([part.labelled for part in traffic], ignore_index=True)
     groups = pd.concat([part.groups for part in traffic], ignore_index=True)
     if not columns or labelled["label"].nunique() < 2:
         return pd.DataFrame()
     label, p = labelled["label"].to_numpy(), labelled["probability"].to_numpy(dtype=np.float64)
     tables = [
-        measure_slices(label, p, groups[name].map(name_category).astype(str), threshold).assign(column=name)
+        measure_slices(label, p, groups[name].map(name_category).astype(str), threshold, entities).assign(column=name)
         for name in columns
     ]
     return pd.concat(tables, ignore_index=True)
