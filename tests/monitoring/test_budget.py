@@ -10,13 +10,14 @@ import pytest
 
 from lifecycle.core.params import Monitor
 from lifecycle.monitoring import traffic
+from lifecycle.monitoring.baselines import choose_baselines
 from lifecycle.monitoring.budget import describe_budget, share_budget
 from lifecycle.stages import monitor
 from tests.support.monitor_reports import LIMITS
 from tests.support.traffic import draw_rows, make_months, write_segment, write_watched
 
 SETTINGS = Monitor(
-    log="", backtests="", window="month", false_alarms=0.01, min_rows=150, min_class=20, min_psi=0.01, min_effect=0.02,
+    log="", backtests="", window="month", reference="holdout", reference_windows=6, false_alarms=0.01, min_rows=150, min_class=20, min_psi=0.01, min_effect=0.02,
     severity=LIMITS,
 )  # fmt: skip
 
@@ -34,11 +35,12 @@ def test_a_share_of_positives_that_would_use_the_whole_budget_raises_no_alert(tm
     reference = traffic.read_reference(bundle, tmp_path / "bundle")
     log = write_segment(tmp_path / "log", make_months(bundle, [draw_rows(300, 1)]))
     (month,) = traffic.read_traffic(log, traffic.list_windows(log, "month")[:1], bundle, reference, [])
+    baselines = choose_baselines(reference, [month], "holdout", 6, min_rows=150, gap=3, min_labels=30)
     fired = {}
     usual = round(300 * reference["performance"]["rate"])
     for positives in range(usual - 30, usual + 31):
         labelled = month.labelled.assign(label=np.arange(300) < positives)
-        table = monitor.judge_labels([replace(month, labelled=labelled)], reference, SETTINGS)
+        table = monitor.judge_labels([replace(month, labelled=labelled)], reference, SETTINGS, baselines)
         alerts = monitor.raise_alerts([None], table, [replace(month, labelled=labelled)], reference, SETTINGS)[0]
         moved = abs(table["rate"][0] - reference["performance"]["rate"]) >= LIMITS.label_shift
         fired[positives] = table["rate_p"][0], moved and any(alert.kind == "label" for alert in alerts)

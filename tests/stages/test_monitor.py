@@ -61,7 +61,7 @@ from tests.support.traffic import (
 
 Record = dict[str, Any]
 SETTINGS = Monitor(
-    log="", backtests="", window="month", false_alarms=0.01, min_rows=150, min_class=20, min_psi=0.01, min_effect=0.02,
+    log="", backtests="", window="month", reference="holdout", reference_windows=6, false_alarms=0.01, min_rows=150, min_class=20, min_psi=0.01, min_effect=0.02,
     severity=LIMITS,
 )  # fmt: skip
 FAIR = CONTRACT.model_copy(update={"fairness": ("plan", "id")})

@@ -26,7 +26,7 @@ def make_report(model: str, **change: Any) -> Record:
     """
     windows = [
         {"name": f"2026-0{month}", "start": f"2026-0{month}-01T00:00:00+00:00", "end": f"2026-0{month + 1}-01T00:00:00+00:00",
-         "rows": rows, "labelled": labelled, "judged": rows > 100}
+         "rows": rows, "labelled": labelled, "judged": rows > 100, "against": ""}
         for month, rows, labelled in ((4, 612, 600), (5, 580, 90), (6, 12, 0))
     ]  # fmt: skip
     drift = [

@@ -156,6 +156,8 @@ _OLD_NULLS = (
 _NEW_PARAMS: dict[str, Record] = {  # keys that older files lack
     "features": {"gap": ""},
     "monitor": {
+        "reference": "holdout",
+        "reference_windows": 6,
         "severity": {
             "slight_psi": 0.1, "plain_psi": 0.25, "little_weight": 0.02, "much_weight": 0.05, "missing_gap": 0.1,
             "volume_ratio": 0.5, "label_shift": 0.02, "large_label_shift": 0.1, "roc_auc": 0.05, "brier": 0.15,

@@ -228,6 +228,8 @@ class Monitor(Strict):
     log: str
     backtests: str
     window: Literal["day", "week", "month"]
+    reference: Literal["holdout", "same_month_last_year", "last_windows"]
+    reference_windows: Count
     false_alarms: Annotated[float, Field(gt=0, lt=1)]
     min_rows: Count
     min_class: Annotated[int, Field(ge=2)]

@@ -11,6 +11,7 @@ import pandas as pd
 
 from lifecycle.core.records import Record
 from lifecycle.monitoring.alerts import find_worst
+from lifecycle.monitoring.baselines import Baseline
 from lifecycle.monitoring.traffic import Traffic
 from lifecycle.serving.bundle import Bundle
 from lifecycle.serving.monitor_report import (
@@ -39,6 +40,7 @@ class Results:
     alerts: list[list[Alert]]
     current: list[Alert]
     budget: Budget
+    baselines: list[Baseline]
 
     @property
     def names(self) -> list[str]:
@@ -63,7 +65,10 @@ def build_report(
         window=window,
         budget=results.budget,
         severity=find_worst(results.current),
-        windows=[_describe_window(part, table) for part, table in zip(results.traffic, results.tables, strict=True)],
+        windows=[
+            _describe_window(part, table, baseline.name)
+            for part, table, baseline in zip(results.traffic, results.tables, results.baselines, strict=True)
+        ],
         columns=sorted(weights, key=lambda name: (-weights[name], name)),
         weights=weights,
         drift=[
@@ -93,12 +98,12 @@ def build_report(
     )
 
 
-def _describe_window(part: Traffic, table: pd.DataFrame | None) -> Window:
+def _describe_window(part: Traffic, table: pd.DataFrame | None, against: str) -> Window:
     """Return a window as the report has it."""
     window = part.window
     return Window(
         name=window.name, start=window.start, end=window.end, rows=part.counts.rows, labelled=len(part.labelled),
-        judged=table is not None,
+        judged=table is not None, against=against,
     )  # fmt: skip
 
 

@@ -27,7 +27,10 @@ class _Part(Frozen):
 
 
 class Window(_Part):
-    """A stretch of time whose predictions are looked at together; `judged`: it had enough rows to test for drift."""
+    """A stretch of time whose predictions are looked at together; `judged`: it had enough rows to test for drift.
+
+    against: the earlier windows that it is compared with; empty for the hold-out.
+    """
 
     name: str
     start: Moment
@@ -35,6 +38,7 @@ class Window(_Part):
     rows: int
     labelled: int
     judged: bool
+    against: str = ""
 
 
 class Drift(_Part):
