@@ -10,8 +10,8 @@ import pytest
 
 from lifecycle.core.params import Monitor
 from lifecycle.monitoring import traffic
-from lifecycle.monitoring.baselines import choose_baselines
 from lifecycle.monitoring.budget import describe_budget, share_budget
+from lifecycle.monitoring.seasons import choose_baselines
 from lifecycle.stages import monitor
 from tests.support.monitor_reports import LIMITS
 from tests.support.traffic import draw_rows, make_months, write_segment, write_watched

@@ -23,7 +23,7 @@ from lifecycle.monitoring.alerts import (
     explain_column,
     sort_alerts,
 )
-from lifecycle.monitoring.baselines import Baseline, choose_baselines
+from lifecycle.monitoring.baselines import Baseline
 from lifecycle.monitoring.budget import share_budget
 from lifecycle.monitoring.components import name_category
 from lifecycle.monitoring.degradation import (
@@ -36,6 +36,7 @@ from lifecycle.monitoring.degradation import (
 )
 from lifecycle.monitoring.drift import POOLED_WINDOWS, PREDICTION, cells_pvalue, judge_windows
 from lifecycle.monitoring.report import Results
+from lifecycle.monitoring.seasons import choose_baselines
 from lifecycle.monitoring.traffic import Traffic
 from lifecycle.serving.monitor_report import SEVERITIES, Alert, Backtest
 
