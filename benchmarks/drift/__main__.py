@@ -13,7 +13,7 @@ The rules: ours; a mean more than two standard deviations away; PSI above 0.2; K
 0.05, without correction for the number of columns. They are compared with their usual limits and at equal false alarms, where the limit
 of one rule is moved until it fires in no more quiet windows than the other does.
 
-Limits: ours fires in no more quiet windows than `monitor.false_alarms`; and at equal false alarms it names a change sooner than each
+Limits: ours fires in no more quiet windows than the part of `monitor.false_alarms` that is for drift; and at equal false alarms it names a change sooner than each
 other rule in the mean of all scenarios, by more than chance explains (95 %, paired by run). Every scenario in which another rule is
 sooner is printed. Equal false alarms make the comparison fair; in practice nothing can be tuned like this, because
 it takes thousands of windows that are known to be quiet.
@@ -43,6 +43,7 @@ from lifecycle.core import paths
 from lifecycle.core.contract import load_contract
 from lifecycle.core.files import replace_file
 from lifecycle.core.params import Scenario, load_params
+from lifecycle.monitoring.budget import share_budget
 from lifecycle.stages.deploy import choose_kinds
 
 Record = dict[str, Any]
@@ -138,7 +139,7 @@ def describe_alarms(results: Results, false_alarms: float) -> Iterator[str]:
     found = results.count_alarms(OURS, results.rules[OURS].limit)
     yield (
         f"ours fired in {found.count} of {found.windows:,} quiet windows: {found.rate:.2%} ({found.bounds[0]:.2%} to "
-        f"{found.bounds[1]:.2%} by bootstrap over runs), {false_alarms:.0%} allowed"
+        f"{found.bounds[1]:.2%} by bootstrap over runs), {false_alarms:.1%} allowed"
     )
     yield (
         f"ours fired at least once in {found.runs:.1%} of the runs ({found.run_bounds[0]:.1%} to {found.run_bounds[1]:.1%}); "
@@ -184,7 +185,7 @@ def draw_delays(results: Results, path: Path) -> None:
 
 
 def describe_setting() -> tuple[Setting, float]:
-    """Return the setting and the share of false alarms that is allowed; raises ProjectError where the table is not built."""
+    """Return the setting and the budget of false alarms, of all kinds of alerts; raises ProjectError where the table is not built."""
     project = paths.open_project()
     contract = load_contract(project.read(paths.CONTRACT))
     params = load_params(project.read(paths.PARAMS)).monitor
@@ -198,7 +199,8 @@ def describe_setting() -> tuple[Setting, float]:
 
 def measure(options: argparse.Namespace) -> list[Figure]:
     """Make the runs, print the tables, draw the picture, and return the figures."""
-    setting, false_alarms = describe_setting()
+    setting, budget = describe_setting()
+    false_alarms = share_budget(budget).drift
     rules = list_rules(false_alarms)
     runs = run_all(setting, rules, options.runs, options.quiet_runs, options.processes)
     results = Results.collect(rules, runs)

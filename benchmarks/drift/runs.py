@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.command import Progress
 from benchmarks.drift.rules import Rule
+from benchmarks.parallel import map_items
 from lifecycle.core.contract import Contract
 from lifecycle.monitoring.drift import MULTIVARIATE, POOLED_WINDOWS, judge_windows
 from lifecycle.monitoring.reference import Kind, build_reference, count_window
@@ -25,7 +21,6 @@ Array = np.ndarray[Any, Any]
 Record = dict[str, Any]
 QUIET: Record = {"kind": "none", "column": "", "factor": 1.0, "share": 1.0, "category": "", "begin": 1}
 CHANGED = 0.01  # of the probability: an alert should not name a column that changes by less
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -120,14 +115,9 @@ def run_all(setting: Setting, rules: Mapping[str, Rule], runs: int, quiet: int, 
         check_scenario(name, scenario, setting.table, setting.contract)
     changed = {name: find_changed(setting, scenario) for name, scenario in setting.scenarios.items()}
     settings = [setting] * runs + [replace(setting, scenarios={})] * quiet
-    work, progress = partial(run_one, rules, changed), Progress(runs + quiet, "runs")
-    with ExitStack() as stack:
-        if processes:
-            os.environ.update(dict.fromkeys(THREADS, "1"))  # processes of more threads than cores wait for one another
-            pool = stack.enter_context(ProcessPoolExecutor(processes, mp_context=get_context("spawn")))
-            found = pool.map(work, settings, range(runs + quiet))
-        else:
-            found = map(work, settings, range(runs + quiet))
-        for run in found:
-            progress.advance()
-            yield run
+    items = list(zip(settings, range(runs + quiet), strict=True))
+    return map_items(partial(_run_item, rules, changed), items, processes, "runs")
+
+
+def _run_item(rules: Mapping[str, Rule], changed: Mapping[str, set[str]], item: tuple[Setting, int]) -> Run:
+    return run_one(rules, changed, *item)

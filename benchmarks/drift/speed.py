@@ -29,10 +29,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.command import Benchmark, announce, run_benchmark
-from benchmarks.drift.runs import THREADS
 from benchmarks.environments import FOLDER, make_environment
 from benchmarks.figures import Figure, at_most
 from benchmarks.isolated import measure_apart
+from benchmarks.parallel import THREADS
 from benchmarks.project import CHECKOUT
 from lifecycle.core.errors import ProjectError
 

@@ -58,7 +58,7 @@ def test_a_new_family_is_searched_fitted_and_compiled(
     table, declaration = make_table(customers, contract)
     families = tune.complete_families({"extra_trees": {}}, [])
     section = Tune(trials=3, folds=3, startup_trials=2, max_rows=1000, storage="", families=families, first={})
-    prepared = tune.PreparedFolds(table, declaration, split_folds(table, declaration, 3, seed=0))
+    prepared = tune.PreparedFolds(table, declaration, split_folds(table, declaration, 3, seed=0), 0)
     study = tune.open_study("new", "", tmp_path, 2)
     list(tune.run_trials(study, prepared, section, task_for(declaration), seed=0, threads=1))
     best = tune.choose_best(tune.tabulate_trials(tune.finished_trials(study)))

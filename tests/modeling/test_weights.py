@@ -24,6 +24,8 @@ HYPERPARAMETERS: dict[str, dict[str, Any]] = {
     "logistic": {"C": 1.0, "knots": 4},
     "forest": {"n_estimators": 20, "min_samples_leaf": 5},
     "hist_boosting": {"max_iter": 20, "min_samples_leaf": 5},
+    "lightgbm": {"n_estimators": 20, "min_child_samples": 5},
+    "xgboost": {"n_estimators": 20},
 }
 WEIGHT = {"role": "weight", "dtype": "float64", "min": 0}
 

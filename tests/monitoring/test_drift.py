@@ -161,6 +161,12 @@ def test_the_chance_of_new_levels_is_that_of_permutations() -> None:
 TAIL = np.arange(1, 101) ** -1.2 / (np.arange(1, 101) ** -1.2).sum()
 
 
+def test_a_category_that_almost_surely_stays_behind_has_a_chance_of_zero() -> None:
+    """That all of its 238 rows were drawn into the window has a chance of 7e-309, which scipy's binomial cannot hold."""
+    found = compare(np.repeat(["a", "b"], [6776, 238]), np.repeat(["a", "new"], [499, 1]), "categories")
+    assert found["new"] == ("new",) and 0 < found["p"] < 1
+
+
 def draw_tail(rng: np.random.Generator, rows: int) -> pd.DataFrame:
     return pd.DataFrame({"x": rng.choice([f"level {place}" for place in range(100)], rows, p=TAIL)})
 

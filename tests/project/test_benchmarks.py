@@ -30,6 +30,9 @@ from benchmarks.drift.runs import QUIET, Setting, find_changed, run_one
 from benchmarks.drift.tables import make_table, write_table
 from benchmarks.feature_store import __main__ as feature_store
 from benchmarks.figures import Figure, at_least, at_most, none_of
+from benchmarks.monitoring.coverage import Interval, count_intervals
+from benchmarks.monitoring.populations import ENTITY_ROWS, make_groups
+from benchmarks.monitoring.quiet import measure_rate
 from benchmarks.own_tables import __main__ as own_tables
 from benchmarks.own_tables import boosting
 from benchmarks.own_tables.tables import TABLES
@@ -45,7 +48,7 @@ from tests.support.servers import start_redis
 
 RULES = list_rules(0.01)
 ELSEWHERE = ("crash_recovery", "serving")  # benchmarks whose cases below differ
-LONG = ("quality", "scale", "drift", "sources", "notebook_tax")  # those that take more than a few seconds
+LONG = ("quality", "scale", "drift", "monitoring", "sources", "notebook_tax")  # those that take more than a few seconds
 INTEGRATION = pytest.mark.integration
 CASES = [  # name, further options, the program and the package of the system that it needs
     *(
@@ -289,6 +292,30 @@ def test_results_of_drift_are_printed_drawn_and_limited(tmp_path: Path, capsys: 
     assert (tmp_path / "drift.png").read_bytes().startswith(b"\x89PNG")
     figures = list(detection.list_figures(results, 0.01))
     assert len(figures) == 3 * (len(RULES) - 1) and all(figure.kept in (True, False) for figure in figures)
+
+
+def test_false_alarms_are_bounded_over_references_not_windows() -> None:
+    """Windows of one reference fire together: ten references with a quarter of all windows each, or two with all of them."""
+    even = measure_rate([np.array([True, False, False, False])] * 10)
+    assert (even.value, even.low, even.high, even.spread) == (0.25, 0.25, 0.25, 0.0)
+    whole = measure_rate([np.full(4, place < 2) for place in range(10)])
+    assert whole.value == 0.2 and whole.low == 0.0 and whole.high >= 0.4 and whole.worst == 1.0
+    quiet = measure_rate([np.zeros(4, dtype=bool)] * 10)
+    assert quiet.value == 0.0 and quiet.high == pytest.approx(3 / 40)
+
+
+def test_intervals_are_counted_by_what_they_are_about() -> None:
+    holds = [Interval("a", "window", "cost", value) for value in (True, False, True)]
+    assert count_intervals([*holds, Interval("a", "slices", "cost", True)]) == {
+        ("a", "window", "cost"): (2, 3), ("a", "slices", "cost"): (1, 1),
+    }  # fmt: skip
+
+
+def test_samples_with_entities_hold_whole_entities() -> None:
+    population = make_groups(np.random.default_rng(0))
+    sample = population.draw(100, [0])
+    assert sample.entities is not None and np.bincount(sample.entities).tolist() == [ENTITY_ROWS] * 5
+    assert sample.frame["kind"].groupby(sample.entities).nunique().eq(1).all()
 
 
 def test_tables_come_from_one_population_and_every_column_is_compared(tmp_path: Path) -> None:

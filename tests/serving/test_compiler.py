@@ -189,7 +189,7 @@ def test_a_target_encoder_of_anything_else_is_refused(customers: pd.DataFrame) -
     pipeline = Pipeline([("prepare", prepare), ("model", LogisticRegression())])
     pipeline.fit(customers[["plan"]], (customers["left"] == "yes").astype(int))
     with pytest.raises(ProjectError, match="TargetEncoder cannot be compiled for serving without CategoryNumbers"):
-        compile_model(CalibratedClassifier(pipeline, Calibrator("none")), [])
+        compile_model(CalibratedClassifier(pipeline, Calibrator("none")), [], "logistic")
 
 
 @pytest.mark.parametrize("kind", ["numeric", "categorical", "boolean"])

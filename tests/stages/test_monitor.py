@@ -62,7 +62,7 @@ from tests.support.traffic import (
 Record = dict[str, Any]
 AT = datetime(2026, 5, 1, tzinfo=UTC)
 SETTINGS = Monitor(
-    log="", backtests="", window="month", maturity_days=0, false_alarms=0.01, min_rows=150, min_class=20, min_psi=0.01, min_effect=0.02,
+    log="", backtests="", window="month", maturity_days=0, reference="holdout", reference_windows=6, false_alarms=0.01, min_rows=150, min_class=20, min_psi=0.01, min_effect=0.02,
     severity=LIMITS,
 )  # fmt: skip
 FAIR = CONTRACT.model_copy(update={"fairness": ("plan", "id")})
@@ -349,6 +349,7 @@ def describe(found: Watch, bundle: Bundle, reference: Record) -> MonitorReport:
     report = build_report(bundle, reference, found.results, performance, [], **about)
     text = json.dumps(report.to_json(), allow_nan=False)
     assert MonitorReport.model_validate_json(text) == report, "the same after it was written and read"
+    assert report.budget is not None and report.budget.total == SETTINGS.false_alarms
     return report
 
 

@@ -26,7 +26,7 @@ def make_report(model: str, **change: Any) -> Record:
     """
     windows = [
         {"name": f"2026-0{month}", "start": f"2026-0{month}-01T00:00:00+00:00", "end": f"2026-0{month + 1}-01T00:00:00+00:00",
-         "rows": rows, "mature": labelled, "labelled": labelled, "judged": rows > 100}
+         "rows": rows, "mature": labelled, "labelled": labelled, "judged": rows > 100, "against": ""}
         for month, rows, labelled in ((4, 612, 600), (5, 580, 90), (6, 12, 0))
     ]  # fmt: skip
     drift = [
@@ -53,7 +53,8 @@ def make_report(model: str, **change: Any) -> Record:
     ]  # fmt: skip
     return {
         "format": 2, "model": model[:12], "bundle": "b" * 64, "simulated": False, "since": windows[0]["start"],
-        "at": windows[-1]["end"], "mature_until": windows[-1]["start"], "window": "month", "severity": "critical",
+        "at": windows[-1]["end"], "mature_until": windows[-1]["start"], "window": "month",
+        "budget": {"total": 0.01, "drift": 0.005, "degradation": 0.0025, "label": 0.0025}, "severity": "critical",
         "windows": windows, "columns": list(WEIGHTS), "weights": WEIGHTS, "drift": drift, "performance": performance,
         "alerts": alerts, "timeline": alerts, "backtests": [], **change,
     }  # fmt: skip

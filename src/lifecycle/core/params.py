@@ -247,6 +247,8 @@ class Monitor(Strict):
     backtests: str
     window: Literal["day", "week", "month"]
     maturity_days: Annotated[int, Field(ge=0)]
+    reference: Literal["holdout", "same_month_last_year", "last_windows"]
+    reference_windows: Count
     false_alarms: Annotated[float, Field(gt=0, lt=1)]
     min_rows: Count
     min_class: Annotated[int, Field(ge=2)]

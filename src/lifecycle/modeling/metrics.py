@@ -18,6 +18,7 @@ from scipy.special import ndtr, ndtri, stdtr
 from scipy.stats import rankdata
 
 from lifecycle.core.ranking import convert_rank_sum, measure_counted_roc_auc
+from lifecycle.modeling.intervals import bound_estimate, count_cases, widen_reach
 
 Array = np.ndarray[Any, Any]
 Estimate = dict[str, float]  # value, low, high; and p for a test
@@ -40,6 +41,7 @@ TITLES = {  # titles in tables, in their order
     "ece": "Calibration error (ten bins of equal width)",
     "ece_mass": "Calibration error (ten bins of equal size)",
 }
+_UNBOUNDED = ("cost", "log_loss")  # metrics that may be larger than 1
 _ROUNDING = 1e-12  # a smaller difference of two losses of a row comes from the order of additions
 _TINY = float(np.finfo(np.float64).eps)  # keeps the log loss of a wrong certainty finite, as scikit-learn does
 
@@ -151,9 +153,14 @@ def cut_mass(tally: Tally) -> Array:
 
 def _measure_ece(tally: Tally, bin_of: Array) -> Array:
     """Return the mean over rows of |observed rate - mean probability| of the row's bin (Naeini et al. 2015, AAAI)."""
+    return np.asarray(np.abs(_measure_gaps(tally, bin_of)).sum(-1))
+
+
+def _measure_gaps(tally: Tally, bin_of: Array) -> Array:
+    """Return the observed rate less the mean probability of each bin, times its share of the rows; shape (..., bins)."""
     member = (bin_of[:, None] == np.arange(_BINS)).astype(np.float64)
-    gap = (tally.positives - (tally.positives + tally.negatives) * tally.score) @ member
-    return np.asarray(np.abs(gap).sum(-1) / (tally.positives + tally.negatives).sum(-1))
+    gap = (tally.positives - tally.rows * tally.score) @ member
+    return np.asarray(gap / tally.rows.sum(-1)[..., None])
 
 
 def count_decisions(target: Array, probability: Array, threshold: float) -> dict[str, int]:
@@ -220,31 +227,52 @@ def bootstrap_metrics(
     target: Array, probability: Array, *, threshold: float, cost: Mapping[str, float], replicates: int, seed: int,
     entities: Array | None = None,
 ) -> dict[str, Estimate]:  # fmt: skip
-    """Return every metric with its 95% percentile interval from a plain bootstrap, in which the class balance varies.
+    """Return every metric with its 95% interval from a plain bootstrap, in which the class balance varies.
 
     entities: the entity of each row, from 0, where rows of one are not independent; then entities are drawn, not rows.
-    The value is that of the rows themselves. Resampling biases calibration errors upwards, so that their intervals are
-    reflected at the value (the basic bootstrap, Davison & Hinkley 1997, 5.2) and cut at 0. NaN where undefined.
+    The value is that of the rows themselves. The interval is Student's, by the replicates' standard deviation and the number
+    of cases of the rarer class, on the scale of the log-odds for shares (see `intervals`). A calibration error is biased upwards
+    by chance: see `_bound_ece`. NaN where undefined.
     """
     tally = tally_scores(target, probability)
     values = {name: float(value) for name, value in measure_tally(tally, threshold, cost).items()}
-    joined = join_scores(tally)
+    joined, cases = join_scores(tally), count_cases(target, entities)
+    bins = {"ece": _cut_width(joined.score), "ece_mass": cut_mass(joined)}
+    gaps = {name: _measure_gaps(joined, bin_of) for name, bin_of in bins.items()}
     drawn: dict[str, list[Array]] = {name: [] for name in values}
+    moved: dict[str, list[Array]] = {name: [] for name in bins}
     for replicate in draw_tallies(target, probability, replicates, seed, entities):
         for name, measured in measure_tally(replicate, threshold, cost, bins=joined).items():
             drawn[name].append(measured)
-    return {name: _bound_value(name, values[name], np.concatenate(drawn[name])) for name in values}
+        for name, bin_of in bins.items():
+            moved[name].append(np.abs(_measure_gaps(replicate, bin_of) - gaps[name]).sum(-1))
+    estimates = {name: _bound_value(name, values[name], np.concatenate(drawn[name]), cases) for name in values}
+    return estimates | {
+        name: _bound_ece(values[name], np.concatenate(drawn[name]), np.concatenate(moved[name])) for name in bins
+    }
 
 
-def _bound_value(name: str, value: float, draws: Array) -> Estimate:
+def _bound_value(name: str, value: float, draws: Array, cases: float) -> Estimate:
     """Return a value with its interval from bootstrap draws (replicates,), without undefined ones."""
     draws = draws[np.isfinite(draws)]
-    if not np.isfinite(value) or not len(draws):
+    if not np.isfinite(value) or len(draws) < 2:
         return {"value": value, "low": np.nan, "high": np.nan}
-    low, high = (float(bound) for bound in np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
-    if name.startswith("ece"):
-        low, high = max(0.0, 2 * value - high), max(value, 2 * value - low)
+    share = name not in _UNBOUNDED
+    if share and not 0 < value < 1:  # without a spread to see
+        low, high = (float(bound) for bound in bound_share(value * cases, cases))
+    else:
+        low, high = bound_estimate(value, float(draws.std(ddof=1)), cases, LEVEL, share=share)
     return {"value": value, "low": low, "high": high}
+
+
+def _bound_ece(value: float, draws: Array, moved: Array) -> Estimate:
+    """Return a calibration error with its interval, which holds although chance alone makes such an error larger.
+
+    draws: the error in each bootstrap replicate, biased upwards twice, whose quantile is the upper end. moved: the sum over bins of how far
+    each replicate's gap is from the rows' own; by the triangle inequality the true error is less than the value by no more than that.
+    """
+    low, high = max(0.0, value - float(np.quantile(moved, LEVEL))), float(np.quantile(draws, (1 + LEVEL) / 2))
+    return {"value": value, "low": low, "high": max(value, high)}
 
 
 def expect_ece(probability: Array, replicates: int, seed: int) -> tuple[float, float]:
@@ -426,6 +454,7 @@ def bound_auc(area: Any, positives: Any, negatives: Any) -> tuple[Array, Array]:
 def inflate_share(hit: Array, within: Array, codes: Array, entities: Array) -> Array:
     """Return by how much rows of one entity inflate the variance of each category's share: the design effect (Kish 1965), at least 1.
 
+    It is larger where few entities show it (Korn & Graubard 1998, Survey Methodology 24).
     hit, within: masks of the rows that are counted and of those that they are a share of; codes: the category of each row
     (-1: none). So many times fewer independent rows would have the same variance.
     """
@@ -441,8 +470,17 @@ def inflate_share(hit: Array, within: Array, codes: Array, entities: Array) -> A
         present = np.bincount(owner, minlength=names)
         variance = np.bincount(owner, weights=sums**2, minlength=names) * present / np.maximum(present - 1, 1)
         found = variance / (rows * share * (1 - share))
+        sizes = np.bincount(owner, weights=np.bincount(cell).astype(np.float64) ** 2, minlength=names)
+        found = np.maximum(found, 1.0) * _inflate_few(rows**2 / sizes)
         # without a spread to see, rows of one entity may all be alike
-        return np.where(np.isfinite(found) & (present > 1), np.maximum(found, 1.0), rows / np.maximum(present, 1))
+        return np.where(np.isfinite(found) & (present > 1), found, rows / np.maximum(present, 1))
+
+
+def _inflate_few(entities: Any) -> Array:
+    """Return by how much larger a variance is to be taken that was estimated from so many entities; infinite below two."""
+    z = float(ndtri((1 + LEVEL) / 2))
+    cases = np.asarray(entities, np.float64)
+    return np.asarray((widen_reach(cases, LEVEL) / z) ** 2 * np.maximum(cases - 1, 0) / np.maximum(cases, 1))
 
 
 def _inflate_auc(target: Array, probability: Array, entities: Array) -> float:
@@ -450,7 +488,8 @@ def _inflate_auc(target: Array, probability: Array, entities: Array) -> float:
     with suppress(ValueError):  # an entity has all rows of a class
         (_, alone), (_, clustered) = (estimate_delong(target, probability[None, :], each) for each in (None, entities))
         if alone[0, 0] > 0:
-            return max(1.0, float(clustered[0, 0] / alone[0, 0]))
+            inflation = max(1.0, float(clustered[0, 0] / alone[0, 0]))
+            return inflation * float(_inflate_few(count_cases(target, entities)))
     return len(target) / len(np.unique(entities))
 
 

@@ -88,14 +88,14 @@ def _describe_overall(row: Row, since: str, window: str, limits: AlertLimits) ->
     if row["column"] == MULTIVARIATE:
         return Alert(
             kind="multivariate", column=None, since=since, window=window, severity="warning", psi=psi, weight=None,
-            message=f"The columns are related differently in {window} than in {_HOLDOUT}: the mean error of its principal "
+            message=f"The columns are related differently in {window} than in {_name_baseline(row)}: the mean error of its principal "
             f"components differs by {row['distance']:+.0%} (since {since}). Other alerts may name the columns.",
         )  # fmt: skip
     return Alert(
         kind="prediction", column=None, since=since, window=window, severity=grade_drift(psi or 0.0, 1.0, limits), psi=psi,
         weight=None,
         message=f"The predicted probabilities have moved: {row['mean']:.3f} on average in {window}, compared with "
-        f"{row['mean_before']:.3f} in {_HOLDOUT} (since {since}; {_describe_psi(psi or 0.0, limits)}). Other alerts may name "
+        f"{row['mean_before']:.3f} in {_name_baseline(row)} (since {since}; {_describe_psi(psi or 0.0, limits)}). Other alerts may name "
         "the columns that moved them.",
     )  # fmt: skip
 
@@ -138,17 +138,22 @@ def explain_column(row: Row, window: str, weight: float, unit: str, limits: Aler
         change = (
             f"is missing in {row['missing']:.1%} of the rows of {window}, compared with {row['missing_before']:.1%} in"
         )
-        return "missing", "critical" if critical else "warning", f"{change} {_HOLDOUT}"
+        return "missing", "critical" if critical else "warning", f"{change} {_name_baseline(row)}"
     if row["new"]:
-        change = f"has categories in {window} that {_HOLDOUT} does not have: {_list_names(row['new'])}"
+        change = f"has categories in {window} that {_name_baseline(row)} does not have: {_list_names(row['new'])}"
         return "category", max(severity, "warning", key=SEVERITIES.index), change
     if row["vanished"]:
-        change = f"has no rows in {window} of categories that {_HOLDOUT} has: {_list_names(row['vanished'])}"
+        change = f"has no rows in {window} of categories that {_name_baseline(row)} has: {_list_names(row['vanished'])}"
         return "category", severity, change
     if row["kind"] == "categories":
-        change = f"has a different mix of categories in {window} than in {_HOLDOUT}: Jensen-Shannon distance"
+        change = f"has a different mix of categories in {window} than in {_name_baseline(row)}: Jensen-Shannon distance"
         return "column", severity, f"{change} {row['distance']:.2f} (0 to 1)"
     return _explain_number(row, window, weight, unit, limits)
+
+
+def _name_baseline(row: Row) -> str:
+    """Return what a window was compared with, in words."""
+    return str(row["against"]) or _HOLDOUT
 
 
 def _list_names(names: Sequence[str]) -> str:
@@ -169,7 +174,7 @@ def _explain_number(row: Row, window: str, weight: float, unit: str, limits: Ale
         )
     change = (
         f"{verb}: mean {_format_number(mean, unit)} in {window}, compared with {_format_number(before, unit)} in "
-        f"{_HOLDOUT}{percent}{spread}"
+        f"{_name_baseline(row)}{percent}{spread}"
     )
     if row["shift"] >= _UNIT_SHIFT and (factor := guess_unit(mean, before)) is not None:
         severity: Severity = "critical" if weight >= limits.little_weight else "warning"
@@ -200,7 +205,7 @@ def guess_unit(now: float, before: float) -> str | None:
 
 
 def describe_label_shift(
-    rate: float, before: float, p: float, window: str, false_alarms: float, limits: AlertLimits
+    rate: float, before: float, p: float, window: str, false_alarms: float, limits: AlertLimits, against: str = ""
 ) -> Alert | None:  # fmt: skip
     """Return the alert of a share of positives that has moved, None where it is small or chance explains it."""
     if not p <= false_alarms or abs(rate - before) < limits.label_shift:
@@ -209,7 +214,8 @@ def describe_label_shift(
     return Alert(
         kind="label", column=None, since=window, window=window, psi=None, weight=None,
         severity="critical" if abs(rate - before) >= limits.large_label_shift else "warning",
-        message=f"The share of positives {verb}: {rate:.1%} of the labels of {window}, compared with {before:.1%} in {_HOLDOUT}. "
+        message=f"The share of positives {verb}: {rate:.1%} of the labels of {window}, compared with {before:.1%} in "
+        f"{against or _HOLDOUT}. "
         "The threshold and the probabilities may no longer fit.",
     )  # fmt: skip
 

@@ -33,27 +33,33 @@ _REPLICATES = (
 
 
 def describe_performance(
-    target: Array, probability: Array, *, threshold: float, cost: Mapping[str, float], seed: int
-) -> Record:
-    """Return the performance that later windows are compared with: the hold-out's metrics with intervals, and its residuals."""
-    measured = bootstrap_metrics(target, probability, threshold=threshold, cost=cost, replicates=1000, seed=seed)
+    target: Array, probability: Array, *, threshold: float, cost: Mapping[str, float], seed: int,
+    entities: Array | None = None,
+) -> Record:  # fmt: skip
+    """Return the performance that later windows are compared with: the hold-out's metrics with intervals, and its residuals.
+
+    entities: the entity of each row, from 0, where rows of one are not independent.
+    """
+    measured = bootstrap_metrics(
+        target, probability, threshold=threshold, cost=cost, replicates=1000, seed=seed, entities=entities
+    )
     return {
         "rows": len(target),
         "rate": float(np.mean(target)),
         "metrics": {name: measured[name] for name in METRICS},
-        "residuals": measure_residuals(target, probability),
-        "estimation": _measure_estimation(target, probability, threshold, cost, seed),
+        "residuals": measure_residuals(target, probability, entities),
+        "estimation": _measure_estimation(target, probability, threshold, cost, seed, entities),
     }
 
 
 def _measure_estimation(
-    target: Array, probability: Array, threshold: float, cost: Mapping[str, float], seed: int
+    target: Array, probability: Array, threshold: float, cost: Mapping[str, float], seed: int, entities: Array | None
 ) -> dict[str, dict[str, float]]:
     """Return by how much each realised metric of the hold-out differs from the one expected, and the variance of that (bootstrap)."""
     errors = measure_error(target, probability, threshold, cost)
     drawn: dict[str, list[Array]] = {name: [] for name in METRICS}
     joined = join_scores(tally_scores(target, probability))
-    for replicate in draw_tallies(target, probability, _REPLICATES, seed):
+    for replicate in draw_tallies(target, probability, _REPLICATES, seed, entities):
         realised = measure_tally(replicate, threshold, cost, bins=joined)
         expected = _expect_tally(replicate.score, replicate.rows, threshold, cost, bins=joined)
         for name in METRICS:
@@ -63,21 +69,30 @@ def _measure_estimation(
     }
 
 
-def measure_residuals(target: Array, probability: Array) -> dict[str, dict[str, float]]:
+def measure_residuals(target: Array, probability: Array, entities: Array | None = None) -> dict[str, dict[str, float]]:
     """Return by how much labels differ from what the probabilities imply, each with its mean and the variance of the mean.
 
     calibration: label less probability. brier: (label - p)² less p (1 - p). roc_auc: the area less the one expected of
     these probabilities. For a calibrated model all three are 0 on average, whatever rows it scores (Naeini et al. 2015; Gneiting &
     Raftery 2007, JASA 102, on proper scores): covariate shift alone does not move them, concept drift does.
+    entities: the entity of each row, from 0, where rows of one are not independent; the variances are then those of entities.
     """
     label, p = np.asarray(target, np.float64), np.asarray(probability, np.float64)
     off, excess = label - p, (label - p) ** 2 - p * (1 - p)
-    areas, covariance = estimate_delong(label, p[None, :])
+    areas, covariance = estimate_delong(label, p[None, :], entities)
     return {
-        "calibration": {"mean": float(off.mean()), "variance": float(off.var() / len(p))},
-        "brier": {"mean": float(excess.mean()), "variance": float(excess.var() / len(p))},
+        "calibration": {"mean": float(off.mean()), "variance": _vary_mean(off, entities)},
+        "brier": {"mean": float(excess.mean()), "variance": _vary_mean(excess, entities)},
         "roc_auc": {"mean": float(areas[0] - expect_metrics(p)["roc_auc"]), "variance": float(covariance[0, 0])},
     }
+
+
+def _vary_mean(values: Array, entities: Array | None) -> float:
+    """Return the variance of the mean of a value over rows, or over entities with several rows (Kish 1965)."""
+    if entities is None:
+        return float(values.var() / len(values))
+    sums = np.bincount(entities, weights=values - values.mean())
+    return float(sums @ sums / len(values) ** 2)
 
 
 def expect_metrics(probability: Array, threshold: float = 0.5, cost: Mapping[str, float] | None = None) -> Record:
@@ -151,11 +166,19 @@ def _widen(estimate: Estimate, error: float, variance: float, most: float) -> Es
 
 
 def measure_performance(
-    target: Array, probability: Array, *, threshold: float, cost: Mapping[str, float], seed: int
-) -> dict[str, Estimate]:
-    """Return the metrics of labelled rows, each with its 95 % interval (bootstrap)."""
-    measured = bootstrap_metrics(target, probability, threshold=threshold, cost=cost, replicates=_REPLICATES, seed=seed)
+    target: Array, probability: Array, *, threshold: float, cost: Mapping[str, float], seed: int,
+    entities: Array | None = None,
+) -> dict[str, Estimate]:  # fmt: skip
+    """Return the metrics of labelled rows, each with its 95 % interval (bootstrap; see `bootstrap_metrics`).
+
+    entities: the entity of each row, from 0, where rows of one are not independent.
+    """
+    measured = bootstrap_metrics(
+        target, probability, threshold=threshold, cost=cost, replicates=_REPLICATES, seed=seed, entities=entities
+    )
     estimates = {name: measured[name] for name in METRICS}
+    if entities is not None:
+        return estimates
     positives = int(np.sum(target))
     low, high = bound_auc(estimates["roc_auc"]["value"], positives, len(target) - positives)
     return {**estimates, "roc_auc": {**estimates["roc_auc"], "low": float(low), "high": float(high)}}

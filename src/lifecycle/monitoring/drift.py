@@ -16,6 +16,7 @@ from scipy.stats import binom, false_discovery_control, kstwo, wasserstein_dista
 
 from lifecycle.core.histograms import Array, CategoryCounts, measure_psi
 from lifecycle.core.records import Record
+from lifecycle.monitoring.baselines import Baseline
 from lifecycle.monitoring.reference import NumericSummary, WindowCounts
 
 _GROUPS = 10  # of about equal size, into which a numeric column's bins are merged for PSI and chi-squared
@@ -258,6 +259,7 @@ def _unseen_pvalue(earlier: Array, now: Array, unseen: Array) -> float:
     sizes, categories = sizes[kept].astype(np.int64), categories[kept]
     log_chance = gammaln(m + 1) - gammaln(m - sizes + 1) - gammaln(n + m + 1) + gammaln(n + m - sizes + 1)
     chance = np.exp(np.minimum(log_chance, 0.0))
+    chance[chance < _NEGLIGIBLE**2] = 0.0  # scipy's binomial overflows for the smallest floats
     if rows > _MOST_COUNTED:  # of so many rows the sum is close to normal, or far beyond what chance explains
         mean, variance = categories @ (sizes * chance), categories @ (sizes**2 * chance * (1 - chance))
         return float(ndtr((mean + 0.5 - rows) / np.sqrt(max(variance, 1e-300))))
@@ -313,7 +315,13 @@ def combine_p(values: Sequence[float]) -> float:
 
 
 def judge_windows(
-    reference: Record, windows: Sequence[WindowCounts], *, false_alarms: float, min_rows: int, min_psi: float
+    reference: Record,
+    windows: Sequence[WindowCounts],
+    *,
+    false_alarms: float,
+    min_rows: int,
+    min_psi: float,
+    baselines: Sequence[Baseline] | None = None,
 ) -> list[pd.DataFrame | None]:
     """Test every window for drift, using only the windows up to it.
 
@@ -323,19 +331,23 @@ def judge_windows(
     alert is expected after 1 / false_alarms windows. `drifted` also requires a PSI of `min_psi`, alone or pooled, since with
     many rows every difference is significant. The tables are those of `compare_window` (of the window alone), with p of both
     tests combined, q (adjusted) and drifted. None for a window with fewer than `min_rows` rows, those of the pooled windows
-    included.
+    included. baselines: what each window is compared with instead of the reference; the column `against` names it.
     """
     judged: list[pd.DataFrame | None] = []
     for place, counts in enumerate(windows):
-        pooled = reduce(add, windows[max(0, place - POOLED_WINDOWS + 1) : place + 1])
+        baseline = baselines[place] if baselines else None
+        first = max(0, place - POOLED_WINDOWS + 1) if baseline is None or baseline.pooled else place
+        pooled = reduce(add, windows[first : place + 1])
         if pooled.rows < min_rows:
             judged.append(None)
             continue
-        short = counts.rows < min_rows
-        rows = _compare_columns(reference, pooled if short else counts)
-        rows_pooled = rows if short or pooled.rows == counts.rows else _compare_columns(reference, pooled)
+        short, same = counts.rows < min_rows, pooled.rows == counts.rows
+        before = reference if baseline is None else baseline.reference
+        alone, joined = ((each if baseline is None else baseline.center(each, reference)) for each in (counts, pooled))
+        rows = _compare_columns(before, joined if short else alone)
+        rows_pooled = rows if short or same else _compare_columns(before, joined)
         for row, other in zip(rows, rows_pooled, strict=True):
-            row |= {"p_alone": row["p"], "psi_pooled": other["psi"]}
+            row |= {"p_alone": row["p"], "psi_pooled": other["psi"], "against": baseline.name if baseline else ""}
             if other is not row:
                 row["p"] = combine_p((row["p"], other["p"]))
         judged.append(_mark_drifted(pd.DataFrame(rows), false_alarms, min_psi))

@@ -12,12 +12,14 @@ import pandas as pd
 
 from lifecycle.core.records import Record
 from lifecycle.monitoring.alerts import find_worst
+from lifecycle.monitoring.baselines import Baseline
 from lifecycle.monitoring.traffic import Traffic
 from lifecycle.serving.bundle import Bundle
 from lifecycle.serving.monitor_report import (
     FORMAT,
     Alert,
     Backtest,
+    Budget,
     Drift,
     Interval,
     MonitorReport,
@@ -31,13 +33,15 @@ _DRIFT_COLUMNS = ("column", "kind", "p", "q", "psi", "distance", "missing", "dri
 
 @dataclass(frozen=True)
 class Results:
-    """The results of monitoring a log: traffic, drift tables and alerts by window, and the alerts that are current."""
+    """The results of monitoring a log: traffic, drift tables and alerts by window, the alerts that are current, the budget."""
 
     traffic: list[Traffic]
     tables: list[pd.DataFrame | None]
     degradation: pd.DataFrame
     alerts: list[list[Alert]]
     current: list[Alert]
+    budget: Budget
+    baselines: list[Baseline]
 
     @property
     def names(self) -> list[str]:
@@ -61,8 +65,12 @@ def build_report(
         at=max(last).replace(microsecond=0),
         mature_until=mature_until.replace(microsecond=0),
         window=window,
+        budget=results.budget,
         severity=find_worst(results.current),
-        windows=[_describe_window(part, table) for part, table in zip(results.traffic, results.tables, strict=True)],
+        windows=[
+            _describe_window(part, table, baseline.name)
+            for part, table, baseline in zip(results.traffic, results.tables, results.baselines, strict=True)
+        ],
         columns=sorted(weights, key=lambda name: (-weights[name], name)),
         weights=weights,
         drift=[
@@ -92,12 +100,12 @@ def build_report(
     )
 
 
-def _describe_window(part: Traffic, table: pd.DataFrame | None) -> Window:
+def _describe_window(part: Traffic, table: pd.DataFrame | None, against: str) -> Window:
     """Return a window as the report has it."""
     window = part.window
     return Window(
         name=window.name, start=window.start, end=window.end, rows=part.counts.rows, mature=part.mature,
-        labelled=len(part.labelled), judged=table is not None,
+        labelled=len(part.labelled), judged=table is not None, against=against,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ SEVERITIES = ("ok", "info", "warning", "critical")  # from the least to the most
 
 Severity = Literal["info", "warning", "critical"]
 Status = Literal["ok", "info", "warning", "critical"]
+Chance = Annotated[float, Field(gt=0, lt=1)]
 AlertKind = Literal[
     "column", "missing", "unit", "category", "prediction", "multivariate", "label", "degradation", "volume"
 ]
@@ -28,7 +29,7 @@ class Window(_Part):
     """A stretch of time whose predictions are looked at together.
 
     mature: the rows that are older than `monitor.maturity_days`. labelled: those of them whose label is known. judged: it had
-    enough rows to test for drift.
+    enough rows to test for drift. against: the earlier windows that it is compared with; empty for the hold-out.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Window(_Part):
     mature: int
     labelled: int
     judged: bool
+    against: str = ""
 
 
 class Drift(_Part):
@@ -75,6 +77,21 @@ class Performance(_Part):
     metric: str
     realised: Interval | None
     expected: Interval | None
+
+
+class Budget(_Part):
+    """The chance of any false alarm in a window, and the part of it that each kind of test may use.
+
+    The parts add up to the whole (Bonferroni), which holds whatever the dependence of the tests. They are fixed before any row is
+    seen: a window without labels does not hand its unused parts to the tests for drift. drift: all columns, the predictions and
+    all columns together. degradation: labels against probabilities. label: the share of positives. Volume is compared by a
+    ratio, without a test.
+    """
+
+    total: Chance
+    drift: Chance
+    degradation: Chance
+    label: Chance
 
 
 class Alert(_Part):
@@ -119,6 +136,7 @@ class MonitorReport(_Part):
     at: Moment
     mature_until: Moment
     window: str
+    budget: Budget | None = None  # None in a report of an earlier version
     severity: Status
     windows: list[Window]
     columns: list[str]

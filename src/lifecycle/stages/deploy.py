@@ -114,12 +114,13 @@ def describe_bundle(model: Model, contract: Contract, prior: float, columns: lis
 
 def describe_reference(
     held_out: pd.DataFrame, learned: pd.DataFrame, contract: Contract, columns: list[Record], probability: Array, model: Model,
-    importance: list[Record], seed: int,
+    importance: list[Record], seed: int, entities: Array | None = None,
 ) -> Record:  # fmt: skip
     """Return what monitoring compares later rows with: counts of the hold-out, which was not used in fitting.
 
     learned: the training rows, whose categories are not new when they occur later.
     weights: each column's share of the total attribution. performance: what the metrics of labelled rows are compared with.
+    entities: the entity of each row of the hold-out, from 0, where rows of one are not independent.
     """
     kinds = choose_kinds(contract, columns)
     reference = build_reference(held_out, kinds, learned)
@@ -134,7 +135,9 @@ def describe_reference(
         "weights": {name: attributions.get(name, 0.0) / total for name in kinds},
         "units": {column["name"]: column["unit"] for column in columns if column["unit"]},
         "cost": cost,
-        "performance": describe_performance(label, probability, threshold=model.threshold, cost=cost, seed=seed),
+        "performance": describe_performance(
+            label, probability, threshold=model.threshold, cost=cost, seed=seed, entities=entities
+        ),
     }
 
 

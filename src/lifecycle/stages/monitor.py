@@ -24,6 +24,8 @@ from lifecycle.monitoring.alerts import (
     explain_column,
     sort_alerts,
 )
+from lifecycle.monitoring.baselines import Baseline
+from lifecycle.monitoring.budget import share_budget
 from lifecycle.monitoring.degradation import (
     METRICS,
     expect_performance,
@@ -32,8 +34,9 @@ from lifecycle.monitoring.degradation import (
     measure_error,
     measure_performance,
 )
-from lifecycle.monitoring.drift import PREDICTION, cells_pvalue, judge_windows
+from lifecycle.monitoring.drift import POOLED_WINDOWS, PREDICTION, cells_pvalue, judge_windows
 from lifecycle.monitoring.report import Results
+from lifecycle.monitoring.seasons import choose_baselines
 from lifecycle.monitoring.traffic import Traffic
 from lifecycle.serving.monitor_report import SEVERITIES, Alert, Backtest
 
@@ -48,35 +51,54 @@ _MIN_ELAPSED = 0.5  # share of a window that must have passed before its volume 
 
 
 def judge_traffic(traffic: Sequence[Traffic], reference: Record, settings: Monitor) -> Results:
-    """Test every window for drift and degradation and raise its alerts; see `Results`."""
+    """Test every window for drift and degradation and raise its alerts; see `Results`.
+
+    The tests share one budget, `settings.false_alarms` (see `share_budget`).
+    """
+    budget = share_budget(settings.false_alarms)
+    baselines = choose_baselines(
+        reference, traffic, settings.reference, settings.reference_windows, min_rows=settings.min_rows,
+        gap=POOLED_WINDOWS, min_labels=_MIN_LABELS,
+    )  # fmt: skip
     tables = judge_windows(
         reference,
         [part.counts for part in traffic],
-        false_alarms=settings.false_alarms,
+        false_alarms=budget.drift,
         min_rows=settings.min_rows,
         min_psi=settings.min_psi,
+        baselines=baselines,
     )
-    degradation = judge_labels(traffic, reference, settings)
+    degradation = judge_labels(traffic, reference, settings, baselines)
     alerts = raise_alerts(tables, degradation, traffic, reference, settings)
-    return Results(list(traffic), tables, degradation, alerts, choose_current(alerts, tables, degradation))
+    return Results(
+        list(traffic), tables, degradation, alerts, choose_current(alerts, tables, degradation), budget, baselines
+    )
 
 
-def judge_labels(traffic: Sequence[Traffic], reference: Record, settings: Monitor) -> pd.DataFrame:
-    """Return every window's degradation (see `judge_degradation`), the share of positives among its labels and its p-value."""
+def judge_labels(
+    traffic: Sequence[Traffic], reference: Record, settings: Monitor, baselines: Sequence[Baseline]
+) -> pd.DataFrame:
+    """Return every window's degradation (see `judge_degradation`), the share of positives among its labels and its p-value.
+
+    The share is compared with that of the window's baseline (columns rate_before, against), degradation with the hold-out.
+    """
     table = judge_degradation(
         reference["performance"],
         [part.labels for part in traffic],
-        false_alarms=settings.false_alarms,
+        false_alarms=share_budget(settings.false_alarms).degradation,
         min_class=settings.min_class,
         min_effect=settings.min_effect,
     )
-    before = reference["performance"]["rows"], reference["performance"]["rate"]
     rates, p = [], []
-    for part in traffic:
+    for part, baseline in zip(traffic, baselines, strict=True):
         label, _ = part.labels
+        before = baseline.rows, baseline.rate
         rates.append(float(label.mean()) if len(label) else np.nan)
         p.append(_compare_rates(before, label))
-    return table.assign(window=[part.window.name for part in traffic], rate=rates, rate_p=p)
+    return table.assign(
+        window=[part.window.name for part in traffic], rate=rates, rate_p=p,
+        rate_before=[baseline.rate for baseline in baselines], against=[baseline.name for baseline in baselines],
+    )  # fmt: skip
 
 
 def _compare_rates(before: tuple[int, float], label: Array) -> float:
@@ -95,11 +117,14 @@ def raise_alerts(
     names = [part.window.name for part in traffic]
     rates = [_measure_volume(part, traffic[-1].last) for part in traffic]
     limits, before = settings.severity, reference["performance"]
+    false_alarms = share_budget(settings.false_alarms).label
     alerts = []
     for place, name in enumerate(names):
         found = describe_drift(tables, place, names, reference["weights"], reference["units"], limits)
         row = degradation.iloc[place].to_dict()
-        label = describe_label_shift(row["rate"], before["rate"], row["rate_p"], name, settings.false_alarms, limits)
+        label = describe_label_shift(
+            row["rate"], row["rate_before"], row["rate_p"], name, false_alarms, limits, row["against"]
+        )
         if row["degraded"]:
             since = place
             while since and degradation["degraded"].iloc[since - 1]:
@@ -159,15 +184,20 @@ def judge_performance(
     return pd.DataFrame(rows)
 
 
-def measure_groups(traffic: Sequence[Traffic], columns: Sequence[str], threshold: float) -> pd.DataFrame:
-    """Return the live performance of each group of the columns, over all windows, as `measure_slices` does."""
+def measure_groups(
+    traffic: Sequence[Traffic], columns: Sequence[str], threshold: float, entities: Array | None = None
+) -> pd.DataFrame:
+    """Return the live performance of each group of the columns, over all windows, as `measure_slices` does.
+
+    entities: the entity of each labelled row of all windows, from 0, where rows of one are not independent.
+    """
     labelled = pd.concat([part.labelled for part in traffic], ignore_index=True)
     groups = pd.concat([part.groups for part in traffic], ignore_index=True)
     if not columns or labelled["label"].nunique() < 2:
         return pd.DataFrame()
     label, p = labelled["label"].to_numpy(), labelled["probability"].to_numpy(dtype=np.float64)
     tables = [
-        measure_slices(label, p, groups[name].map(name_category).astype(str), threshold).assign(column=name)
+        measure_slices(label, p, groups[name].map(name_category).astype(str), threshold, entities).assign(column=name)
         for name in columns
     ]
     return pd.concat(tables, ignore_index=True)
@@ -221,6 +251,19 @@ def tabulate_windows(results: Results) -> pd.DataFrame:
             **{name: str(sum(alert.severity == name for alert in found) or "") for name in SEVERITIES[:0:-1]},
         })  # fmt: skip
     return pd.DataFrame(rows).set_index("window")
+
+
+def describe_baselines(results: Results) -> str:
+    """Return what the windows are compared with, in a sentence."""
+    held_out = sum(not baseline.name for baseline in results.baselines)
+    if held_out == len(results.baselines):
+        return "Every window is compared with the hold-out."
+    if not held_out:
+        return "Every window is compared with earlier windows."
+    return (
+        f"{held_out} of {len(results.baselines)} windows are compared with the hold-out, because the log has too few windows "
+        "before them; the others with earlier windows."
+    )
 
 
 def count_all(traffic: Sequence[Traffic]) -> tuple[int, int, int]:
