@@ -166,7 +166,7 @@ _OLD_NULLS = (
 )
 _NEW_PARAMS: dict[str, Record] = {  # keys that older files lack
     "features": {"gap": "", "rule": {}},
-    "train": {"onset": "", "weak_slices": 5, "learning_curve": [0.125, 0.25, 0.5]},
+    "train": {"onset": "", "weak_slices": 5, "learning_curve": [0.125, 0.25, 0.5], "backtest": {"periods": 6, "recent_days": 365}},
     "evaluate": {"value": {"benefit": "", "cost": ""}, "capacity": 0, "gate": {"max_flips": 0.5}},
     "monitor": {
         "maturity_days": 30,

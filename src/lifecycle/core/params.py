@@ -111,6 +111,13 @@ class Cost(Strict):
     false_negative: Annotated[float, Field(gt=0)]
 
 
+class Backtest(Strict):
+    """How many past periods models are tested on, and the days of the shorter history that they may be fitted on."""
+
+    periods: Annotated[int, Field(ge=0)]
+    recent_days: Count
+
+
 class Train(Strict):
     """The final fit: folds of the cross-validation, calibration, the costs that set the threshold, the error analysis and the learning curve."""
 
@@ -120,6 +127,7 @@ class Train(Strict):
     onset: str  # ISO 8601, or empty
     weak_slices: Annotated[int, Field(ge=0)]
     learning_curve: list[Annotated[float, Field(gt=0, lt=1)]]
+    backtest: Backtest
 
 
 class Gate(Strict):

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from lifecycle.core.records import Frozen
+from lifecycle.modeling.backtest import Backtest
 from lifecycle.modeling.learning_curve import LearningCurve
 from lifecycle.modeling.weak_slices import Suspect
 
@@ -54,3 +55,4 @@ class TrainingReport(Frozen):
     threshold: float
     weak_slices: list[Suspect]
     learning_curve: LearningCurve
+    backtest: Backtest | None
