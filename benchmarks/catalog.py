@@ -30,6 +30,9 @@ BENCHMARKS = {
     "ablation": Entry(3, small_project=True),
     "adoption": Entry(20, small_project=True),
     "own_tables": Entry(60, small_project=True, peers=("catboost",), environments=("catboost",)),
+    "nested": Entry(
+        240, small_project=True, peers=("catboost", "lightgbm", "flaml"), environments=("catboost", "flaml")
+    ),
     "notebook_tax": Entry(4),
     "scale": Entry(10),
     "validation": Entry(6),

@@ -18,17 +18,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtr
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
 from benchmarks.command import Benchmark, Progress, run_benchmark
 from benchmarks.figures import Figure, at_least
+from benchmarks.fold_tests import compare_folds
 from benchmarks.project import EXAMPLE
 from lifecycle.core import paths
 from lifecycle.core.contract import load_contract
 from lifecycle.core.files import read_json
-from lifecycle.modeling.metrics import estimate_fold_error
 from lifecycle.modeling.pipelines import fit_pipeline
 
 LEAST_AUC = 0.848  # on the worked example
@@ -63,9 +62,7 @@ def measure(options: argparse.Namespace) -> list[Figure]:
     print(
         f"ours: {best['family']} {best['hyperparameters']}; standard deviation of the folds {np.std(areas['ours'], ddof=1):.4f}"
     )
-    differences = np.subtract(*areas.values())
-    error = estimate_fold_error(differences, folds)
-    p = 2 * float(stdtr(len(folds) - 1, -abs(differences.mean()) / error))
+    p = compare_folds(np.subtract(*areas.values()), folds)["p"]
     limit = at_least(ours, LEAST_AUC, "ours") if load_contract(project.read(paths.CONTRACT)).name == EXAMPLE else None
     return [
         Figure.of("ROC AUC, mean of the folds", ours, peer, PEER, limit),

@@ -41,7 +41,7 @@ from benchmarks.adoption import run_program
 from benchmarks.command import Benchmark, announce, run_benchmark
 from benchmarks.environments import FOLDER, make_environment
 from benchmarks.figures import Figure, Limit, none_of
-from benchmarks.isolated import measure_apart
+from benchmarks.isolated import Cost, measure_apart
 from benchmarks.machine import RESULTS, read_commit
 from benchmarks.own_tables.tables import TABLES, OwnTable
 from benchmarks.project import CHECKOUT, LIFECYCLE, copy_project
@@ -59,7 +59,10 @@ from lifecycle.validation.conversion import read_plain, read_raw
 HERE = Path(__file__).parent
 KEPT_RESULTS = FOLDER / "own_tables.jsonl"
 MOST_ENTITIES = 1000  # that are asked for by their ids
-PEERS = {"catboost": "CatBoost", "scikit-learn": "scikit-learn's boosting"}
+PEERS = {
+    "catboost": "CatBoost", "lightgbm": "LightGBM", "flaml": "FLAML", "scikit-learn": "scikit-learn's boosting"
+}  # fmt: skip
+ENVIRONMENTS = {"catboost": HERE / "catboost.txt", "flaml": HERE.parent / "nested/flaml.txt"}
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,7 @@ def compare(root: Path, table: pd.DataFrame, own: OwnTable, peer: str) -> dict[s
         raise ProjectError("The rows of the split are not those of the source.")
     unused = [own.target, *own.unused, *contract.names(Role.ID)]
     learned = proper.drop(columns=[name for name in unused if name in proper]).assign(**{own.target: labels})
-    theirs = predict_peer(peer, learned[~held_out], learned[held_out], own.target)
+    theirs = np.array(measure_peer(peer, learned[~held_out], learned[held_out], own.target).result)
     ours = load_model(root / paths.CANDIDATE).predict(test)
     target = labels[held_out]
     difference = compare_auc(target, ours, theirs)
@@ -186,17 +189,22 @@ def compare(root: Path, table: pd.DataFrame, own: OwnTable, peer: str) -> dict[s
     }  # fmt: skip
 
 
-def predict_peer(peer: str, train: pd.DataFrame, test: pd.DataFrame, target: str) -> np.ndarray[Any, Any]:
-    """Return a peer's probabilities of the rows of `test`; CatBoost runs in an environment of its own."""
-    apart = peer == "catboost"
-    python = str(make_environment("CatBoost", HERE / "catboost.txt") / "python") if apart else sys.executable
+def measure_peer(peer: str, train: pd.DataFrame, test: pd.DataFrame, target: str, seconds: float = 0.0) -> Cost:
+    """Let a peer learn from some rows; the result is its probabilities of the rows of `test`. `seconds` is FLAML's budget.
+
+    CatBoost and FLAML run in environments of their own.
+    """
+    program = sys.executable
+    if peer in ENVIRONMENTS:
+        program = str(make_environment(PEERS[peer], ENVIRONMENTS[peer]) / "python")
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, f"{part}.parquet") for part in ("train", "test")]
         for rows, file in zip((train, test), files, strict=True):
             rows.to_parquet(file, index=False)
-        words = (peer, *map(str, files), target)
-        cost = measure_apart("benchmarks.own_tables.boosting:predict", *words, apart=apart, python=python)
-    return np.array(cost.result)
+        words = (peer, *map(str, files), target, seconds)
+        return measure_apart(
+            "benchmarks.own_tables.boosting:predict", *words, apart=peer in ENVIRONMENTS, python=program
+        )
 
 
 # The server.

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from scipy import stats
 
 from benchmarks import __main__ as runner
 from benchmarks import cells, command, scale, validation
@@ -33,6 +34,10 @@ from benchmarks.figures import Figure, at_least, at_most, none_of
 from benchmarks.monitoring.coverage import Interval, count_intervals
 from benchmarks.monitoring.populations import ENTITY_ROWS, make_groups
 from benchmarks.monitoring.quiet import measure_rate
+from benchmarks.fold_tests import compare_folds
+from benchmarks.nested import __main__ as nested
+from benchmarks.nested.results import FoldResult, list_figures, write_report
+from benchmarks.nested.tables import load_prepared, prepare_rows
 from benchmarks.own_tables import __main__ as own_tables
 from benchmarks.own_tables import boosting
 from benchmarks.own_tables.tables import TABLES
@@ -414,7 +419,7 @@ def test_results_of_own_tables_are_reported_and_limited(low: float, tmp_path: Pa
     assert "- first refusal: 422: no" in text and "- failed: ProjectError: why" in text
 
 
-@pytest.mark.parametrize("library", ["scikit-learn"])
+@pytest.mark.parametrize("library", ["scikit-learn", "lightgbm"])
 def test_plain_boosting_learns_from_numbers_words_and_times(library: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     table = pd.DataFrame({
@@ -427,6 +432,111 @@ def test_plain_boosting_learns_from_numbers_words_and_times(library: str, tmp_pa
     found = np.array(boosting.predict(library, *map(str, files), "y"))
     labels = table["y"].to_numpy()[300:]
     assert found[labels == 1].min() > found[labels == 0].mean() and len(found) == 100
+
+
+def make_fold(table: str, fold: int, peer: str, area: float, **facts: Any) -> FoldResult:
+    """A result of an outer fold whose facts other than the area do not matter."""
+    known = {"split": "s", "budget": 0.0, "train_rows": 800, "rows": 200, "columns": 4, "rate": 0.2, "log_loss": 0.4,
+             "brier": 0.1, "seconds": 2.0, "processor": 3.0, "commit": "0" * 40}  # fmt: skip
+    chosen = {"family": "forest", "calibration": "sigmoid"} if peer == "lifecycle" else {}
+    return FoldResult(table, fold, peer, roc_auc=area, **{**known, "chosen": chosen, **facts})
+
+
+def make_nested(gaps: dict[str, list[float]], peer: str = "catboost") -> nested.Results:
+    """Results of tables whose folds have these differences from a peer."""
+    pairs = [("lifecycle", 1.0), (peer, 0.0)]
+    found = [
+        make_fold(table, fold, name, 0.8 + share * gap)
+        for table, values in gaps.items() for fold, gap in enumerate(values) for name, share in pairs
+    ]  # fmt: skip
+    return nested.Results(found, 5)
+
+
+def test_folds_that_share_rows_widen_the_interval() -> None:
+    """Of five folds the variance is (1/5 + 1/4) that of a difference: 2.25 times that of independent folds."""
+    values = np.array([0.01, 0.02, 0.03, 0.02, 0.02])
+    folds = [(np.arange(80), np.arange(20))] * 5
+    found = compare_folds(values, folds)
+    error = values.std(ddof=1) * np.sqrt(0.45)
+    assert found["value"] == pytest.approx(0.02) and found["high"] - 0.02 == pytest.approx(2.776445 * error)
+    assert found["p"] == pytest.approx(2 * stats.t.sf(0.02 / error, 4))
+    assert compare_folds(np.zeros(5), folds)["p"] == 1 and compare_folds(np.ones(5), folds)["p"] == 0
+
+
+def test_a_table_is_significantly_worse_only_after_holms_correction() -> None:
+    worse, even = [-0.01, -0.02, -0.03, -0.02, -0.02], [0.03, -0.03, 0.04, 0.06, 0.0]
+    alone = {figure.name: figure.kept for figure in list_figures(make_nested({"a": worse}))}
+    assert alone == {"a: ROC AUC": False, "mean ROC AUC of 1 tables": False}
+    many = make_nested({"a": worse, **dict.fromkeys("bcd", even)})
+    figures = {figure.name: figure.kept for figure in list_figures(many)}
+    assert figures["a: ROC AUC"] is True, "four tables: four times the p-value of one"
+    assert figures["mean ROC AUC of 4 tables"] is True
+    raised = make_nested({"a": [-gap for gap in worse]})
+    assert all(figure.kept for figure in list_figures(raised))
+
+
+@pytest.mark.parametrize(("gap", "kept"), [(-0.004, True), (-0.006, False)])
+def test_the_automl_may_be_a_little_better_in_the_mean(gap: float, kept: bool) -> None:
+    figures = [*list_figures(make_nested({"a": [gap] * 5}, "flaml"))]
+    assert [figure.kept for figure in figures] == [None, kept]
+
+
+def test_a_table_without_all_folds_is_reported_and_not_compared(tmp_path: Path) -> None:
+    found = [make_fold("a", fold, "lifecycle", 0.8) for fold in range(5)]
+    found += [make_fold("a", fold, "catboost", 0.81) for fold in range(3)]
+    results = nested.Results(found, 5)
+    assert [*list_figures(results)] == []
+    write_report(results, tmp_path / "nested.md")
+    text = (tmp_path / "nested.md").read_text()
+    assert "| a | 1,000 × 4 | 20.0% | 0.8000 | 3 of 5 folds |" in text
+    assert "- a, commit `000000000000`: forest (sigmoid), forest (sigmoid)" in text
+
+
+def test_an_interrupted_nested_run_measures_only_what_is_missing(
+    small_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare_rows(small_project, pd.read_parquet(small_project / "data/customers.parquet"), 2, tmp_path / "table")
+    prepared, kept, asked = load_prepared(tmp_path / "table"), tmp_path / "nested.jsonl", []
+
+    def measure_fold(task: nested.Task, prepared: Any, seconds: float, trials: int, *, apart: bool) -> FoldResult:
+        if len(asked) == 5:
+            raise KeyboardInterrupt
+        asked.append((task.peer, task.table, task.fold))
+        budget = seconds if task.peer == "flaml" else 0.0
+        return make_fold(task.table, task.fold, task.peer, 0.8, split=prepared.split, budget=budget)
+
+    monkeypatch.setattr(nested, "prepare_table", lambda *_: prepared)
+    monkeypatch.setattr(nested, "measure_fold", measure_fold)
+    monkeypatch.setattr(nested, "KEPT_RESULTS", kept)
+    words = ["--tables", "mail", "cells", "--folds", "2", "--peers", "flaml", "--output", str(tmp_path)]
+    with pytest.raises(KeyboardInterrupt):
+        nested.measure(command.read_options(nested.BENCHMARK, words))
+    with kept.open("a") as file:
+        file.write('{"table": "mail", "fo')  # killed while it wrote
+    before = [*asked]
+    asked.clear()
+    nested.measure(command.read_options(nested.BENCHMARK, words))
+    assert [peer for peer, *_ in before] == ["lifecycle"] * 4 + ["flaml"], "what the clock limits comes last"
+    assert asked == [("flaml", "mail", 1), ("flaml", "cells", 0), ("flaml", "cells", 1)]
+
+
+def test_the_outer_folds_cover_each_row_once_and_depend_on_nothing_but_the_rows(
+    small_project: Path, tmp_path: Path
+) -> None:
+    table = pd.read_parquet(small_project / "data/customers.parquet")
+    for name in ("one", "other"):
+        prepare_rows(small_project, table, 3, tmp_path / name)
+    one, other = (load_prepared(tmp_path / name) for name in ("one", "other"))
+    assert one.split == other.split and len(one.folds) == 3
+    assert sorted(np.concatenate([judge for _, judge in one.folds])) == [*range(len(one.features))]
+    for fit, judge in one.folds:
+        assert not set(fit) & set(judge)
+        assert one.rows[one.declaration["target"]].iloc[judge].mean() == pytest.approx(0.26, abs=0.03)
+    ids = one.declaration["id"]
+    assert ids == ["rownames"]
+    assert one.rows.drop(columns="churn").equals(table.drop(columns=["churn", *ids])), (
+        "peers learn from the source's columns"
+    )
 
 
 def test_csv_of_a_locale_has_its_marks(tmp_path: Path) -> None:

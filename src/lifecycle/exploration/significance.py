@@ -15,7 +15,11 @@ def holm_pvalues(statistic: _Floats, freedom: _Floats) -> _Floats:
     """Return chi-square p-values (1 without a degree of freedom), adjusted for their number by Holm's method."""
     from scipy.special import gammaincc
 
-    pvalues = np.where(freedom > 0, gammaincc(np.maximum(freedom, 1) / 2, statistic / 2), 1.0)
+    return adjust_holm(np.where(freedom > 0, gammaincc(np.maximum(freedom, 1) / 2, statistic / 2), 1.0))
+
+
+def adjust_holm(pvalues: _Floats) -> _Floats:
+    """Return p-values adjusted for their number by Holm's method, in their order (Holm 1979, Scand. J. Stat. 6)."""
     order = np.argsort(pvalues, kind="stable")
     adjusted = np.maximum.accumulate(np.minimum(pvalues[order] * np.arange(len(pvalues), 0, -1), 1.0))
     corrected = np.empty_like(pvalues)

@@ -1,0 +1,1 @@
+"""Nested cross-validation of the whole procedure on public tables."""
