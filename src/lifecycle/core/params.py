@@ -235,6 +235,7 @@ class Monitor(Strict):
     backtests: str
     window: Literal["day", "week", "month"]
     maturity_days: Annotated[int, Field(ge=0)]
+    treated: Literal["keep", "leave_out"]
     false_alarms: Annotated[float, Field(gt=0, lt=1)]
     min_rows: Count
     min_class: Annotated[int, Field(ge=2)]
@@ -253,6 +254,7 @@ class Retrain(Strict):
     min_rows: Annotated[int, Field(ge=50)]
     window: Literal["drift_aware", "all", "sliding"]
     sliding_days: Count  # of the sliding window
+    treated: Literal["keep", "leave_out"]
     holdout_rows: Annotated[int, Field(ge=20)]
     holdout_share: Annotated[float, Field(gt=0, lt=1)]
     min_compared: Annotated[int, Field(ge=4)]
