@@ -222,7 +222,7 @@ def test_without_a_log_the_table_is_empty_and_has_its_columns(tmp_path: Path) ->
     table = read_predictions(tmp_path / "none")
     assert len(table) == 0
     assert table.column_names == [
-        "id", "at", "model", "probability", "prediction", "degraded", "features",
+        "id", "at", "model", "probability", "prediction", "degraded", "entity", "control", "features",
     ]  # fmt: skip
     assert compact_segments(tmp_path / "none") == Compaction(0, 0, 0)
     assert prune_log(tmp_path / "none", 1) == 0

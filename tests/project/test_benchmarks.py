@@ -31,10 +31,10 @@ from benchmarks.drift.runs import QUIET, Setting, find_changed, run_one
 from benchmarks.drift.tables import make_table, write_table
 from benchmarks.feature_store import __main__ as feature_store
 from benchmarks.figures import Figure, at_least, at_most, none_of
+from benchmarks.fold_tests import compare_folds
 from benchmarks.monitoring.coverage import Interval, count_intervals
 from benchmarks.monitoring.populations import ENTITY_ROWS, make_groups
 from benchmarks.monitoring.quiet import measure_rate
-from benchmarks.fold_tests import compare_folds
 from benchmarks.nested import __main__ as nested
 from benchmarks.nested.results import FoldResult, list_figures, write_report
 from benchmarks.nested.tables import load_prepared, prepare_rows

@@ -36,6 +36,7 @@ def test_nothing_given_is_only_this_machine_and_open() -> None:
         ("MONITOR_FILE", "/var/lib/monitor.json", Path("/var/lib/monitor.json")),
         ("ACCESS_LOG", "true", True),
         ("ACCESS_LOG", "0", False),
+        ("CONTROL_SHARE", "0.1", 0.1),
     ],
 )
 def test_a_variable_is_a_setting(variable: str, text: str, value: object) -> None:

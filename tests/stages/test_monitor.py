@@ -62,7 +62,7 @@ from tests.support.traffic import (
 Record = dict[str, Any]
 AT = datetime(2026, 5, 1, tzinfo=UTC)
 SETTINGS = Monitor(
-    log="", backtests="", window="month", maturity_days=0, reference="holdout", reference_windows=6, false_alarms=0.01, min_rows=150, min_class=20, min_psi=0.01, min_effect=0.02,
+    log="", backtests="", window="month", maturity_days=0, reference="holdout", reference_windows=6, treated="keep", false_alarms=0.01, min_rows=150, min_class=20, min_psi=0.01, min_effect=0.02,
     severity=LIMITS,
 )  # fmt: skip
 FAIR = CONTRACT.model_copy(update={"fairness": ("plan", "id")})

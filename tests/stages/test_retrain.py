@@ -56,7 +56,7 @@ from tests.support.traffic import draw_rows as draw_alike
 Record = dict[str, Any]
 RULES = Retrain(
     log="", max_age_days=180, on_drift="critical", on_degradation="warning", min_rows=400, window="drift_aware",
-    sliding_days=45, holdout_rows=100, holdout_share=0.2, min_compared=200, significance=0.01, trials=1, startup_trials=1,
+    sliding_days=45, treated="keep", holdout_rows=100, holdout_share=0.2, min_compared=200, significance=0.01, trials=1, startup_trials=1,
 )  # fmt: skip
 AT = datetime(2026, 5, 1, tzinfo=UTC)
 BEFORE = "b" * 64
@@ -164,6 +164,17 @@ def test_rows_of_every_model_count_with_their_first_label(tmp_path: Path, bundle
     assert len(labelled_rows) == 80 and set(labelled_rows["left"]) == {"yes"}
     write_segment(tmp_path, [{**strange[0], "at": records[0]["at"]}])
     assert len(read_labelled(log, CONTRACT, NAMES)) == 79, "a label that the contract does not allow is ignored"
+
+
+def test_rows_that_an_action_followed_can_be_left_out(tmp_path: Path, bundle: Bundle) -> None:
+    """Their labels may be those of the action; the other rows stay, and so do labels that came beside no action."""
+    records = make_records(bundle, draw_labels(bundle, draw_rows(60, 0), 0), NEW_YEAR)
+    called = [record["id"] for record in records if record["kind"] == "prediction"][::3]
+    actions = [{"kind": "action", "id": name, "at": records[0]["at"] + 20 * DAY, "action": "called"} for name in called]
+    log = write_segment(tmp_path, [*records, *actions, *actions])
+    kept, left = (read_labelled(log, CONTRACT, NAMES, treated=choice) for choice in ("keep", "leave_out"))
+    assert len(kept) == 60 and kept.equals(read_labelled(log, CONTRACT, NAMES))
+    assert left.equals(kept[np.arange(60) % 3 > 0].reset_index(drop=True))
 
 
 def test_predictions_of_a_server_without_a_bundle_teach_nothing(tmp_path: Path, bundle: Bundle) -> None:

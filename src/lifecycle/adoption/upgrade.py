@@ -172,13 +172,14 @@ _NEW_PARAMS: dict[str, Record] = {  # keys that older files lack
         "maturity_days": 30,
         "reference": "holdout",
         "reference_windows": 6,
+        "treated": "keep",
         "severity": {
             "slight_psi": 0.1, "plain_psi": 0.25, "little_weight": 0.02, "much_weight": 0.05, "missing_gap": 0.1,
             "volume_ratio": 0.5, "label_shift": 0.02, "large_label_shift": 0.1, "roc_auc": 0.05, "brier": 0.15,
             "calibration": 0.1,
         },
     },
-    "retrain": {"min_compared": 200, "significance": 0.01, "holdout_share": 0.2},
+    "retrain": {"min_compared": 200, "significance": 0.01, "holdout_share": 0.2, "treated": "keep"},
 }  # fmt: skip
 
 

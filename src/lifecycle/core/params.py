@@ -257,6 +257,7 @@ class Monitor(Strict):
     maturity_days: Annotated[int, Field(ge=0)]
     reference: Literal["holdout", "same_month_last_year", "last_windows"]
     reference_windows: Count
+    treated: Literal["keep", "leave_out"]
     false_alarms: Annotated[float, Field(gt=0, lt=1)]
     min_rows: Count
     min_class: Annotated[int, Field(ge=2)]
@@ -275,6 +276,7 @@ class Retrain(Strict):
     min_rows: Annotated[int, Field(ge=50)]
     window: Literal["drift_aware", "all", "sliding"]
     sliding_days: Count  # of the sliding window
+    treated: Literal["keep", "leave_out"]
     holdout_rows: Annotated[int, Field(ge=20)]
     holdout_share: Annotated[float, Field(gt=0, lt=1)]
     min_compared: Annotated[int, Field(ge=4)]

@@ -18,10 +18,13 @@ from lifecycle.core.files import read_json
 from lifecycle.core.records import Record
 from lifecycle.monitoring.drift import PREDICTION
 from lifecycle.monitoring.reference import WindowCounts, count_window
+from lifecycle.prediction_log.actions import read_actions
 from lifecycle.prediction_log.reader import find_span, frame_features, read_predictions
 from lifecycle.serving.bundle import REFERENCE, Bundle
 
 Array = np.ndarray[Any, Any]
+
+_KEPT = ["at", "labelled_at", "label", "probability", "entity", "action", "control"]  # columns of labelled rows
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,9 @@ class TimeWindow:
 class Traffic:
     """A window's predictions by one model: counts, probabilities, and the rows whose label is known.
 
-    mature: how many are so old that their labels count. labelled: of these, columns at, labelled_at, label (0 or 1), probability
-    and entity (None without one). groups: the requested columns of the same rows. last: the time of the newest prediction.
+    mature: how many are so old that their labels count. labelled: of these, columns at, labelled_at, label (0 or 1), probability,
+    entity, action (None without one) and control. groups: the requested columns of the same rows. last: the time of the newest
+    prediction. cases: the number of predictions (rows) by action and control. left_out: labelled rows that do not count, as they were treated.
     """
 
     window: TimeWindow
@@ -48,11 +52,19 @@ class Traffic:
     labelled: pd.DataFrame
     groups: pd.DataFrame
     last: datetime | None
+    cases: pd.DataFrame
+    left_out: pd.DataFrame
 
     @property
     def labels(self) -> tuple[Array, Array]:
         """The labels (0 or 1) and the probabilities of the rows whose label is known."""
         return self.labelled["label"].to_numpy(), self.labelled["probability"].to_numpy(dtype=np.float64)
+
+    @property
+    def sample(self) -> Array:
+        """The labels of rows that stand for all predictions: where treated rows were left out, those of the control group."""
+        whole = self.labelled if self.left_out.empty else self.labelled[self.labelled["control"]]
+        return whole["label"].to_numpy()
 
 
 def read_reference(bundle: Bundle, folder: Path) -> Record:
@@ -115,32 +127,42 @@ def _read_labels(folder: Path, positive: Any) -> pd.DataFrame:
 
 def read_traffic(
     folder: Path, windows: Sequence[TimeWindow], bundle: Bundle, reference: Record, keep: Sequence[str],
-    until: datetime | None = None,
+    until: datetime | None = None, treated: str = "keep",
 ) -> Iterator[Traffic]:  # fmt: skip
     """Yield each window's predictions by the bundle's model; memory holds one window at a time, and all labels.
 
     `keep` names the columns that are kept for the labelled rows. Labels of predictions after `until` do not count, as
-    those of one class may arrive before those of the other.
+    those of one class may arrive before those of the other; nor do those of treated rows where `treated` is leave_out.
     """
+    actions = read_actions(folder)
     labels = _read_labels(folder, bundle.manifest.positive)
     for window in windows:
         table = read_predictions(folder, "prediction", window.start, window.end)
         mine = pc.and_(pc.equal(table["model"], bundle.name), pc.is_valid(table["probability"]))
         table = table.filter(mine)
         predictions = table.drop_columns("features").to_pandas()
+        followed = predictions["id"].map(actions).astype(object)
+        predictions["action"] = followed.where(followed.notna(), None)
+        predictions["control"] = predictions["control"].eq(other=True)
         frame = frame_features(table, bundle.schema.names)
         frame[PREDICTION] = predictions["probability"]
         mature = predictions["at"].notna() if until is None else predictions["at"] <= until
-        placed = predictions[["id", "at", "probability", "entity"]].assign(place=np.arange(len(predictions)))[mature]
+        placed = predictions[["id", "at", "probability", "entity", "action", "control"]].assign(
+            place=np.arange(len(predictions))
+        )[mature]
         labelled = placed.merge(labels, on="id").sort_values("labelled_at", kind="stable", ignore_index=True)
+        dropped = labelled["action"].notna() if treated == "leave_out" else np.zeros(len(labelled), dtype=bool)
+        left_out, labelled = labelled[dropped], labelled[~dropped].reset_index(drop=True)
         yield Traffic(
             window,
             count_window(frame, reference),
             frame[PREDICTION].to_numpy(dtype=np.float64),
             int(mature.sum()),
-            labelled[["at", "labelled_at", "label", "probability", "entity"]],
+            labelled[_KEPT],
             frame[list(keep)].iloc[labelled["place"].to_numpy()].reset_index(drop=True),
             predictions["at"].max().to_pydatetime() if len(predictions) else None,
+            predictions.groupby(["action", "control"], dropna=False).size().rename("rows").reset_index(),
+            left_out[_KEPT],
         )
 
 

@@ -1,4 +1,4 @@
-"""Reading the prediction log: segments and Parquet files as tables of predictions, labels and shadow predictions."""
+"""Reading the prediction log: segments and Parquet files as tables of predictions, labels, actions and shadow predictions."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ KINDS = {
         "prediction": "string",
         "degraded": "bool",
         "entity": "string",
+        "control": "bool",
     },
     "feedback": {"id": "string", "at": "time", "label": "string"},
+    "action": {"id": "string", "at": "time", "action": "string"},
     "shadow": {"id": "string", "at": "time", "model": "string", "probability": "double"},
 }
 _ACCEPTED = {"string": (str,), "time": (int,), "double": (float, int), "bool": (bool,)}

@@ -17,6 +17,7 @@ from lifecycle.core.values import name_category
 from lifecycle.modeling.entities import find_keys
 from lifecycle.modeling.rule import find_unlearned, list_kinds
 from lifecycle.modeling.split import place_rows
+from lifecycle.prediction_log.actions import read_actions
 from lifecycle.prediction_log.reader import find_span, frame_features, read_predictions
 from lifecycle.retraining.records import ChosenRows, Decision
 from lifecycle.serving.bundle import Bundle
@@ -39,9 +40,11 @@ _CHUNK = timedelta(days=7)  # of a log that is read at once
 
 
 def read_labelled(
-    folder: Path, contract: Contract, names: Sequence[str], until: datetime | None = None
+    folder: Path, contract: Contract, names: Sequence[str], until: datetime | None = None, treated: str = "keep"
 ) -> pd.DataFrame:
     """Return the predictions of a log whose label is known, by any model, oldest first; `until`: no later ones.
+
+    treated: leave_out drops those that an action followed, whose labels it may have changed.
 
     Columns: those `names` of the requests, the target with the contract's values, and AT, MODEL, SCORE and ENTITY (as text,
     or None).
@@ -50,6 +53,8 @@ def read_labelled(
     classes = {str(value): value for value in contract.columns[contract.target].values or ()}
     labels = read_predictions(folder, "feedback").to_pandas().drop_duplicates("id", keep="first")[["id", "label"]]
     labels = labels[labels["label"].isin(classes)]
+    if treated == "leave_out":
+        labels = labels[~labels["id"].isin(read_actions(folder).index)]
     parts, start = [], first
     while start <= last:  # rows without a label are dropped at once
         table = read_predictions(folder, "prediction", start, start + _CHUNK)

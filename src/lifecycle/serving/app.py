@@ -15,6 +15,7 @@ import orjson
 from lifecycle.core.records import Record
 from lifecycle.prediction_log.writer import PredictionLog
 from lifecycle.serving import metrics as prometheus
+from lifecycle.serving.control import ControlGroup
 from lifecycle.serving.endpoints import OPEN_PATHS, build_router
 from lifecycle.serving.entities import FIELD, complete_rows, open_features, read_entities
 from lifecycle.serving.explanations import explain_row
@@ -51,7 +52,9 @@ class Service:
             segment_bytes=settings.segment_bytes,
             segment_seconds=settings.segment_seconds,
         )
-        self.signer = Signer(_choose_key(settings, folder))
+        key = _choose_key(settings, folder)
+        self.signer = Signer(key)
+        self.control = ControlGroup(key, settings.control_share) if settings.control_share else None
         self.feedback = FeedbackReader(self.signer, settings.max_rows)
         self.monitor = MonitorFile(root / settings.monitor_file)
         self.monitor.read()
@@ -165,6 +168,8 @@ class Service:
                 predictions[number]["unseen"] = names
         if entities:
             predictions = [record | entity for record, entity in zip(predictions, entities, strict=True)]
+        if self.control is not None:
+            self.control.mark(predictions, parsed.entities)
         if explain:
             await self.add_explanations(answer, rows, predictions)
         model = answer.bundle.name if answer.bundle else PRIOR
@@ -252,12 +257,15 @@ class Service:
         for number, (row, record) in enumerate(zip(rows, predictions, strict=True)):
             label = record["prediction"]
             labels[label] = labels.get(label, 0) + 1
-            self.log.append({
+            logged = {
                 "kind": "prediction", "id": record["request_id"], "at": at, "model": model,
                 "probability": record["probability"], "prediction": None if label is None else str(label),
                 "degraded": model != chain.name, "entity": str(entities[number]) if number in entities else None,
                 "features": row if chain.first else {},
-            })  # fmt: skip
+            }  # fmt: skip
+            if self.control is not None:
+                logged["control"] = record["control"]
+            self.log.append(logged)
         for label, count in labels.items():
             self.metrics.count_predictions(model, str(label), count)
         if chain.first is not None:
@@ -416,7 +424,8 @@ def _choose_key(settings: Settings, folder: Path) -> bytes:
         return find_key(folder)
     except OSError as error:
         logger.error(  # noqa: TRY400 - the sentence is enough
-            "%s: %s; only this process will recognise its request ids (LIFECYCLE_SERVE_LOG_KEY sets a key).",
+            "%s: %s; only this process will recognise its request ids, and its control group is its own "
+            "(LIFECYCLE_SERVE_LOG_KEY sets a key).",
             folder, error.strerror,
         )  # fmt: skip
         return secrets.token_bytes(32)

@@ -78,17 +78,21 @@ class Endpoints:
         self.service = service
 
     async def take_feedback(self, request: Request) -> Response:
-        """POST /feedback: the label for a request id, or a list of them; all are accepted or none."""
+        """POST /feedback: the label for a request id, the action that was taken or both, or a list of them; all are accepted or none."""
         service = self.service
         body = await read_body(dict(request.scope["headers"]), request.receive, service.settings.max_body_bytes)
-        labels, listed = service.feedback.parse(body)
-        compared = [service.feedback.compare(label, service.chain.first) for label in labels]
+        reports, listed = service.feedback.parse(body)
+        compared = [service.feedback.compare(report, service.chain.first) for report in reports]
         reply = []
-        for label, (model, correct) in zip(labels, compared, strict=True):
-            service.log.append({"kind": "feedback", "id": label.request_id, "at": now(), "label": str(label.label)})
-            if correct is not None and service.feedback.is_first(label.request_id):
+        for report, (model, correct) in zip(reports, compared, strict=True):
+            known = {"id": report.request_id, "at": now()}
+            if report.label is not None:
+                service.log.append({"kind": "feedback", **known, "label": str(report.label)})
+            if report.action is not None:
+                service.log.append({"kind": "action", **known, "action": report.action})
+            if correct is not None and service.feedback.is_first(report.request_id):
                 service.metrics.feedback.labels(model, str(correct).lower()).inc()
-            reply.append({"request_id": label.request_id, "correct": correct})
+            reply.append({"request_id": report.request_id, "correct": correct})
         return _respond(orjson.dumps(reply if listed else reply[0]))
 
     async def show_health(self, request: Request) -> Response:

@@ -1,10 +1,11 @@
-"""Feedback: labels that arrive for earlier predictions, by the request id of the prediction."""
+"""Feedback: labels of earlier predictions and the actions that followed them, by the request id of the prediction."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from lifecycle.serving.bundle import Bundle
 from lifecycle.serving.request_ids import Signer
@@ -13,19 +14,40 @@ from lifecycle.serving.schema import MAX_SHOWN_LETTERS, RequestError, format_val
 _REMEMBERED = 100_000  # request ids whose label was counted, so that a repeated label is not counted twice
 
 
+MAX_ACTION_LETTERS = 80
+_EMPTY = "empty"  # the type of the error of a report with neither a label nor an action
+
+
+def _refuse_null(value: Any) -> Any:
+    """Return the value; raise PydanticCustomError for null: what is not known is left out."""
+    if value is None:
+        raise PydanticCustomError("null", "null")
+    return value
+
+
 class Feedback(BaseModel):
-    """The label of an earlier prediction."""
+    """The label of an earlier prediction, what was done after it, such as a call, or both."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     request_id: Annotated[str, Field(max_length=100)]
-    label: bool | int | float | str
+    label: Annotated[bool | int | float | str | None, BeforeValidator(_refuse_null)] = None
+    action: Annotated[str | None, Field(min_length=1, max_length=MAX_ACTION_LETTERS), BeforeValidator(_refuse_null)] = (
+        None
+    )
+
+    @model_validator(mode="after")
+    def _check_content(self) -> Self:
+        """Raise PydanticCustomError for a report that says nothing."""
+        if self.label is None and self.action is None:
+            raise PydanticCustomError(_EMPTY, "neither a label nor an action")
+        return self
 
 
 class FeedbackReader:
     """Parses bodies of POST /feedback, and compares labels with what was predicted.
 
-    max_rows: labels that one request may hold.
+    max_rows: reports that one request may hold.
     """
 
     def __init__(self, signer: Signer, max_rows: int) -> None:
@@ -37,7 +59,7 @@ class FeedbackReader:
         self.counted: dict[str, None] = {}
 
     def parse(self, body: bytes) -> tuple[list[Feedback], bool]:
-        """Return the labels in a JSON body and whether the body is a list; raise RequestError for an invalid body."""
+        """Return the reports in a JSON body and whether the body is a list; raise RequestError for an invalid body."""
         listed = body.lstrip()[:1] == b"["
         try:
             return self.many.validate_json(body) if listed else [self.one.validate_json(body)], listed
@@ -45,7 +67,7 @@ class FeedbackReader:
             raise _reject(error, listed, self.max_rows) from None
 
     def compare(self, feedback: Feedback, bundle: Bundle | None) -> tuple[str, bool | None]:
-        """Return the model that predicted and whether it was right; None when it predicted no class.
+        """Return the model that predicted and whether it was right; None when it predicted no class, or no label is known.
 
         Raises RequestError for a request id that this service did not sign, and for a label that is not a class.
         """
@@ -54,7 +76,7 @@ class FeedbackReader:
         except ValueError:
             message = f"request_id: {feedback.request_id[:60]!r} is not an id that this service issued."
             raise RequestError(422, message) from None
-        if bundle is None:
+        if bundle is None or feedback.label is None:
             return prediction.model, None
         manifest = bundle.manifest
         classes = (manifest.negative, manifest.positive)
@@ -82,8 +104,11 @@ def _reject(error: ValidationError, listed: bool, max_rows: int) -> RequestError
         return refusal
     place = list(problem["loc"][1 if listed else 0 :])
     field = str(place[0])[:MAX_SHOWN_LETTERS] if place else "(body)"
-    got = "nothing" if problem["type"] == "missing" else format_value(problem["input"])
+    if problem["type"] == _EMPTY:
+        field = "label"
+    got = "nothing" if problem["type"] in {"missing", _EMPTY} else format_value(problem["input"])
     expected = {
-        "request_id": "the id of a prediction", "label": "a class", "(body)": "an object with request_id and label",
-    }.get(field, "no such field; the fields are request_id, label")  # fmt: skip
+        "request_id": "the id of a prediction", "label": "a class, unless an action is reported alone",
+        "action": f"a text of 1 to {MAX_ACTION_LETTERS} letters", "(body)": "an object with request_id, and label, action or both",
+    }.get(field, "no such field; the fields are request_id, label, action")  # fmt: skip
     return RequestError(422, f"{field}: got {got}, expected {expected}.")

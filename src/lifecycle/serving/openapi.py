@@ -8,6 +8,7 @@ from pathlib import Path
 from lifecycle.core.records import Record
 from lifecycle.serving.bundle import Bundle, encode_row
 from lifecycle.serving.entities import FIELD
+from lifecycle.serving.feedback import MAX_ACTION_LETTERS
 from lifecycle.serving.settings import Settings
 
 _TITLE = "Lifecycle"
@@ -71,6 +72,13 @@ _NAMED: Record = {  # properties of a prediction for a named entity
     },
 }
 
+_CONTROL: Record = {  # a property of a prediction where a share of the entities is in the control group
+    "control": {
+        "type": "boolean",
+        "description": "Whether the entity is in the control group, which is chosen at random and should not be treated.",
+    },
+}
+
 
 def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
     """Return the OpenAPI document; without a bundle a row is any object."""
@@ -90,15 +98,24 @@ def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
     if named:
         prediction |= _NAMED
         row["properties"].pop(FIELD, None)  # a column of the contract that has this name gives way to the entity
+    if settings.control_share:
+        prediction |= _CONTROL
     optional = ("explanation", "unseen", "ignored", *(_NAMED if named else ()))
-    feedback_label = {"request_id": {"type": "string"}, "label": {"enum": labels} if labels else {}}
+    report: Record = {
+        "request_id": {"type": "string"},
+        "label": {"enum": labels} if labels else {},
+        "action": {"type": "string", "minLength": 1, "maxLength": MAX_ACTION_LETTERS, "description": "What was done after the prediction, such as `called`."},
+    }  # fmt: skip
     schemas: Record = {
         "Row": row,
         "Prediction": _describe_object({**prediction, **_SHARED}, optional=optional),
         "Predictions": _describe_object({
             "predictions": {"type": "array", "items": _describe_object(prediction, optional=optional)}, **_SHARED,
         }, optional=optional),
-        "Feedback": {**_describe_object(feedback_label), "additionalProperties": False},
+        "Feedback": {
+            **_describe_object(report, optional=("label", "action")), "additionalProperties": False,
+            "anyOf": [{"required": ["label"]}, {"required": ["action"]}],
+        },
         "Problem": _describe_object(
             {"type": {"type": "string"}, "title": {"type": "string"}, "status": {"type": "integer"},
              "detail": {"type": "string"}, "errors": {"type": "array", "items": {"type": "object"}}}, optional=("errors",),
@@ -116,6 +133,8 @@ def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
         ),
     }
     answer = _golden_example(bundle)
+    if answer is not None and settings.control_share:
+        answer["control"] = False
     predict = {
         "operationId": "predict",
         "tags": [_PREDICTIONS],
@@ -136,13 +155,13 @@ def describe_service(bundle: Bundle | None, settings: Settings) -> Record:
     feedback = {
         "operationId": "feedback",
         "tags": [_PREDICTIONS],
-        "summary": "Report the label of a prediction",
+        "summary": "Report the label of a prediction, the action that followed it, or both",
         "requestBody": {"required": True, "content": {"application/json": {
             "schema": {"oneOf": [_refer("Feedback"), {"type": "array", "items": _refer("Feedback"), "minItems": 1,
                                                   "maxItems": settings.max_rows}]},
         }}},
         "responses": {
-            "200": _describe_answer("Whether the prediction was right"),
+            "200": _describe_answer("Whether the prediction was right; null where no label was reported"),
             **_list_refusals("400", "401", "408", "413", "415", "422", "429"),
         },
     }  # fmt: skip

@@ -55,7 +55,10 @@ class Settings(BaseModel):
     monitor_file: Path = Path(LIVE_MONITORING)  # relative to the project; written by `lifecycle monitor`
     log_folder: Path = Path(PREDICTIONS)  # relative to the project
     log_key: Annotated[SecretStr, Field(min_length=1)] | None = (
-        None  # signs request ids; None: a key in the log's folder
+        None  # signs request ids and draws the control group; None: a key in the log's folder
+    )
+    control_share: Annotated[float, Field(ge=0, le=1)] = (
+        0  # of the entities, marked `control` at random: leave them untreated, to see what treating others does
     )
     flush_seconds: Positive = 0.5  # a crash loses at most the predictions of this period
     segment_bytes: Annotated[int, Field(ge=4096)] = 32 * 1024 * 1024

@@ -81,6 +81,8 @@ def judge_labels(
     """Return every window's degradation (see `judge_degradation`), the share of positives among its labels and its p-value.
 
     The share is compared with that of the window's baseline (columns rate_before, against), degradation with the hold-out.
+    Where treated rows are left out, the share is that of the control group: the other rows are those with low probabilities. Column
+    rate_rows has the number of labels behind it.
     """
     table = judge_degradation(
         reference["performance"],
@@ -89,14 +91,15 @@ def judge_labels(
         min_class=settings.min_class,
         min_effect=settings.min_effect,
     )
-    rates, p = [], []
+    rates, p, counts = [], [], []
     for part, baseline in zip(traffic, baselines, strict=True):
-        label, _ = part.labels
+        label = part.sample
         before = baseline.rows, baseline.rate
+        counts.append(len(label))
         rates.append(float(label.mean()) if len(label) else np.nan)
         p.append(_compare_rates(before, label))
     return table.assign(
-        window=[part.window.name for part in traffic], rate=rates, rate_p=p,
+        window=[part.window.name for part in traffic], rate=rates, rate_p=p, rate_rows=counts,
         rate_before=[baseline.rate for baseline in baselines], against=[baseline.name for baseline in baselines],
     )  # fmt: skip
 
@@ -149,7 +152,7 @@ def choose_current(
 ) -> list[Alert]:
     """Return the current alerts: of drift those of the newest judged window, of labels those of the newest with enough."""
     newest = next((place for place in reversed(range(len(tables))) if tables[place] is not None), None)
-    enough = {"degradation": degradation["p"].notna(), "label": degradation["rows"] >= _MIN_LABELS}
+    enough = {"degradation": degradation["p"].notna(), "label": degradation["rate_rows"] >= _MIN_LABELS}
     current = [alert for alert in (alerts[newest] if newest is not None else []) if alert.kind not in enough]
     for kind, known in enough.items():
         places = np.flatnonzero(known)
@@ -163,15 +166,18 @@ def judge_performance(
     """Return each window's metrics, expected of the probabilities and realised on its labels: one row per window and metric.
 
     Columns: window, metric, expected, expected_low, expected_high, realised, realised_low, realised_high, rows, labelled.
-    Realised is NaN where a class has fewer than `min_class` labels.
+    Realised is NaN where a class has fewer than `min_class` labels. Where treated rows are left out, both are of the labelled others: the
+    metrics of rows with low probabilities differ from those of all rows.
     """
     rows = []
     for part in traffic:
-        if len(part.probability) < 2:
+        if min(len(part.probability), len(part.labelled) if len(part.left_out) else 2) < 2:
             continue
         options = {"threshold": threshold, "cost": reference["cost"], "seed": seed}
         expected = expect_performance(
-            part.probability, **options, estimation=reference["performance"].get("estimation")
+            part.probability if part.left_out.empty else part.labels[1],
+            **options,
+            estimation=reference["performance"].get("estimation"),
         )
         label, p = part.labels
         realised = measure_performance(label, p, **options) if has_classes(label, min_class) else {}
@@ -242,11 +248,11 @@ def tabulate_windows(results: Results) -> pd.DataFrame:
     """Return one row per window: predictions, mature ones, their labels and the share of positives, and alerts by severity."""
     rows = []
     for part, found in zip(results.traffic, results.alerts, strict=True):
-        label, _ = part.labels
+        label = part.sample
         low, high = (float(bound) for bound in bound_share(label.sum(), len(label)))
         rows.append({
             "window": part.window.name, "predictions": f"{part.counts.rows:,}", "mature": f"{part.mature:,}",
-            "labels": f"{len(label):,}",
+            "labels": f"{len(part.labelled):,}",
             "positive": f"{label.mean():.3f} ({low:.3f}\u2013{high:.3f})" if len(label) else "",
             **{name: str(sum(alert.severity == name for alert in found) or "") for name in SEVERITIES[:0:-1]},
         })  # fmt: skip
@@ -270,6 +276,17 @@ def count_all(traffic: Sequence[Traffic]) -> tuple[int, int, int]:
     """Return the number of predictions, of mature ones, and of these with a label."""
     rows, mature, labelled = np.sum([(part.counts.rows, part.mature, len(part.labelled)) for part in traffic], axis=0)
     return int(rows), int(mature), int(labelled)
+
+
+def describe_left_out(traffic: Sequence[Traffic]) -> str:
+    """Return how many labels of treated rows are left out and what that means, in sentences; empty where none is."""
+    count = sum(len(part.left_out) for part in traffic)
+    if not count:
+        return ""
+    return (
+        f" {count:,} further labels are left out, because their rows were treated. The other rows have lower probabilities than all "
+        "predictions; where there is a control group, the share of positives is that of its labels."
+    )
 
 
 def title_metrics() -> dict[str, str]:
