@@ -3,7 +3,7 @@
     python -m benchmarks.ablation [--shuffles 2] [--folds 5] [--most N]
 
 Each column is left out in turn, together with the features derived from it, and each derived feature. The ROC AUC is that of
-training rows that were held back, each predicted by the mean of the shuffles; p-values come from DeLong's paired test. A derived
+training rows that were held back, each predicted by the mean of the shuffles; p-values come from DeLong's paired test, with Holm's correction for so many features. A derived
 feature's cost is the time of its expression for one row.
 
 There is no limit: the figures support the decision about each feature. Run `make repro` first.
@@ -27,6 +27,7 @@ from benchmarks.figures import Figure
 from lifecycle.core import paths
 from lifecycle.core.expressions import parse_expression, to_value
 from lifecycle.core.files import read_json
+from lifecycle.exploration.significance import adjust_holm
 from lifecycle.modeling.metrics import compare_auc
 from lifecycle.modeling.pipelines import fit_pipeline
 from lifecycle.serving.bundle import load_bundle
@@ -90,15 +91,22 @@ def measure(options: argparse.Namespace) -> list[Figure]:
     area = compare_auc(target, whole, np.full(len(whole), 0.5))["value"] + 0.5
     progress.advance()
 
-    def compare(name: str, kept: list[Record]) -> tuple[Figure, float]:
+    def compare(kept: list[Record]) -> Record:
         found = compare_auc(target, whole, predict(kept))
         progress.advance()
-        return Figure.of(f"ROC AUC {name} (p = {found['p']:.3f})", area - found["value"], area, PEER), found["value"]
+        return found
 
-    compared = {name: compare(f"without {name}", kept) for name, kept in reduced.items()}
-    useful = [feature for feature in features if feature["name"] not in compared or compared[feature["name"]][1] > 0]
-    figures = [figure for figure, _ in compared.values()]
-    figures.append(compare(f"with the {len(useful)} features without which it falls", useful)[0])
+    compared = {name: compare(kept) for name, kept in reduced.items()}
+    adjusted = adjust_holm(np.array([found["p"] for found in compared.values()]))
+    figures = [
+        Figure.of(f"ROC AUC without {name} (p = {p:.3f})", area - found["value"], area, PEER)
+        for (name, found), p in zip(compared.items(), adjusted, strict=True)
+    ]
+    useful = [
+        feature for feature in features if feature["name"] not in compared or compared[feature["name"]]["value"] > 0
+    ]
+    again = f"ROC AUC with the {len(useful)} features without which it falls, chosen on these rows"
+    figures.append(Figure.of(again, area - compare(useful)["value"], area, PEER))
     return [*figures, *time_expressions(features, row)]
 
 

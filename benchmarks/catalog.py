@@ -28,6 +28,7 @@ class Entry:
 BENCHMARKS = {
     "quality": Entry(1, small_project=True),
     "ablation": Entry(3, small_project=True),
+    "families": Entry(4, small_project=True),
     "adoption": Entry(20, small_project=True),
     "own_tables": Entry(60, small_project=True, peers=("catboost",), environments=("catboost",)),
     "nested": Entry(
