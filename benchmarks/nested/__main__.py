@@ -62,6 +62,9 @@ from lifecycle.core import paths
 from lifecycle.pipeline.runner import ENVIRONMENT
 
 KEPT_RESULTS = FOLDER / "nested.jsonl"
+QUICK_STUDY: dict[str, Any] = {
+    "trials": 2, "startup_trials": 1, "folds": 2, "families": {"logistic": {"C": [0.1, 1.0]}}, "first": {}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Task:
     peer: str
 
 
-def measure_fold(task: Task, prepared: PreparedTable, seconds: float, trials: int, *, apart: bool) -> FoldResult:
+def measure_fold(task: Task, prepared: PreparedTable, seconds: float, *, apart: bool) -> FoldResult:
     """Let a competitor learn on the training part of an outer fold and score the fold."""
     fit, judge = prepared.folds[task.fold]
     target = prepared.declaration["target"]
@@ -82,12 +85,12 @@ def measure_fold(task: Task, prepared: PreparedTable, seconds: float, trials: in
     budget = seconds if task.peer == AUTOML else 0.0
     if task.peer == OURS:
         environment = {**ENVIRONMENT, "OMP_NUM_THREADS": str(prepared.threads)} if apart else None
-        words = (str(task.folder), task.fold, trials)
+        words = (str(task.folder), task.fold)
         cost = measure_apart("benchmarks.nested.procedure:predict_fold", *words, apart=apart, environment=environment)
         probability = np.array(cost.result["probability"])
         chosen = {name: value for name, value in cost.result.items() if name != "probability"}
     else:
-        cost = measure_peer(task.peer, prepared.rows.iloc[fit], prepared.rows.iloc[judge], target, budget)
+        cost = measure_peer(task.peer, prepared.rows.iloc[fit], prepared.rows.iloc[judge], target, budget, apart=apart)
         probability = np.array(cost.result)
     labels = prepared.rows[target].to_numpy()[judge]
     return FoldResult(
@@ -131,7 +134,7 @@ def measure(options: argparse.Namespace) -> list[Figure]:
         announce(
             f"{task.table}, fold {task.fold + 1} of {options.folds}, {task.peer}: {len(tasks) - len(waiting) + done} of {len(tasks)} done{left}"
         )
-        result = measure_fold(task, prepared[task.table], options.seconds, options.trials, apart=True)
+        result = measure_fold(task, prepared[task.table], options.seconds, apart=True)
         kept[result.key] = result
         keep_result(result, KEPT_RESULTS)
         announce(f"  ROC AUC {result.roc_auc:.4f} in {result.seconds:.0f} s {result.chosen.get('family', '')}".rstrip())
@@ -159,10 +162,10 @@ def measure_small(options: argparse.Namespace) -> list[Figure]:
     root = paths.open_project().root
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "customers")
-        prepare_rows(root, pd.read_parquet(root / "data/customers.parquet"), options.folds, folder)
+        prepare_rows(root, pd.read_parquet(root / "data/customers.parquet"), options.folds, folder, QUICK_STUDY)
         prepared = load_prepared(folder)
         tasks = list_tasks(["customers"], {"customers": folder}, options.folds, options.peers)
-        found = [measure_fold(task, prepared, options.seconds, options.trials, apart=False) for task in tasks]
+        found = [measure_fold(task, prepared, options.seconds, apart=False) for task in tasks]
         results = Results(found, options.folds)
         write_report(results, Path(name, "nested.md"))
     return list(list_figures(results))
@@ -173,7 +176,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
     parser.add_argument("--folds", type=int, default=5, help="outer folds")
     parser.add_argument("--seconds", type=float, default=60.0, help="FLAML's budget for a fold")
-    parser.add_argument("--trials", type=int, default=0, help="of our study; 0: as many as adopt's parameters say")
     parser.add_argument(
         "--again",
         nargs="+",
@@ -182,9 +184,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-BENCHMARK = Benchmark(
-    "nested", measure, add_options, small={"peers": ["lightgbm"], "folds": 2, "trials": 2, "seconds": 1.0}
-)
+BENCHMARK = Benchmark("nested", measure, add_options, small={"peers": ["lightgbm"], "folds": 2, "seconds": 1.0})
 
 if __name__ == "__main__":
     sys.exit(run_benchmark(BENCHMARK))

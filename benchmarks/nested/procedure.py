@@ -20,16 +20,15 @@ from lifecycle.stages import train, tune
 Record = dict[str, Any]
 
 
-def predict_fold(folder: str, fold: int, trials: int = 0) -> Record:
+def predict_fold(folder: str, fold: int) -> Record:
     """Tune, cross-validate, calibrate and fit on an outer fold's training part; predict the fold.
 
-    trials: of the study; 0: as the parameters say. Returns the probabilities in the order of the rows, and what was chosen:
-    family, hyperparameters and calibration.
+    Returns the probabilities in the order of the rows, and what was chosen: family, hyperparameters and calibration.
     """
     prepared = load_prepared(Path(folder))
     fit, judge = prepared.folds[fold]
     table, held_out = (prepared.features.iloc[rows].reset_index(drop=True) for rows in (fit, judge))
-    best = choose_model(prepared, table, trials)
+    best = choose_model(prepared, table)
     declaration, settings, seed = prepared.declaration, prepared.train, prepared.seed
     task = task_for(declaration)
     rows = split_folds(table, declaration, settings["folds"], seed)
@@ -47,11 +46,11 @@ def predict_fold(folder: str, fold: int, trials: int = 0) -> Record:
     }  # fmt: skip
 
 
-def choose_model(prepared: PreparedTable, table: pd.DataFrame, trials: int) -> TuningResult:
+def choose_model(prepared: PreparedTable, table: pd.DataFrame) -> TuningResult:
     """Return the best model of a study on the training part of an outer fold."""
     declaration, seed = prepared.declaration, prepared.seed
     families = tune.complete_families(prepared.tune["families"], declaration["features"])
-    tuning = Tune.model_validate({**prepared.tune, "families": families, "trials": trials or prepared.tune["trials"]})
+    tuning = Tune.model_validate({**prepared.tune, "families": families})
     sample = tune.sample_rows(table, declaration, tuning.max_rows, seed)
     folds = tune.PreparedFolds(sample, declaration, split_folds(sample, declaration, tuning.folds, seed))
     with tempfile.TemporaryDirectory() as journal:

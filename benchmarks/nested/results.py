@@ -123,7 +123,7 @@ def list_figures(results: Results) -> Iterator[Figure]:
             limit = Limit("better in the mean", ours > theirs)
             if peer == AUTOML:
                 limit = Limit(f"at most {MARGIN:g} below in the mean", ours >= theirs - MARGIN)
-            yield Figure.of(f"mean ROC AUC of {len(compared)} tables", ours, theirs, PEERS[peer], limit)
+            yield Figure.of(f"ROC AUC, mean of the tables (n = {len(compared)})", ours, theirs, PEERS[peer], limit)
 
 
 def write_report(results: Results, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,13 @@ def prepare_table(public: PublicTable, folds: int, folder: Path) -> PreparedTabl
     return load_prepared(folder)
 
 
-def prepare_rows(root: Path, table: pd.DataFrame, folds: int, folder: Path) -> None:
-    """Write what the folds are measured on from a project whose source was the table and whose rows are validated."""
+def prepare_rows(
+    root: Path, table: pd.DataFrame, folds: int, folder: Path, changes: Mapping[str, Any] | None = None
+) -> None:
+    """Write what the folds are measured on from a project whose source was the table and whose rows are validated.
+
+    changes: of the parameters of the study.
+    """
     contract, params = load_contract(root / paths.CONTRACT), load_params(root / paths.PARAMS)
     valid = pd.concat(read_frames(root / paths.VALIDATED_TABLE), ignore_index=True)
     features = list_features(contract, valid.columns.tolist(), params.features.derived)
@@ -124,7 +130,7 @@ def prepare_rows(root: Path, table: pd.DataFrame, folds: int, folder: Path) -> N
     assembled.to_parquet(folder / _FEATURES, index=False)
     shutil.copyfile(root / paths.CONTRACT, folder / "contract.yaml")
     record = {
-        "declaration": declaration, "tune": params.tune.model_dump(), "train": params.train.model_dump(),
+        "declaration": declaration, "tune": {**params.tune.model_dump(), **(changes or {})}, "train": params.train.model_dump(),
         "seed": params.base.seed, "threads": params.base.threads, "fold": fold.tolist(), "commit": read_commit(),
     }  # fmt: skip
     write_json(record, folder / _RECORD)

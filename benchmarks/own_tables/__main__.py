@@ -189,22 +189,23 @@ def compare(root: Path, table: pd.DataFrame, own: OwnTable, peer: str) -> dict[s
     }  # fmt: skip
 
 
-def measure_peer(peer: str, train: pd.DataFrame, test: pd.DataFrame, target: str, seconds: float = 0.0) -> Cost:
-    """Let a peer learn from some rows; the result is its probabilities of the rows of `test`. `seconds` is FLAML's budget.
+def measure_peer(
+    peer: str, train: pd.DataFrame, test: pd.DataFrame, target: str, seconds: float = 0.0, *, apart: bool = False
+) -> Cost:
+    """Let a peer learn from some rows; the result is its probabilities of the rows of `test`.
 
-    CatBoost and FLAML run in environments of their own.
+    seconds: FLAML's budget. apart: in a process of its own; CatBoost and FLAML always are, in environments of their own.
     """
-    program = sys.executable
+    program, environment = sys.executable, {"OMP_WAIT_POLICY": "PASSIVE"}
     if peer in ENVIRONMENTS:
         program = str(make_environment(PEERS[peer], ENVIRONMENTS[peer]) / "python")
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, f"{part}.parquet") for part in ("train", "test")]
         for rows, file in zip((train, test), files, strict=True):
             rows.to_parquet(file, index=False)
-        words = (peer, *map(str, files), target, seconds)
-        return measure_apart(
-            "benchmarks.own_tables.boosting:predict", *words, apart=peer in ENVIRONMENTS, python=program
-        )
+        words, alone = (peer, *map(str, files), target, seconds), apart or peer in ENVIRONMENTS
+        function = "benchmarks.own_tables.boosting:predict"
+        return measure_apart(function, *words, apart=alone, python=program, environment=environment)
 
 
 # The server.

@@ -466,11 +466,11 @@ def test_folds_that_share_rows_widen_the_interval() -> None:
 def test_a_table_is_significantly_worse_only_after_holms_correction() -> None:
     worse, even = [-0.01, -0.02, -0.03, -0.02, -0.02], [0.03, -0.03, 0.04, 0.06, 0.0]
     alone = {figure.name: figure.kept for figure in list_figures(make_nested({"a": worse}))}
-    assert alone == {"a: ROC AUC": False, "mean ROC AUC of 1 tables": False}
+    assert alone == {"a: ROC AUC": False, "ROC AUC, mean of the tables (n = 1)": False}
     many = make_nested({"a": worse, **dict.fromkeys("bcd", even)})
     figures = {figure.name: figure.kept for figure in list_figures(many)}
     assert figures["a: ROC AUC"] is True, "four tables: four times the p-value of one"
-    assert figures["mean ROC AUC of 4 tables"] is True
+    assert figures["ROC AUC, mean of the tables (n = 4)"] is True
     raised = make_nested({"a": [-gap for gap in worse]})
     assert all(figure.kept for figure in list_figures(raised))
 
@@ -498,7 +498,7 @@ def test_an_interrupted_nested_run_measures_only_what_is_missing(
     prepare_rows(small_project, pd.read_parquet(small_project / "data/customers.parquet"), 2, tmp_path / "table")
     prepared, kept, asked = load_prepared(tmp_path / "table"), tmp_path / "nested.jsonl", []
 
-    def measure_fold(task: nested.Task, prepared: Any, seconds: float, trials: int, *, apart: bool) -> FoldResult:
+    def measure_fold(task: nested.Task, prepared: Any, seconds: float, *, apart: bool) -> FoldResult:
         if len(asked) == 5:
             raise KeyboardInterrupt
         asked.append((task.peer, task.table, task.fold))
