@@ -46,6 +46,7 @@ BENCHMARKS = {
         environments=("bentoml",),
     ),
     "drift": Entry(12, small_project=True),
+    "selective_labels": Entry(2),
     "drift.speed": Entry(12, peers=("scipy", "evidently", "nannyml"), environments=("evidently", "nannyml")),
 }
 
