@@ -51,6 +51,7 @@ BENCHMARKS = {
     ),
     "drift": Entry(12, small_project=True),
     "monitoring": Entry(90, small_project=True),
+    "selective_labels": Entry(2),
     "drift.speed": Entry(12, peers=("scipy", "evidently", "nannyml"), environments=("evidently", "nannyml")),
 }
 
