@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: threads that wait for one another take minutes
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # or, where a test wants several, spin while they wait
-# As in pipeline/runner.py: optional to jsonschema, which nbformat imports, and nearly two seconds.
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 import numpy as np
 import pandas as pd
