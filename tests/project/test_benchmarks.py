@@ -48,7 +48,8 @@ from tests.support.servers import start_redis
 
 RULES = list_rules(0.01)
 ELSEWHERE = ("crash_recovery", "serving")  # benchmarks whose cases below differ
-LONG = ("quality", "scale", "drift", "monitoring", "sources", "notebook_tax")  # those that take more than a few seconds
+# Those that take more than a few seconds.
+LONG = ("ablation", "quality", "scale", "drift", "monitoring", "sources", "notebook_tax")
 INTEGRATION = pytest.mark.integration
 CASES = [  # name, further options, the program and the package of the system that it needs
     *(
