@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.params import load_params
+from lifecycle.core.params import load_params, read_yaml
 from lifecycle.pipeline.runner import STAGES
 from tests.support.small import SMALL
 
@@ -56,3 +56,12 @@ def test_a_mistake_is_named(text: str, tmp_path: Path, old: str, new: str, messa
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match=r"params\.yaml is missing"):
         load_params(tmp_path / "params.yaml")
+
+
+def test_what_is_read_belongs_to_the_reader_and_follows_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "values.yaml"
+    path.write_text("a: {b: [1]}")
+    read_yaml(path)["a"]["b"].append(2)
+    assert read_yaml(path) == {"a": {"b": [1]}}
+    path.write_text("a: {b: [3]}")
+    assert read_yaml(path) == {"a": {"b": [3]}}

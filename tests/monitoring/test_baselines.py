@@ -22,7 +22,7 @@ from tests.support.monitor_reports import LIMITS
 from tests.support.traffic import draw_rows, to_rows, write_watched
 
 SETTINGS: dict[str, Any] = {
-    "log": "", "backtests": "", "window": "month", "false_alarms": 0.01, "min_rows": 150, "min_class": 20, "min_psi": 0.01,
+    "log": "", "backtests": "", "window": "month", "maturity_days": 0, "false_alarms": 0.01, "min_rows": 150, "min_class": 20, "min_psi": 0.01,
     "min_effect": 0.02, "severity": LIMITS,
 }  # fmt: skip
 
@@ -47,7 +47,7 @@ def judge(served: tuple[Bundle, Path], months: list[pd.DataFrame], kind: str, wi
         parts.append(traffic.Traffic(
             window=traffic.TimeWindow(f"{start:%Y-%m}", start, end),
             counts=count_window(frame.assign(**{PREDICTION: probability}), reference), probability=probability,
-            labelled=labelled, groups=pd.DataFrame(index=labelled.index), last=end,
+            mature=len(frame), labelled=labelled, groups=pd.DataFrame(index=labelled.index), last=end,
         ))  # fmt: skip
     return monitor.judge_traffic(parts, reference, Monitor(reference=kind, reference_windows=windows, **SETTINGS))  # type: ignore[arg-type]
 

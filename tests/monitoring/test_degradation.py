@@ -97,7 +97,8 @@ def test_the_expected_interval_covers_what_it_says_for_a_model_that_is_not_quite
     def draw_sure(rows: int) -> tuple[np.ndarray, np.ndarray]:
         truth = rng.beta(2, 3, rows)
         odds = truth / (1 - truth)
-        return (rng.random(rows) < truth).astype(int), odds**1.5 / (1 + odds**1.5)
+        sure = odds**1.5 / (1 + odds**1.5)
+        return (rng.random(rows) < truth).astype(int), sure.round(2)  # a hundred values: eight times as quick
 
     for seed in range(runs):
         estimation = describe_performance(*draw_sure(800), seed=seed, **SETTINGS)["estimation"]

@@ -38,7 +38,9 @@ def test_a_value_that_somebody_typed_stays(project: Path, capsys: pytest.Capture
     names = {**declare(project, "train"), "folds": 3, "cost": {}}
     fill_parameters("train", names)
     assert (names["folds"], names["cost"], names["calibration"]) == (3, {}, "auto")
-    assert capsys.readouterr().out == "From params.yaml: seed = 42, threads = 2, calibration = 'auto'\n"
+    assert capsys.readouterr().out == (
+        "From params.yaml: seed = 42, threads = 2, calibration = 'auto', onset = '', weak_slices = 5, learning_curve = [0.5]\n"
+    )
 
 
 def test_where_the_runner_gave_all_values_nothing_is_read(

@@ -53,15 +53,8 @@ from tests.support.servers import start_redis
 
 RULES = list_rules(0.01)
 ELSEWHERE = ("crash_recovery", "serving")  # benchmarks whose cases below differ
-LONG = (
-    "quality",
-    "scale",
-    "drift",
-    "monitoring",
-    "sources",
-    "notebook_tax",
-    "selective_labels",
-)  # those that take long
+# Those that take more than a few seconds.
+LONG = ("ablation", "quality", "scale", "drift", "monitoring", "sources", "notebook_tax", "selective_labels")
 INTEGRATION = pytest.mark.integration
 CASES = [  # name, further options, the program and the package of the system that it needs
     *(

@@ -82,6 +82,15 @@ def written(small: Path, measure: Measure) -> dict[str, str]:
     return hash_outputs(small)
 
 
+def test_the_code_of_all_notebooks_runs_in_order(project: Path, tmp_path: Path) -> None:
+    """On the values of params.yaml, in one process; nbmake starts a kernel for each, which takes three times as long."""
+    assert run_code(project, tmp_path, write=True).count("From params.yaml: seed = 42") == len(STAGES)
+    assert {"model.joblib", "model.json"} <= {path.name for path in (project / paths.CANDIDATE).iterdir()}
+    assert (project / paths.VERDICT).exists() and (project / "reports/evaluate.json").exists()
+    check_values(project, SAMPLE)
+
+
+@pytest.mark.integration  # the whole pipeline, in kernels
 def test_notebooks_run_in_order(small: Path, written: dict[str, str]) -> None:
     """On the values of params.yaml, of which the notebooks hold none, but for the few that nbmake makes smaller."""
     assert {"models/candidate/model.joblib", "models/verdict.json", "reports/evaluate.json"} <= set(written)

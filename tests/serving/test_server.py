@@ -42,11 +42,11 @@ ROWS = [{**ROW, "months": months} for months in range(50)]
 PATIENCE = 60  # seconds; a busy machine is slow to stop processes
 
 
-def wait(condition: Callable[[], Any]) -> None:
+def wait(condition: Callable[[], Any], pause: float = 0.01) -> None:
     end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 @pytest.fixture
@@ -307,7 +307,7 @@ def test_a_model_that_is_too_slow_is_given_up_rests_and_is_asked_again(root: Pat
         assert predict(server)["model"] == before
         for kind in ("timeout", "cooldown"):
             assert read_metric(server, "model_failures_total", model=name, kind=kind) == 1
-        wait(lambda: predict(server) and read_metric(server, "model_failures_total", kind="timeout") >= 2)
+        wait(lambda: predict(server) and read_metric(server, "model_failures_total", kind="timeout") >= 2, pause=0.2)
 
 
 # --- the shadow

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from lifecycle.adoption.backup import BACKUP, back_up, check_edits, swap_in
@@ -28,7 +27,7 @@ from lifecycle.adoption.yaml_text import change_params, clean, dump, to_flow
 from lifecycle.core import paths
 from lifecycle.core.contract import Column, Contract, Role
 from lifecycle.core.errors import ProjectError
-from lifecycle.core.params import FORMAT, Collect, Params, parse_strictly
+from lifecycle.core.params import FORMAT, Collect, Params, parse_strictly, parse_yaml
 from lifecycle.core.paths import Project
 from lifecycle.core.records import Record
 from lifecycle.exploration.association import Kind
@@ -95,13 +94,13 @@ def adopt_table(
     broken = unread + table.rejected / max(table.rows + table.rejected, 1)
     tolerance = max(0.01, math.ceil(1.5 * broken * 1000) / 1000)
     contract_text = _write_contract(title, _describe_source(address, table.rows, len(table.shown)), tolerance, guesses)
-    contract = parse_strictly(Contract, YAML(typ="safe", pure=True).load(contract_text), Path(paths.CONTRACT))
+    contract = parse_strictly(Contract, parse_yaml(contract_text), Path(paths.CONTRACT))
     facts = measure_facts(typed, contract, aucs, round(table.rows * (1 - unread)))
     before = next(path for path in (project.root / BACKUP / paths.PARAMS, project.read(paths.PARAMS)) if path.exists())
     sections = fit_params(facts, contract, typed)
     asked = _ask_about_use(sections, ask)
     params_text = change_params(before.read_text(encoding="utf-8"), {"collect": collect, **sections})
-    parse_strictly(Params, YAML(typ="safe", pure=True).load(params_text), Path(paths.PARAMS))
+    parse_strictly(Params, parse_yaml(params_text), Path(paths.PARAMS))
     split = list(filter(None, [describe_split(sections, typed, contract)]))
     notes = [*detected.notes, *table.notes, *_describe_rows(table, unread), *_describe_checks(guesses), *split, *asked]
     summary = _describe_table(title, guesses, table, facts)

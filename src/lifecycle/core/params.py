@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -312,10 +314,21 @@ class Params(Strict):
 Section = TypeVar("Section", bound=Strict)
 
 
+@lru_cache(maxsize=16)
+def _parse_once(text: str) -> Any:
+    """Return the values of a text of YAML, which the caller must not change: a parse takes some fifty milliseconds."""
+    return YAML(typ="safe", pure=True).load(text)
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the values of a text of YAML 1.2, the caller's own; raise YAMLError where it is none."""
+    return deepcopy(_parse_once(text))
+
+
 def read_yaml(path: Path) -> Any:
     """Read YAML 1.2, where `Yes` and `no` are strings and a repeated key is an error; raise ProjectError naming the file."""
     try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        return parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ProjectError(f"{path} is missing.") from error
     except (YAMLError, UnicodeDecodeError) as error:
