@@ -47,6 +47,13 @@ def test_an_odd_table_runs_through_every_stage(
     frame, words = make_table(name)
     frame.to_csv(tmp_path / "table.csv", index=False)
     assert main(["adopt", str(tmp_path / "table.csv"), *words]) == 0
+    contract = read_yaml(project / paths.CONTRACT)
+    texts = [
+        column for column in contract["columns"].values() if (column["role"], column["dtype"]) == ("text", "string")
+    ]
+    for column in texts:
+        column["terms"] = 50
+    write_yaml(contract, project / paths.CONTRACT)
     params = read_yaml(project / paths.PARAMS)
     for section, values in QUICK.items():
         params[section] |= values
@@ -60,6 +67,11 @@ def test_an_odd_table_runs_through_every_stage(
     assert read_json(project / paths.MONITORING)["backtests"]
     assert read_json(project / paths.DECISION)["because"]
     rows = read_json(project / paths.EVALUATION)["rows"]
+    if name == "notes":
+        assert texts and read_json(project / paths.EVALUATION)["metrics"]["roc_auc"]["value"] > 0.75
+        assert read_json(project / paths.EXPLANATION)["importance"][0]["column"] == "note"
+        assert "box" in (project / paths.BUNDLE / "golden.json").read_text()
+        assert "@" not in (project / paths.BUNDLE / "background.json").read_text()
     assert rows <= 0.31 * len(frame)
     bundle = load_bundle(project / paths.BUNDLE)
     prepare_workspace(tmp_path / "served", project / paths.BUNDLE, describe_champion(bundle))

@@ -67,6 +67,11 @@ def test_the_projects_contract_is_good(checkout: Path) -> None:
         ),
         (
             "role: time, dtype: datetime",
+            "role: text, dtype: datetime, terms: 5",
+            "`terms` needs role text and dtype string",
+        ),
+        (
+            "role: time, dtype: datetime",
             "role: ignored, dtype: datetime, duration: true",
             "`duration` needs role numeric",
         ),

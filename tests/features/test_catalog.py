@@ -143,3 +143,14 @@ def test_the_same_files_give_the_same_bytes(customers: pd.DataFrame, table: Path
     assert written[0] == written[1]
     catalog = json.loads(written[0][0])
     assert [f["used_by"] for f in catalog["features"] if f["name"] in ("plan", "pace")] == [["c" * 64], []]
+
+
+def test_a_text_is_counted_and_not_shown(customers: pd.DataFrame, tmp_path: Path) -> None:
+    contract = make_contract(note={"role": "text", "dtype": "string", "nullable": True, "terms": 20})
+    frame = customers.assign(note=[None, "Private one", "Private two"] * 100)
+    make_table(frame, contract)[0].to_parquet(tmp_path / "train.parquet")
+    found = describe_features(declare(contract, frame, {}), contract, tmp_path / "train.parquet")
+    assert found[-1]["statistics"] == {"rows": 300, "missing": 100, "distinct": 2}
+    page = render_catalog({"project": "shop", "features": [{**each, "importance": None, "used_by": []} for each in found],
+                           "models": []}, [], "")  # fmt: skip
+    assert "2 different texts" in page and "Private" not in page

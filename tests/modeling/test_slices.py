@@ -41,7 +41,7 @@ def test_both_parts_have_the_same_slices() -> None:
         "same": "x", "sum": rng.random(400),
     })  # fmt: skip
     features = [feature("age", "numeric"), feature("town", "categorical"), feature("same", "categorical"),
-                feature("sum", "numeric", "derived")]  # fmt: skip
+                feature("sum", "numeric", "derived"), feature("town", "text")]  # fmt: skip
     other = train.tail(30).assign(town=["e", "z"] * 15, age=7)
     found = slices.slice_columns(other, train, features, 3)
     assert list(found) == []  # one band of age, and only rare towns

@@ -23,6 +23,7 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import hash_file, read_json
 from lifecycle.core.paths import RELEASES
 from lifecycle.serving.bundle import Bundle, hash_bundle, load_bundle, to_request, write_bundle
+from lifecycle.serving.scorer import Scorer
 from tests.support.bundles import COLUMNS, ROW, compute_probability, write_release
 
 FILES = ("manifest.json", "plan.json", "schema.json", "golden.json", "background.json")
@@ -415,3 +416,26 @@ def test_a_tables_row_is_told_as_json_holds_it() -> None:
     assert second == {"whole": None, "solid": 4, "number": None, "flag": None, "word": None, "at": None}
     plain = to_request({"a": np.float32(0.5), "b": np.bool_(True), "c": np.str_("x"), "d": datetime(2026, 1, 2)})  # noqa: DTZ001
     assert json.loads(json.dumps(plain)) == {"a": 0.5, "b": True, "c": "x", "d": "2026-01-02T00:00:00"}
+
+
+def test_texts_in_a_bundle_have_the_known_words_alone(folder: Path, tmp_path: Path) -> None:
+    """A bundle may be in git: what somebody wrote is not, and the probabilities stay."""
+    plan = {
+        "features": [{"name": "note", "kind": "text", "expression": None, "columns": ["note"], "values": None}],
+        "numbers": {key: [] for key in ("names", "low", "high", "fill", "mean", "scale", "missing_indicators")},
+        "categories": [], "encoded": [], "order": [0, 1],
+        "texts": [{"name": "note", "terms": {"cancel": 0, "not happy": 1}, "idf": [1.0, 2.0], "width": 2, "start": 0}],
+        "model": {"kind": "linear", "coefficients": [2.0, 1.0], "intercept": 0.0}, "calibration": {"kind": "none"},
+    }  # fmt: skip
+    rows = [{"note": "Mrs Smith is not happy"}, {"note": "Cancel, says Smith"}, {"note": "Smith"}, {"note": None}]
+    scores = Scorer(plan, {"note": "string"}, None).score(rows).tolist()
+    golden = [{"request": row, "probability": score} for row, score in zip(rows, scores, strict=True)]
+    columns = [{"name": "note", "dtype": "string", "nullable": True, "values": None, "min": None, "max": None, "unit": "",
+                "description": "A note.", "example": "a text"}]  # fmt: skip
+    facts = read_content(folder)["facts"]
+    write_bundle(tmp_path / "bundle", plan, None, columns, golden, rows, facts)
+    bundle = load_bundle(tmp_path / "bundle")
+    bundle.check_golden()
+    assert bundle.background == [{"note": "▮ not happy"}, {"note": "cancel ▮"}, {"note": "▮"}, {"note": None}]
+    assert scores == [pytest.approx(1 / (1 + np.exp(-odds))) for odds in (1, 2, 0, 0)]
+    assert not any("mith" in path.read_text() for path in (tmp_path / "bundle").iterdir())

@@ -287,3 +287,30 @@ def test_a_model_that_is_not_known_is_refused_in_a_sentence(
 ) -> None:
     with pytest.raises(ProjectError, match=rf"{named}.* cannot be compiled for serving; supported [^\n]*\.$"):
         compile_with(customers, make_pipeline(SimpleImputer()), model, family)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_columns_of_text_are_compiled(customers: pd.DataFrame, family: str) -> None:
+    """Several of them, with their own terms, between columns of other kinds, and one in which there is nothing to learn."""
+    rng = np.random.default_rng(0)
+    words = np.array(["Straße", "İstanbul", "cafe\u0301", "not", "happy", "😡", "it's", "late"], dtype=object)
+    notes = [" ".join(rng.choice(words, 5)) + (" cancel" if left else "") for left in customers["left"] == "yes"]
+    contract = make_contract(
+        note={"role": "text", "dtype": "string", "nullable": True, "terms": 30},
+        memo={"role": "text", "dtype": "string", "nullable": True, "terms": 5},
+        rare={"role": "text", "dtype": "string", "nullable": True, "terms": 30},
+        gap={"role": "numeric", "dtype": "float64", "nullable": True, "missing": "category"},
+    )
+    holes = rng.random(len(customers)) < 0.1
+    frame = customers.assign(
+        note=pd.Series(notes).mask(holes), memo=notes[::-1], rare=[f"n{row}" for row in range(len(notes))],
+        gap=pd.Series(rng.normal(size=len(notes))).mask(holes),
+    )  # fmt: skip
+    odd: list[dict[str, Any]] = [
+        {"note": text, "memo": text}
+        for text in ("NOT happy", "unknown", "not\0happy", "CAFÉ STRASSE", "x" * 30_000, "not happy " * 9000, "😡" * 50)
+    ]
+    odd += [{"note": None}, dict.fromkeys(("note", "memo", "rare"))]
+    plan = compare(frame, contract, family, odd)
+    assert {text["name"]: len(text["terms"]) for text in plan["texts"]} == {"note": 30, "memo": 5, "rare": 0}
+    assert next(text["width"] for text in plan["texts"] if text["name"] == "rare") == 1

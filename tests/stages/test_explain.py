@@ -17,7 +17,7 @@ from lifecycle.modeling.pipelines import fit_pipeline
 from lifecycle.reporting import curves, plots
 from lifecycle.stages import explain, features
 from tests.stages.test_evaluate import COST, evaluate_all
-from tests.support.contracts import make_contract
+from tests.support.contracts import make_contract, make_table
 
 MANIFEST = {"source": "shop.csv", "version": "1", "sha256": "a" * 64}
 
@@ -131,6 +131,10 @@ def test_values_are_formatted_for_readers() -> None:
     assert explain._format_value("senior", 1.0, {"kind": "boolean", "values": ["young", "old"]}) == "senior = old"
     assert explain._format_value("plan", None, {"kind": "categorical"}) == "plan missing"
     assert explain._format_value("plan", "ü", None) == "plan = ü"
+    assert (
+        explain._format_value("note", "so late\n" * 20, {"kind": "text"})
+        == "note = so late so late so late so late so …"
+    )
 
 
 def test_a_column_that_the_others_determine_is_warned_about() -> None:
@@ -251,3 +255,15 @@ def test_the_explanation_can_be_drawn(parts: tuple[pd.DataFrame, pd.DataFrame, d
         last = axes.patches[-1]
         ends = (last.get_x(), last.get_x() + last.get_width())
         assert min(abs(end - case["probability"]) for end in ends) < 1e-9
+
+
+def test_a_text_is_one_column_of_the_explanation(customers: pd.DataFrame) -> None:
+    """Its attribution is that of all its words together; it has no curve of effects."""
+    contract = make_contract(note={"role": "text", "dtype": "string", "nullable": True, "terms": 20})
+    said = np.where(customers["left"] == "yes", "please cancel", "all is fine")
+    frame = customers.assign(note=pd.Series(said).where(customers.index % 5 > 0).astype(object))
+    table, declaration = make_table(frame, contract)
+    done = explain_all((table.head(200), table.tail(100), declaration))
+    assert done["importance"]["column"].iloc[0] == "note"
+    assert "note" not in done["effects"] and "months" in done["effects"]
+    assert any(label in ("note = please cancel", "note = all is fine") for label, _ in done["cases"][0]["steps"])

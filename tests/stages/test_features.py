@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.tables import write_table
 from lifecycle.features.inputs import select_raw_rows
-from lifecycle.modeling.entities import read_keys
+from lifecycle.modeling.entities import find_feature_keys, read_keys
 from lifecycle.modeling.split import Sides, describe_split
 from lifecycle.stages import features
 from lifecycle.validation import conversion
@@ -160,3 +160,26 @@ def test_reading_in_parts_does_not_change_the_features(
         summary = features.write_features(path, declared, contract, sides, train, test)
         written.append((train.read_bytes(), test.read_bytes(), summary.to_csv()))
     assert written[0] == written[1]
+
+
+def test_a_text_is_a_feature_where_terms_are_learned(customers: pd.DataFrame, tmp_path: Path) -> None:
+    """It goes into the tables as it is, even where every cell of a part is missing; the summary shows none of it."""
+    note = {"role": "text", "dtype": "string", "nullable": True}
+    frame = customers.assign(note=[None if row % 3 else f"Private {row}" for row in range(300)])
+    assert "note" not in [
+        feature["name"] for feature in features.list_features(make_contract(note=note), list(frame), {})
+    ]
+    contract = make_contract(note={**note, "terms": 20})
+    path = write_valid(frame, tmp_path)
+    declared = features.list_features(contract, features.list_columns(path), {})
+    assert [(each["kind"], each["terms"]) for each in declared if each["name"] == "note"] == [("text", 20)]
+    held_out = np.arange(300) % 3 > 0
+    sides = Sides("stratified", 0.5, "", held_out, np.zeros(300, dtype=bool), None)
+    train, test = tmp_path / "train.parquet", tmp_path / "test.parquet"
+    summary = features.write_features(path, declared, contract, sides, train, test)
+    assert pd.read_parquet(train)["note"].tolist() == frame["note"][~held_out].tolist()
+    assert pd.read_parquet(test)["note"].isna().all() and len(pd.read_parquet(test)) == 200
+    assert summary.loc["note", ["missing", "distinct", "commonest"]].tolist() == ["66.67%", 100, ""]
+    division = describe_split(read_keys(path, contract), sides)
+    declaration = features.declare_features(contract, declared, division).to_json()
+    assert len(find_feature_keys(pd.read_parquet(train), declaration).content) == 100

@@ -118,6 +118,18 @@ def make_shops(rng: np.random.Generator) -> pd.DataFrame:
     )
 
 
+def make_notes(rng: np.random.Generator) -> pd.DataFrame:
+    """Notes whose words tell more than the number does; some are missing, and one has an address."""
+    filler = ["the", "order", "came", "with", "a", "box", "and", "we", "saw", "it", "in", "our", "shop", "last", "week"]
+    topic, x = rng.integers(0, 4, 1500), rng.normal(size=1500)
+    said = np.array(["cancel", "too expensive", "not happy 😡", "happy"], dtype=object)[topic]
+    notes = [" ".join([*rng.choice(filler, 5), words, *rng.choice(filler, 4)]).capitalize() for words in said]
+    notes[7] = f"Write to somebody@example.org, {notes[7]}"
+    left = rng.random(1500) < 1 / (1 + np.exp(-0.5 * x - np.array([2, 1.5, 1.5, -2.5])[topic]))
+    missing = rng.random(1500) < 0.05
+    return pd.DataFrame({"x": x, "note": pd.Series(notes).mask(missing), "left": np.where(left, "yes", "no")})
+
+
 TABLES: dict[str, tuple[Callable[[np.random.Generator], pd.DataFrame], list[str]]] = {
     "wide": (make_wide, ["--target", "left"]),
     "tiny": (make_tiny, ["--target", "ill"]),
@@ -127,6 +139,7 @@ TABLES: dict[str, tuple[Callable[[np.random.Generator], pd.DataFrame], list[str]
     "motley": (make_motley, ["--target", "class"]),
     "named": (make_named, ["--target", "class"]),
     "classes": (make_classes, ["--target", "species", "--positive", "b"]),
+    "notes": (make_notes, ["--target", "left"]),
     "shops": (make_shops, ["--target", "bought"]),
     "long": (make_long, ["--target", "bad"]),
 }

@@ -152,6 +152,17 @@ def test_five_different_values_are_enough() -> None:
     assert find_personal([raw], columns)[0].decision == "drop"
 
 
+def test_addresses_in_a_text_that_is_learned_from_are_redacted() -> None:
+    columns = make_columns(note={"role": "text", "terms": 50})
+    raw = make_frame(note=[f"write to u{i}@x.org" for i in range(50)] + ["fine"] * 50)
+    for policy in ("drop", "pseudonymise"):
+        plan = plan_protection(columns, find_personal([raw], columns, policy))
+        assert protect_table(raw, plan)["note"].tolist() == ["write to [e-mail]"] * 50 + ["fine"] * 50
+    assert find_personal([raw], columns, "stop")[0].decision == "drop"
+    bare = make_frame(note=[f"+491701234{i:03d}" for i in range(100)])
+    assert protect_table(bare, plan_protection(columns, find_personal([bare], columns)))["note"].eq("[phone]").all()
+
+
 def test_card_numbers_as_integers() -> None:
     numbers = [int(f"41111111111{i:04d}" + luhn_digit(f"41111111111{i:04d}")) for i in range(50)]
     columns = make_columns(n={"role": "numeric", "dtype": "int64"})

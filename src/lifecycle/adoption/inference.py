@@ -543,7 +543,7 @@ def _guess_text(reading: Reading) -> Guess:
         doubt = doubt_form(words, _MEASURED) if longest <= _LONGEST_FORM else ""
         return mark_missing(
             profile, make_column("text", "string", name), f"text with {profile.distinct:,} distinct values: not used as a feature",
-            doubt and f"taken as text and not used; {doubt}",
+            f"taken as text and not used; {doubt}" if doubt else "its words are not used: add `terms: 100` to learn from them",
         )  # fmt: skip
     if many:
         return guess_many(profile, words)

@@ -43,6 +43,7 @@ class Column(Strict):
     `category`: a category of its own; `keep`: left absent), `outliers` what happens beyond Tukey's outer fences (3 IQR; fitted
     on the training part). `monotone` constrains the model: of two rows that differ in this column alone, the one with the higher
     value (of a boolean's two `values`, the second) never gets a lower probability (increasing) or a higher one (decreasing).
+    `terms` makes a column of text a feature: so many of its most common words and pairs of words are learned.
     `duration` marks time since a start (such as the age of an account), `pii` what becomes of an
     identifying column, `owner` who answers for it, in place of the contract's. `others` are a target's further classes, which
     count as the one of its two `values` that is not `positive`; `spellings` maps other spellings to classes.
@@ -62,6 +63,7 @@ class Column(Strict):
     missing: Literal["impute", "category", "keep"] = "impute"  # what a model gets for a missing value
     outliers: Literal["keep", "clip", "quarantine"] = "keep"  # beyond 3 interquartile ranges
     monotone: Direction | None = None  # the predicted probability may only rise, or only fall, with the value
+    terms: int = Field(default=0, ge=0, le=1000)  # of a text: how many of its words and pairs of words the model reads
     duration: bool = False  # a number that is the time since a start, such as the age of an account
     positive: Scalar | None = None  # of a target: the class whose probability is predicted
     others: tuple[str, ...] = ()  # of a target: further classes, which count as the negative one
@@ -114,6 +116,13 @@ class Column(Strict):
             raise ValueError("`duration` needs role numeric")
         if self.pii == "keep" and self.role is Role.PII:
             raise ValueError("`pii: keep` says that a column only looks personal, and needs another role than pii")
+        return self
+
+    @model_validator(mode="after")
+    def check_text(self) -> Self:
+        """Refuse terms of what is not text."""
+        if self.terms and (self.role is not Role.TEXT or self.dtype != "string"):
+            raise ValueError("`terms` needs role text and dtype string")
         return self
 
     @model_validator(mode="after")

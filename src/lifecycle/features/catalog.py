@@ -50,8 +50,14 @@ def _find_owner(feature: Record, contract: Contract) -> str:
 
 
 def _summarise_column(column: pa.ChunkedArray, kind: str) -> Record:
-    """Return rows, missing values, and the mean, standard deviation and quantiles of numbers or the common categories."""
+    """Return rows, missing values, and the mean, standard deviation and quantiles of numbers or the common categories; of texts none."""
     rows = len(column)
+    if kind == "text":
+        return {
+            "rows": rows,
+            "missing": column.null_count,
+            "distinct": pc.count_distinct(column.cast(pa.string()), mode="only_valid").as_py(),
+        }
     if kind == "categorical":
         counted = pc.value_counts(pc.drop_null(column.cast(pa.string())))
         counted = sorted(

@@ -9,16 +9,18 @@ from lifecycle.core.params import Scalar
 from lifecycle.core.records import Frozen
 from lifecycle.core.split_rule import SplitRule
 
+WORDED = ("categorical", "text")  # kinds of features whose values are strings
+
 
 class Feature(Frozen):
     """A feature: its kind, where its values come from, the columns it reads, and the contract's rules for it.
 
     expression: None for a column of the same name. values: the two values of a boolean column, the second being 1, or
-    the categories of a categorical one.
+    the categories of a categorical one. terms: how many terms of a text are learned.
     """
 
     name: str
-    kind: Literal["numeric", "categorical", "boolean"]
+    kind: Literal["numeric", "categorical", "boolean", "text"]
     source: Literal["column", "time", "derived"]
     expression: str | None
     columns: list[str]
@@ -27,6 +29,7 @@ class Feature(Frozen):
     values: list[Scalar] | None
     unit: str
     monotone: Direction | None = None
+    terms: int = 0
     description: str
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 from lifecycle.core.contract import Contract, Role
 from lifecycle.core.split_rule import ValueKind
 from lifecycle.core.tables import count_rows
+from lifecycle.features.definitions import WORDED
 from lifecycle.features.inputs import to_array
 from lifecycle.modeling.rule import hash_content, hash_ids, list_kinds
 from lifecycle.modeling.task import task_for
@@ -134,7 +135,7 @@ def find_feature_keys(table: pd.DataFrame, declaration: Mapping[str, Any]) -> Sp
     """Return what the folds of a feature table depend on."""
     time = declaration.get("time")
     kinds: dict[str, ValueKind] = {
-        feature["name"]: "text" if feature["kind"] == "categorical" else "number" for feature in declaration["features"]
+        feature["name"]: "text" if feature["kind"] in WORDED else "number" for feature in declaration["features"]
     }
     if time in table:
         kinds[str(time)] = "time"

@@ -25,16 +25,19 @@ Array = np.ndarray[Any, Any]
 class SplineAppender(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Append a cubic B-spline basis (de Boor 1978) of the columns with many values.
 
-    Knots are at quantiles of the rows it was fitted on; beyond the outer knots the basis stays constant.
+    Knots are at quantiles of the rows it was fitted on; beyond the outer knots the basis stays constant. Columns at the
+    places `left_out` have none.
     """
 
-    def __init__(self, knots: int = 5) -> None:
+    def __init__(self, knots: int = 5, left_out: tuple[int, ...] = ()) -> None:
         self.knots = knots
+        self.left_out = left_out
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Find the columns with more distinct values than a basis has parts, and their knots."""
         X = np.asarray(X, dtype="float64")
-        self.columns_ = [column for column in range(X.shape[1]) if len(np.unique(X[:, column])) > 4 * self.knots]
+        columns = [column for column in range(X.shape[1]) if column not in set(self.left_out)]
+        self.columns_ = [column for column in columns if len(np.unique(X[:, column])) > 4 * self.knots]
         self.bases_ = []
         for column in self.columns_:
             places = np.unique(np.quantile(X[:, column], np.linspace(0, 1, self.knots)))
@@ -66,7 +69,7 @@ class Logistic(Family):
         options = self.read_options(hyperparameters)
         knots = options.pop("knots", 0)
         model = LogisticRegression(max_iter=1000, **options)
-        whole = make_pipeline(SplineAppender(knots), model) if knots else model
+        whole = make_pipeline(SplineAppender(knots, training.texts), model) if knots else model
         return fit_weighted(whole, training.X, training.y, training.weights)
 
     def compile(self, model: Any) -> Compiled:

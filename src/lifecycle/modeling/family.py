@@ -38,13 +38,14 @@ class Preparation:
 class TrainingMatrix:
     """Prepared training rows: X, float64 of shape (rows, columns), and y, 0 or 1 of shape (rows,).
 
-    weights: how much each row counts, float64 of shape (rows,), None where all count the same. directions: for each column 1 or -1 where the prediction may only rise or fall with it, otherwise 0; empty where none is.
+    weights: how much each row counts, float64 of shape (rows,), None where all count the same. texts: the places of the columns that the terms of texts became. directions: for each column 1 or -1 where the prediction may only rise or fall with it, otherwise 0; empty where none is.
     """
 
     X: Array
     y: Array
     weights: Array | None = None
     directions: tuple[int, ...] = ()
+    texts: tuple[int, ...] = ()
 
 
 class Family(ABC):

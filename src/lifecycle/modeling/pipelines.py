@@ -19,6 +19,7 @@ from lifecycle.modeling.families import (
     find_family,
 )
 from lifecycle.modeling.family import Hyperparameters, Preparation, TrainingMatrix
+from lifecycle.modeling.texts import TermEncoder
 
 Array = np.ndarray[Any, Any]
 FeatureRecord = dict[str, Any]
@@ -103,7 +104,8 @@ def fit_pipeline(
 def build_preparation(features: list[FeatureRecord], preparation: Preparation, seed: int) -> ColumnTransformer:
     """Return the preparation before the model: a column transformer with a branch for each treatment of columns.
 
-    Unknown and rare categories share a column; columns of many categories are target encoded, for which `fit_transform`
+    Unknown and rare categories share a column; columns of many categories are target encoded and the terms
+    of texts weighted; the former is why `fit_transform`
     needs the target. The output has NaN only where the family takes it and the contract says `keep`.
     """
     branches: dict[str, tuple[Any, list[str]]] = {}
@@ -126,7 +128,14 @@ def fit_preparation(
 ) -> TrainingMatrix:
     """Fit the preparation to the rows X, shape (rows, features), and return what a family is fitted to."""
     matrix = prepare.fit_transform(X, y)
-    return TrainingMatrix(matrix, np.asarray(y), weights, _place_directions(prepare, features, matrix.shape[1]))
+    directions = _place_directions(prepare, features, matrix.shape[1])
+    texts = tuple(
+        column
+        for branch, place in prepare.output_indices_.items()
+        if branch.startswith("text_")
+        for column in range(place.start, place.stop)
+    )
+    return TrainingMatrix(matrix, np.asarray(y), weights, directions, texts)
 
 
 def _place_directions(prepare: ColumnTransformer, features: list[FeatureRecord], width: int) -> tuple[int, ...]:
@@ -154,6 +163,8 @@ def _choose_steps(feature: FeatureRecord, preparation: Preparation) -> tuple[str
         if feature["missing"] == "impute":
             return "categorical_imputed", [convert, fill, encode]
         return "categorical", [convert, encode]
+    if feature["kind"] == "text":
+        return f"text_{feature['terms']}", [TermEncoder(feature["terms"])]
     name, steps = feature["kind"], []
     if feature["outliers"] == "clip":
         name, steps = name + "_clipped", [FenceClipper()]

@@ -57,14 +57,14 @@ def sort_categories(categories: pd.Series) -> list[str]:
 def slice_columns(
     frame: pd.DataFrame, train: pd.DataFrame, features: Sequence[FeatureRecord], most: int = 10
 ) -> dict[str, pd.Series]:
-    """Return the slices of each column of a feature table that has at least two of them, derived features apart.
+    """Return the slices of each column of a feature table that has at least two of them, derived features and texts apart.
 
     Numbers with more than `most` values in the training part are cut at its quartiles, and of so many categories all but its
     most frequent are "(other)", so that both parts have the same slices.
     """
     slices: dict[str, pd.Series] = {}
     for feature in features:
-        if feature["source"] != "column":
+        if feature["source"] != "column" or feature["kind"] == "text":
             continue
         name = str(feature["name"])
         column, known = frame[name], train[name]

@@ -71,6 +71,8 @@ def _format_values(feature: Record) -> str:
         return ", ".join(shares) + (f" and {more} more" if more > 0 else "")
     if not rows:
         return "none"
+    if feature["kind"] == "text":
+        return f"{statistics['distinct']:,} different texts"
     if feature["kind"] == "boolean":
         values = feature["values"] or [False, True]
         return f"{'yes' if values in ([0, 1], [False, True]) else values[1]} {statistics['mean']:.0%}"

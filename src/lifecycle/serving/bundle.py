@@ -21,6 +21,7 @@ from lifecycle.core.expressions import Array
 from lifecycle.core.files import hash_file, read_json, write_json
 from lifecycle.core.records import Frozen, Moment, Record
 from lifecycle.core.split_rule import SplitRule
+from lifecycle.core.terms import Terms
 from lifecycle.serving.schema import Schema
 from lifecycle.serving.scorer import Scorer
 
@@ -115,8 +116,11 @@ def write_bundle(
     """Write a bundle into `folder`, completely or not at all, and return its hash; the same content has the same bytes.
 
     facts: the manifest's entries model, family, target, positive, negative, threshold, prior, hashes and other_columns. reference: what
-    monitoring compares later rows with; the server does not read it.
+    monitoring compares later rows with; the server does not read it. Of texts among the rows of `golden` and `background` it has
+    only the words that the model knows, which have the same probability.
     """
+    golden = [{**record, "request": _conceal_texts(record["request"], plan)} for record in golden]
+    background = [_conceal_texts(row, plan) for row in background]
     aside = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
@@ -133,6 +137,12 @@ def write_bundle(
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
     return hash_bundle(folder)
+
+
+def _conceal_texts(row: Record, plan: Record) -> Record:
+    """Return a row whose texts have only the words that the model knows."""
+    known = {text["name"]: Terms(text["terms"], text["idf"]) for text in plan.get("texts", ()) if row.get(text["name"])}
+    return {**row, **{name: terms.conceal(row[name]) for name, terms in known.items()}}
 
 
 def hash_bundle(folder: Path) -> str:

@@ -23,7 +23,7 @@ def compile_model(classifier: Any, features: list[Record], family: str) -> Compi
     from lifecycle.modeling.families import find_family  # imports scikit-learn
 
     pipeline = classifier.classifier
-    numbers, categories, encoded, order = _compile_preparation(pipeline.named_steps["prepare"])
+    numbers, categories, encoded, texts, order = _compile_preparation(pipeline.named_steps["prepare"])
     model, trees = find_family(family).compile(pipeline.named_steps["model"])
     kept = ("name", "kind", "expression", "columns", "values")
     plan = {
@@ -31,6 +31,7 @@ def compile_model(classifier: Any, features: list[Record], family: str) -> Compi
         "numbers": numbers,
         "categories": categories,
         "encoded": encoded,
+        "texts": texts,
         "order": order,
         "model": model,
         "calibration": _compile_calibration(classifier.calibrator),
@@ -38,19 +39,21 @@ def compile_model(classifier: Any, features: list[Record], family: str) -> Compi
     return plan, trees
 
 
-def _compile_preparation(prepare: Any) -> tuple[Record, list[Record], list[Record], list[int]]:
-    """Return a fitted column transformer as numeric, categorical and encoded columns and the order of the model's matrix.
+def _compile_preparation(prepare: Any) -> tuple[Record, list[Record], list[Record], list[Record], list[int]]:
+    """Return a fitted column transformer as numeric, categorical and encoded columns, texts, and the order of the model's matrix.
 
     Numeric columns are clipped, imputed and scaled as vectors, and may have missing indicators. Each categorical column
     has the position of each category, of a missing value and of any other category (None: all zeros). An encoded column is
-    a numeric one, with the number of each category and of a missing value; any other category is imputed. `order` holds, for
-    each column of the model's matrix, its place among numeric columns, missing indicators and categories, in this order.
+    a numeric one, with the number of each category and of a missing value; any other category is imputed. A text
+    has the place of each term and their inverse document frequencies. `order` holds, for each column of the model's matrix, its
+    place among numeric columns, missing indicators, categories and terms, in this order.
     """
     numbers: Record = {key: [] for key in ("names", "low", "high", "fill", "mean", "scale", _INDICATORS)}
     categories: list[Record] = []
     encoded: list[Record] = []
+    texts: list[Record] = []
     places: list[tuple[str, int]] = []
-    width = 0
+    width = wide = 0  # of the categories, and of the terms
     for _, branch, names in prepare.transformers_:
         if branch == "drop" or len(names) == 0:
             continue
@@ -63,6 +66,7 @@ def _compile_preparation(prepare: Any) -> tuple[Record, list[Record], list[Recor
             "FunctionTransformer",
             "CategoryNumbers",
             "TargetEncoder",
+            "TermEncoder",
         }:
             raise ProjectError(f"{kind} cannot be compiled for serving.")
         if "LevelEncoder" in steps:
@@ -70,6 +74,13 @@ def _compile_preparation(prepare: Any) -> tuple[Record, list[Record], list[Recor
                 categories.append({**record, "start": width})
                 places += [("category", width + place) for place in range(record["width"])]
                 width += record["width"]
+        elif "TermEncoder" in steps:
+            for name, terms in zip(names, steps["TermEncoder"].terms_, strict=True):
+                texts.append({
+                    "name": name, "terms": dict(terms.places), "idf": to_plain(terms.idf), "width": terms.width, "start": wide
+                })  # fmt: skip
+                places += [("term", wide + place) for place in range(terms.width)]
+                wide += terms.width
         else:
             first = len(numbers["names"])
             places += _compile_numbers(steps, list(names), numbers)
@@ -77,8 +88,8 @@ def _compile_preparation(prepare: Any) -> tuple[Record, list[Record], list[Recor
                 records, numbers["fill"][first:] = _compile_encoding(steps, list(names))
                 encoded += records
     count, indicators = len(numbers["names"]), len(numbers[_INDICATORS])
-    starts = {"number": 0, "indicator": count, "category": count + indicators}
-    return numbers, categories, encoded, [starts[block] + place for block, place in places]
+    starts = {"number": 0, "indicator": count, "category": count + indicators, "term": count + indicators + width}
+    return numbers, categories, encoded, texts, [starts[block] + place for block, place in places]
 
 
 def _compile_encoding(steps: dict[str, Any], names: list[str]) -> tuple[list[Record], list[float | None]]:

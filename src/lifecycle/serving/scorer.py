@@ -13,6 +13,7 @@ import numpy as np
 
 from lifecycle.core.expressions import Array, Expression, parse_expression, to_array, to_value
 from lifecycle.core.records import Record
+from lifecycle.core.terms import Terms
 
 Row = Mapping[str, Any]  # column to value; a missing value is absent or None
 LIMIT = 1e-6  # probabilities are clipped to this distance from 0 and 1 before log-odds, as in fitting the calibration
@@ -43,7 +44,7 @@ class Scorer:
 
 
 class Inputs:
-    """How a row's values become the model's matrix: derived features, bounds, imputation, missing indicators, categories."""
+    """How a row's values become the model's matrix: derived features, bounds, imputation, missing indicators, categories, terms."""
 
     def __init__(self, plan: Record, dtypes: Mapping[str, str]) -> None:
         by_name = {feature["name"]: feature for feature in plan["features"]}
@@ -69,6 +70,9 @@ class Inputs:
         self.strings = all(
             dtypes[name] == "string" for name, *_ in self.categories
         )  # categories need no conversion then
+        texts = plan.get("texts", ())  # which older bundles do not have
+        first = len(plan["order"]) - sum(text["width"] for text in texts)
+        self.texts = [(text["name"], Terms(text["terms"], text["idf"]), first + text["start"]) for text in texts]
         self.order = np.array(plan["order"], dtype="int64")  # place of each model column
 
     def read_numbers(self, rows: Sequence[Row]) -> Array:
@@ -101,12 +105,15 @@ class Inputs:
                 place = places.get(value if self.strings else _to_category(value), other)
                 if place is not None:
                     found.append(number * len(self.order) + place)
+            for name, terms, first in self.texts:
+                for term, weight in terms.weigh(row.get(name)):
+                    whole[number, first + term] = weight
         whole.reshape(-1)[found] = 1.0
         return whole[:, self.order]
 
 
 class LinearModel:
-    """A logistic regression: a weight for each number, a curve for some of them, and a weight for each category."""
+    """A logistic regression: a weight for each number, a curve for some of them, and a weight for each category and term."""
 
     def __init__(self, inputs: Inputs, record: Record) -> None:
         self.inputs = inputs
@@ -123,6 +130,9 @@ class LinearModel:
                 _read_weight(weights, other),
             )
             for name, places, other in inputs.categories
+        ]
+        self.texts = [
+            (name, terms, weights[first : first + len(terms.idf)].tolist()) for name, terms, first in inputs.texts
         ]
         self.curves = [
             (int(inputs.order[curve["column"]]), np.array(curve["breaks"]), np.array(curve["pieces"]))
@@ -149,7 +159,7 @@ class LinearModel:
         if inputs.clips or not isfinite(log_odds.sum()):  # a missing value shows in the sum
             X = inputs.fill_gaps(X)
             log_odds = np.einsum("ij,j->i", X, self.slopes)
-        log_odds += [self.add_categories(row) for row in rows]
+        log_odds += [self.add_words(row) for row in rows]
         for column, breaks, pieces in self.curves:
             log_odds += _evaluate_curve((X[:, column] - inputs.mean[column]) / inputs.scale[column], breaks, pieces)
         return np.asarray(1 / (1 + np.exp(-log_odds)))
@@ -159,7 +169,7 @@ class LinearModel:
         if self.curves:
             with np.errstate(all="ignore"):
                 return float(self.predict([row])[0])
-        log_odds = self.add_categories(row)
+        log_odds = self.add_words(row)
         values = {name: to_value(row.get(name), self.inputs.dtypes[name]) for name in self.inputs.read}
         for name, codes, compute, slope, gap, low, high in self.steps:
             if compute is not None:
@@ -174,13 +184,16 @@ class LinearModel:
                 log_odds += slope * (low if value < low else high)
         return _to_probability(log_odds)
 
-    def add_categories(self, row: Row) -> float:
-        """Return the sum of the intercept and the weights of a row's categories."""
+    def add_words(self, row: Row) -> float:
+        """Return the sum of the intercept and the weights of a row's categories and terms."""
         total: float = self.intercept
         strings = self.inputs.strings
         for name, weights, other in self.categories:
             value = row.get(name)
             total += weights.get(value if strings else _to_category(value), other)
+        for name, terms, slopes in self.texts:
+            for term, weight in terms.weigh(row.get(name)):
+                total += slopes[term] * weight
         return total
 
 

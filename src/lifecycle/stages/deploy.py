@@ -43,6 +43,7 @@ from lifecycle.serving.bundle import (  # fmt: skip
 
 Array = np.ndarray[Any, Any]
 _TRAINING_PACKAGES = ("sklearn", "pandas", "mlflow", "joblib", "pyarrow", "matplotlib")
+_EXAMPLE = "a text"  # of a column of texts, in place of one that somebody wrote
 _BATCH = 500  # rows of a request when the hold-out is replayed
 
 
@@ -60,7 +61,7 @@ def describe_columns(contract: Contract, features: list[Record], raw: pd.DataFra
         {
             "name": name,
             **{key: value for key, value in column.model_dump(mode="json").items() if key in rules},
-            "example": to_request({name: raw[name].iloc[0]})[name],
+            "example": _EXAMPLE if column.terms else to_request({name: raw[name].iloc[0]})[name],
         }
         for name, column in contract.columns.items()
         if name in read

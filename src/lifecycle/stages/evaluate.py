@@ -289,7 +289,9 @@ def choose_slices(test: pd.DataFrame, declaration: Record, max_categories: int) 
     return {
         feature["name"]: name_categories(test[feature["name"]], feature)
         for feature in declaration["features"]
-        if feature["source"] == "column" and 2 <= test[feature["name"]].nunique(dropna=False) <= max_categories
+        if feature["source"] == "column"
+        and feature["kind"] != "text"
+        and 2 <= test[feature["name"]].nunique(dropna=False) <= max_categories
     }
 
 
@@ -327,12 +329,12 @@ def choose_groups(
 ) -> dict[str, pd.Series | None]:
     """Return the groups of each fairness column of the contract; numbers with many values are cut into quartile bands.
 
-    The groups are None for a column that the feature table does not have.
+    The groups are None for a column that the feature table does not have, and for free text.
     """
     known = {feature["name"]: feature for feature in declaration["features"]}
     groups: dict[str, pd.Series | None] = {}
     for name in contract.fairness:
-        if name not in known or name not in test:
+        if name not in known or name not in test or known[name]["kind"] == "text":
             groups[name] = None
         elif known[name]["kind"] == "numeric" and test[name].nunique() > max_categories:
             groups[name] = band_numbers(test[name], train[name])

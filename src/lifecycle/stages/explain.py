@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ PAGES = [("Evaluate", "07_evaluate.html"), ("Explain", "08_explain.html")]  # li
 _STEPS = 8  # columns named in the explanation of a row; the others are added up
 _REDUNDANT = 0.9  # a column is shown with a warning when the others explain more than this share of it
 _REDUNDANCY_ROWS = 5_000
+_SHOWN = 40  # characters of a text
 _FAINT = 0.005  # half a percentage point: smaller effects are described as negligible
 _BASELINES = {
     "prior": "the base rate for every row", "logistic": "a logistic regression",
@@ -93,7 +95,7 @@ def describe_derived(inputs: Inputs) -> str:
 def trace_effects(
     predict: Predict, rows: pd.DataFrame, train: pd.DataFrame, test: pd.DataFrame, names: Sequence[str], inputs: Inputs
 ) -> dict[str, pd.DataFrame]:
-    """Return the effect of each named column except for time columns; boolean values have the contract's names.
+    """Return the effect of each named column except for time columns and texts; boolean values have the contract's names.
 
     Grids come from the training part; `rows` are those whose curves are averaged. The column `observed` is the mean
     prediction of the rows of `test` that have the value, minus that of all rows.
@@ -101,11 +103,12 @@ def trace_effects(
     effects = {}
     probability = predict(test[inputs.names])
     for name in names:
-        if train[name].dtype.kind == "M" or not train[name].notna().any():
+        feature = inputs.sources.get(name)
+        if train[name].dtype.kind == "M" or not train[name].notna().any() or (feature and feature["kind"] == "text"):
             continue
         grid = choose_grid(train[name])
         effect = trace_effect(predict, rows, name, grid).assign(observed=trace_observed(probability, test[name], grid))
-        words = _name_booleans(inputs.sources.get(name))
+        words = _name_booleans(feature)
         effects[name] = effect.assign(value=[words.get(value, value) for value in effect["value"]]) if words else effect
     return effects
 
@@ -224,6 +227,8 @@ def _format_value(name: str, value: Any, feature: Record | None) -> str:
         words = _name_booleans(feature)
         unit = f" {feature['unit']}" if feature and feature.get("unit") else ""
         return f"{name} = {words[float(value)]}" if float(value) in words else f"{name} = {value:.6g}{unit}"
+    if feature and feature["kind"] == "text":
+        return f"{name} = {shorten(str(value), _SHOWN, placeholder=' …')}"
     return f"{name} = {value}"
 
 

@@ -19,7 +19,7 @@ from lifecycle.core.paths import FEATURES, PARAMS
 from lifecycle.core.progress import show_progress
 from lifecycle.core.split_rule import SplitRule
 from lifecycle.core.tables import TableWriter, open_table, set_columns, write_table
-from lifecycle.features.definitions import FeatureDeclaration
+from lifecycle.features.definitions import WORDED, FeatureDeclaration
 from lifecycle.features.directions import declare_directions
 from lifecycle.features.inputs import to_array
 from lifecycle.modeling.entities import read_keys
@@ -40,21 +40,21 @@ _TIME_PARTS = {
     "month_sin": "sin(2 * pi * (month(col({name})) - 1) / 12)",
     "month_cos": "cos(2 * pi * (month(col({name})) - 1) / 12)",
 }
-_KINDS = {Role.NUMERIC: "numeric", Role.CATEGORICAL: "categorical", Role.BOOLEAN: "boolean"}
+_KINDS = {Role.NUMERIC: "numeric", Role.CATEGORICAL: "categorical", Role.BOOLEAN: "boolean", Role.TEXT: "text"}
 
 
 def list_features(contract: Contract, columns: list[str], derived: dict[str, str]) -> list[dict[str, Any]]:
     """List the features of a table with `columns`: those of the contract, the parts of its time, and the derived ones.
 
     A part of the time is left out where the contract has a column of its name. Each feature is a record of name, kind (numeric,
-    categorical, boolean), source (column, time, derived), expression, the columns it reads, and the contract's rules for it. Raises ProjectError for an expression that reads an unknown column
+    categorical, boolean, text), source (column, time, derived), expression, the columns it reads, and the contract's rules for it. Raises ProjectError for an expression that reads an unknown column
     or the target, or a name that is taken.
     """
     present = [name for name in contract.columns if name in columns]
     features = [
         _describe_feature(name, _KINDS[contract.columns[name].role], "column", contract.columns[name])
         for name in present
-        if contract.columns[name].role in _KINDS
+        if _is_feature(contract.columns[name])
     ]
     if contract.time in present:
         features += [
@@ -62,7 +62,7 @@ def list_features(contract: Contract, columns: list[str], derived: dict[str, str
             for part, text in _TIME_PARTS.items()
             if f"{contract.time}_{part}" not in contract.columns  # the table has such a column itself
         ]
-    usable = {name for name in present if contract.columns[name].role in (*_KINDS, Role.TIME, Role.TEXT)}
+    usable = {name for name in present if contract.columns[name].role in (*_KINDS, Role.TIME)}
     for name, text in derived.items():
         if name in contract.columns:
             raise ProjectError(f"{PARAMS}: features.derived.{name}: the contract has a column of this name.")
@@ -75,6 +75,11 @@ def list_features(contract: Contract, columns: list[str], derived: dict[str, str
             )
         features.append(feature)
     return declare_directions(features, contract)
+
+
+def _is_feature(column: Column) -> bool:
+    """Return whether a model reads a column as it is, which it does with a text only where `terms` says so."""
+    return column.role in _KINDS and (column.role is not Role.TEXT or column.terms > 0)
 
 
 def _describe_feature(
@@ -92,12 +97,13 @@ def _describe_feature(
         "values": list(column.values) if column and column.values else None,
         "unit": column.unit if column else "",
         "monotone": column.monotone if column else None,
+        "terms": column.terms if column else 0,
         "description": column.description if column else f"{expression}.",
     }
 
 
 def compute_features(frame: pd.DataFrame, features: list[dict[str, Any]]) -> pd.DataFrame:
-    """Compute every feature of every row: float64 for numeric and boolean (0, 1, NaN), object strings for categorical.
+    """Compute every feature of every row: float64 for numeric and boolean (0, 1, NaN), object strings for categorical and text.
 
     A row's features depend on that row alone: nothing is fitted here.
     """
@@ -113,7 +119,7 @@ def compute_features(frame: pd.DataFrame, features: list[dict[str, Any]]) -> pd.
 
 def _convert_column(column: pd.Series, feature: dict[str, Any]) -> pd.Series:
     """Convert a column to the values that a model reads; of a boolean column's two `values`, the second is 1."""
-    if feature["kind"] == "categorical":
+    if feature["kind"] in WORDED:
         words = map_distinct(column, lambda values: values.astype(str).astype(object))
         return words.where(column.notna(), None)
     if feature["kind"] == "boolean" and feature["values"]:
@@ -216,8 +222,8 @@ def write_split(sides: Sides, path: Path) -> None:
 
 
 def _find_schema(table: pd.DataFrame, features: list[dict[str, Any]]) -> pa.Schema:
-    """Return the table's schema; categorical features are text, even when every value is missing."""
-    words = {feature["name"]: "" for feature in features if feature["kind"] == "categorical"}
+    """Return the table's schema; categorical and text features are text, even when every value is missing."""
+    words = {feature["name"]: "" for feature in features if feature["kind"] in WORDED}
     return pa.Schema.from_pandas(
         set_columns(table.head(1), words).astype(dict.fromkeys(words, object)), preserve_index=False
     )
@@ -229,7 +235,8 @@ class _Summary:
     def __init__(self, features: list[dict[str, Any]], rows: int) -> None:
         self.rows = rows
         self.names = [feature["name"] for feature in features]
-        self.numeric = [feature["name"] for feature in features if feature["kind"] != "categorical"]
+        self.numeric = [feature["name"] for feature in features if feature["kind"] not in WORDED]
+        self.categorical = [feature["name"] for feature in features if feature["kind"] == "categorical"]
         self.missing = np.zeros(len(self.names), dtype=np.int64)
         self.tallies = {name: Tally(limit_distinct(len(features))) for name in self.names}
         self.ends: list[pd.DataFrame] = []
@@ -260,5 +267,5 @@ class _Summary:
             ("greatest", ends["greatest"].groupby(level=0).max()),
         ):
             summary[name] = value.reindex(self.numeric).round(3).astype(object)
-        common = {name: tally.find_commonest() for name, tally in self.tallies.items() if name not in self.numeric}
+        common = {name: tally.find_commonest() for name, tally in self.tallies.items() if name in self.categorical}
         return summary.assign(commonest=pd.Series(common, dtype=object)).fillna("")

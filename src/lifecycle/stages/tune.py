@@ -18,11 +18,12 @@ import pandas as pd
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from lifecycle.core import terms
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import hash_file
 from lifecycle.core.params import Range, Scalar, Tune
 from lifecycle.core.paths import PARAMS
-from lifecycle.modeling import encoders, pipelines
+from lifecycle.modeling import encoders, pipelines, texts
 from lifecycle.modeling import families as known_families
 from lifecycle.modeling import family as any_family
 from lifecycle.modeling.encoders import select_features
@@ -49,7 +50,7 @@ _PRUNED_AFTER = 1  # folds that every trial is scored on before it may be pruned
 def identify_study(inputs: dict[str, Any], files: list[Path]) -> str:
     """Return a name for the study that changes with its inputs and with the code, so that only the same study is resumed."""
     total = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
-    code = [Path(str(module.__file__)) for module in (any_family, known_families, encoders, pipelines)]
+    code = [Path(str(module.__file__)) for module in (any_family, known_families, encoders, texts, terms, pipelines)]
     for path in [*files, *code, Path(__file__)]:
         total.update(bytes.fromhex(hash_file(path)))
     return total.hexdigest()[:16]

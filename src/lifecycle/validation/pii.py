@@ -97,7 +97,7 @@ def find_personal(
 
     The raw table comes in parts. A column in which 1 % of the cells or five different values look personal is dropped or
     pseudonymised, according to `policy`; a column of numbers is dropped, as a pseudonym is text. In other columns, and
-    when the contract lists a column's values, single cells are redacted. A column that only `identifiers` recognises is
+    when the contract lists a column's values or has a text's terms learned, single cells are redacted. A column that only `identifiers` recognises is
     judged by a sample of 1,000 rows, and its number of cells is estimated. The result does not depend on the parts.
     """
     settled = (Role.PII, Role.IGNORED)
@@ -190,7 +190,8 @@ class _Search:
         for kind, cells in self.personal.items():
             share, distinct = cells / max(self.cells, 1), self.valid[kind].distinct
             if cells and not _is_chance(kind, distinct, self.formed[kind].distinct) and not self.is_signed(kind):
-                decision = _decide(self.column, share, distinct, policy)
+                text = self.column.terms > 0 and policy != "stop"  # some of many people's texts have an address in them
+                decision = "redact" if text else _decide(self.column, share, distinct, policy)
                 findings.append(Finding(name, kind, cells, distinct, share, self.examples[kind], decision))
         if all(finding.decision == "redact" for finding in findings) and (
             whole := self.recognise(name, policy, sample)
@@ -249,7 +250,7 @@ def _decide(column: Column, share: float, distinct: int, policy: Policy) -> _Dec
     """Decide what happens to a column or its cells, by how much of it looks personal."""
     if column.values is not None or (share < _LEAST_SHARE and distinct < _LEAST_DISTINCT):
         return "redact"
-    text = column.dtype == "string"
+    text = column.dtype == "string" and not column.terms  # a pseudonym has no words
     return "pseudonymise" if policy == "pseudonymise" and text else "drop"
 
 
