@@ -21,7 +21,7 @@ from lifecycle.modeling.model import Model
 from lifecycle.monitoring.drift import PREDICTION
 from lifecycle.monitoring.reference import count_window
 from lifecycle.monitoring.scenarios import begin_month
-from lifecycle.monitoring.traffic import TimeWindow, Traffic, list_windows, read_traffic
+from lifecycle.monitoring.traffic import TimeWindow, Traffic, find_mature, list_windows, read_traffic
 from lifecycle.prediction_log.compaction import compact_segments
 from lifecycle.prediction_log.writer import PredictionLog
 from lifecycle.serving.bundle import to_requests
@@ -106,16 +106,28 @@ def make_traffic(samples: Iterable[Sample], reference: Record) -> list[Traffic]:
     for place, sample in enumerate(samples):
         start, end = begin_month(_FIRST, place + 1), begin_month(_FIRST, place + 2)
         at = pd.Series(pd.date_range(start, end, periods=len(sample.label) + 1, inclusive="left"))
-        labelled = pd.DataFrame({"at": at, "labelled_at": at, "label": sample.label, "probability": sample.probability})
+        names = name_entities(sample, place)
+        labelled = pd.DataFrame(
+            {"at": at, "labelled_at": at, "label": sample.label, "probability": sample.probability, "entity": names}
+        )
         frame = sample.frame.assign(**{PREDICTION: sample.probability})
         traffic.append(Traffic(
-            window=TimeWindow(f"{start:%Y-%m}", start, end), counts=count_window(frame, reference),
-            probability=sample.probability, labelled=labelled, groups=pd.DataFrame(index=labelled.index), last=end,
+            window=TimeWindow(f"{start:%Y-%m}", start, end), counts=count_window(frame, reference, names),
+            probability=sample.probability, mature=len(labelled), labelled=labelled, groups=pd.DataFrame(index=labelled.index), last=end,
         ))  # fmt: skip
     return traffic
 
 
-def log_traffic(samples: Sequence[Sample], population: Population, reference: Record, seed: int) -> list[Traffic]:
+def name_entities(sample: Sample, month: int) -> pd.Series:
+    """Return the entity of each row, which occurs in one month only; None without entities."""
+    if sample.entities is None:
+        return pd.Series([None] * len(sample.label), dtype=object)
+    return pd.Series([f"{month}-{entity}" for entity in sample.entities], dtype=object)
+
+
+def log_traffic(
+    samples: Sequence[Sample], population: Population, reference: Record, seed: int, maturity_days: int
+) -> list[Traffic]:
     """Return months of traffic as they are read from a log in which labels arrive late, at the end of the last month."""
     generator, contract = np.random.default_rng([seed, 9]), population.contract
     names = [column["name"] for column in list_columns(population)]
@@ -143,7 +155,8 @@ def log_traffic(samples: Sequence[Sample], population: Population, reference: Re
         bundle: Any = SimpleNamespace(
             name=_MODEL, manifest=SimpleNamespace(positive=contract.positive), schema=SimpleNamespace(names=names)
         )
-        return list(read_traffic(Path(folder), list_windows(Path(folder), "month"), bundle, reference, []))
+        until = find_mature(Path(folder), maturity_days)
+        return list(read_traffic(Path(folder), list_windows(Path(folder), "month"), bundle, reference, [], until))
 
 
 def _count_micros(moment: datetime) -> int:
@@ -160,7 +173,9 @@ def run_quiet(job: Job) -> Fired:
     volumes = np.random.default_rng([job.seed, 2]).poisson(ROWS, windows)
     samples = [population.draw(int(rows), [job.seed, 3, month]) for month, rows in enumerate(volumes)]
     traffic = (
-        log_traffic(samples, population, reference, job.seed) if population.late else make_traffic(samples, reference)
+        log_traffic(samples, population, reference, job.seed, job.settings.maturity_days)
+        if population.late
+        else make_traffic(samples, reference)
     )
     return find_fired(judge_traffic(traffic, reference, job.settings).alerts)
 

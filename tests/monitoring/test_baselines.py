@@ -22,7 +22,7 @@ from tests.support.monitor_reports import LIMITS
 from tests.support.traffic import draw_rows, to_rows, write_watched
 
 SETTINGS: dict[str, Any] = {
-    "log": "", "backtests": "", "window": "month", "false_alarms": 0.01, "min_rows": 150, "min_class": 20, "min_psi": 0.01,
+    "log": "", "backtests": "", "window": "month", "maturity_days": 0, "false_alarms": 0.01, "min_rows": 150, "min_class": 20, "min_psi": 0.01,
     "min_effect": 0.02, "severity": LIMITS,
 }  # fmt: skip
 
@@ -43,11 +43,12 @@ def judge(served: tuple[Bundle, Path], months: list[pd.DataFrame], kind: str, wi
         probability = np.asarray(bundle.score(to_rows(frame)))
         label = np.random.default_rng([place, 1]).random(len(frame)) < probability
         at = pd.Series(pd.date_range(start, end, periods=len(frame) + 1, inclusive="left"))
-        labelled = pd.DataFrame({"at": at, "labelled_at": at, "label": label.astype(int), "probability": probability})
+        known = {"label": label.astype(int), "probability": probability, "entity": None}
+        labelled = pd.DataFrame({"at": at, "labelled_at": at, **known})
         parts.append(traffic.Traffic(
             window=traffic.TimeWindow(f"{start:%Y-%m}", start, end),
             counts=count_window(frame.assign(**{PREDICTION: probability}), reference), probability=probability,
-            labelled=labelled, groups=pd.DataFrame(index=labelled.index), last=end,
+            mature=len(labelled), labelled=labelled, groups=pd.DataFrame(index=labelled.index), last=end,
         ))  # fmt: skip
     return monitor.judge_traffic(parts, reference, Monitor(reference=kind, reference_windows=windows, **SETTINGS))  # type: ignore[arg-type]
 

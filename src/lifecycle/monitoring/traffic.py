@@ -135,7 +135,7 @@ def read_traffic(
         labelled = placed.merge(labels, on="id").sort_values("labelled_at", kind="stable", ignore_index=True)
         yield Traffic(
             window,
-            count_window(frame, reference),
+            count_window(frame, reference, predictions["entity"]),
             frame[PREDICTION].to_numpy(dtype=np.float64),
             int(mature.sum()),
             labelled[["at", "labelled_at", "label", "probability", "entity"]],
