@@ -33,7 +33,9 @@ Array = np.ndarray[Any, Any]
 HOLDOUT_ROWS, ROWS, WINDOWS = 1409, 500, 12
 LEARNED = 4  # times as many training rows as hold-out rows
 LATE_WINDOWS = 6  # of a log whose labels arrive late
-_LATE_DAYS = {1: (5, 40), 0: (60, 60)}  # after which a positive's label and a negative's arrive: silence means no
+_SOONEST = (
+    5  # days after which a positive's label arrives, up to the maturity; a negative's arrives then: silence means no
+)
 _FIRST = "2026-01"
 _MODEL = "a1b2c3d4e5f6"
 REPLICATES = 10_000
@@ -128,7 +130,11 @@ def name_entities(sample: Sample, month: int) -> pd.Series:
 def log_traffic(
     samples: Sequence[Sample], population: Population, reference: Record, seed: int, maturity_days: int
 ) -> list[Traffic]:
-    """Return months of traffic as they are read from a log in which labels arrive late, at the end of the last month."""
+    """Return months of traffic as they are read from a log at the end of the last month, in which all labels have come by maturity.
+
+    Those of positives come before those of negatives, so that the labels of younger predictions are mostly positive.
+    """
+    soonest = {1: min(_SOONEST, maturity_days), 0: maturity_days}
     generator, contract = np.random.default_rng([seed, 9]), population.contract
     names = [column["name"] for column in list_columns(population)]
     day, now = timedelta(days=1), begin_month(_FIRST, len(samples) + 1)
@@ -138,14 +144,14 @@ def log_traffic(
             requests, others = to_requests(sample.frame, names), sample.frame[contract.target].tolist()
             for place, request in enumerate(requests):
                 at = (
-                    begin_month(_FIRST, month + 1) + (1 + 14 * int(generator.integers(0, 2))) * day
-                )  # two days of a month
+                    begin_month(_FIRST, month + 1) + (1 + 13 * int(generator.integers(0, 3))) * day
+                )  # three days of a month, the last near its end, so that its volume is that of the others
                 identity, label = f"{month}-{place}", int(sample.label[place])
                 log.append({
                     "kind": "prediction", "id": identity, "at": _count_micros(at), "model": _MODEL,
                     "probability": float(sample.probability[place]), "prediction": "no", "degraded": False, "features": request,
                 })  # fmt: skip
-                known = at + int(generator.integers(_LATE_DAYS[label][0], _LATE_DAYS[label][1] + 1)) * day
+                known = at + int(generator.integers(soonest[label], maturity_days + 1)) * day
                 if known < now:
                     log.append(
                         {"kind": "feedback", "id": identity, "at": _count_micros(known), "label": str(others[place])}
