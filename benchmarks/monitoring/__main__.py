@@ -4,7 +4,7 @@
 
 Quiet windows: for each of many references a hold-out of 1,409 rows and twelve windows of about 500 (Poisson) are drawn from one
 population, so that every alert of `lifecycle.stages.monitor.judge_traffic` is a false one. The populations: the worked example; the worked
-example as read from a log in which negatives are labelled later than positives; categories with long tails; amounts
+example as read from a log in which negatives are labelled later than positives, with the maturity of `params.yaml`; categories with long tails; amounts
 that are mostly zero; entities with 20 rows each. Windows of one reference are not independent, so that the intervals come from a
 bootstrap over references, and the spread over references is printed too.
 
@@ -15,8 +15,8 @@ Coverage: each case draws a hold-out of 1,409 rows and a window of 500 and compa
 monitoring print with the true value, that of the whole population; what is expected of a window without labels is compared with what its
 labels say. Slices with fewer rows than `evaluate.min_support` or `min_class` are counted apart.
 
-Limits: no more alerts in quiet windows than `monitor.false_alarms` allows (the lower end of the interval is not above it), except in
-the population with entities, of which the drift tests do not know; each kind of interval holds in at least 93 %.
+Limits: no more alerts in quiet windows than `monitor.false_alarms` allows (the lower end of the interval is not above it); each kind of
+interval holds in at least 93 %.
 
 Run `make repro` first.
 """
@@ -60,9 +60,8 @@ def list_alarms(population: str, budget: float, fired: Sequence[Fired]) -> Itera
     """Yield the shares of quiet windows that fired."""
     together = measure_rate([each.any for each in fired])
     limit = Limit(f"at most {budget:g} ({together.low:.4f} to {together.high:.4f})", together.low <= budget)
-    grouped = load_population(population).entity_rows > 1
     name = f"{population}: quiet windows with"
-    yield Figure.of(f"{name} any alert", together.value, limit=None if grouped else limit)
+    yield Figure.of(f"{name} any alert", together.value, limit=limit)
     yield Figure.of(f"{name} any alert, standard deviation over references", together.spread)
     yield Figure.of(f"{name} any alert, worst reference", together.worst)
     yield Figure.of(f"{name} a warning or worse", measure_rate([each.warning for each in fired]).value)

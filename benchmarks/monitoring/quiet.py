@@ -21,7 +21,7 @@ from lifecycle.modeling.model import Model
 from lifecycle.monitoring.drift import PREDICTION
 from lifecycle.monitoring.reference import count_window
 from lifecycle.monitoring.scenarios import begin_month
-from lifecycle.monitoring.traffic import TimeWindow, Traffic, list_windows, read_traffic
+from lifecycle.monitoring.traffic import TimeWindow, Traffic, find_mature, list_windows, read_traffic
 from lifecycle.prediction_log.compaction import compact_segments
 from lifecycle.prediction_log.writer import PredictionLog
 from lifecycle.serving.bundle import to_requests
@@ -33,7 +33,9 @@ Array = np.ndarray[Any, Any]
 HOLDOUT_ROWS, ROWS, WINDOWS = 1409, 500, 12
 LEARNED = 4  # times as many training rows as hold-out rows
 LATE_WINDOWS = 6  # of a log whose labels arrive late
-_LATE_DAYS = {1: (5, 40), 0: (60, 60)}  # after which a positive's label and a negative's arrive: silence means no
+_SOONEST = (
+    5  # days after which a positive's label arrives, up to the maturity; a negative's arrives then: silence means no
+)
 _FIRST = "2026-01"
 _MODEL = "a1b2c3d4e5f6"
 REPLICATES = 10_000
@@ -106,17 +108,33 @@ def make_traffic(samples: Iterable[Sample], reference: Record) -> list[Traffic]:
     for place, sample in enumerate(samples):
         start, end = begin_month(_FIRST, place + 1), begin_month(_FIRST, place + 2)
         at = pd.Series(pd.date_range(start, end, periods=len(sample.label) + 1, inclusive="left"))
-        labelled = pd.DataFrame({"at": at, "labelled_at": at, "label": sample.label, "probability": sample.probability})
+        names = name_entities(sample, place)
+        labelled = pd.DataFrame(
+            {"at": at, "labelled_at": at, "label": sample.label, "probability": sample.probability, "entity": names}
+        )
         frame = sample.frame.assign(**{PREDICTION: sample.probability})
         traffic.append(Traffic(
-            window=TimeWindow(f"{start:%Y-%m}", start, end), counts=count_window(frame, reference),
-            probability=sample.probability, labelled=labelled, groups=pd.DataFrame(index=labelled.index), last=end,
+            window=TimeWindow(f"{start:%Y-%m}", start, end), counts=count_window(frame, reference, names),
+            probability=sample.probability, mature=len(labelled), labelled=labelled, groups=pd.DataFrame(index=labelled.index), last=end,
         ))  # fmt: skip
     return traffic
 
 
-def log_traffic(samples: Sequence[Sample], population: Population, reference: Record, seed: int) -> list[Traffic]:
-    """Return months of traffic as they are read from a log in which labels arrive late, at the end of the last month."""
+def name_entities(sample: Sample, month: int) -> pd.Series:
+    """Return the entity of each row, which occurs in one month only; None without entities."""
+    if sample.entities is None:
+        return pd.Series([None] * len(sample.label), dtype=object)
+    return pd.Series([f"{month}-{entity}" for entity in sample.entities], dtype=object)
+
+
+def log_traffic(
+    samples: Sequence[Sample], population: Population, reference: Record, seed: int, maturity_days: int
+) -> list[Traffic]:
+    """Return months of traffic as they are read from a log at the end of the last month, in which all labels have come by maturity.
+
+    Those of positives come before those of negatives, so that the labels of younger predictions are mostly positive.
+    """
+    soonest = {1: min(_SOONEST, maturity_days), 0: maturity_days}
     generator, contract = np.random.default_rng([seed, 9]), population.contract
     names = [column["name"] for column in list_columns(population)]
     day, now = timedelta(days=1), begin_month(_FIRST, len(samples) + 1)
@@ -126,14 +144,14 @@ def log_traffic(samples: Sequence[Sample], population: Population, reference: Re
             requests, others = to_requests(sample.frame, names), sample.frame[contract.target].tolist()
             for place, request in enumerate(requests):
                 at = (
-                    begin_month(_FIRST, month + 1) + (1 + 14 * int(generator.integers(0, 2))) * day
-                )  # two days of a month
+                    begin_month(_FIRST, month + 1) + (1 + 13 * int(generator.integers(0, 3))) * day
+                )  # three days of a month, the last near its end, so that its volume is that of the others
                 identity, label = f"{month}-{place}", int(sample.label[place])
                 log.append({
                     "kind": "prediction", "id": identity, "at": _count_micros(at), "model": _MODEL,
                     "probability": float(sample.probability[place]), "prediction": "no", "degraded": False, "features": request,
                 })  # fmt: skip
-                known = at + int(generator.integers(_LATE_DAYS[label][0], _LATE_DAYS[label][1] + 1)) * day
+                known = at + int(generator.integers(soonest[label], maturity_days + 1)) * day
                 if known < now:
                     log.append(
                         {"kind": "feedback", "id": identity, "at": _count_micros(known), "label": str(others[place])}
@@ -143,7 +161,8 @@ def log_traffic(samples: Sequence[Sample], population: Population, reference: Re
         bundle: Any = SimpleNamespace(
             name=_MODEL, manifest=SimpleNamespace(positive=contract.positive), schema=SimpleNamespace(names=names)
         )
-        return list(read_traffic(Path(folder), list_windows(Path(folder), "month"), bundle, reference, []))
+        until = find_mature(Path(folder), maturity_days)
+        return list(read_traffic(Path(folder), list_windows(Path(folder), "month"), bundle, reference, [], until))
 
 
 def _count_micros(moment: datetime) -> int:
@@ -160,7 +179,9 @@ def run_quiet(job: Job) -> Fired:
     volumes = np.random.default_rng([job.seed, 2]).poisson(ROWS, windows)
     samples = [population.draw(int(rows), [job.seed, 3, month]) for month, rows in enumerate(volumes)]
     traffic = (
-        log_traffic(samples, population, reference, job.seed) if population.late else make_traffic(samples, reference)
+        log_traffic(samples, population, reference, job.seed, job.settings.maturity_days)
+        if population.late
+        else make_traffic(samples, reference)
     )
     return find_fired(judge_traffic(traffic, reference, job.settings).alerts)
 

@@ -43,7 +43,8 @@ def judge(served: tuple[Bundle, Path], months: list[pd.DataFrame], kind: str, wi
         probability = np.asarray(bundle.score(to_rows(frame)))
         label = np.random.default_rng([place, 1]).random(len(frame)) < probability
         at = pd.Series(pd.date_range(start, end, periods=len(frame) + 1, inclusive="left"))
-        labelled = pd.DataFrame({"at": at, "labelled_at": at, "label": label.astype(int), "probability": probability})
+        known = {"label": label.astype(int), "probability": probability, "entity": None}
+        labelled = pd.DataFrame({"at": at, "labelled_at": at, **known})
         parts.append(traffic.Traffic(
             window=traffic.TimeWindow(f"{start:%Y-%m}", start, end),
             counts=count_window(frame.assign(**{PREDICTION: probability}), reference), probability=probability,

@@ -25,13 +25,13 @@ class Baseline:
     """What a window is compared with.
 
     name: in words; empty for the hold-out. reference: of the form of `build_reference`. pooled: whether the window is also tested together with
-    those before it. rows, rate: labels and the share of positives among them.
+    those before it. rows, rate: labels (as many independent ones as they are worth) and the share of positives among them.
     """
 
     name: str
     reference: Record
     pooled: bool
-    rows: int
+    rows: float
     rate: float
 
     def center(self, counts: WindowCounts, reference: Record) -> WindowCounts:
@@ -63,7 +63,8 @@ def build_baseline(reference: Record, windows: Sequence[WindowCounts]) -> Record
     if components is not None and rows:
         mean = errors / rows
         components = {**components, "rows": rows, "mean": mean, "variance": max(0.0, square / rows - mean * mean)}
-    return {**reference, "rows": total.rows, "columns": columns, "components": components}
+    about = {"rows": total.rows, "rows_together": total.together}
+    return {**reference, **about, "columns": columns, "components": components}
 
 
 def _add_numbers(summary: Record, counted: NumericSummary) -> Record:

@@ -10,6 +10,7 @@ import pandas as pd
 from lifecycle.core.histograms import Array
 from lifecycle.core.records import Record
 from lifecycle.core.values import name_category, to_numbers
+from lifecycle.monitoring.entities import correlate_numbers
 
 _COMPONENTS = 50  # at most
 _EXPLAINED = 0.8  # share of the variance that the components explain
@@ -20,34 +21,38 @@ _FARTHEST = 10.0  # standard deviations at which a value is cut off before it go
 _DIGITS = 12  # of a component's entries in the file
 
 
-def fit_components(frame: pd.DataFrame, columns: Mapping[str, Record]) -> Record | None:
+def fit_components(frame: pd.DataFrame, columns: Mapping[str, Record], entities: Array | None = None) -> Record | None:
     """Return the reference's principal components and the errors of its rows; None for too few columns or rows.
 
     Numbers are standardised, and a category is replaced by its share. The error of a row is the squared length of what the
     components do not explain (Jackson & Mudholkar 1979, Technometrics 21): a change in how columns are related shows there, even
     where no column has moved by itself. Errors are smaller on the rows that the components were fitted on, so
-    the reference's errors are measured on other rows.
+    the reference's errors are measured on other rows; with `entities`, the entity of each row from 0, on those of other entities.
     """
     scales = {name: _scale_column(summary) for name, summary in columns.items()}
     used = [name for name, (_, sd) in scales.items() if sd > 0]
     if len(used) < 2:
         return None
-    matrix = _encode_rows(frame, columns, used, scales)
-    fitted = matrix[::_STEP]
-    if len(fitted) < len(used):
+    places = _choose_rows(len(frame), len(used))
+    matrix = _encode_rows(frame.iloc[places], columns, used, scales)
+    chosen = np.arange(len(matrix)) % _STEP == 0 if entities is None else entities[places] % _STEP == 0
+    fitted = matrix[chosen]
+    if len(fitted) < len(used) or chosen.all():
         return None
     values, vectors = np.linalg.eigh(fitted.T @ fitted / len(fitted))
     order = np.argsort(values)[::-1]
     explained = np.cumsum(values[order]) / values.sum()
     kept = min(_COMPONENTS, int(np.searchsorted(explained, _EXPLAINED)) + 1, len(used) - 1)
     components = np.round(vectors[:, order[:kept]], _DIGITS)
-    errors = _compute_errors(np.delete(matrix, slice(None, None, _STEP), axis=0), components)
+    errors = _compute_errors(matrix[~chosen], components)
+    alike = {} if entities is None else {"correlation": correlate_numbers(errors, entities[places][~chosen])}
     return {
         "columns": used,
         "parts": components.T.tolist(),
         "rows": len(errors),
         "mean": float(errors.mean()),
         "variance": float(errors.var()),
+        **alike,
     }
 
 
@@ -57,7 +62,8 @@ def measure_errors(frame: pd.DataFrame, reference: Record) -> tuple[int, float, 
     if fitted is None or not len(frame):
         return 0, 0.0, 0.0
     scales = {name: _scale_column(reference["columns"][name]) for name in fitted["columns"]}
-    matrix = _encode_rows(frame, reference["columns"], fitted["columns"], scales)
+    places = _choose_rows(len(frame), len(fitted["columns"]))
+    matrix = _encode_rows(frame.iloc[places], reference["columns"], fitted["columns"], scales)
     errors = _compute_errors(matrix, np.array(fitted["parts"]).T)
     return len(errors), float(errors.sum()), float(errors @ errors)
 
@@ -76,13 +82,16 @@ def _scale_column(summary: Record) -> tuple[float, float]:
     return mean, float(np.sqrt(spread)) if spread > 1e-12 else 0.0
 
 
+def _choose_rows(rows: int, columns: int) -> Array:
+    """Return the places of evenly chosen rows, of all where they are few."""
+    most = min(_ROWS, _CELLS // columns)
+    return np.arange(rows) if rows <= most else np.linspace(0, rows - 1, most).astype(np.int64)
+
+
 def _encode_rows(
     frame: pd.DataFrame, columns: Mapping[str, Record], used: list[str], scales: Mapping[str, tuple[float, float]]
 ) -> Array:
-    """Return the columns `used` of evenly chosen rows, standardised, float64 (rows, columns); missing values become the mean."""
-    rows = min(_ROWS, _CELLS // len(used))
-    if len(frame) > rows:
-        frame = frame.iloc[np.linspace(0, len(frame) - 1, rows).astype(np.int64)]
+    """Return the columns `used`, standardised, float64 (rows, columns); missing values become the mean."""
     matrix = np.empty((len(frame), len(used)))
     for place, name in enumerate(used):
         mean, sd = scales[name]

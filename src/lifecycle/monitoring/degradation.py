@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from lifecycle.core.records import Record
+from lifecycle.modeling.intervals import count_cases
 from lifecycle.modeling.metrics import (
     LEVEL,
     Array,
@@ -23,6 +24,7 @@ from lifecycle.modeling.metrics import (
     tally_scores,
 )
 from lifecycle.monitoring.drift import POOLED_WINDOWS, combine_p, means_pvalue
+from lifecycle.monitoring.entities import code_entities, correlate_codes, count_together
 
 LabelledRows = tuple[Array, Array]  # labels (0 or 1) and probabilities of the same rows, each (rows,)
 METRICS = ("roc_auc", "accuracy", "precision", "recall", "f1", "brier", "log_loss", "cost", "predicted_positive", "ece")
@@ -43,8 +45,15 @@ def describe_performance(
     measured = bootstrap_metrics(
         target, probability, threshold=threshold, cost=cost, replicates=1000, seed=seed, entities=entities
     )
+    about: Record = {}
+    if entities is not None:
+        about = {
+            "rows_together": count_together(entities), "cases": count_cases(target, entities),
+            "correlation": correlate_codes(np.asarray(target, np.int64), entities),
+        }  # fmt: skip
     return {
         "rows": len(target),
+        **about,
         "rate": float(np.mean(target)),
         "metrics": {name: measured[name] for name in METRICS},
         "residuals": measure_residuals(target, probability, entities),
@@ -92,7 +101,8 @@ def _vary_mean(values: Array, entities: Array | None) -> float:
     if entities is None:
         return float(values.var() / len(values))
     sums = np.bincount(entities, weights=values - values.mean())
-    return float(sums @ sums / len(values) ** 2)
+    count = len(np.unique(entities))
+    return float(sums @ sums / len(values) ** 2 * count / max(count - 1, 1))
 
 
 def expect_metrics(probability: Array, threshold: float = 0.5, cost: Mapping[str, float] | None = None) -> Record:
@@ -198,8 +208,9 @@ def has_classes(target: Array, least: int) -> bool:
 
 
 def judge_degradation(
-    baseline: Record, windows: Sequence[LabelledRows], *, false_alarms: float, min_class: int, min_effect: float
-) -> pd.DataFrame:
+    baseline: Record, windows: Sequence[LabelledRows], *, false_alarms: float, min_class: int, min_effect: float,
+    entities: Sequence[pd.Series] | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Test whether labels agree with what the probabilities imply: one row per window.
 
     A window is tested alone, with the one before it, and with the POOLED_WINDOWS - 1 before it, since it may still have
@@ -207,15 +218,20 @@ def judge_degradation(
     from the hold-out's residuals, all tests combined), calibration, brier, roc_auc (each residual less the hold-out's, in that
     test), degraded. The latter requires p of at most `false_alarms` and an effect: a ROC AUC lower by `min_effect`, a Brier score
     higher by 2.5 times that share, or a calibration off by 1.5 times that. NaN where a class has fewer than `min_class` rows.
+    entities: the entity of each row, by window (missing: a row of its own); the variances are those of entities where one repeats in the
+    windows that are tested together, and NaN is then also the answer where a class has rows of one entity only.
     """
     unknown = {"used": 0, "p": np.nan, "calibration": np.nan, "brier": np.nan, "roc_auc": np.nan}
     rows = []
     for place, (target, _) in enumerate(windows):
         row: Record = {"rows": len(target), **unknown}
-        pools = [
-            _join_windows(windows[start : place + 1]) for start in range(place, max(-1, place - POOLED_WINDOWS), -1)
-        ]
-        found = [_compare_residuals(baseline, label, p) for label, p in pools if has_classes(label, min_class)]
+        found = []
+        for start in range(place, max(-1, place - POOLED_WINDOWS), -1):
+            label, p = _join_windows(windows[start : place + 1])
+            named = None if entities is None else pd.concat(entities[start : place + 1], ignore_index=True)
+            codes = None if named is None else code_entities(named)
+            if has_classes(label, min_class) and (codes is None or _has_entities(label, codes)):
+                found.append(_compare_residuals(baseline, label, p, codes))
         if found and len(target):
             clearest = min(found, key=lambda record: record["p"])
             row |= clearest | {"p": combine_p([record["p"] for record in found])}
@@ -233,9 +249,24 @@ def _join_windows(windows: Sequence[LabelledRows]) -> LabelledRows:
     return np.concatenate([label for label, _ in windows]), np.concatenate([p for _, p in windows])
 
 
-def _compare_residuals(baseline: Record, target: Array, probability: Array) -> Record:
-    """Return the residuals of some rows less those of the hold-out, and the p-value of no difference."""
-    now, before = measure_residuals(target, probability), baseline["residuals"]
+def _has_entities(target: Array, entities: Array) -> bool:
+    """Return whether each class has rows of two entities."""
+    return all(len(np.unique(entities[target == value])) > 1 for value in (0, 1))
+
+
+def _compare_residuals(baseline: Record, target: Array, probability: Array, entities: Array | None = None) -> Record:
+    """Return the residuals of some rows less those of the hold-out, and the p-value of no difference.
+
+    Variances of few entities are uncertain: the degrees of freedom are those of Welch (1947) and Satterthwaite (1946, Biometrics
+    Bulletin 2), of the effective number of entities of the rarer class.
+    """
+    now, before = measure_residuals(target, probability, entities), baseline["residuals"]
     difference = {name: now[name]["mean"] - before[name]["mean"] for name in now}
-    tests = [means_pvalue(difference[name], now[name]["variance"] + before[name]["variance"]) for name in now]
+    cases = np.inf if entities is None else count_cases(target, entities), baseline.get("cases", np.inf)
+    tests = []
+    for name, value in difference.items():
+        parts = np.array([now[name]["variance"], before[name]["variance"]])
+        spent = float((parts**2 / np.maximum(np.array(cases) - 1, 1)).sum())
+        freedom = float(parts.sum() ** 2 / spent) if spent else np.inf
+        tests.append(means_pvalue(value, float(parts.sum()), freedom))
     return {**difference, "p": combine_p(tests), "used": len(target)}

@@ -11,12 +11,13 @@ from operator import add
 
 import numpy as np
 import pandas as pd
-from scipy.special import chdtrc, gammaln, kolmogorov, ndtr
+from scipy.special import chdtrc, gammaln, kolmogorov, ndtr, stdtr
 from scipy.stats import binom, false_discovery_control, kstwo, wasserstein_distance
 
 from lifecycle.core.histograms import Array, CategoryCounts, measure_psi
 from lifecycle.core.records import Record
 from lifecycle.monitoring.baselines import Baseline
+from lifecycle.monitoring.entities import inflate
 from lifecycle.monitoring.reference import NumericSummary, WindowCounts
 
 _GROUPS = 10  # of about equal size, into which a numeric column's bins are merged for PSI and chi-squared
@@ -47,22 +48,37 @@ def compare_window(reference: Record, counts: WindowCounts) -> pd.DataFrame:
 def _compare_columns(reference: Record, counts: WindowCounts) -> list[Record]:
     """Return the rows of `compare_window`."""
     rows = []
+    together = reference.get("rows_together", 1.0), counts.together
     for name, summary in reference["columns"].items():
-        counted = counts.columns[name]
+        counted, worth = counts.columns[name], _inflate_both(together, summary.get("correlation", 1.0))
         if isinstance(counted, NumericSummary):
-            row = _compare_numbers(summary, counted)
+            row = _compare_numbers(summary, counted, worth)
         else:
-            row = _compare_categories(summary, counted)
+            row = _compare_categories(summary, counted, worth, together)
         before, now = _count_present(summary), counted.present
-        row["p"] = combine_p([*row.pop("tests"), _missing_pvalue(summary["missing"], before, counted.missing, now)])
+        absent = _missing_pvalue(
+            summary["missing"],
+            before,
+            counted.missing,
+            now,
+            _inflate_both(together, summary.get("missing_correlation", 1.0)),
+        )
+        row["p"] = combine_p([*row.pop("tests"), absent])
         row["missing_before"] = summary["missing"] / max(before + summary["missing"], 1)
         row["missing"] = counted.missing / max(now + counted.missing, 1)
         rows.append({"column": name, "kind": summary["kind"], "rows": now, **row})
     if reference["components"] is not None:
-        rows.append(_compare_errors(reference["components"], counts.errors))
+        worth = _inflate_both(together, reference["components"].get("correlation", 1.0))
+        rows.append(_compare_errors(reference["components"], counts.errors, worth))
     empty: Record = {"psi": np.nan, "distance": np.nan, "missing": np.nan, "missing_before": np.nan, "mean": np.nan}
     empty |= {"mean_before": np.nan, "shift": np.nan, "moved": False, "ks_p": np.nan, "new": (), "vanished": ()}
     return [{**empty, **row} for row in rows]
+
+
+def _inflate_both(together: tuple[float, float], correlation: float) -> tuple[float, float]:
+    """Return how many rows are worth one independent row, of the reference and of the window."""
+    before, now = together
+    return inflate(before, correlation), inflate(now, correlation)
 
 
 def _count_present(summary: Record) -> int:
@@ -74,8 +90,11 @@ def _count_present(summary: Record) -> int:
     )
 
 
-def _compare_numbers(summary: Record, now: NumericSummary) -> Record:
-    """Test and measure a numeric column: Kolmogorov-Smirnov for the shape, Welch for the mean, chi-squared for the bins."""
+def _compare_numbers(summary: Record, now: NumericSummary, worth: tuple[float, float]) -> Record:
+    """Test and measure a numeric column: Kolmogorov-Smirnov for the shape, Welch for the mean, chi-squared for the bins.
+
+    worth: how many rows are worth one independent row, of the reference and of the window.
+    """
     before, sums = np.array(summary["counts"], dtype=np.float64), np.array(summary["sums"])
     n, m = float(before.sum()), float(now.present)
     groups = _group_bins(before)
@@ -90,7 +109,8 @@ def _compare_numbers(summary: Record, now: NumericSummary) -> Record:
     shift = now.total / m
     mean, variance = summary["mean"] + shift, max(0.0, now.square / m - shift * shift)
     largest = float(np.abs(np.cumsum(before) / n - np.cumsum(now.counts) / m).max())
-    ks_p = _bound_ks(largest, n, m)
+    free, free_now = n / worth[0], m / worth[1]
+    ks_p = _bound_ks(largest, free, free_now)
     spread = max(variance, summary["sd"] ** 2)  # a few rows of a long tail underestimate its spread
     row |= {
         "mean": mean,
@@ -98,9 +118,13 @@ def _compare_numbers(summary: Record, now: NumericSummary) -> Record:
         "moved": bool(abs(mean - summary["mean"]) > _SIGMAS * summary["sd"]),
         "ks_p": ks_p,
         "distance": _measure_distance(before, sums, now, summary["sd"], abs(mean - summary["mean"])),
-        "tests": [ks_p, means_pvalue(shift, summary["sd"] ** 2 / n + spread / m), cells_pvalue(grouped, grouped_now)],
+        "tests": [
+            ks_p,
+            means_pvalue(shift, summary["sd"] ** 2 / free + spread / free_now, _count_freedom(free, free_now, worth)),
+            cells_pvalue(grouped / worth[0], grouped_now / worth[1]),
+        ],
     }  # fmt: skip
-    if n < 2:  # one row has no variance
+    if free < 2:  # one row has no variance
         row["tests"] = []
     return row
 
@@ -126,11 +150,17 @@ def _bound_ks(largest: float, n: float, m: float) -> float:
     return float(np.clip(kstwo.sf(largest, max(1, round(effective))), 0.0, 1.0))
 
 
-def means_pvalue(difference: float, variance: float) -> float:
-    """Return the two-sided p-value of a difference of means (Welch 1947, Biometrika 34, in its normal limit)."""
+def _count_freedom(free: float, free_now: float, worth: tuple[float, float]) -> float:
+    """Return the degrees of freedom of a variance of entities; infinite for independent rows, of which there are many."""
+    return max(1.0, free + free_now - 2) if max(worth) > 1 else np.inf
+
+
+def means_pvalue(difference: float, variance: float, freedom: float = np.inf) -> float:
+    """Return the two-sided p-value of a difference of means (Welch 1947, Biometrika 34; by default in its normal limit)."""
     if variance <= 0:
         return 1.0 if abs(difference) < 1e-12 else 0.0
-    return 2 * float(ndtr(-abs(difference) / np.sqrt(variance)))
+    reach = -abs(difference) / np.sqrt(variance)
+    return 2 * float(ndtr(reach) if np.isinf(freedom) else stdtr(freedom, reach))
 
 
 def cells_pvalue(before: Array, now: Array) -> float:
@@ -144,7 +174,7 @@ def cells_pvalue(before: Array, now: Array) -> float:
     if kept.sum() < 2:
         return float("nan")
     if kept.sum() == 2 and (both[kept] * (min(n, m) / (n + m))).min() < _MIN_EXPECTED:
-        return _exact_pvalue(*before[kept], *now[kept])
+        return _exact_pvalue(*np.rint(before[kept]), *np.rint(now[kept]))  # effective numbers of rows are not whole
     expected = both[kept] * (m / (n + m))
     statistic = (((now[kept] - expected) ** 2) / expected).sum() * (n + m) / n
     return float(chdtrc(kept.sum() - 1, statistic))
@@ -180,12 +210,14 @@ def _exact_pvalue(first: float, second: float, first_now: float, second_now: flo
     return float(min(1.0, 2 * min(tails)))
 
 
-def _missing_pvalue(missing: int, present: int, missing_now: int, present_now: int) -> float:
+def _missing_pvalue(
+    missing: int, present: int, missing_now: int, present_now: int, worth: tuple[float, float] = (1.0, 1.0)
+) -> float:
     """Return the p-value of two shares of missing values being equal; NaN where no value is missing, or every one."""
     table = np.array([[missing, present], [missing_now, present_now]], dtype=np.float64)
     if not table.sum(axis=0).all() or not table.sum(axis=1).all():
         return float("nan")
-    return cells_pvalue(table[0], table[1])
+    return cells_pvalue(table[0] / worth[0], table[1] / worth[1])
 
 
 def _measure_distance(before: Array, sums: Array, now: NumericSummary, sd: float, apart: float) -> float:
@@ -204,10 +236,13 @@ def _measure_distance(before: Array, sums: Array, now: NumericSummary, sd: float
     )
 
 
-def _compare_categories(summary: Record, now: CategoryCounts) -> Record:
+def _compare_categories(
+    summary: Record, now: CategoryCounts, worth: tuple[float, float], together: tuple[float, float]
+) -> Record:
     """Test and measure a categorical column: chi-squared over the categories, and the chance of rows with new categories.
 
-    A category that the training rows have is not new.
+    A category that the training rows have is not new. worth: how many rows are worth one independent row, of the reference and of the
+    window; together: the same if all rows of an entity are alike, as they may be in a rare category, whatever the column.
     """
     known, trained = list(summary["categories"]), summary.get("trained", {})
     rest = {name: count for name, count in now.counts.items() if name not in summary["categories"]}
@@ -222,19 +257,25 @@ def _compare_categories(summary: Record, now: CategoryCounts) -> Record:
         return row
     new: tuple[str, ...] = ()
     if summary["other"]:
-        chi2_p = cells_pvalue(before, after)
+        chi2_p = cells_pvalue(before / worth[0], after / worth[1])
         tests = [chi2_p]
     else:  # every category is a cell, those of the window alone too: one cell for all of them would be chosen by its outcome
         cells = np.array([*rest.values()], dtype=np.float64)
-        chi2_p = cells_pvalue(np.append(before[:-1], np.zeros(len(cells))), np.append(after[:-1], cells))
+        chi2_p = cells_pvalue(
+            np.append(before[:-1], np.zeros(len(cells))) / worth[0], np.append(after[:-1], cells) / worth[1]
+        )
         tests = [chi2_p]
         unseen = {name: count for name, count in rest.items() if name not in trained}
         if unseen:
             new = tuple(sorted(unseen, key=lambda name: (-unseen[name], name)))
             names = list(dict.fromkeys([*known, *trained]))
             earlier = np.array([summary["categories"].get(name, 0) + trained.get(name, 0) for name in names])
-            tests.append(_unseen_pvalue(earlier, np.array(now.count(names)), np.array([*unseen.values()])))
-    gone = (name for name in known if not now.counts.get(name) and summary["categories"][name] / n * m >= _MIN_VANISHED)
+            tests.append(_unseen_pvalue(
+                _thin(earlier, together[0]), _thin(np.array(now.count(names)), together[1]),
+                _thin(np.array([*unseen.values()]), together[1]),
+            ))  # fmt: skip
+    expected = {name: count / n * m / together[1] for name, count in summary["categories"].items()}
+    gone = (name for name in known if not now.counts.get(name) and expected[name] >= _MIN_VANISHED)
     row |= {
         "ks_p": chi2_p,
         "distance": _measure_js(before / n, after / m),
@@ -243,6 +284,11 @@ def _compare_categories(summary: Record, now: CategoryCounts) -> Record:
         "tests": tests,
     }
     return row
+
+
+def _thin(counts: Array, together: float) -> Array:
+    """Return how many entities so many rows of each category are, at least one of a category that occurs."""
+    return np.maximum(np.floor(counts / together), counts > 0).astype(np.int64)
 
 
 def _unseen_pvalue(earlier: Array, now: Array, unseen: Array) -> float:
@@ -282,10 +328,12 @@ def _measure_js(one: Array, other: Array) -> float:
     return float(np.sqrt(max(0.0, sum(parts) / 2)))
 
 
-def _compare_errors(components: Record, errors: tuple[int, float, float]) -> Record:
+def _compare_errors(
+    components: Record, errors: tuple[int, float, float], worth: tuple[float, float] = (1.0, 1.0)
+) -> Record:
     """Compare the errors of the reference's components on a window's rows with those on the reference's own.
 
-    `distance` is the relative increase of the mean error.
+    `distance` is the relative increase of the mean error. worth: how many rows are worth one independent row, of either.
     """
     rows, total, square = errors
     row: Record = {"column": MULTIVARIATE, "kind": "multivariate", "rows": rows, "p": np.nan}
@@ -295,7 +343,9 @@ def _compare_errors(components: Record, errors: tuple[int, float, float]) -> Rec
     variance = max(0.0, square / rows - mean**2)
     if components["mean"] < 1e-9 * len(components["columns"]):  # the components explain everything but rounding errors
         return row
-    row["p"] = means_pvalue(mean - components["mean"], components["variance"] / components["rows"] + variance / rows)
+    free, free_now = components["rows"] / worth[0], rows / worth[1]
+    freedom = _count_freedom(free, free_now, worth)
+    row["p"] = means_pvalue(mean - components["mean"], components["variance"] / free + variance / free_now, freedom)
     row["distance"] = mean / components["mean"] - 1
     return row
 

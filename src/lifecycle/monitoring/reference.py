@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +19,13 @@ from lifecycle.core.histograms import Array, CategoryCounts, NumericHistogram, c
 from lifecycle.core.records import Record
 from lifecycle.core.values import name_category, to_numbers
 from lifecycle.monitoring.components import fit_components, measure_errors
+from lifecycle.monitoring.entities import (
+    EntitySketch,
+    correlate_codes,
+    correlate_numbers,
+    count_together,
+    sketch_entities,
+)
 
 Kind = Literal["numeric", "categories"]
 
@@ -59,36 +68,59 @@ class NumericSummary:
 
 @dataclass(frozen=True)
 class WindowCounts:
-    """A window: its rows, the counts of each column, and the components' errors (rows measured, sum, sum of squares)."""
+    """A window: its rows, the counts of each column, and the components' errors (rows measured, sum, sum of squares).
+
+    entities: how often the entities of its rows repeat; None where the log names none.
+    """
 
     rows: int
     columns: dict[str, NumericSummary | CategoryCounts]
     errors: tuple[int, float, float]
+    entities: EntitySketch | None = None
+
+    @property
+    def together(self) -> float:
+        """How many of the rows the entity of a row has, in the mean over rows."""
+        return 1.0 if self.entities is None or not self.rows else max(1.0, self.entities.pairs / self.rows)
 
     def __add__(self, other: WindowCounts) -> WindowCounts:
         columns: dict[str, Any] = {name: self.columns[name] + other.columns[name] for name in self.columns}  # type: ignore[operator]
         measured, total, square = (one + two for one, two in zip(self.errors, other.errors, strict=True))
-        return WindowCounts(self.rows + other.rows, columns, (int(measured), total, square))
+        entities = [each.entities or each.rows for each in (self, other)]
+        known = [each for each in entities if isinstance(each, EntitySketch)]
+        nameless = EntitySketch(sum(each for each in entities if isinstance(each, int)), np.zeros(1, np.int64))
+        sketch = reduce(add, known, nameless) if known else None
+        return WindowCounts(self.rows + other.rows, columns, (int(measured), total, square), sketch)
 
 
-def build_reference(frame: pd.DataFrame, kinds: Mapping[str, Kind], trained: pd.DataFrame | None = None) -> Record:
+def build_reference(
+    frame: pd.DataFrame, kinds: Mapping[str, Kind], trained: pd.DataFrame | None = None, entities: Array | None = None
+) -> Record:
     """Return the reference of the columns of a table as plain JSON: {"rows", "columns": {name: summary}, "components"}.
 
     trained: the rows that the model learned from, whose categories are not new when they occur later.
+    entities: the entity of each row, from 0, where rows of one are not independent; "rows_together" then says how many rows the
+    entity of a row has, and every column how much they resemble one another.
     Columns of kind `numeric` hold numbers, those of kind `categories` anything that str can name. The cost is a sort of each
     numeric column, and rows x columns² for the components, which are fitted on a bounded number of rows.
     """
-    columns = {name: summarize_column(frame[name], kind) for name, kind in kinds.items()}
+    columns = {name: summarize_column(frame[name], kind, entities) for name, kind in kinds.items()}
     for name, kind in kinds.items():
         if trained is not None and kind == "categories":
             columns[name]["trained"] = _list_common(_count_categories(trained[name]), ENCODED_CATEGORIES)
-    return {"rows": len(frame), "columns": columns, "components": fit_components(frame, columns)}
+    together = {} if entities is None else {"rows_together": count_together(entities)}
+    return {"rows": len(frame), "columns": columns, "components": fit_components(frame, columns, entities), **together}
 
 
-def summarize_column(values: pd.Series, kind: Kind) -> Record:
-    """Return one column of the reference as plain JSON."""
+def summarize_column(values: pd.Series, kind: Kind, entities: Array | None = None) -> Record:
+    """Return one column of the reference as plain JSON.
+
+    With `entities`, the entity of each row from 0, it says how much rows of one resemble one another: "correlation" of the values that
+    are present, "missing_correlation" of whether one is.
+    """
+    alike = {} if entities is None else _correlate_column(values, kind, entities)
     if kind == "categories":
-        return _summarize_categories(_count_categories(values))
+        return {**_summarize_categories(_count_categories(values)), **alike}
     present = to_numbers(values)
     present = np.sort(present[np.isfinite(present)])
     mean, sd = (float(present.mean()), float(present.std())) if len(present) else (0.0, 0.0)
@@ -105,7 +137,21 @@ def summarize_column(values: pd.Series, kind: Kind) -> Record:
         "edges": edges.tolist(),
         "counts": summary.counts.tolist(),
         "sums": summary.sums.tolist(),
+        **alike,
     }
+
+
+def _correlate_column(values: pd.Series, kind: Kind, entities: Array) -> Record:
+    """Return how much the values of rows of one entity resemble one another."""
+    if kind == "categories":
+        codes = pd.factorize(values)[0].astype(np.int64)
+        present = codes >= 0
+        found = correlate_codes(codes[present], entities[present])
+    else:
+        numbers = to_numbers(values)
+        present = np.isfinite(numbers)
+        found = correlate_numbers(numbers[present], entities[present])
+    return {"correlation": found, "missing_correlation": correlate_codes(present.astype(np.int64), entities)}
 
 
 def _summarize_categories(counted: CategoryCounts) -> Record:
@@ -136,9 +182,10 @@ def _cut_edges(ordered: Array) -> Array:
     return np.append(distinct, np.nextafter(ordered[-1], np.inf))
 
 
-def count_window(frame: pd.DataFrame, reference: Record) -> WindowCounts:
+def count_window(frame: pd.DataFrame, reference: Record, entities: pd.Series | None = None) -> WindowCounts:
     """Count a window's values in the reference's bins and categories; a column that the frame lacks is missing in every row.
 
+    entities: the entity of each row, missing for a row of its own.
     The cost is a sort of each numeric and a count of each categorical column; memory beyond the frame is one column.
     """
     columns: dict[str, NumericSummary | CategoryCounts] = {}
@@ -148,7 +195,8 @@ def count_window(frame: pd.DataFrame, reference: Record) -> WindowCounts:
             columns[name] = _count_categories(values)
         else:
             columns[name] = _summarize_numbers(values, np.asarray(summary["edges"]), summary["mean"])
-    return WindowCounts(len(frame), columns, measure_errors(frame, reference))
+    sketch = None if entities is None else sketch_entities(entities)
+    return WindowCounts(len(frame), columns, measure_errors(frame, reference), sketch)
 
 
 def _summarize_numbers(values: pd.Series, edges: Array, middle: float) -> NumericSummary:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from lifecycle.core.records import Record
 from lifecycle.monitoring.baselines import Baseline, build_baseline
+from lifecycle.monitoring.entities import code_entities, count_together, inflate
 from lifecycle.monitoring.traffic import Traffic
 
 
@@ -21,7 +23,8 @@ def choose_baselines(
     `min_labels` labels the share of positives is that of the hold-out.
     """
     performance = reference["performance"]
-    holdout = Baseline("", reference, True, performance["rows"], performance["rate"])
+    worth = inflate(performance.get("rows_together", 1.0), performance.get("correlation", 1.0))
+    holdout = Baseline("", reference, True, performance["rows"] / worth, performance["rate"])
     baselines = []
     for place in range(len(traffic)):
         past = _find_past(traffic, place, kind, most, gap)
@@ -34,9 +37,21 @@ def choose_baselines(
         names = [part.window.name for part in past]
         baselines.append(Baseline(
             names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}", build_baseline(reference, counts),
-            kind == "last_windows", len(labels) if enough else holdout.rows, float(labels.mean()) if enough else holdout.rate,
+            kind == "last_windows", count_labels(performance, past) if enough else holdout.rows,
+            float(labels.mean()) if enough else holdout.rate,
         ))  # fmt: skip
     return baselines
+
+
+def count_labels(performance: Record, traffic: Sequence[Traffic]) -> float:
+    """Return how many independent labels those of some windows are worth, as labels of one entity resemble one another.
+
+    By how much is measured on the hold-out; where it cannot be, only entities count.
+    """
+    together = count_together(
+        code_entities(pd.concat([part.labelled["entity"] for part in traffic], ignore_index=True))
+    )
+    return sum(len(part.labelled) for part in traffic) / inflate(together, performance.get("correlation", 1.0))
 
 
 def _find_past(traffic: Sequence[Traffic], place: int, kind: str, most: int, gap: int) -> list[Traffic]:

@@ -155,7 +155,7 @@ def read_traffic(
         left_out, labelled = labelled[dropped], labelled[~dropped].reset_index(drop=True)
         yield Traffic(
             window,
-            count_window(frame, reference),
+            count_window(frame, reference, predictions["entity"]),
             frame[PREDICTION].to_numpy(dtype=np.float64),
             int(mature.sum()),
             labelled[_KEPT],

@@ -124,8 +124,8 @@ def describe_reference(
     entities: the entity of each row of the hold-out, from 0, where rows of one are not independent.
     """
     kinds = choose_kinds(contract, columns)
-    reference = build_reference(held_out, kinds, learned)
-    reference["columns"][PREDICTION] = summarize_column(pd.Series(probability), "numeric")
+    reference = build_reference(held_out, kinds, learned, entities)
+    reference["columns"][PREDICTION] = summarize_column(pd.Series(probability), "numeric", entities)
     label = (held_out[contract.target] == contract.positive).to_numpy()
     attributions = {record["column"]: record["attribution"] for record in importance}
     # not `sum`, which compensates rounding errors since Python 3.12 and so has another last digit there

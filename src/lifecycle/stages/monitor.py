@@ -35,8 +35,9 @@ from lifecycle.monitoring.degradation import (
     measure_performance,
 )
 from lifecycle.monitoring.drift import POOLED_WINDOWS, PREDICTION, cells_pvalue, judge_windows
+from lifecycle.monitoring.entities import code_entities
 from lifecycle.monitoring.report import Results
-from lifecycle.monitoring.seasons import choose_baselines
+from lifecycle.monitoring.seasons import choose_baselines, count_labels
 from lifecycle.monitoring.traffic import Traffic
 from lifecycle.serving.monitor_report import SEVERITIES, Alert, Backtest
 
@@ -90,6 +91,7 @@ def judge_labels(
         false_alarms=share_budget(settings.false_alarms).degradation,
         min_class=settings.min_class,
         min_effect=settings.min_effect,
+        entities=[part.labelled["entity"] for part in traffic],
     )
     rates, p, counts = [], [], []
     for part, baseline in zip(traffic, baselines, strict=True):
@@ -97,19 +99,21 @@ def judge_labels(
         before = baseline.rows, baseline.rate
         counts.append(len(label))
         rates.append(float(label.mean()) if len(label) else np.nan)
-        p.append(_compare_rates(before, label))
+        p.append(_compare_rates(before, label, count_labels(reference["performance"], [part])))
     return table.assign(
         window=[part.window.name for part in traffic], rate=rates, rate_p=p, rate_rows=counts,
         rate_before=[baseline.rate for baseline in baselines], against=[baseline.name for baseline in baselines],
     )  # fmt: skip
 
 
-def _compare_rates(before: tuple[int, float], label: Array) -> float:
-    """Return the p-value of two shares of positives being equal; NaN without labels."""
+def _compare_rates(before: tuple[float, float], label: Array, independent: float) -> float:
+    """Return the p-value of two shares of positives being equal; NaN without labels.
+
+    before: independent labels and their share of positives; independent: how many of them `label` is worth.
+    """
     positives = before[0] * before[1]
-    return cells_pvalue(
-        np.array([positives, before[0] - positives]), np.array([label.sum(), len(label) - label.sum()], dtype=float)
-    )
+    now = np.array([label.sum(), len(label) - label.sum()], dtype=float) * (independent / max(len(label), 1))
+    return cells_pvalue(np.array([positives, before[0] - positives]), now)
 
 
 def raise_alerts(
@@ -180,7 +184,8 @@ def judge_performance(
             estimation=reference["performance"].get("estimation"),
         )
         label, p = part.labels
-        realised = measure_performance(label, p, **options) if has_classes(label, min_class) else {}
+        entities = code_entities(part.labelled["entity"])
+        realised = measure_performance(label, p, entities=entities, **options) if has_classes(label, min_class) else {}
         for name in METRICS:
             row = {"window": part.window.name, "metric": name, "rows": len(part.probability), "labelled": len(label)}
             for kind, found in (("expected", expected), ("realised", realised)):
@@ -190,18 +195,14 @@ def judge_performance(
     return pd.DataFrame(rows)
 
 
-def measure_groups(
-    traffic: Sequence[Traffic], columns: Sequence[str], threshold: float, entities: Array | None = None
-) -> pd.DataFrame:
-    """Return the live performance of each group of the columns, over all windows, as `measure_slices` does.
-
-    entities: the entity of each labelled row of all windows, from 0, where rows of one are not independent.
-    """
+def measure_groups(traffic: Sequence[Traffic], columns: Sequence[str], threshold: float) -> pd.DataFrame:
+    """Return the live performance of each group of the columns, over all windows, as `measure_slices` does, by entity."""
     labelled = pd.concat([part.labelled for part in traffic], ignore_index=True)
     groups = pd.concat([part.groups for part in traffic], ignore_index=True)
     if not columns or labelled["label"].nunique() < 2:
         return pd.DataFrame()
     label, p = labelled["label"].to_numpy(), labelled["probability"].to_numpy(dtype=np.float64)
+    entities = code_entities(labelled["entity"])
     tables = [
         measure_slices(label, p, groups[name].map(name_category).astype(str), threshold, entities).assign(column=name)
         for name in columns
