@@ -22,7 +22,7 @@ from tests.support.monitor_reports import LIMITS
 from tests.support.traffic import draw_rows, to_rows, write_watched
 
 SETTINGS: dict[str, Any] = {
-    "log": "", "backtests": "", "window": "month", "maturity_days": 0, "false_alarms": 0.01, "min_rows": 150, "min_class": 20, "min_psi": 0.01,
+    "log": "", "backtests": "", "window": "month", "maturity_days": 0, "treated": "keep", "false_alarms": 0.01, "min_rows": 150, "min_class": 20, "min_psi": 0.01,
     "min_effect": 0.02, "severity": LIMITS,
 }  # fmt: skip
 

@@ -17,7 +17,7 @@ from tests.support.monitor_reports import LIMITS
 from tests.support.traffic import draw_rows, make_months, write_segment, write_watched
 
 SETTINGS = Monitor(
-    log="", backtests="", window="month", maturity_days=0, reference="holdout", reference_windows=6, false_alarms=0.01, min_rows=150, min_class=20, min_psi=0.01, min_effect=0.02,
+    log="", backtests="", window="month", maturity_days=0, reference="holdout", reference_windows=6, treated="keep", false_alarms=0.01, min_rows=150, min_class=20, min_psi=0.01, min_effect=0.02,
     severity=LIMITS,
 )  # fmt: skip
 

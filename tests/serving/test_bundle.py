@@ -319,6 +319,7 @@ class Spoiled:
     bundle: Bundle
     one: float
     many: float
+    tolerance: float = 1e-9
 
     def score_one(self, row: Any) -> float:
         return self.bundle.score_one(row) + self.one

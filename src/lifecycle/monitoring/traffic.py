@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,8 @@ class Traffic:
     labelled: pd.DataFrame
     groups: pd.DataFrame
     last: datetime | None
-    cases: pd.DataFrame
-    left_out: pd.DataFrame
+    cases: pd.DataFrame = field(default_factory=pd.DataFrame)
+    left_out: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def labels(self) -> tuple[Array, Array]:

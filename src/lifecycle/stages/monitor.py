@@ -99,7 +99,8 @@ def judge_labels(
         before = baseline.rows, baseline.rate
         counts.append(len(label))
         rates.append(float(label.mean()) if len(label) else np.nan)
-        p.append(_compare_rates(before, label, count_labels(reference["performance"], [part])))
+        independent = count_labels(reference["performance"], [part]) * len(label) / max(len(part.labelled), 1)
+        p.append(_compare_rates(before, label, independent))
     return table.assign(
         window=[part.window.name for part in traffic], rate=rates, rate_p=p, rate_rows=counts,
         rate_before=[baseline.rate for baseline in baselines], against=[baseline.name for baseline in baselines],
