@@ -13,6 +13,7 @@ import pytest
 
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import Retrain
+from lifecycle.core.split_rule import SplitRule
 from lifecycle.core.tables import write_table
 from lifecycle.modeling.entities import find_keys
 from lifecycle.modeling.rule import find_unlearned
@@ -28,6 +29,7 @@ from lifecycle.retraining.window import (
     choose_columns,
     choose_rows,
     drop_repeats,
+    find_unlearned_rows,
     limit_rows,
     read_labelled,
 )
@@ -423,6 +425,18 @@ def test_the_challenger_keeps_the_champions_rule(old: pd.DataFrame, labelled: pd
     _, test = divide(table, chosen)
     assert find_unlearned(first, test).all() and not find_unlearned(first, table.iloc[: chosen.old]).any()
     assert test["months"].tolist() == labelled[find_unlearned(first, labelled)]["months"].tolist()[-len(test) :]
+
+
+def test_a_rule_of_ids_is_kept_and_asks_for_the_entity(
+    old: pd.DataFrame, labelled: pd.DataFrame, bundle: Bundle
+) -> None:
+    rule = SplitRule(kind="ids", ids=["id"], salt=7, share=0.2)
+    manifest = bundle.manifest.model_copy(update={"model": BEFORE, "rule": rule, "entity": "id"})
+    champion = replace(bundle, manifest=manifest)
+    named = labelled.assign(**{ENTITY: [f"c{place % 300}" for place in range(len(labelled))]})
+    _, chosen = choose(old, named, champion, "all", min_compared=20)
+    assert chosen.rule == rule.model_copy(update={"champion": BEFORE}) and chosen.held_out > 50
+    assert not find_unlearned_rows(champion, labelled).any(), "without entities it may have learned from any row"
 
 
 def test_without_a_rule_of_the_champion_the_hold_out_is_not_said_to_be_new_to_it(

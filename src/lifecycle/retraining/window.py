@@ -13,6 +13,7 @@ import pandas as pd
 from lifecycle.core.contract import Column, Contract, Role
 from lifecycle.core.params import Retrain
 from lifecycle.core.split_rule import SplitRule
+from lifecycle.core.tables import set_columns
 from lifecycle.core.values import name_category
 from lifecycle.modeling.entities import find_keys
 from lifecycle.modeling.rule import find_unlearned, list_kinds
@@ -167,8 +168,8 @@ def _hold_out(
             continue
         held_out, left_out, _ = place_rows(keys, rule)
         crowded = (
-            held_out[logged].mean() > 2 * rule.share if logged.any() else False
-        )  # as where others were held out before
+            held_out[logged].sum() > 2 * rule.share * logged.sum()
+        )  # as in a log of rows that were held out before
         if left_out.mean() <= _MOST_LEFT and not crowded:  # contents leave out most rows of entities that have many
             return rule, held_out, left_out
     newest = np.arange(len(table)) >= len(table) - min(rules.holdout_rows, int(logged.sum()) // 2)
@@ -182,8 +183,11 @@ def _can_apply(rule: SplitRule, table: pd.DataFrame, ids: list[str]) -> bool:
 
 def find_unlearned_rows(champion: Bundle, rows: pd.DataFrame) -> Array:
     """Return which labelled rows a model cannot have learned from, as a mask (rows,); none where its release does not say."""
-    rule = champion.manifest.rule
-    return np.zeros(len(rows), dtype=bool) if rule is None else find_unlearned(rule, rows, rows[AT], logged=True)
+    rule, entity = champion.manifest.rule, champion.manifest.entity
+    if rule is None:
+        return np.zeros(len(rows), dtype=bool)
+    named = rows if entity is None else set_columns(rows, {entity: rows[ENTITY]})
+    return find_unlearned(rule, named, rows[AT], logged=True)
 
 
 def _match_types(part: pd.DataFrame, like: pd.DataFrame) -> pd.DataFrame:
