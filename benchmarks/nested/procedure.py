@@ -52,7 +52,7 @@ def choose_model(prepared: PreparedTable, table: pd.DataFrame) -> TuningResult:
     families = tune.complete_families(prepared.tune["families"], declaration["features"])
     tuning = Tune.model_validate({**prepared.tune, "families": families})
     sample = tune.sample_rows(table, declaration, tuning.max_rows, seed)
-    folds = tune.PreparedFolds(sample, declaration, split_folds(sample, declaration, tuning.folds, seed))
+    folds = tune.PreparedFolds(sample, declaration, split_folds(sample, declaration, tuning.folds, seed), seed)
     with tempfile.TemporaryDirectory() as journal:
         study = tune.open_study("nested", "", Path(journal), tuning.startup_trials)
         tune.put_first(study, tuning.first, families)

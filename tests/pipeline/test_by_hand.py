@@ -39,7 +39,8 @@ def test_a_value_that_somebody_typed_stays(project: Path, capsys: pytest.Capture
     fill_parameters("train", names)
     assert (names["folds"], names["cost"], names["calibration"]) == (3, {}, "auto")
     assert capsys.readouterr().out == (
-        "From params.yaml: seed = 42, threads = 2, calibration = 'auto', onset = '', weak_slices = 5, learning_curve = [0.5]\n"
+        "From params.yaml: seed = 42, threads = 2, calibration = 'auto', onset = '', weak_slices = 5, learning_curve = [0.5], "
+        "backtest = {'periods': 6, 'recent_days': 365}\n"
     )
 
 
