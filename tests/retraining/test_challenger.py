@@ -43,9 +43,12 @@ def test_retraining_promotes_what_is_better_and_only_that(live: Path, tmp_path: 
     assert failed.returncode == 1 and read_champion(root) == first
     source.write_bytes(kept)
     for step in ("train", "evaluate"):
+        chosen = json.loads((root / ".lifecycle/challenger/decision.json").read_text())["rows"]
         done = run(root, "lifecycle", "retrain", step, "--log", turn(root))
         assert done.returncode == 0, done.stdout + done.stderr
         assert read_champion(root) == first
+    split = json.loads((root / ".lifecycle/challenger/data/features/features.json").read_text())["split"]
+    assert split["test_rows"] == chosen["held_out"] and split["train_rows"] == chosen["old"] + chosen["new"]
     done = run(root, "lifecycle", "retrain", "deploy", "--log", turn(root))
     assert done.returncode == 0 and "is now the champion" in done.stdout, done.stdout + done.stderr
     second = read_champion(root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -35,6 +36,7 @@ FEATURES = (
     Role.TIME,
     Role.TEXT,
 )  # roles of columns that a request may have
+_CROWDED = 1.25  # times its share, a rule may hold out of a log, besides what chance adds
 _MOST_LEFT = 0.25  # of the rows may belong to held-out ones without being held out
 _MAX_DUPLICATES = 0.1  # share of equal rows in the old table up to which equal requests are taken for one case
 _CHUNK = timedelta(days=7)  # of a log that is read at once
@@ -155,7 +157,9 @@ def _hold_out(
     table: pd.DataFrame, logged: Array, contract: Contract, champion: SplitRule | None, ids: list[str], rules: Retrain, seed: int
 ) -> tuple[SplitRule, Array, Array]:  # fmt: skip
     """Return the rule, which rows it holds out, and which belong to these without being held out, as masks (rows,)."""
-    offered = [champion] if champion is not None and _can_apply(champion, table, ids) else []
+    offered = []
+    if champion is not None and _can_apply(champion, table, ids):  # a larger share has all rows of the champion's
+        offered.append(champion.model_copy(update={"share": max(champion.share, rules.holdout_share)}))
     content = list_kinds(contract, [name for name in table if name in contract.names(*FEATURES)])
     if ids:
         offered.append(SplitRule(kind="ids", ids=ids, salt=seed, share=rules.holdout_share))
@@ -167,9 +171,9 @@ def _hold_out(
         if rule.kind == "content" and keys.contents is None:  # equal rows are different cases
             continue
         held_out, left_out, _ = place_rows(keys, rule)
-        crowded = (
-            held_out[logged].sum() > 2 * rule.share * logged.sum()
-        )  # as in a log of rows that were held out before
+        count, share = int(logged.sum()), rule.share
+        most = _CROWDED * share * count + 4 * math.sqrt(share * (1 - share) * count)
+        crowded = held_out[logged].sum() > most  # as in a log of rows that were held out before
         if left_out.mean() <= _MOST_LEFT and not crowded:  # contents leave out most rows of entities that have many
             return rule, held_out, left_out
     newest = np.arange(len(table)) >= len(table) - min(rules.holdout_rows, int(logged.sum()) // 2)
