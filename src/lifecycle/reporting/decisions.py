@@ -17,22 +17,24 @@ _MEASURES = {  # of a slice: the columns of its table, with their formats
     "predicted": ("predicted", ".1%"), "positive": ("rate", ".1%"), "loss": ("loss", ".3f"),
     "expected": ("expected", ".3f"), "others": ("rest", ".3f"), "effect": ("effect", "+.2f"),
 }  # fmt: skip
+_LEAST_TOP = 0.001  # of the figure's axis, where positives are so rare that acting is worth nothing
 _FLOOR = -0.15  # of the net benefit in the figure, as a part of its greatest value
 
 
 def draw_net_benefit(curve: pd.DataFrame, threshold: float) -> Figure:
     """Draw the decision curve (`trace_net_benefit`) with its band, beside acting on every row and on none.
 
-    Thresholds from which on the model predicts nothing positive are left out.
+    Thresholds from which on the model predicts nothing positive are left out, unless none is left then.
     """
     used = curve[(curve["high"] > 0) | (curve["threshold"] <= threshold)]
+    used = curve if used.empty else used
     figure, (axes,) = new_grid(1, columns=1, width=6.5, height=3.2)
     axes.fill_between(used["threshold"], used["low"], used["high"], color=POSITIVE, alpha=0.18, linewidth=0)
     axes.plot(used["threshold"], used["model"], color=POSITIVE, label="this model, with 95 % band")
     axes.plot(used["threshold"], used["everyone"], color=NEUTRAL, linestyle="--", label="act on every row")
     axes.axhline(0, color="black", linewidth=1, label="act on none")
     axes.axvline(threshold, color="black", linewidth=1, linestyle=":")
-    top = float(max(used["high"].max(), used["everyone"].max()))
+    top = float(max(used["high"].max(), used["everyone"].max(), _LEAST_TOP))
     axes.annotate(f" threshold {threshold:.2f}", (threshold, 1.08 * top), fontsize=8, va="top")
     axes.set(
         xlabel="probability from which it pays to act", ylabel="net benefit (true positives per row)",
