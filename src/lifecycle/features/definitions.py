@@ -37,8 +37,8 @@ class Split(Frozen):
     """How rows were split, and for the training part and the hold-out their rows, share of positives, groups and moments.
 
     left_rows: on neither side. ids: the columns whose equal values kept rows on one side; unused_ids: those that would have
-    connected most rows. equal_rows: whether there are rows that equal others, and whether they stayed together. rule: how to
-    tell of any row whether it was held out.
+    connected most rows. equal_rows: whether there are rows that equal others, and whether they stayed together. rule: by which any
+    row is held out or not.
     """
 
     strategy: Literal["stratified", "time", "group", "time_group", "order"]

@@ -13,6 +13,7 @@ from scipy.special import ndtri
 from lifecycle.core.records import Frozen
 from lifecycle.modeling.encoders import select_features
 from lifecycle.modeling.entities import find_entities, find_feature_keys
+from lifecycle.modeling.learning_curve import Area
 from lifecycle.modeling.metrics import LEVEL, Array, compare_auc, estimate_delong
 from lifecycle.modeling.pipelines import Recipe
 from lifecycle.modeling.split import measure_gap
@@ -29,14 +30,6 @@ _UNITS = {
 _FEWEST = 3  # periods to say anything from
 _FIT_CLASS = 20  # rows of each class that a model is fitted on, at least
 _SHORTER = 0.9  # share of the rows up to which those of the last days are another window
-
-
-class Area(Frozen):
-    """A ROC AUC, or a difference of two, with its 95% interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Period(Frozen):

@@ -29,7 +29,7 @@ Array = np.ndarray[Any, Any]
 _Reader = Callable[[list[str]], Iterable[pd.DataFrame]]
 
 NO_MOMENT = int(np.iinfo(np.int64).min)  # stands for a missing time; it is older than any other
-_CONTENT = (
+CONTENT = (
     Role.NUMERIC,
     Role.CATEGORICAL,
     Role.BOOLEAN,
@@ -162,7 +162,7 @@ def _build_keys(
     """Build the keys of a validated table with these columns from its parts."""
     ids = [name for name in contract.names(Role.ID) if name in names]
     time = contract.time if contract.time in names else None
-    kinds = list_kinds(contract, [name for name in contract.names(*_CONTENT) if name in names])
+    kinds = list_kinds(contract, [name for name in contract.names(*CONTENT) if name in names])
     hashes, alike = _find_equal(read, kinds if content is None else content, rows)
     task, start = task_for(contract), 0
     encoded, moments = np.empty(rows, dtype=np.int8), np.empty(rows if time else 0, dtype=np.int64)

@@ -32,8 +32,8 @@ class LearningPoint(Frozen):
     error: float
 
 
-class LearningGain(Frozen):
-    """What the last step of the curve gained in ROC AUC, fold by fold, with a 95% interval."""
+class Area(Frozen):
+    """A ROC AUC, or a difference of two, with its 95% interval."""
 
     value: float
     low: float
@@ -41,10 +41,10 @@ class LearningGain(Frozen):
 
 
 class LearningCurve(Frozen):
-    """The points of the curve, the smallest share first, and the gain of its last step; without a step the gain is None."""
+    """The points of the curve, the smallest share first, and what its last step gained; without a step the gain is None."""
 
     points: list[LearningPoint]
-    gain: LearningGain | None
+    gain: Area | None
 
 
 def shrink_folds(table: pd.DataFrame, declaration: Mapping[str, Any], folds: Folds, share: float, seed: int) -> Folds:
@@ -131,8 +131,8 @@ def trace_learning_curve(
     )
 
 
-def _measure_gain(differences: Array, folds: Folds) -> LearningGain:
+def _measure_gain(differences: Array, folds: Folds) -> Area:
     """Return the mean of paired differences over the folds with its interval."""
     value, error = float(differences.mean()), estimate_fold_error(differences, folds)
     reach = float(stdtrit(len(folds) - 1, (1 + LEVEL) / 2)) * error
-    return LearningGain(value=value, low=value - reach, high=value + reach)
+    return Area(value=value, low=value - reach, high=value + reach)

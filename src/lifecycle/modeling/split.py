@@ -39,8 +39,8 @@ _MANY_GROUPS = (
 class Sides:
     """Which rows are held out and which are on neither side, as masks (rows,), and how they were chosen.
 
-    groups: the rows that belong together; None where the strategy does not need them. rule: how to tell of any row
-    whether it was held out.
+    groups: the rows that belong together; None where the strategy does not need them. rule: by which any row is held out
+    or not.
     """
 
     strategy: str

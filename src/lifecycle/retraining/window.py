@@ -16,7 +16,7 @@ from lifecycle.core.params import Retrain
 from lifecycle.core.split_rule import SplitRule
 from lifecycle.core.tables import set_columns
 from lifecycle.core.values import name_category
-from lifecycle.modeling.entities import find_keys
+from lifecycle.modeling.entities import CONTENT, find_keys
 from lifecycle.modeling.rule import find_unlearned, list_kinds
 from lifecycle.modeling.split import place_rows
 from lifecycle.prediction_log.actions import read_actions
@@ -29,13 +29,6 @@ Array = np.ndarray[Any, Any]
 DAY = 86_400.0  # seconds
 AT, MODEL, SCORE, ENTITY = "(at)", "(model)", "(probability)", "(entity)"  # what a log adds to the columns of a request
 
-FEATURES = (
-    Role.NUMERIC,
-    Role.CATEGORICAL,
-    Role.BOOLEAN,
-    Role.TIME,
-    Role.TEXT,
-)  # roles of columns that a request may have
 _CROWDED = 1.25  # times its share, a rule may hold out of a log, besides what chance adds
 _MOST_LEFT = 0.25  # of the rows may belong to held-out ones without being held out
 _MAX_DUPLICATES = 0.1  # share of equal rows in the old table up to which equal requests are taken for one case
@@ -160,7 +153,7 @@ def _hold_out(
     offered = []
     if champion is not None and _can_apply(champion, table, ids):  # a larger share has all rows of the champion's
         offered.append(champion.model_copy(update={"share": max(champion.share, rules.holdout_share)}))
-    content = list_kinds(contract, [name for name in table if name in contract.names(*FEATURES)])
+    content = list_kinds(contract, [name for name in table if name in contract.names(*CONTENT)])
     if ids:
         offered.append(SplitRule(kind="ids", ids=ids, salt=seed, share=rules.holdout_share))
     offered.append(SplitRule(kind="content", columns=content, salt=seed, share=rules.holdout_share))
