@@ -135,6 +135,12 @@ def test_reverse_reverses_a_relation_and_keeps_the_distribution(pool: pd.DataFra
     assert (shares[0] - shares[1]).abs().max() < 0.05
     before, after = ((frame["left"] == "yes").groupby(frame["months"] > 30).mean() for frame in (same, turned))
     assert before[False] > before[True] + 0.1 and after[True] > after[False] + 0.1
+    piled = pool.assign(months=pool["months"].clip(20, 50))  # a third of the rows has 20, a third 50
+    for month in (5, 6):  # a frequent value stays as frequent, month after month
+        scenario = make_scenario(kind="reverse", column="months", begin=5)
+        turned = draw_month(piled, scenario, CONTRACT, month=month, rows=400, seed=0)
+        for end in (20, 50):
+            assert (turned["months"] == end).mean() == pytest.approx((piled["months"] == end).mean(), abs=0.06)
     gaps = draw(pool, "reverse", column="spend")
     assert gaps["spend"].isna().equals(draw(pool, "none")["spend"].isna())
 

@@ -81,7 +81,7 @@ def draw_month(
         scaled = frame[column].where(~changed, frame[column] * scenario["factor"])
         frame[column] = scaled.round() if pd.api.types.is_integer_dtype(pool[column]) else scaled
     elif kind == "reverse":
-        frame[column] = frame[column].where(~changed, _reverse_numbers(frame[column], pool[column]))
+        frame[column] = frame[column].where(~changed, _reverse_numbers(frame[column], pool[column], generator))
     elif kind == "category":
         frame[column] = frame[column].astype(object).where(~changed, scenario["category"])
     elif kind == "missing":
@@ -103,15 +103,17 @@ def weigh_rows(pool: pd.DataFrame, scenario: Mapping[str, Any], contract: Contra
     return np.asarray(weights / weights.sum())
 
 
-def _reverse_numbers(values: pd.Series, pool: pd.Series) -> pd.Series:
-    """Mirror numbers in the pool's order, the lowest for the highest; missing values stay missing."""
+def _reverse_numbers(values: pd.Series, pool: pd.Series, generator: np.random.Generator) -> pd.Series:
+    """Mirror numbers in the pool's order, the lowest for the highest; missing values stay missing.
+
+    Equal values are ordered at random. Otherwise a frequent value would become a single one, and which one would differ
+    from month to month: a drift of the column that nobody asked for.
+    """
     ordered = np.sort(pool.dropna().to_numpy())
     known = values.notna().to_numpy()
-    middle = (
-        np.searchsorted(ordered, values[known], "left") + np.searchsorted(ordered, values[known], "right") - 1
-    ) // 2
+    first, after = (np.searchsorted(ordered, values[known], side) for side in ("left", "right"))
     mirrored = values.copy()
-    mirrored[known] = ordered[len(ordered) - 1 - middle]
+    mirrored[known] = ordered[len(ordered) - 1 - generator.integers(first, after)]
     return mirrored
 
 
