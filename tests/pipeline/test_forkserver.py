@@ -85,6 +85,7 @@ def wait(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.integration  # seconds to start Python
 def test_a_notebook_leaves_the_same_bytes(project: Path, tmp_path: Path, warm_parent: dict[str, str]) -> None:
     write_notebook(project, *CELLS)
     other = shutil.copytree(project, tmp_path / "other")
@@ -121,6 +122,7 @@ def test_a_failure_is_raised_and_written_as_without(
         run_stage("collect")
 
 
+@pytest.mark.integration  # seconds to start Python
 def test_without_its_parent_a_stage_runs_in_its_own_process(project: Path) -> None:
     write_notebook(project)
     others = len(find_parents())

@@ -427,6 +427,7 @@ def kill(folder: Path) -> tuple[int, int]:
     return sure, len(found)
 
 
+@pytest.mark.integration
 def test_a_killed_server_loses_no_more_than_the_window(tmp_path: Path) -> None:
     with ThreadPoolExecutor(5) as pool:
         ends = list(pool.map(lambda number: kill(tmp_path / str(number)), range(20)))

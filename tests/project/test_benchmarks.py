@@ -54,7 +54,10 @@ from tests.support.servers import start_redis
 RULES = list_rules(0.01)
 ELSEWHERE = ("crash_recovery", "serving")  # benchmarks whose cases below differ
 # Those that take more than a few seconds.
-LONG = ("ablation", "quality", "scale", "drift", "monitoring", "sources", "notebook_tax", "selective_labels")
+LONG = (
+    "ablation", "adoption", "drift", "families", "monitoring", "nested", "notebook_tax", "own_tables", "quality", "scale",
+    "selective_labels", "sources", "validation",
+)  # fmt: skip
 INTEGRATION = pytest.mark.integration
 CASES = [  # name, further options, the program and the package of the system that it needs
     *(

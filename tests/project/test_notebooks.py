@@ -62,6 +62,16 @@ def run_code(root: Path, folder: Path, **values: object) -> str:
     return run_python(root, "-c", RUN, *map(str, scripts), MPLBACKEND="agg")
 
 
+def shorten_study(root: Path) -> None:
+    """Leave two trials and two scenarios in the parameters of a project."""
+    values = read_yaml(root / paths.PARAMS)
+    values["tune"] |= {"trials": 2, "startup_trials": 1}
+    values["simulate"]["scenarios"] = {
+        name: values["simulate"]["scenarios"][name] for name in ("none", "concept_drift")
+    }
+    write_yaml(values, root / paths.PARAMS)
+
+
 def hash_outputs(root: Path) -> dict[str, str]:
     folders = [root / name for name in ("data", "models", "reports")]
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
@@ -84,6 +94,7 @@ def written(small: Path, measure: Measure) -> dict[str, str]:
 
 def test_the_code_of_all_notebooks_runs_in_order(project: Path, tmp_path: Path) -> None:
     """On the values of params.yaml, in one process; nbmake starts a kernel for each, which takes three times as long."""
+    shorten_study(project)
     assert run_code(project, tmp_path, write=True).count("From params.yaml: seed = 42") == len(STAGES)
     assert {"model.joblib", "model.json"} <= {path.name for path in (project / paths.CANDIDATE).iterdir()}
     assert (project / paths.VERDICT).exists() and (project / "reports/evaluate.json").exists()

@@ -205,6 +205,7 @@ def test_a_kill_between_any_two_steps_of_a_database_loses_and_doubles_nothing(tm
     assert kill_at_every_step(tmp_path, check) > 25
 
 
+@pytest.mark.integration
 def test_a_kill_between_any_two_steps_of_a_topic_loses_and_doubles_nothing(tmp_path: Path) -> None:
     producer, address = open_cluster()
 
