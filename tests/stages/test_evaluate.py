@@ -24,6 +24,7 @@ from lifecycle.promotion.gate import judge_candidate
 from lifecycle.promotion.records import Champion, Verdict
 from lifecycle.promotion.verdict import list_cards, reach_verdict
 from lifecycle.reporting import pages as html
+from lifecycle.retraining.relation import Relation, load_champion, relate_champion, score_champion
 from lifecycle.serving.bundle import find_bundle_folder, write_bundle
 from lifecycle.serving.compiler import compile_model
 from lifecycle.stages import deploy, evaluate
@@ -117,7 +118,7 @@ def release_champion(root: Path, customers: pd.DataFrame, sha256: str = "d" * 64
 def test_there_may_be_no_champion(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / paths.CHAMPION).write_text('{"model": null}')
-    assert evaluate.read_champion(tmp_path) is None
+    assert load_champion(tmp_path) is None
 
 
 @pytest.mark.parametrize("pickle", [None, b"\x80\x05cposix\nsystem\n(X\x0c\x00\x00\x00touch bombedtR."])
@@ -128,8 +129,8 @@ def test_a_champion_is_scored_by_its_bundle_whatever_its_pickle_is(
     model = release_champion(tmp_path, customers)
     if pickle is not None:
         (find_bundle_folder(tmp_path, model.sha256).parent / "model.joblib").write_bytes(pickle)
-    champion = evaluate.read_champion(tmp_path)
-    found = evaluate.score_champion(champion, customers.tail(100))
+    champion = load_champion(tmp_path)
+    found = score_champion(champion, customers.tail(100))
     expected = model.predict(make_table(customers, make_contract())[0].tail(100))
     assert np.abs(found - expected).max() < 1e-12
     assert not (tmp_path / "bombed").exists()
@@ -141,21 +142,21 @@ def test_a_champion_that_is_not_the_named_bundle_is_refused(customers: pd.DataFr
     champion = Champion.read(tmp_path / paths.CHAMPION)
     champion.model_copy(update={"bundle": "0" * 64}).write(tmp_path / paths.CHAMPION)
     with pytest.raises(ProjectError, match=r"but models/champion\.json names 000000000000"):
-        evaluate.read_champion(tmp_path)
+        load_champion(tmp_path)
     champion.write(tmp_path / paths.CHAMPION)
     (folder / "plan.json").write_text("{}")
     with pytest.raises(ProjectError, match=r"plan\.json is not the file that manifest\.json describes"):
-        evaluate.read_champion(tmp_path)
+        load_champion(tmp_path)
     (folder / "manifest.json").unlink()
     with pytest.raises(ProjectError, match=r"is not a serving bundle: manifest\.json is missing"):
-        evaluate.read_champion(tmp_path)
+        load_champion(tmp_path)
 
 
 def test_a_champion_of_an_earlier_version_asks_for_an_upgrade(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / paths.CHAMPION).write_text(json.dumps({"model": "a" * 64, "bundle": "b" * 64}))
     with pytest.raises(ProjectError, match="run `lifecycle upgrade`"):
-        evaluate.read_champion(tmp_path)
+        load_champion(tmp_path)
 
 
 def test_how_a_champion_relates_to_the_candidate(
@@ -164,11 +165,11 @@ def test_how_a_champion_relates_to_the_candidate(
     candidate = make_model(parts[0], parts[2])
     contract = make_contract()
 
-    def relate(valid: pd.DataFrame = customers, **facts: Any) -> evaluate.Relation:
+    def relate(valid: pd.DataFrame = customers, **facts: Any) -> Relation:
         release_champion(tmp_path, customers, **facts)
-        return evaluate.relate_champion(evaluate.read_champion(tmp_path), candidate, valid, contract, 50, 10)
+        return relate_champion(load_champion(tmp_path), candidate, valid, contract, 50, 10)
 
-    assert evaluate.relate_champion(None, candidate, customers, contract, 50, 10).kind == "none"
+    assert relate_champion(None, candidate, customers, contract, 50, 10).kind == "none"
     assert relate(sha256=candidate.sha256).kind == "same"
     assert relate().message == "Both learned from the same rows." and relate().rows.all()
     for facts, valid, because in (
@@ -191,8 +192,8 @@ def test_a_champion_is_compared_on_rows_that_it_cannot_have_learned_from(
     candidate, target = make_model(parts[0], parts[2]), (customers["left"] == "yes").to_numpy().astype(np.int8)
     rule = SplitRule(kind="ids", ids=["id"], salt=3, share=0.4)
     release_champion(tmp_path, customers, hashes={"train": "u"}, rule=rule)
-    champion = evaluate.read_champion(tmp_path)
-    found = evaluate.relate_champion(champion, candidate, customers, make_contract(), 50, 10)
+    champion = load_champion(tmp_path)
+    found = relate_champion(champion, candidate, customers, make_contract(), 50, 10)
     assert found.kind == "comparable" and 90 < found.rows.sum() < 150
     assert (
         f"compared on the {found.rows.sum():,} of 300 held-out rows that neither can have learned from" in found.message

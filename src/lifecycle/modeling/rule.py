@@ -69,9 +69,9 @@ def place_hashes(hashes: Array, salt: int) -> Array:
 
 
 def hash_rows(frame: pd.DataFrame, columns: Mapping[str, ValueKind]) -> Array:
-    """Return a hash of each row's values in these columns, uint64 (rows,)."""
+    """Return a hash of each row's values in these columns, uint64 (rows,), whatever the order of the columns."""
     hashes = np.zeros(len(frame), dtype=np.uint64)
-    for name, kind in columns.items():
+    for name, kind in sorted(columns.items()):
         hashes = scramble(hashes ^ hash_content(frame[name], kind))
     return hashes
 

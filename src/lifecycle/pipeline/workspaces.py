@@ -43,7 +43,7 @@ def write_yaml(value: Any, path: Path) -> None:
     """Write plain values as YAML 1.2, keys in their order, in block style, as ruamel cannot read all that it writes in flow style."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # a rule hashes its columns in their order
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     with replace_file(path) as aside, aside.open("w", encoding="utf-8") as file:
         yaml.dump(value, file)
 
