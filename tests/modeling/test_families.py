@@ -19,7 +19,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.params import Range, Tune
 from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
-from lifecycle.modeling.families import FAMILIES
+from lifecycle.modeling.families import FAMILIES, Boosting
 from lifecycle.modeling.family import Compiled, Family, Hyperparameters, Preparation, Space, TrainingMatrix
 from lifecycle.modeling.pipelines import Recipe
 from lifecycle.modeling.split import split_folds
@@ -98,6 +98,53 @@ def test_the_documented_search_spaces_are_the_families_own(checkout: Path) -> No
             key: Range.model_validate(value).model_dump() for key, value in space.items()
         }
     assert all(f"| `{name}` |" in page for name in FAMILIES)
+
+
+@pytest.mark.parametrize("missing", ["category", "impute"])
+@pytest.mark.parametrize("rare", [False, True])
+@pytest.mark.parametrize("family", [name for name in FAMILIES if isinstance(FAMILIES[name], Boosting)])
+def test_native_categories_are_served_as_they_were_learned(family: str, rare: bool, missing: str) -> None:
+    """Also a missing one, where the training rows have some or none, and one that they do not have."""
+    rng = np.random.default_rng(1)
+    places = rng.integers(0, 40, 2000)
+    shop = pd.Series([f"shop {place}" for place in places], dtype=object).mask(rng.random(2000) < 0.05)
+    shop[:12] = [f"kiosk {place}" for place in range(12)] if rare else "shop 1"
+    frame = pd.DataFrame({"x": rng.normal(size=2000), "shop": shop, "plan": np.where(places % 2, "basic", "pro")})
+    y = (rng.random(2000) < 1 / (1 + np.exp(-frame["x"] - rng.normal(0, 2, 40)[places]))).astype(int)
+    features = [
+        {
+            "name": name,
+            "kind": kind,
+            "missing": missing,
+            "outliers": "keep",
+            "expression": None,
+            "columns": [name],
+            "values": None,
+        }
+        for name, kind in (("plan", "categorical"), ("x", "numeric"), ("shop", "categorical"))
+    ]
+    recipe = Recipe(family, {**QUICK[family], "categories": "native"}, seed=0, threads=1)
+    classifier = CalibratedClassifier(recipe.fit(features, frame, y), Calibrator("none"))
+    plan, trees = compile_model(classifier, features, family)
+    scorer = Scorer(
+        json.loads(json.dumps(plan, allow_nan=False)), {"x": "float64", "shop": "string", "plan": "string"}, trees
+    )
+    odd = pd.DataFrame({
+        "x": np.linspace(-2, 2, 60), "shop": ["never seen", None, "kiosk 3"] * 20, "plan": ["basic", None, "new", "pro"] * 15
+    })  # fmt: skip
+    rows = pd.concat([odd, frame.head(200)], ignore_index=True)
+    found = scorer.score(to_requests(rows, ["x", "shop", "plan"]))
+    expected = classifier.predict_proba(rows)[:, 1]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=ACCURACY.get(family, 1e-12))
+    assert expected.std() > 0.05
+    assert [scorer.score([row])[0] for row in to_requests(odd, ["x", "shop", "plan"])] == found[:60].tolist()
+
+
+def test_how_categories_are_treated_is_one_of_two_words(customers: pd.DataFrame) -> None:
+    table, declaration = make_table(customers, make_contract())
+    recipe = Recipe("hist_boosting", {"categories": "ordinal"}, seed=0, threads=1)
+    with pytest.raises(ProjectError, match=r"hist_boosting\.categories: 'ordinal' is neither one_hot nor native"):
+        recipe.fit(declaration["features"], table, table["left"])
 
 
 def test_a_library_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

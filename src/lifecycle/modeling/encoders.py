@@ -1,4 +1,4 @@
-"""Encode a column of many categories as one number, the category's share of positives (target encoding).
+"""Encode categories: each as a column, each as a code, or a column of many categories as one number (target encoding).
 
 A one-hot column for each of thousands of categories makes a wide, slow model that hardly learns from the rare ones.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler, TargetEncoder
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
 
 from lifecycle.core.contract import ENCODED_CATEGORIES, ONE_HOT_CATEGORIES
 from lifecycle.modeling.entities import find_entities
@@ -22,7 +22,70 @@ Array = np.ndarray[Any, Any]
 
 MISSING, OTHER = -1, -2  # the numbers of a missing and of any other category
 _FOLDS = 5  # of the cross-fitting
+_RARE_ROWS, _RARE_SHARE = 20, 0.01  # a category with fewer rows, and than this share of them, is rare
+_ABSENT = ""  # stands for a missing category where it is one of the categories; no category is blank
 _SMOOTH = 10.0  # rows at which a category's own share and that of all rows weigh the same
+
+
+class LevelEncoder(OneHotEncoder):  # type: ignore[misc]
+    """One-hot encoding in which rare categories share a column: those of fewer than 20 rows, or than 1 % of a small table's rows."""
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Find the categories of X, shape (rows, columns), and which of them are rare."""
+        self.min_frequency = _count_rare(len(X))
+        super().fit(X, y)
+        return self
+
+
+class LevelCoder(OrdinalEncoder):  # type: ignore[misc]
+    """Codes of categories from 0, for models that split a column by sets of categories.
+
+    A missing category has a code of its own, and rare ones, as in `LevelEncoder`, share the last. A category that was not in the
+    rows it was fitted on counts as a rare one, or as the most common one where none was rare: for codes that they never saw, a
+    library and the server may give different answers.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(handle_unknown="use_encoded_value", unknown_value=np.nan)
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Find the categories of X, shape (rows, columns), which of them are rare, and the code of any other category."""
+        self.min_frequency = _count_rare(len(X))
+        super().fit(_name_missing(X), y)
+        codes = super().transform(_name_missing(X)).astype(np.int64)
+        self.others_ = np.array(
+            [
+                np.bincount(column).argmax() if rare is None else column.max()
+                for column, rare in zip(codes.T, self.infrequent_categories_, strict=True)
+            ],
+            dtype="float64",
+        )
+        return self
+
+    def transform(self, X: Any) -> Array:
+        """Return the codes of X, float64 of its shape."""
+        codes = np.asarray(super().transform(_name_missing(X)), dtype="float64")
+        return np.where(np.isnan(codes), self.others_, codes)
+
+    def list_codes(self) -> list[tuple[dict[Any, float], float]]:
+        """Return the codes of the frequent categories of each column, and the code of a missing one."""
+        found = []
+        for known, rare, other in zip(self.categories_, self.infrequent_categories_, self.others_, strict=True):
+            frequent = [category for category in known if rare is None or category not in set(rare)]
+            codes = {category: float(code) for code, category in enumerate(frequent)}
+            found.append((codes, codes.pop(_ABSENT, float(other))))
+        return found
+
+
+def _name_missing(X: Any) -> pd.DataFrame:
+    """Return a table of categories in which a missing one is a category."""
+    frame = pd.DataFrame(X)
+    return frame.where(frame.notna(), _ABSENT)
+
+
+def _count_rare(rows: int) -> int:
+    """Return the number of rows below which a category is rare."""
+    return int(np.clip(np.ceil(_RARE_SHARE * rows), 1, _RARE_ROWS))
 
 
 class CategoryNumbers(TransformerMixin, BaseEstimator):  # type: ignore[misc]

@@ -126,11 +126,34 @@ class Forest(Family):
         return None if rows > _LONG_TABLE else {"min_samples_leaf": {**leaf, "high": min(leaf["high"], 40)}}
 
 
-class HistBoosting(Family):
+class Boosting(Family):
+    """Gradient boosting of trees: gaps may stay, and `categories: native` splits a column by sets of categories.
+
+    Such splits are found in the order of the categories' gradients (Fisher 1958, JASA 53), for columns of at most a hundred.
+    """
+
+    constrains = True
+
+    def prepare(self, hyperparameters: Hyperparameters) -> Preparation:
+        """Return that gaps may stay, and whether categories become codes; raise ProjectError for another word."""
+        found = hyperparameters.get("categories", "one_hot")
+        if found not in ("one_hot", "native"):
+            raise ProjectError(
+                f"{PARAMS}: tune.families.{self.name}.categories: {found!r} is neither one_hot nor native."
+            )
+        return Preparation(scale=False, takes_missing=True, codes=found == "native")
+
+    def read_options(self, hyperparameters: Hyperparameters) -> Hyperparameters:
+        """Return the hyperparameters as the library takes them."""
+        options = super().read_options(hyperparameters)
+        options.pop("categories", None)
+        return options
+
+
+class HistBoosting(Boosting):
     """scikit-learn's histogram gradient boosting."""
 
     name = "hist_boosting"
-    constrains = True
     space: ClassVar[Space] = {
         "learning_rate": Range(low=0.04, high=0.15, log=True),
         "max_iter": Range(low=60, high=200),
@@ -144,16 +167,13 @@ class HistBoosting(Family):
         "learning_rate": 0.1, "max_iter": 100, "max_leaf_nodes": 31, "l2_regularization": 0.1, "max_features": 1.0
     }  # fmt: skip
 
-    def prepare(self, hyperparameters: Hyperparameters) -> Preparation:
-        """Return that gaps may stay."""
-        return Preparation(scale=False, takes_missing=True)
-
     def fit(self, hyperparameters: Hyperparameters, training: TrainingMatrix, seed: int, threads: int) -> Any:
         """Fit all rounds, without early stopping."""
         options = self.read_options(hyperparameters)
         model = HistGradientBoostingClassifier(
-            random_state=seed, early_stopping=False, monotonic_cst=training.directions or None, **options
-        )
+            random_state=seed, early_stopping=False, monotonic_cst=training.directions or None,
+            categorical_features=training.codes or None, **options,
+        )  # fmt: skip
         return fit_weighted(model, training.X, training.y, training.weights)
 
     def compile(self, model: Any) -> Compiled:
@@ -176,12 +196,11 @@ class HistBoosting(Family):
         return {**self._first, "min_samples_leaf": int(np.clip(20, leaf["low"], leaf["high"]))}
 
 
-class LightGBM(Family):
+class LightGBM(Boosting):
     """Gradient boosting by LightGBM (Ke et al. 2017): trees that grow leaf by leaf."""
 
     name = "lightgbm"
     packages = ("lightgbm",)
-    constrains = True
     space: ClassVar[Space] = {
         "learning_rate": Range(low=0.04, high=0.15, log=True),
         "n_estimators": Range(low=60, high=200),
@@ -191,17 +210,15 @@ class LightGBM(Family):
         "colsample_bytree": Range(low=0.2, high=0.8),
     }
 
-    def prepare(self, hyperparameters: Hyperparameters) -> Preparation:
-        """Return that gaps may stay."""
-        return Preparation(scale=False, takes_missing=True)
-
     def fit(self, hyperparameters: Hyperparameters, training: TrainingMatrix, seed: int, threads: int) -> Any:
         """Fit all rounds; histograms are summed row by row, in the same order on every run with as many threads."""
         model = self.import_package("lightgbm").LGBMClassifier(
             random_state=seed, n_jobs=threads, deterministic=True, force_row_wise=True, subsample_freq=1, verbose=-1,
-            monotone_constraints=training.directions or None, **self.read_options(hyperparameters),
+            monotone_constraints=training.directions or None,
+            **self.read_options(hyperparameters),
         )  # fmt: skip
-        return fit_weighted(model, training.X, training.y, training.weights)
+        codes = {"categorical_feature": list(training.codes)} if training.codes else {}
+        return fit_weighted(model, training.X, training.y, training.weights, **codes)
 
     def compile(self, model: Any) -> Compiled:
         """Return the trees, whose leaves add up to log-odds."""
@@ -212,12 +229,11 @@ class LightGBM(Family):
         return {"kind": "trees", "inputs": "float64", "output": "log-odds"}, trees
 
 
-class XGBoost(Family):
+class XGBoost(Boosting):
     """Gradient boosting by XGBoost (Chen & Guestrin 2016), on histograms."""
 
     name = "xgboost"
     packages = ("xgboost-cpu" if sys.platform != "darwin" else "xgboost",)
-    constrains = True
     space: ClassVar[Space] = {
         "learning_rate": Range(low=0.04, high=0.15, log=True),
         "n_estimators": Range(low=60, high=200),
@@ -227,16 +243,15 @@ class XGBoost(Family):
         "colsample_bytree": Range(low=0.2, high=0.8),
     }
 
-    def prepare(self, hyperparameters: Hyperparameters) -> Preparation:
-        """Return that gaps may stay."""
-        return Preparation(scale=False, takes_missing=True)
-
     def fit(self, hyperparameters: Hyperparameters, training: TrainingMatrix, seed: int, threads: int) -> Any:
         """Fit all rounds; balanced classes have the positive rows weighted by negatives / positives."""
         options = self.read_options(hyperparameters)
         if options.pop("class_weight", None) is not None:
             negatives, positives = np.bincount(training.y, training.weights, minlength=2)
             options["scale_pos_weight"] = float(negatives / positives)
+        if training.codes:
+            kinds = ["c" if place in training.codes else "q" for place in range(training.X.shape[1])]
+            options |= {"enable_categorical": True, "feature_types": kinds}
         model = self.import_package("xgboost").XGBClassifier(
             random_state=seed,
             n_jobs=threads,

@@ -27,18 +27,22 @@ Compiled = tuple[Record, bytes | None]  # the plan of a model, and its trees in 
 class Preparation:
     """What a family needs of its columns.
 
-    scale: numbers are standardised. takes_missing: NaN may reach the model where the contract says `keep`.
+    scale: numbers are standardised. takes_missing: NaN may reach the model where the contract says `keep`. codes: a column
+    of few categories becomes one column of their codes, from 0, in place of a column for each of them.
     """
 
     scale: bool
     takes_missing: bool
+    codes: bool = False
 
 
 @dataclass(frozen=True)
 class TrainingMatrix:
     """Prepared training rows: X, float64 of shape (rows, columns), and y, 0 or 1 of shape (rows,).
 
-    weights: how much each row counts, float64 of shape (rows,), None where all count the same. texts: the places of the columns that the terms of texts became. directions: for each column 1 or -1 where the prediction may only rise or fall with it, otherwise 0; empty where none is.
+    weights: how much each row counts, float64 of shape (rows,), None where all count the same. directions: for each column 1
+    or -1 where the prediction may only rise or fall with it, otherwise 0; empty where none is. texts: the places of the columns
+    that the terms of texts became. codes: the places of the columns that hold codes of categories.
     """
 
     X: Array
@@ -46,6 +50,7 @@ class TrainingMatrix:
     weights: Array | None = None
     directions: tuple[int, ...] = ()
     texts: tuple[int, ...] = ()
+    codes: tuple[int, ...] = ()
 
 
 class Family(ABC):

@@ -11,9 +11,9 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from lifecycle.modeling.encoders import build_target_encoding, select_by_size
+from lifecycle.modeling.encoders import LevelCoder, LevelEncoder, build_target_encoding, select_by_size
 from lifecycle.modeling.families import (
     SplineAppender,  # noqa: F401 - a model saved by an earlier version has it here
     find_family,
@@ -24,7 +24,7 @@ from lifecycle.modeling.texts import TermEncoder
 Array = np.ndarray[Any, Any]
 FeatureRecord = dict[str, Any]
 
-_RARE_ROWS, _RARE_SHARE = 20, 0.01  # a category with fewer rows, and than this share of them, is rare
+_CODED = ("categorical_coded", "categorical_coded_imputed")  # the branches of categories that become codes
 
 
 class FenceClipper(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -49,16 +49,6 @@ class FenceClipper(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def get_feature_names_out(self, names: Any = None) -> Any:
         """Return the names of the input."""
         return names
-
-
-class LevelEncoder(OneHotEncoder):  # type: ignore[misc]
-    """One-hot encoding in which rare categories share a column: those of fewer than 20 rows, or than 1 % of a small table's rows."""
-
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Find the categories of X, shape (rows, columns), and which of them are rare."""
-        self.min_frequency = int(np.clip(np.ceil(_RARE_SHARE * len(X)), 1, _RARE_ROWS))
-        super().fit(X, y)
-        return self
 
 
 @dataclass(frozen=True)
@@ -115,7 +105,7 @@ def build_preparation(features: list[FeatureRecord], preparation: Preparation, s
     transformers: list[tuple[str, Any, Any]] = []
     for key, (steps, names) in branches.items():
         if key.startswith("categorical"):
-            encode = build_target_encoding(impute=key == "categorical_imputed", scale=preparation.scale, seed=seed)
+            encode = build_target_encoding(impute=key.endswith("_imputed"), scale=preparation.scale, seed=seed)
             transformers.append((key, steps, select_by_size(names, many=False)))
             transformers.append((key + "_by_target", encode, select_by_size(names, many=True)))
         else:
@@ -129,13 +119,10 @@ def fit_preparation(
     """Fit the preparation to the rows X, shape (rows, features), and return what a family is fitted to."""
     matrix = prepare.fit_transform(X, y)
     directions = _place_directions(prepare, features, matrix.shape[1])
-    texts = tuple(
-        column
-        for branch, place in prepare.output_indices_.items()
-        if branch.startswith("text_")
-        for column in range(place.start, place.stop)
-    )
-    return TrainingMatrix(matrix, np.asarray(y), weights, directions, texts)
+    places = {branch: tuple(range(place.start, place.stop)) for branch, place in prepare.output_indices_.items()}
+    texts = sum((places[branch] for branch in places if branch.startswith("text_")), ())
+    codes = sum((places[branch] for branch in places if branch in _CODED), ())
+    return TrainingMatrix(matrix, np.asarray(y), weights, directions, texts, codes)
 
 
 def _place_directions(prepare: ColumnTransformer, features: list[FeatureRecord], width: int) -> tuple[int, ...]:
@@ -159,10 +146,11 @@ def _choose_steps(feature: FeatureRecord, preparation: Preparation) -> tuple[str
     if feature["kind"] == "categorical":
         convert = FunctionTransformer(to_levels, feature_names_out="one-to-one")
         fill = SimpleImputer(strategy="most_frequent", keep_empty_features=True)
-        encode = LevelEncoder(handle_unknown="infrequent_if_exist", sparse_output=False)
+        one_hot = LevelEncoder(handle_unknown="infrequent_if_exist", sparse_output=False)
+        name, encode = ("categorical_coded", LevelCoder()) if preparation.codes else ("categorical", one_hot)
         if feature["missing"] == "impute":
-            return "categorical_imputed", [convert, fill, encode]
-        return "categorical", [convert, encode]
+            return f"{name}_imputed", [convert, fill, encode]
+        return name, [convert, encode]
     if feature["kind"] == "text":
         return f"text_{feature['terms']}", [TermEncoder(feature["terms"])]
     name, steps = feature["kind"], []

@@ -42,15 +42,15 @@ def take_weights(weights: Array | None, rows: Any) -> Array | None:
     return None if weights is None else weights[rows]
 
 
-def fit_weighted(model: Any, X: Any, y: Array, weights: Array | None) -> Any:
+def fit_weighted(model: Any, X: Any, y: Array, weights: Array | None, **options: Any) -> Any:
     """Fit a model, or the last step of a pipeline, with a weight for each row; without weights if they are None.
 
-    The steps before it, such as imputation and target encoding, count each row once.
+    The steps before it, such as imputation and target encoding, count each row once. options: further arguments of `fit`.
     """
     if weights is None:
-        return model.fit(X, y)
+        return model.fit(X, y, **options)
     prefix, step = "", model
     while isinstance(step, Pipeline):
         name, step = step.steps[-1]
         prefix += f"{name}__"
-    return model.fit(X, y, **{f"{prefix}sample_weight": weights})
+    return model.fit(X, y, **{f"{prefix}sample_weight": weights}, **options)

@@ -63,6 +63,7 @@ def _compile_preparation(prepare: Any) -> tuple[Record, list[Record], list[Recor
             "SimpleImputer",
             "StandardScaler",
             "LevelEncoder",
+            "LevelCoder",
             "FunctionTransformer",
             "CategoryNumbers",
             "TargetEncoder",
@@ -83,9 +84,10 @@ def _compile_preparation(prepare: Any) -> tuple[Record, list[Record], list[Recor
                 wide += terms.width
         else:
             first = len(numbers["names"])
-            places += _compile_numbers(steps, list(names), numbers)
-            if "TargetEncoder" in steps:
-                records, numbers["fill"][first:] = _compile_encoding(steps, list(names))
+            places += _compile_numbers({} if "LevelCoder" in steps else steps, list(names), numbers)
+            if "TargetEncoder" in steps or "LevelCoder" in steps:
+                compile_codes = _compile_encoding if "TargetEncoder" in steps else _compile_levels
+                records, numbers["fill"][first:] = compile_codes(steps, list(names))
                 encoded += records
     count, indicators = len(numbers["names"]), len(numbers[_INDICATORS])
     starts = {"number": 0, "indicator": count, "category": count + indicators, "term": count + indicators + width}
@@ -110,6 +112,16 @@ def _compile_encoding(steps: dict[str, Any], names: list[str]) -> tuple[list[Rec
         for place, (name, categories) in enumerate(zip(names, numbered.categories_, strict=True))
     ]
     return records, to_plain(other)
+
+
+def _compile_levels(steps: dict[str, Any], names: list[str]) -> tuple[list[Record], list[float | None]]:
+    """Return the code of each category and of a missing value of coded columns, and those of other categories."""
+    coder, imputer = steps["LevelCoder"], steps.get("SimpleImputer")
+    records = []
+    for column, (name, (codes, absent)) in enumerate(zip(names, coder.list_codes(), strict=True)):
+        missing = absent if imputer is None else codes.get(imputer.statistics_[column], float(coder.others_[column]))
+        records.append({"name": name, "codes": codes, "missing": missing})
+    return records, to_plain(coder.others_)
 
 
 def _compile_numbers(steps: dict[str, Any], names: list[str], numbers: Record) -> list[tuple[str, int]]:
