@@ -20,7 +20,7 @@ from lifecycle.core.split_rule import ValueKind
 from lifecycle.core.tables import count_rows
 from lifecycle.features.definitions import WORDED
 from lifecycle.features.inputs import to_array
-from lifecycle.modeling.rule import hash_content, hash_ids, list_kinds
+from lifecycle.modeling.rule import hash_ids, hash_rows, list_kinds
 from lifecycle.modeling.task import task_for
 from lifecycle.validation.conversion import read_frames
 from lifecycle.validation.sampling import scramble
@@ -184,16 +184,10 @@ def _read_moments(column: pd.Series) -> Array:
 
 
 def _find_equal(read: _Reader, kinds: Mapping[str, ValueKind], rows: int) -> tuple[Array | None, Array | None]:
-    """Return the hash of each row's content and which rows equal another; see `SplitKeys`. One column is in memory at a time."""
+    """Return the hash of each row's content and which rows equal another; see `SplitKeys`."""
     if not kinds:
         return None, None
-    hashes = np.zeros(rows, dtype=np.uint64)
-    for name, kind in kinds.items():
-        start = 0
-        for part in read([name]):
-            here = slice(start, start + len(part))
-            hashes[here] = scramble(hashes[here] ^ hash_content(part[name], kind))
-            start = here.stop
+    hashes = hash_rows(lambda name: (part[name] for part in read([name])), kinds, rows)
     repeated = _find_repeated(hashes.copy())
     alike = np.isin(hashes, repeated) if len(repeated) else np.zeros(rows, dtype=bool)
     distinct = rows - int(alike.sum()) + len(repeated)

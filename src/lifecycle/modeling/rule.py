@@ -7,7 +7,7 @@ its content, is hashed alike in a table and in a prediction log, whatever their 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -68,11 +68,18 @@ def place_hashes(hashes: Array, salt: int) -> Array:
     return (scramble(hashes, salt) >> _BITS) * 2.0**-53
 
 
-def hash_rows(frame: pd.DataFrame, columns: Mapping[str, ValueKind]) -> Array:
-    """Return a hash of each row's values in these columns, uint64 (rows,), whatever the order of the columns."""
-    hashes = np.zeros(len(frame), dtype=np.uint64)
+def hash_rows(read: Callable[[str], Iterable[pd.Series]], columns: Mapping[str, ValueKind], rows: int) -> Array:
+    """Return a hash of each row's values in these columns, uint64 (rows,), whatever the order of the columns.
+
+    read: returns the parts of a column by its name, so that one column is in memory at a time.
+    """
+    hashes = np.zeros(rows, dtype=np.uint64)
     for name, kind in sorted(columns.items()):
-        hashes = scramble(hashes ^ hash_content(frame[name], kind))
+        start = 0
+        for part in read(name):
+            here = slice(start, start + len(part))
+            hashes[here] = scramble(hashes[here] ^ hash_content(part, kind))
+            start = here.stop
     return hashes
 
 
@@ -92,7 +99,8 @@ def find_unlearned(
         return np.asarray(pd.to_datetime(moments, utc=True) >= pd.Timestamp(rule.since))
     if rule.kind == "content":
         known = set(rule.columns) <= set(frame)
-        places = [place_hashes(hash_rows(frame, rule.columns), rule.salt)] if known else []
+        hashes = hash_rows(lambda name: [frame[name]], rule.columns, len(frame)) if known else None
+        places = [] if hashes is None else [place_hashes(hashes, rule.salt)]
     else:
         places = [
             np.where(frame[name].notna(), place_hashes(hash_ids(frame[name]), rule.salt), 1.0)
