@@ -26,6 +26,7 @@ Estimate = dict[str, float]  # value, low, high; and p for a test
 _BINS = 10  # of the expected calibration error
 LEVEL = 0.95  # of every interval
 _CELLS = 5_000  # distinct scores in a bootstrap; more are joined with their neighbours in quantile groups
+_FEW_ENTITIES = 300  # up to which a bootstrap is held against the jackknife
 _CHUNK = 300_000  # cells of a matrix of replicates at once: 2.4 MB, which fit a processor's cache
 TITLES = {  # titles in tables, in their order
     "roc_auc": "ROC AUC",
@@ -213,14 +214,36 @@ def draw_tallies(
     if entities is None:
         chunks = draw_counts(counts[kept], replicates, seed)
     else:
-        place = _group_scores(tally)[np.searchsorted(tally.score, np.asarray(probability, dtype=np.float64))]
-        column = np.where(np.asarray(target) == 1, place, cells + place)
-        matrix = coo_array((np.ones(len(column)), (entities, column)), shape=(int(entities.max()) + 1, 2 * cells))
+        matrix = _count_entities(tally, target, probability, entities, cells)
         chunks = draw_entities(matrix.tocsc()[:, kept].tocsr(), replicates, seed)
     for chunk in chunks:
         full = np.zeros((len(chunk), 2 * cells))
         full[:, kept] = chunk
         yield Tally(joined.score, full[:, :cells], full[:, cells:])
+
+
+def _count_entities(tally: Tally, target: Array, probability: Array, entities: Array, cells: int) -> coo_array:
+    """Return the positives and the negatives of each entity at each joined score, shape (entities, 2 cells)."""
+    place = _group_scores(tally)[np.searchsorted(tally.score, np.asarray(probability, dtype=np.float64))]
+    column = np.where(np.asarray(target) == 1, place, cells + place)
+    return coo_array((np.ones(len(column)), (entities, column)), shape=(int(entities.max()) + 1, 2 * cells))
+
+
+def _jackknife_errors(
+    target: Array, probability: Array, threshold: float, cost: Mapping[str, float], entities: Array
+) -> dict[str, float]:
+    """Return the standard error of every metric by leaving out one entity at a time (Efron & Stein 1981, Annals of Statistics 9).
+
+    It leans upwards where a bootstrap of few entities leans downwards. NaN where a metric is undefined without one of them.
+    """
+    tally = tally_scores(target, probability)
+    joined = join_scores(tally)
+    cells = len(joined.score)
+    counts = _count_entities(tally, target, probability, entities, cells).toarray()
+    others = counts.sum(axis=0) - counts
+    left = measure_tally(Tally(joined.score, others[:, :cells], others[:, cells:]), threshold, cost, bins=joined)
+    scale = (len(counts) - 1) / len(counts)
+    return {name: float(np.sqrt(scale * ((part - part.mean()) ** 2).sum())) for name, part in left.items()}
 
 
 def bootstrap_metrics(
@@ -230,10 +253,12 @@ def bootstrap_metrics(
     """Return every metric with its 95% interval from a plain bootstrap, in which the class balance varies.
 
     entities: the entity of each row, from 0, where rows of one are not independent; then entities are drawn, not rows.
-    The value is that of the rows themselves. The interval is Student's, by the replicates' standard deviation and the number
-    of cases of the rarer class, on the scale of the log-odds for shares (see `intervals`). A calibration error is biased upwards
-    by chance: see `_bound_ece`. NaN where undefined.
+    The value is that of the rows themselves. The interval is Student's, by the replicates' standard deviation, or that of the
+    jackknife where few entities make it larger, and by the number of cases of the rarer class, on the scale of the log-odds for
+    shares (see `intervals`). A calibration error is biased upwards by chance: see `_bound_ece`. NaN where undefined.
     """
+    few = entities is not None and int(entities.max()) < _FEW_ENTITIES
+    errors = _jackknife_errors(target, probability, threshold, cost, entities) if few and entities is not None else {}
     tally = tally_scores(target, probability)
     values = {name: float(value) for name, value in measure_tally(tally, threshold, cost).items()}
     joined, cases = join_scores(tally), count_cases(target, entities)
@@ -246,14 +271,20 @@ def bootstrap_metrics(
             drawn[name].append(measured)
         for name, bin_of in bins.items():
             moved[name].append(np.abs(_measure_gaps(replicate, bin_of) - gaps[name]).sum(-1))
-    estimates = {name: _bound_value(name, values[name], np.concatenate(drawn[name]), cases) for name in values}
+    estimates = {
+        name: _bound_value(name, values[name], np.concatenate(drawn[name]), cases, errors.get(name, 0.0))
+        for name in values
+    }
     return estimates | {
         name: _bound_ece(values[name], np.concatenate(drawn[name]), np.concatenate(moved[name])) for name in bins
     }
 
 
-def _bound_value(name: str, value: float, draws: Array, cases: float) -> Estimate:
-    """Return a value with its interval from bootstrap draws (replicates,), without undefined ones."""
+def _bound_value(name: str, value: float, draws: Array, cases: float, least: float) -> Estimate:
+    """Return a value with its interval from bootstrap draws (replicates,), without undefined ones.
+
+    least: the standard error is at least this, unless it is NaN.
+    """
     draws = draws[np.isfinite(draws)]
     if not np.isfinite(value) or len(draws) < 2:
         return {"value": value, "low": np.nan, "high": np.nan}
@@ -261,7 +292,8 @@ def _bound_value(name: str, value: float, draws: Array, cases: float) -> Estimat
     if share and not 0 < value < 1:  # without a spread to see
         low, high = (float(bound) for bound in bound_share(value * cases, cases))
     else:
-        low, high = bound_estimate(value, float(draws.std(ddof=1)), cases, LEVEL, share=share)
+        error = float(np.fmax(draws.std(ddof=1), least))
+        low, high = bound_estimate(value, error, cases, LEVEL, share=share)
     return {"value": value, "low": low, "high": high}
 
 
