@@ -28,7 +28,7 @@ from lifecycle.core import paths
 from lifecycle.core.expressions import parse_expression, to_value
 from lifecycle.core.files import read_json
 from lifecycle.exploration.significance import adjust_holm
-from lifecycle.modeling.metrics import compare_auc
+from lifecycle.modeling.comparisons import compare_auc
 from lifecycle.modeling.pipelines import fit_pipeline
 from lifecycle.serving.bundle import load_bundle
 

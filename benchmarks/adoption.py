@@ -30,7 +30,7 @@ from benchmarks.project import LIFECYCLE, copy_project
 from lifecycle.core import paths
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import read_json
-from lifecycle.modeling.metrics import compare_auc
+from lifecycle.modeling.comparisons import compare_auc
 from lifecycle.modeling.model import load_model
 
 TABLES = {  # name: source and target

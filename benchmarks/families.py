@@ -25,8 +25,8 @@ from benchmarks.figures import Figure
 from lifecycle.core import paths
 from lifecycle.core.files import read_json
 from lifecycle.exploration.significance import adjust_holm
+from lifecycle.modeling.comparisons import estimate_fold_error
 from lifecycle.modeling.encoders import select_features
-from lifecycle.modeling.metrics import estimate_fold_error
 from lifecycle.modeling.pipelines import fit_pipeline
 from lifecycle.modeling.split import split_folds
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from lifecycle.modeling.metrics import estimate_fold_error
+from lifecycle.modeling.comparisons import estimate_fold_error
 
 Array = np.ndarray[Any, Any]
 

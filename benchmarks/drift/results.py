@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.drift.rules import OURS, Rule, move_limit
 from benchmarks.drift.runs import Run
-from lifecycle.modeling.metrics import bound_share
+from lifecycle.modeling.intervals import bound_share
 
 Array = np.ndarray[Any, Any]
 REPLICATES = 10_000

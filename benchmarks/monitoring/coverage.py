@@ -13,7 +13,9 @@ import pandas as pd
 from benchmarks.monitoring.populations import Population, Sample
 from benchmarks.monitoring.quiet import HOLDOUT_ROWS, ROWS, load_population
 from lifecycle.core.contract import Role
-from lifecycle.modeling.metrics import bootstrap_metrics, measure_slices, measure_tally, tally_scores
+from lifecycle.modeling.bootstrap import bootstrap_metrics
+from lifecycle.modeling.comparisons import measure_slices
+from lifecycle.modeling.metrics import measure_tally, tally_scores
 from lifecycle.monitoring.degradation import describe_performance, expect_performance, measure_performance
 from lifecycle.stages.evaluate import compare_groups, measure_columns
 

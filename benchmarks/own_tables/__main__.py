@@ -49,7 +49,7 @@ from lifecycle.core import paths
 from lifecycle.core.contract import Contract, Role, load_contract
 from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import read_json
-from lifecycle.modeling.metrics import compare_auc
+from lifecycle.modeling.comparisons import compare_auc
 from lifecycle.modeling.model import load_model
 from lifecycle.serving.acceptance import ServerProcess, ask, prepare_workspace, start_server
 from lifecycle.serving.bundle import load_bundle, to_requests

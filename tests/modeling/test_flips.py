@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lifecycle.modeling.flips import count_flips
-from lifecycle.modeling.metrics import bound_share
+from lifecycle.modeling.intervals import bound_share
 from lifecycle.reporting import pages
 from lifecycle.reporting.decisions import tabulate_flips
 

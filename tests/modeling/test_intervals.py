@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
 
-from lifecycle.modeling import metrics
+from lifecycle.modeling import bootstrap, comparisons, metrics
 from lifecycle.modeling.intervals import bound_estimate, count_cases, widen_reach
 
 OPTIONS: dict[str, Any] = {"threshold": 0.5, "cost": {"false_positive": 1.0, "false_negative": 3.0}}
@@ -42,7 +43,7 @@ def test_calibrated_probabilities_have_a_calibration_error_whose_interval_begins
         rng = np.random.default_rng(seed)
         p = rng.uniform(0.05, 0.95, 300)
         label = (rng.random(300) < p).astype(int)
-        found.append(metrics.bootstrap_metrics(label, p, **OPTIONS, replicates=100, seed=seed)["ece"]["low"] == 0)
+        found.append(bootstrap.bootstrap_metrics(label, p, **OPTIONS, replicates=100, seed=seed)["ece"]["low"] == 0)
     assert np.mean(found) >= 0.93
 
 
@@ -54,7 +55,7 @@ def test_intervals_of_few_entities_hold() -> None:
     found = []
     for seed in range(80):
         label, p, entities = make_entities(np.random.default_rng([1, seed]), 6)
-        measured = metrics.bootstrap_metrics(label, p, **OPTIONS, replicates=100, seed=seed, entities=entities)
+        measured = bootstrap.bootstrap_metrics(label, p, **OPTIONS, replicates=100, seed=seed, entities=entities)
         found.append([measured[key]["low"] <= truth[key] <= measured[key]["high"] for key in name])
     assert np.mean(found) >= 0.93
 
@@ -65,7 +66,7 @@ def test_slices_with_few_entities_have_intervals_that_hold() -> None:
     entities = np.repeat(np.arange(2000), 30)
     label = (rng.random(60_000) < rng.uniform(0.1, 0.9, 2000)[entities]).astype(int)
     slices = pd.Series(entities // 4).map("slice {:04d}".format)
-    table = metrics.measure_slices(label, rng.random(60_000), slices, 0.5, entities)
+    table = comparisons.measure_slices(label, rng.random(60_000), slices, 0.5, entities)
     assert ((table["rate_low"] <= 0.5) & (table["rate_high"] >= 0.5)).mean() >= 0.93
 
 
@@ -76,3 +77,20 @@ def make_entities(rng: np.random.Generator, entities: int) -> tuple[Any, Any, An
     p = 1 / (1 + np.exp(-signal))
     chance = 1 / (1 + np.exp(-signal - rng.normal(0, 1, entities)[entity]))
     return (rng.random(len(entity)) < chance).astype(int), p, entity
+
+
+def test_intervals_of_few_entities_are_as_wide_as_the_jackknife_says() -> None:
+    """A bootstrap of few entities understates how much the area under the precision-recall curve varies."""
+    rng = np.random.default_rng(3)
+    entities = np.repeat(np.arange(40), 12)
+    leaning = rng.normal(0, 1.5, 40)[entities]
+    probability = 1 / (1 + np.exp(2 - leaning - rng.normal(size=len(entities))))
+    target = (rng.random(len(entities)) < 1 / (1 + np.exp(2 - leaning))).astype(int)
+    measured = bootstrap.bootstrap_metrics(target, probability, **OPTIONS, replicates=400, seed=0, entities=entities)
+    found = measured["pr_auc"]
+    left = np.array(
+        [average_precision_score(target[entities != one], probability[entities != one]) for one in range(40)]
+    )
+    error = np.sqrt(39 / 40 * ((left - left.mean()) ** 2).sum())
+    low, high = bound_estimate(found["value"], error, count_cases(target, entities), 0.95, share=True)
+    assert found["low"] <= low + 1e-12 and found["high"] >= high - 1e-12

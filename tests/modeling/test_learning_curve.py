@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lifecycle.modeling.comparisons import estimate_fold_error
 from lifecycle.modeling.learning_curve import shrink_folds, trace_learning_curve
-from lifecycle.modeling.metrics import estimate_fold_error
 from lifecycle.modeling.pipelines import Recipe
 from lifecycle.modeling.split import split_folds
 from lifecycle.reporting.fitting import describe_learning_curve

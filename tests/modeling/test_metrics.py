@@ -10,7 +10,7 @@ from scipy.stats import binomtest, ttest_1samp
 from sklearn import metrics as reference
 from sklearn.calibration import calibration_curve
 
-from lifecycle.modeling import metrics
+from lifecycle.modeling import bootstrap, comparisons, intervals, metrics
 
 COST = {"false_positive": 1.0, "false_negative": 3.0}
 Array = np.ndarray
@@ -93,7 +93,7 @@ def test_what_cannot_be_measured_is_refused(target: list, probability: list, wor
 def test_a_bootstrap_replicate_is_a_resample_of_rows() -> None:
     """The same moments as drawing row numbers with replacement, by scikit-learn."""
     target, probability = draw(300)
-    found = metrics.bootstrap_metrics(target, probability, threshold=0.3, cost=COST, replicates=2000, seed=1)
+    found = bootstrap.bootstrap_metrics(target, probability, threshold=0.3, cost=COST, replicates=2000, seed=1)
     rng = np.random.default_rng(2)
     rows = rng.integers(0, 300, (300, 300))
     for name, score in (("roc_auc", reference.roc_auc_score), ("brier", lambda truth, p: np.mean((p - truth) ** 2))):
@@ -106,20 +106,20 @@ def test_a_bootstrap_replicate_is_a_resample_of_rows() -> None:
 def test_the_bootstrap_is_seeded_and_indifferent_to_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     target, probability = draw(200)
     arguments = {"threshold": 0.3, "cost": COST, "replicates": 150}
-    first = metrics.bootstrap_metrics(target, probability, seed=1, **arguments)
-    assert first != metrics.bootstrap_metrics(target, probability, seed=2, **arguments)
-    monkeypatch.setattr(metrics, "_CHUNK", 1000)
-    again = metrics.bootstrap_metrics(target, probability, seed=1, **arguments)
+    first = bootstrap.bootstrap_metrics(target, probability, seed=1, **arguments)
+    assert first != bootstrap.bootstrap_metrics(target, probability, seed=2, **arguments)
+    monkeypatch.setattr(bootstrap, "_CHUNK", 1000)
+    again = bootstrap.bootstrap_metrics(target, probability, seed=1, **arguments)
     for name, estimate in first.items():
         assert again[name] == pytest.approx(estimate, abs=1e-12)
 
 
 def test_joining_scores_hardly_moves_an_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     target, probability = draw(3000, digits=12)
-    exact = metrics.bootstrap_metrics(target, probability, threshold=0.3, cost=COST, replicates=400, seed=1)
+    exact = bootstrap.bootstrap_metrics(target, probability, threshold=0.3, cost=COST, replicates=400, seed=1)
     monkeypatch.setattr(metrics, "_CELLS", 500)
     monkeypatch.setattr(metrics.join_scores, "__defaults__", (500,))
-    joined = metrics.bootstrap_metrics(target, probability, threshold=0.3, cost=COST, replicates=400, seed=1)
+    joined = bootstrap.bootstrap_metrics(target, probability, threshold=0.3, cost=COST, replicates=400, seed=1)
     for name in ("roc_auc", "brier", "log_loss", "recall"):
         assert joined[name]["value"] == exact[name]["value"]
         width = exact[name]["high"] - exact[name]["low"]
@@ -134,16 +134,16 @@ def test_intervals_cover() -> None:
     hits = np.zeros(2)
     for seed in range(200):
         target, probability = draw(150, seed=seed, digits=12)
-        found = metrics.bootstrap_metrics(target, probability, threshold=0.3, cost=COST, replicates=200, seed=seed)
+        found = bootstrap.bootstrap_metrics(target, probability, threshold=0.3, cost=COST, replicates=200, seed=seed)
         positives = target.sum()
-        low, high = metrics.bound_auc(found["roc_auc"]["value"], positives, 150 - positives)
+        low, high = intervals.bound_auc(found["roc_auc"]["value"], positives, 150 - positives)
         hits += [found["roc_auc"]["low"] <= truth <= found["roc_auc"]["high"], low <= truth <= high]
     assert (hits >= 180).all() and (hits <= 199).all()
 
 
 def test_chance_alone_gives_the_calibration_error_it_says() -> None:
     probability = draw(500, digits=12)[1]
-    mean, high = metrics.expect_ece(probability, 2000, seed=0)
+    mean, high = bootstrap.expect_ece(probability, 2000, seed=0)
     truths = np.random.default_rng(5).random((4000, 500)) < probability
     member = np.minimum((probability * 10).astype(int), 9)[:, None] == np.arange(10)
     errors = np.abs((truths - probability) @ member).sum(axis=1) / 500
@@ -166,15 +166,15 @@ def delong_by_hand(target: Array, scores: Array) -> tuple[Array, Array]:
 def test_delong_equals_the_computation_over_all_pairs(seed: int) -> None:
     target, first = draw(120, seed=seed)
     other = np.round(np.clip(first + np.random.default_rng(seed).normal(0, 0.2, 120), 0, 1), 1)
-    areas, covariance = metrics.estimate_delong(target, np.stack([first, other]))
+    areas, covariance = comparisons.estimate_delong(target, np.stack([first, other]))
     expected_areas, expected_covariance = delong_by_hand(target, np.stack([first, other]))
     np.testing.assert_allclose(areas, expected_areas)
     np.testing.assert_allclose(covariance, expected_covariance)
-    found = metrics.compare_auc(target, first, other)
+    found = comparisons.compare_auc(target, first, other)
     assert found["value"] == pytest.approx(
         reference.roc_auc_score(target, first) - reference.roc_auc_score(target, other)
     )
-    swapped = metrics.compare_auc(target, other, first)
+    swapped = comparisons.compare_auc(target, other, first)
     assert [swapped["value"], swapped["low"], swapped["p"]] == pytest.approx(
         [-found["value"], -found["high"], found["p"]]
     )
@@ -182,8 +182,13 @@ def test_delong_equals_the_computation_over_all_pairs(seed: int) -> None:
 
 def test_the_same_ranking_differs_by_nothing() -> None:
     target, probability = draw(100)
-    assert metrics.compare_auc(target, probability, probability**2) == {"value": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
-    assert metrics.compare_means(probability, probability, 200, seed=0)["p"] == 1.0
+    assert comparisons.compare_auc(target, probability, probability**2) == {
+        "value": 0.0,
+        "low": 0.0,
+        "high": 0.0,
+        "p": 1.0,
+    }
+    assert comparisons.compare_means(probability, probability, 200, seed=0)["p"] == 1.0
 
 
 def test_delong_holds_its_level() -> None:
@@ -194,14 +199,14 @@ def test_delong_holds_its_level() -> None:
         target = np.arange(100) % 2
         common = target + rng.normal(0, 1, 100)
         one, other = common + rng.normal(0, 0.7, 100), common + rng.normal(0, 0.7, 100)
-        rejected += metrics.compare_auc(target, one, other)["p"] < 0.05
+        rejected += comparisons.compare_auc(target, one, other)["p"] < 0.05
     assert 8 <= rejected <= 34
 
 
 def test_paired_means_see_what_unpaired_ones_do_not() -> None:
     rng = np.random.default_rng(0)
     base = rng.gamma(1, 1, 500)
-    found = metrics.compare_means(base, base + 0.02 + rng.normal(0, 0.05, 500), 2000, seed=1)
+    found = comparisons.compare_means(base, base + 0.02 + rng.normal(0, 0.05, 500), 2000, seed=1)
     assert found["value"] == pytest.approx(-0.02, abs=0.01) and found["p"] < 0.01
     assert found["low"] < found["value"] < found["high"] < 0
 
@@ -210,60 +215,60 @@ def test_a_p_value_is_as_small_as_the_evidence() -> None:
     """The demonstration: a thousand replicates reach p = 0.002, which a level that is divided among 30 groups never does."""
     rng = np.random.default_rng(0)
     worse = 0.32 + rng.normal(0, 0.1, 200)
-    found = metrics.compare_means(worse, np.zeros(200), 1000, seed=0)
+    found = comparisons.compare_means(worse, np.zeros(200), 1000, seed=0)
     assert found["p"] == pytest.approx(ttest_1samp(worse, 0).pvalue, abs=1e-12) and found["p"] < 0.05 / 30
-    few = metrics.compare_means(np.array([0.2, 0.3, 0.9]), np.zeros(3), 1000, seed=0)
+    few = comparisons.compare_means(np.array([0.2, 0.3, 0.9]), np.zeros(3), 1000, seed=0)
     assert few["p"] > 0.05  # three rows prove little, however many replicates agree
 
 
 def test_rounding_is_no_difference() -> None:
     """A model is scored by its pipeline, and the champion by its bundle, whose sums are in another order."""
     _, probability = draw(300)
-    found = metrics.compare_means(probability + 1e-17 + 1e-16, probability, 200, seed=0)
+    found = comparisons.compare_means(probability + 1e-17 + 1e-16, probability, 200, seed=0)
     assert (found["value"], found["p"]) == (0, 1)
 
 
 def test_row_losses_are_the_metrics_summands() -> None:
     target, probability = draw(300)
-    losses, found = metrics.lose_rows(target, probability, 0.3, COST), measure(target, probability)
+    losses, found = comparisons.lose_rows(target, probability, 0.3, COST), measure(target, probability)
     for name, loss in losses.items():
         assert loss.mean() == pytest.approx(found[name])
 
 
 def test_wilson_is_that_of_scipy() -> None:
     hits, rows = np.array([0, 1, 7, 30]), np.array([10, 10, 12, 30])
-    low, high = metrics.bound_share(hits, rows)
+    low, high = intervals.bound_share(hits, rows)
     for place in range(4):
         expected = binomtest(int(hits[place]), int(rows[place])).proportion_ci(method="wilson")
         assert (low[place], high[place]) == pytest.approx((expected.low, expected.high), abs=1e-12)
-    assert [bound.item() for bound in metrics.bound_share(0, 0)] == [0.0, 1.0]
+    assert [bound.item() for bound in intervals.bound_share(0, 0)] == [0.0, 1.0]
 
 
 def test_newcombe_is_that_of_his_table() -> None:
     """Newcombe 1998, table II, method 10: 56/70 - 48/80 and 10/10 - 0/20."""
-    found = metrics.bound_gap((56, 48), (70, 80))
+    found = intervals.bound_gap((56, 48), (70, 80))
     assert [found["low"], found["high"]] == pytest.approx([0.0524, 0.3339], abs=1e-4)
-    found = metrics.bound_gap((10, 0), (10, 20))
+    found = intervals.bound_gap((10, 0), (10, 20))
     assert [found["low"], found["high"]] == pytest.approx([0.6791, 1.0], abs=1e-4)
-    wide = metrics.bound_gap((56, 48), (70, 80), pairs=10)
+    wide = intervals.bound_gap((56, 48), (70, 80), pairs=10)
     assert wide["low"] < 0.0524 and wide["high"] > 0.3339
 
 
 def test_newcombe_auc_bounds_solve_their_equation() -> None:
     area, m, n = 0.8, 20, 30
-    low, high = metrics.bound_auc(area, m, n)
+    low, high = intervals.bound_auc(area, m, n)
     for theta in (float(low), float(high)):
         extra = (m + n) / 2 - 1
         variance = theta * (1 - theta) * (1 + extra * (1 - theta) / (2 - theta) + extra * theta / (1 + theta)) / (m * n)
         assert (area - theta) ** 2 == pytest.approx(1.959964**2 * variance, rel=1e-5)
-    low, high = metrics.bound_auc(np.array([1.0, 0.0, np.nan]), 5, 7)
+    low, high = intervals.bound_auc(np.array([1.0, 0.0, np.nan]), 5, 7)
     assert 0.5 < low[0] < high[0] == 1.0 and low[1] == 0.0 < high[1] < 0.5 and np.isnan(low[2])
 
 
 def test_slices_are_measured_as_tables_of_their_own() -> None:
     target, probability = draw(600)
     levels = pd.Series(np.random.default_rng(3).choice(["a", "b", "ü c"], 600))
-    table = metrics.measure_slices(target, probability, levels, 0.3).set_index("category")
+    table = comparisons.measure_slices(target, probability, levels, 0.3).set_index("category")
     assert list(table.index) == ["a", "b", "ü c"]
     for level, row in table.iterrows():
         part = (levels == level).to_numpy()
@@ -277,7 +282,7 @@ def test_slices_are_measured_as_tables_of_their_own() -> None:
 
 
 def test_a_slice_of_one_class_has_no_area() -> None:
-    table = metrics.measure_slices(np.array([0, 1, 1]), np.array([0.1, 0.5, 0.6]), pd.Series(["a", "a", "b"]), 0.3)
+    table = comparisons.measure_slices(np.array([0, 1, 1]), np.array([0.1, 0.5, 0.6]), pd.Series(["a", "a", "b"]), 0.3)
     assert table["roc_auc"].isna().tolist() == [False, True] and np.isnan(table["roc_auc_low"][1])
     assert np.isnan(table["false_alarms"][1]) and np.isnan(table["false_alarms_low"][1])
 
@@ -286,7 +291,7 @@ def test_a_slice_planted_to_be_bad_is_found_bad() -> None:
     rng = np.random.default_rng(0)
     target, group = rng.integers(0, 2, 2000), pd.Series(np.where(np.arange(2000) % 4, "fine", "broken"))
     signal = np.where(group == "fine", target, rng.integers(0, 2, 2000))
-    table = metrics.measure_slices(target, 0.3 * signal + 0.7 * rng.random(2000), group, 0.5).set_index("category")
+    table = comparisons.measure_slices(target, 0.3 * signal + 0.7 * rng.random(2000), group, 0.5).set_index("category")
     assert table.loc["broken", "roc_auc_high"] < 0.6
     assert table.loc["fine", "roc_auc_low"] > 0.7
 
@@ -303,7 +308,7 @@ def test_decisions_are_counted() -> None:
 def test_any_probabilities_give_metrics_in_their_range(probability: Array, bits: int) -> None:
     target = (bits >> np.arange(len(probability))) & 1
     target[:2] = 0, 1
-    found = metrics.bootstrap_metrics(target, probability, threshold=0.25, cost=COST, replicates=100, seed=0)
+    found = bootstrap.bootstrap_metrics(target, probability, threshold=0.25, cost=COST, replicates=100, seed=0)
     pairs = [(a, b) for a, b in combinations(range(len(target)), 2) if target[a] != target[b]]
     wins = [
         0.5 if probability[a] == probability[b] else float((probability[a] > probability[b]) == (target[a] == 1))
@@ -332,12 +337,12 @@ def test_the_interval_of_a_roc_auc_covers_what_it_says_for_rows_of_entities() ->
     """The demonstration: with 20 rows an id DeLong's 95 % interval covers 65.9 %."""
     rng = np.random.default_rng(0)
     large = draw_entities(rng, 20_000)
-    truth = metrics.estimate_delong(large[0], large[1][None])[0][0]
+    truth = comparisons.estimate_delong(large[0], large[1][None])[0][0]
     covered = {"rows": 0, "entities": 0}
     for _ in range(300):
         target, score, _, entity = draw_entities(rng)
         for name, groups in (("rows", None), ("entities", entity)):
-            areas, covariance = metrics.estimate_delong(target, score[None], groups)
+            areas, covariance = comparisons.estimate_delong(target, score[None], groups)
             covered[name] += abs(areas[0] - truth) < 1.96 * np.sqrt(covariance[0, 0])
     assert covered["entities"] >= 0.92 * 300 > 0.8 * 300 > covered["rows"]
 
@@ -349,9 +354,9 @@ def test_a_paired_test_of_rows_of_entities_keeps_its_level() -> None:
     for _ in range(300):
         target, one, other, entity = draw_entities(rng, 60)
         one, other = (1 / (1 + np.exp(-score)) for score in (one, other))
-        rejected["roc_auc"] += metrics.compare_auc(target, one, other, entity)["p"] < 0.05
-        losses = [metrics.lose_rows(target, score, 0.5, COST)["brier"] for score in (one, other)]
-        rejected["brier"] += metrics.compare_means(*losses, 200, seed=0, entities=entity)["p"] < 0.05
+        rejected["roc_auc"] += comparisons.compare_auc(target, one, other, entity)["p"] < 0.05
+        losses = [comparisons.lose_rows(target, score, 0.5, COST)["brier"] for score in (one, other)]
+        rejected["brier"] += comparisons.compare_means(*losses, 200, seed=0, entities=entity)["p"] < 0.05
     assert all(4 <= count <= 30 for count in rejected.values()), rejected
 
 
@@ -359,12 +364,14 @@ def test_entities_of_one_row_are_rows() -> None:
     target, probability = draw(400)
     _, other = draw(400)
     entity = np.arange(400)
-    alone, grouped = (metrics.estimate_delong(target, np.stack([probability, other]), each) for each in (None, entity))
+    alone, grouped = (
+        comparisons.estimate_delong(target, np.stack([probability, other]), each) for each in (None, entity)
+    )
     np.testing.assert_allclose(alone[0], grouped[0])
     np.testing.assert_allclose(alone[1], grouped[1], rtol=0.02, atol=1e-6)
     given = {"threshold": 0.4, "cost": COST, "replicates": 2000, "seed": 0}
-    rows = metrics.bootstrap_metrics(target, probability, **given)
-    entities = metrics.bootstrap_metrics(target, probability, **given, entities=entity)
+    rows = bootstrap.bootstrap_metrics(target, probability, **given)
+    entities = bootstrap.bootstrap_metrics(target, probability, **given, entities=entity)
     for name, found in rows.items():
         assert entities[name]["value"] == found["value"]
         width = found["high"] - found["low"]
@@ -375,12 +382,12 @@ def test_slices_of_entities_have_wider_intervals() -> None:
     target, score, _, entity = draw_entities(np.random.default_rng(2), 40)
     probability = 1 / (1 + np.exp(-score))
     city = pd.Series(np.where(entity % 2 == 0, "a", "b"))
-    rows = metrics.measure_slices(target, probability, city, 0.5)
-    entities = metrics.measure_slices(target, probability, city, 0.5, entity)
+    rows = comparisons.measure_slices(target, probability, city, 0.5)
+    entities = comparisons.measure_slices(target, probability, city, 0.5, entity)
     for name in ("rate", "recall", "roc_auc"):
         np.testing.assert_array_equal(entities[name], rows[name])
         assert (entities[f"{name}_high"] - entities[f"{name}_low"] > rows[f"{name}_high"] - rows[f"{name}_low"]).all()
-    alike = metrics.measure_slices(
+    alike = comparisons.measure_slices(
         np.repeat([0, 1], 50), np.repeat([0.1, 0.9], 50), pd.Series(["a"] * 100), 0.5, np.repeat([0, 1], 50)
     )
     assert alike["recall_low"][0] < 0.3, "one entity that is found proves little"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lifecycle.modeling.metrics import lose_rows
+from lifecycle.modeling.comparisons import lose_rows
 from lifecycle.modeling.net_benefit import trace_net_benefit
 from lifecycle.reporting.decisions import describe_net_benefit
 

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from lifecycle.cli.readiness import load_rubric
 from lifecycle.core import paths
 from lifecycle.core.ranking import measure_roc_auc
-from lifecycle.modeling.metrics import lose_rows
+from lifecycle.modeling.comparisons import lose_rows
 from tests.support.champion import load_champion, read_settings, read_table, to_requests
 
 

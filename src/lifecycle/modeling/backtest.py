@@ -11,10 +11,12 @@ import pandas as pd
 from scipy.special import ndtri
 
 from lifecycle.core.records import Frozen
+from lifecycle.modeling.comparisons import compare_auc, estimate_delong
 from lifecycle.modeling.encoders import select_features
 from lifecycle.modeling.entities import find_entities, find_feature_keys
+from lifecycle.modeling.intervals import LEVEL
 from lifecycle.modeling.learning_curve import Area
-from lifecycle.modeling.metrics import LEVEL, Array, compare_auc, estimate_delong
+from lifecycle.modeling.metrics import Array
 from lifecycle.modeling.pipelines import Recipe
 from lifecycle.modeling.split import measure_gap
 from lifecycle.modeling.task import task_for

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lifecycle.modeling.metrics import Array, bound_share, cut_mass, tally_scores
+from lifecycle.modeling.intervals import bound_share
+from lifecycle.modeling.metrics import Array, cut_mass, tally_scores
 
 
 def trace_roc(target: Array, probability: Array, points: int = 1000) -> pd.DataFrame:

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from lifecycle.core.records import Record
-from lifecycle.modeling.metrics import Array, bound_share, inflate_share
+from lifecycle.modeling.comparisons import inflate_share
+from lifecycle.modeling.intervals import bound_share
+from lifecycle.modeling.metrics import Array
 from lifecycle.modeling.slices import sort_categories
 
 

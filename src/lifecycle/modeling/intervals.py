@@ -1,13 +1,16 @@
-"""Intervals from bootstrap draws that keep their level with few cases: Student's t, on a scale without bounds."""
+"""Intervals that keep their level with few cases: Student's t on a scale without bounds, Wilson's and Newcombe's."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, logit, stdtrit
+from scipy.special import expit, logit, ndtri, stdtrit
 
 Array = np.ndarray[Any, Any]
+Estimate = dict[str, float]  # value, low, high; and p for a test
+
+LEVEL = 0.95  # of every interval
 
 
 def count_cases(target: Array, entities: Array | None = None) -> float:
@@ -49,3 +52,51 @@ def bound_estimate(value: float, error: float, cases: float, level: float, *, sh
         return max(0.0, value - reach), value + reach
     middle, half = float(logit(value)), reach / (value * (1 - value))
     return float(expit(middle - half)), float(expit(middle + half))
+
+
+def bound_share(hits: Any, rows: Any, z: float | None = None) -> tuple[Array, Array]:
+    """Return Wilson's interval of a proportion `hits` / `rows` (Wilson 1927, JASA 22); from 0 to 1 without rows."""
+    z = float(ndtri((1 + LEVEL) / 2)) if z is None else z
+    hits, rows = np.asarray(hits, np.float64), np.asarray(rows, np.float64)
+    middle, spread = hits + z * z / 2, z * np.sqrt(hits * (1 - hits / np.maximum(rows, 1)) + z * z / 4)
+    return np.maximum((middle - spread) / (rows + z * z), 0.0), np.minimum((middle + spread) / (rows + z * z), 1.0)
+
+
+def bound_gap(hits: tuple[float, float], rows: tuple[float, float], pairs: int = 1) -> Estimate:
+    """Return the difference of two proportions with Newcombe's interval (1998, Stat. Med. 17, method 10).
+
+    With `pairs` the interval holds for the most extreme of so many pairs (Bonferroni).
+    """
+    z = float(ndtri(1 - (1 - LEVEL) / 2 / pairs))
+    first, second = (hit / row for hit, row in zip(hits, rows, strict=True))
+    low, high = bound_share(np.array(hits), np.array(rows), z)
+    value = first - second
+    return {
+        "value": value,
+        "low": float(value - np.hypot(first - low[0], high[1] - second)),
+        "high": float(value + np.hypot(high[0] - first, second - low[1])),
+    }
+
+
+def bound_auc(area: Any, positives: Any, negatives: Any) -> tuple[Array, Array]:
+    """Return Newcombe's interval of a ROC AUC (2006, Stat. Med. 25, method 5) as arrays of the inputs' shape.
+
+    It needs only the area and the two counts, and does not collapse when a small group is ranked perfectly.
+    """
+    area, m, n = np.broadcast_arrays(*(np.asarray(value, np.float64) for value in (area, positives, negatives)))
+    z = float(ndtri((1 + LEVEL) / 2))
+
+    def lies_outside(theta: Array) -> Array:
+        middle = (m + n) / 2
+        shape = 2 * middle - 1 - (3 * middle - 3) / ((2 - theta) * (1 + theta))
+        return np.asarray((area - theta) ** 2 > z * z * theta * (1 - theta) * shape / (m * n), dtype=bool)
+
+    bounds = []
+    for end in (0.0, 1.0):
+        outer, inner = np.full(area.shape, end), area.copy()
+        for _ in range(50):
+            middle = (outer + inner) / 2
+            outside = lies_outside(middle)
+            outer, inner = np.where(outside, middle, outer), np.where(outside, inner, middle)
+        bounds.append(np.where(np.isfinite(area), inner, np.nan))
+    return bounds[0], bounds[1]

@@ -10,9 +10,11 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from lifecycle.core.records import Frozen
+from lifecycle.modeling.comparisons import estimate_fold_error
 from lifecycle.modeling.encoders import select_features
 from lifecycle.modeling.entities import NO_MOMENT, find_entities, find_feature_keys
-from lifecycle.modeling.metrics import LEVEL, Array, estimate_fold_error
+from lifecycle.modeling.intervals import LEVEL
+from lifecycle.modeling.metrics import Array
 from lifecycle.modeling.pipelines import Recipe
 from lifecycle.modeling.split import Folds
 from lifecycle.modeling.task import task_for

@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 
 from lifecycle.core.records import Record
-from lifecycle.modeling.metrics import LEVEL, Array, Estimate, Tally, draw_tallies, tally_scores
+from lifecycle.modeling.bootstrap import draw_tallies
+from lifecycle.modeling.intervals import LEVEL, Estimate
+from lifecycle.modeling.metrics import Array, Tally, tally_scores
 
 _THRESHOLDS = np.arange(1, 100) / 100
 _TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)

@@ -14,7 +14,8 @@ from lifecycle.core.expressions import parse_expression
 from lifecycle.core.paths import PARAMS
 from lifecycle.core.records import Record
 from lifecycle.features.inputs import to_array
-from lifecycle.modeling.metrics import Array, draw_counts, draw_entities
+from lifecycle.modeling.bootstrap import draw_counts, draw_entities
+from lifecycle.modeling.metrics import Array
 from lifecycle.modeling.net_benefit import bound_draws
 from lifecycle.reporting.wording import quote
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lifecycle.modeling.metrics import Estimate
+from lifecycle.modeling.intervals import Estimate
 
 Array = np.ndarray[Any, Any]
 

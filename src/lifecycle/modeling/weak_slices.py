@@ -16,7 +16,8 @@ import pandas as pd
 from scipy.special import stdtr
 
 from lifecycle.core.records import Frozen, Record
-from lifecycle.modeling.metrics import Array, lose_rows
+from lifecycle.modeling.comparisons import lose_rows
+from lifecycle.modeling.metrics import Array
 from lifecycle.modeling.slices import sort_categories
 
 _ROWS = 50_000  # of the search; of more, a sample is searched

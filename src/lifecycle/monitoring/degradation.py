@@ -9,20 +9,10 @@ import pandas as pd
 from scipy.special import ndtri
 
 from lifecycle.core.records import Record
-from lifecycle.modeling.intervals import count_cases
-from lifecycle.modeling.metrics import (
-    LEVEL,
-    Array,
-    Estimate,
-    Tally,
-    bootstrap_metrics,
-    bound_auc,
-    draw_tallies,
-    estimate_delong,
-    join_scores,
-    measure_tally,
-    tally_scores,
-)
+from lifecycle.modeling.bootstrap import bootstrap_metrics, draw_tallies
+from lifecycle.modeling.comparisons import estimate_delong
+from lifecycle.modeling.intervals import LEVEL, Estimate, bound_auc, count_cases
+from lifecycle.modeling.metrics import Array, Tally, join_scores, measure_tally, tally_scores
 from lifecycle.monitoring.drift import POOLED_WINDOWS, combine_p, means_pvalue
 from lifecycle.monitoring.entities import code_entities, correlate_codes, count_together
 

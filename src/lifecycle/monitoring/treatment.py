@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lifecycle.modeling.metrics import Estimate, bootstrap_metrics, bound_gap, bound_share, inflate_share
+from lifecycle.modeling.bootstrap import bootstrap_metrics
+from lifecycle.modeling.comparisons import inflate_share
+from lifecycle.modeling.intervals import Estimate, bound_gap, bound_share
 from lifecycle.monitoring.degradation import has_classes
 from lifecycle.monitoring.traffic import Traffic
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lifecycle.modeling.metrics import LEVEL
+from lifecycle.modeling.intervals import LEVEL
 from lifecycle.promotion.gate import describe_comparison, is_better, test_better
 from lifecycle.promotion.records import Condition, Verdict
 

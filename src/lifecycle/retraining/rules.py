@@ -11,7 +11,7 @@ import pandas as pd
 from lifecycle.core.contract import Contract
 from lifecycle.core.params import Retrain
 from lifecycle.core.paths import PARAMS
-from lifecycle.modeling.metrics import compare_auc, lose_rows
+from lifecycle.modeling.comparisons import compare_auc, lose_rows
 from lifecycle.modeling.sequential import compare_always
 from lifecycle.retraining.records import Comparison, Decision, Rule
 from lifecycle.retraining.window import AT, DAY, ENTITY, MODEL, SCORE, find_unlearned_rows

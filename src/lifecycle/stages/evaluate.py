@@ -18,24 +18,19 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import replace_file
 from lifecycle.core.paths import CANDIDATE, PARAMS, TEST_TABLE, TRAIN_METRICS
 from lifecycle.core.records import Record
-from lifecycle.modeling.encoders import select_features
-from lifecycle.modeling.family import Hyperparameters
-from lifecycle.modeling.metrics import (
-    LEVEL,
-    TITLES,
-    Array,
-    Estimate,
-    bootstrap_metrics,
-    bound_gap,
-    bound_share,
+from lifecycle.modeling.bootstrap import bootstrap_metrics, expect_ece
+from lifecycle.modeling.comparisons import (
     compare_auc,
     compare_means,
     estimate_delong,
-    expect_ece,
     inflate_share,
     lose_rows,
     measure_slices,
 )
+from lifecycle.modeling.encoders import select_features
+from lifecycle.modeling.family import Hyperparameters
+from lifecycle.modeling.intervals import LEVEL, Estimate, bound_gap, bound_share
+from lifecycle.modeling.metrics import TITLES, Array
 from lifecycle.modeling.model import Model
 from lifecycle.modeling.pipelines import FeatureRecord, fit_pipeline
 from lifecycle.modeling.slices import band_numbers, name_categories, sort_categories

@@ -27,7 +27,7 @@ from lifecycle.exploration.binning import (
 )
 from lifecycle.exploration.interactions import find_interactions, tabulate_pair
 from lifecycle.exploration.significance import measure_trend
-from lifecycle.modeling.metrics import bound_gap, bound_share
+from lifecycle.modeling.intervals import bound_gap, bound_share
 from lifecycle.reporting.wording import format_number, format_percent, join_words, quote
 
 _Bools = NDArray[np.bool_]

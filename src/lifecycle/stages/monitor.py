@@ -15,7 +15,9 @@ from lifecycle.core.params import AlertLimits, Monitor
 from lifecycle.core.paths import PARAMS
 from lifecycle.core.records import Record
 from lifecycle.core.values import name_category
-from lifecycle.modeling.metrics import TITLES, bound_share, measure_slices
+from lifecycle.modeling.comparisons import measure_slices
+from lifecycle.modeling.intervals import bound_share
+from lifecycle.modeling.metrics import TITLES
 from lifecycle.monitoring.alerts import (
     describe_degradation,
     describe_drift,

@@ -13,10 +13,11 @@ from lifecycle.core.errors import ProjectError
 from lifecycle.core.files import hash_file
 from lifecycle.core.paths import PARAMS
 from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator, choose_calibration
+from lifecycle.modeling.comparisons import estimate_fold_error
 from lifecycle.modeling.encoders import select_features
 from lifecycle.modeling.families import find_family
 from lifecycle.modeling.family import balances_classes
-from lifecycle.modeling.metrics import count_decisions, estimate_fold_error
+from lifecycle.modeling.metrics import count_decisions
 from lifecycle.modeling.pipelines import FeatureRecord, Recipe
 from lifecycle.modeling.records import TuningResult
 from lifecycle.modeling.task import task_for
