@@ -575,6 +575,7 @@ class Killed(BaseException):
     """What ends the process in between: no code of the project catches it."""
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("undoing", [False, True], ids=["adopting", "undoing"])
 def test_undo_restores_every_byte_after_a_kill_at_any_step(
     project: Path, tmp_path: Path, adopt_frame: Callable[..., tuple[Contract, str]], monkeypatch: pytest.MonkeyPatch,

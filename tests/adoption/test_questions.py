@@ -58,12 +58,14 @@ def test_answers_are_written_to_contract_and_parameters(project: Path, tmp_path:
     assert "train.cost in params.yaml" not in seen and "explain.intended_use in params.yaml" not in seen
 
 
+@pytest.mark.integration
 def test_the_enter_key_takes_what_is_proposed(project: Path, tmp_path: Path) -> None:
     status, seen = adopt_at_a_terminal(project, tmp_path, ["", "", ""])
     assert status == 0, seen
     assert load_contract(project / paths.CONTRACT).positive == "yes"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("answers", "said"),
     [

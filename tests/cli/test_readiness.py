@@ -291,6 +291,7 @@ def read_outcomes(root: Path) -> dict[str, str]:
     return {name.removeprefix("suite/test_a.py::"): result["outcome"] for name, result in results.items()}
 
 
+@pytest.mark.integration
 def test_outcomes_are_kept_by_function_and_added_to_what_was_there(tmp_path: Path) -> None:
     run_suite(tmp_path, "-n", "1", bad="d")
     assert read_outcomes(tmp_path) == EXPECTED
@@ -303,6 +304,7 @@ def test_outcomes_are_kept_by_function_and_added_to_what_was_there(tmp_path: Pat
     assert read_outcomes(tmp_path) == EXPECTED, "one that fails does"
 
 
+@pytest.mark.integration
 def test_a_test_that_was_interrupted_has_not_passed(tmp_path: Path) -> None:
     run_suite(tmp_path, "suite/test_a.py::test_words", "suite/test_a.py::test_passes", bad="Ctrl-C")
     assert read_outcomes(tmp_path) == {"test_words": "passed"}

@@ -85,7 +85,7 @@ def wait(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.integration  # seconds to start Python
+@pytest.mark.integration
 def test_a_notebook_leaves_the_same_bytes(project: Path, tmp_path: Path, warm_parent: dict[str, str]) -> None:
     write_notebook(project, *CELLS)
     other = shutil.copytree(project, tmp_path / "other")
@@ -98,6 +98,7 @@ def test_a_notebook_leaves_the_same_bytes(project: Path, tmp_path: Path, warm_pa
         assert (project / name).read_bytes() == (other / name).read_bytes()
 
 
+@pytest.mark.integration
 def test_a_stage_leaves_the_same_bytes(project: Path, tmp_path: Path, warm_parent: dict[str, str]) -> None:
     other = shutil.copytree(project, tmp_path / "other")
     for root, variable in ((project, warm_parent), (other, {})):
@@ -109,6 +110,7 @@ def test_a_stage_leaves_the_same_bytes(project: Path, tmp_path: Path, warm_paren
         assert (project / name).read_bytes() == (other / name).read_bytes(), name
 
 
+@pytest.mark.integration
 def test_a_failure_is_raised_and_written_as_without(
     project: Path, warm_parent: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,7 +124,7 @@ def test_a_failure_is_raised_and_written_as_without(
         run_stage("collect")
 
 
-@pytest.mark.integration  # seconds to start Python
+@pytest.mark.integration
 def test_without_its_parent_a_stage_runs_in_its_own_process(project: Path) -> None:
     write_notebook(project)
     others = len(find_parents())
@@ -151,6 +153,7 @@ def test_a_client_that_would_load_something_else_is_refused(
     assert not forkserver._may_run(request, {**stamps, forkserver.__file__: 0}), "a module was edited since"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interruption_ends_the_runner_and_its_kernel(
     project: Path, warm_parent: dict[str, str], number: signal.Signals

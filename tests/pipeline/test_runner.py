@@ -50,6 +50,7 @@ def test_a_stage_runs_and_its_page_stands_alone(project: Path, capsys: pytest.Ca
     assert not list((project / ".lifecycle/running").iterdir())
 
 
+@pytest.mark.integration
 def test_the_same_inputs_leave_the_same_bytes_elsewhere(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +152,7 @@ def wait_for(path: Path, seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
 def test_an_interruption_leaves_no_kernel_and_a_clean_restart(project: Path, signal_number: int) -> None:
     sleeper = "import os, pathlib, time\npathlib.Path('kernel.pid').write_text(str(os.getpid()))\ntime.sleep(60)"

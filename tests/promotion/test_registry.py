@@ -441,6 +441,7 @@ def test_a_kill_between_two_steps_is_healed_by_the_next_command(past: tuple[Proj
     assert take_snapshot(project) == healed
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("step", ["write_release", "Champion.write"])
 def test_a_kill_while_the_champion_gets_a_new_bundle_leaves_it_whole(
     past: tuple[Project, list[str]], step: str

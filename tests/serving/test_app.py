@@ -1102,6 +1102,7 @@ def find_workers(server: ServerProcess) -> list[int]:
     return [pid for pid in list_children(server.process.pid) if "spawn_main" in read_command(pid)]
 
 
+@pytest.mark.integration
 def test_the_metrics_of_workers_are_their_sum_and_outlive_them(tmp_path: Path) -> None:
     """Whoever is asked tells the same; a worker that is killed is replaced, and what it had counted stays."""
     root, champion = make_root(tmp_path)
@@ -1139,6 +1140,7 @@ def test_the_metrics_of_workers_are_their_sum_and_outlive_them(tmp_path: Path) -
     assert (died["worker"], died["status"]) == (before[0], -signal.SIGKILL)
 
 
+@pytest.mark.integration
 def test_a_worker_that_cannot_start_ends_the_server_with_a_sentence(tmp_path: Path) -> None:
     root, _ = make_root(tmp_path)
     with start_server(root, workers=2, **QUICK) as server:

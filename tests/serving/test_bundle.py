@@ -268,6 +268,7 @@ def write_until(calls: int, folder: Path, content: dict[str, Any]) -> int:
         os._exit(1)  # whatever happens, this is not another pytest
 
 
+@pytest.mark.integration
 def test_a_writer_that_is_killed_leaves_a_whole_bundle_or_none(folder: Path) -> None:
     """Before each of its calls in turn; whoever comes next may write."""
     content, first = read_content(folder), hash_bundle(folder)

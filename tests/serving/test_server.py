@@ -83,6 +83,7 @@ def read_log(folder: Path) -> tuple[list[Record], int]:
 # --- stopping
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("workers", [1, 2])
 def test_told_to_stop_under_load_it_answers_and_logs_whoever_asked(root: Path, workers: int) -> None:
     with start_server(root, workers=workers, drain_seconds=0.3) as server, put_under_load(server, ROWS) as load:
@@ -175,7 +176,7 @@ def follow(load: Load, model: str) -> None:
     wait(lambda: load.replies and load.replies[-1][1]["model"] == model[:12])
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.integration)])
 def test_twenty_swaps_under_load_lose_and_mix_nothing(tmp_path: Path, workers: int) -> None:
     models = make_models(tmp_path, 4)
     make_champion(tmp_path, models[0], models[3])
@@ -279,6 +280,7 @@ def test_a_champion_file_that_cannot_be_read_changes_nothing(root: Path) -> None
         wait(lambda: read_metric(server, "model_swaps_total", result="done") == 1)
 
 
+@pytest.mark.integration
 def test_a_model_that_is_too_slow_is_given_up_rests_and_is_asked_again(root: Path) -> None:
     """Eight thousand features: right, and far beyond the budget."""
 
@@ -378,6 +380,7 @@ def kill_under_load(root: Path, chance: random.Random) -> float:
     return lost
 
 
+@pytest.mark.integration
 def test_killed_under_load_it_loses_no_more_than_the_window(root: Path) -> None:
     kill_under_load(root, random.Random(0))  # noqa: S311
 
