@@ -28,8 +28,8 @@ if [ -n "${SSL_CERT_FILE:-}" ]; then
   cp "$SSL_CERT_FILE" "$root/etc/ssl/certs/ca-certificates.crt"
   given+=(SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PIP_CERT=/etc/ssl/certs/ca-certificates.crt)
 fi
-rm -rf "$root/root/lifecycle"
-git clone --quiet --no-hardlinks "$here" "$root/root/lifecycle"
+rm -rf "$root/srv/lifecycle"
+git clone --quiet --no-hardlinks "$here" "$root/srv/lifecycle"
 
 # The mounts are of this process and its children alone, and end with them.
 unshare --mount --propagation private bash -euc '
@@ -38,7 +38,7 @@ unshare --mount --propagation private bash -euc '
   mount --rbind /dev "$root/dev"
   mount --rbind /sys "$root/sys"
   exec env -i "$@" chroot "$root" bash -euc "
-    cd /root/lifecycle
+    cd /srv/lifecycle
     python3 --version
     make env
     make repro

@@ -87,6 +87,7 @@ def test_redaction_leaves_something_to_compare() -> None:
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=3))
 @example(["İstanbul ß ẞ \u0301a\u0327\u0301 😡👍🏽 \0 x"])
 @example(["happy " * 20_000, "a@b " * 20_000])
+@example(["\u25ae happy \u25ae \u25ae", "x \u25ae"])
 def test_training_and_serving_have_the_same_bits(texts: list[str]) -> None:
     known = pd.DataFrame({"note": [*texts, "not happy at all", "ß İ é"] * 10})
     encoder = TermEncoder(50).fit(known)

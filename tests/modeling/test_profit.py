@@ -130,7 +130,7 @@ def test_a_column_that_is_not_there_leaves_the_costs_and_is_named() -> None:
     ("benefit", "message"),
     [
         ('4 * (left == "yes")', r"evaluate\.value\.benefit reads 'left', which is not known when rows are chosen"),
-        ("__import__('os')", r"'evaluate\.value\.benefit'.*is not allowed"),
+        ("__import__('os')", r"the parameter 'evaluate\.value\.benefit'.*is not allowed"),
         ("plan > 3", r"evaluate\.value\.benefit cannot be computed"),
         ("fee / 0", r"evaluate\.value\.benefit has no value for any row"),
     ],

@@ -16,13 +16,14 @@ from lifecycle.core.files import write_json
 from lifecycle.core.split_rule import SplitRule
 from lifecycle.modeling.calibration import CalibratedClassifier, Calibrator
 from lifecycle.modeling.curves import trace_gain, trace_roc
-from lifecycle.modeling.metrics import count_decisions
+from lifecycle.modeling.metrics import TITLES, count_decisions
 from lifecycle.modeling.model import Model
 from lifecycle.modeling.pipelines import fit_pipeline
 from lifecycle.modeling.task import BinaryTask
 from lifecycle.promotion.gate import judge_candidate
 from lifecycle.promotion.records import Champion, Verdict
 from lifecycle.promotion.verdict import list_cards, reach_verdict
+from lifecycle.reporting import evaluation as evaluation_tables
 from lifecycle.reporting import pages as html
 from lifecycle.retraining.relation import Relation, load_champion, relate_champion, score_champion
 from lifecycle.serving.bundle import find_bundle_folder, write_bundle
@@ -549,11 +550,11 @@ def test_the_report_shows_every_number(parts: tuple[pd.DataFrame, pd.DataFrame, 
     evaluation = evaluate_all(parts)
     titles = evaluate.title_models(["months"])
     records = [{"name": "candidate", "metrics": evaluation["metrics"], "differences": {}}, *evaluation["baselines"]]
-    assert evaluate.tabulate_models(records, titles).index[0] == "This model"
-    assert len(evaluate.tabulate_metrics(evaluation["metrics"])) == len(evaluation["metrics"])
-    assert evaluate.tabulate_slices(evaluation["slices"]).shape[0] == len(evaluation["slices"])
-    assert "senior" in evaluate.tabulate_gaps(evaluation["fairness"]).index
-    assert evaluate.tabulate_gaps([]).empty and evaluate.tabulate_slices([]).empty
+    assert evaluation_tables.tabulate_models(records, titles).index[0] == "This model"
+    assert len(evaluation_tables.tabulate_metrics(evaluation["metrics"], TITLES)) == len(evaluation["metrics"])
+    assert evaluation_tables.tabulate_slices(evaluation["slices"]).shape[0] == len(evaluation["slices"])
+    assert "senior" in evaluation_tables.tabulate_gaps(evaluation["fairness"]).index
+    assert evaluation_tables.tabulate_gaps([]).empty and evaluation_tables.tabulate_slices([]).empty
     cards = {card["label"]: card["value"] for card in list_cards(evaluation)}
     assert cards["ROC AUC"] == f"{evaluation['metrics']['roc_auc']['value']:.3f}"
 

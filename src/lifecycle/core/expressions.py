@@ -192,19 +192,19 @@ def to_value(value: Any, dtype: str) -> Any:
     return math.nan if value is None else float(value)
 
 
-def parse_expression(text: str, name: str) -> Expression:
-    """Parse the expression of the feature `name`; raise ProjectError when it is not in this language."""
+def parse_expression(text: str, name: str, kind: str = "derived feature") -> Expression:
+    """Parse the expression of what `kind` and `name` say; raise ProjectError when it is not in this language."""
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
-        raise ProjectError(f"the derived feature {name!r} is not an expression: {text!r} ({error.msg}).") from error
+        raise ProjectError(f"the {kind} {name!r} is not an expression: {text!r} ({error.msg}).") from error
     columns: dict[str, None] = {}
     try:
         _check(tree, columns)
     except ValueError as error:
-        raise ProjectError(f"the derived feature {name!r}, {text!r}: {error}.") from error
+        raise ProjectError(f"the {kind} {name!r}, {text!r}: {error}.") from error
     if not columns:
-        raise ProjectError(f"the derived feature {name!r}, {text!r}, does not read any column.")
+        raise ProjectError(f"the {kind} {name!r}, {text!r}, does not read any column.")
     return Expression(text, tuple(columns), _compile_tree(tree, _ARRAYS), _compile_tree(tree, _VALUES))
 
 

@@ -70,8 +70,7 @@ class Terms:
                 shown.append(word)
             elif shown[-1:] != [_BAR]:
                 shown.append(_BAR)
-        concealed = " ".join(shown) or _BAR
-        return concealed if self.weigh(concealed) == self.weigh(text) else text
+        return " ".join(shown) or _BAR
 
 
 def split_words(text: str) -> list[str]:
@@ -91,9 +90,12 @@ def split_words(text: str) -> list[str]:
 
 
 def list_terms(text: str) -> Iterator[str]:
-    """Yield the words of a text, and each two that follow each other as a pair."""
+    """Yield the words of a text, and each two that follow each other as a pair; the bar of a concealed text is in none."""
     before = None
     for word in split_words(text):
+        if word == _BAR:
+            before = None
+            continue
         yield word
         if before is not None:
             yield f"{before} {word}"

@@ -23,7 +23,7 @@ from lifecycle.modeling.metrics import (
 
 Array = np.ndarray[Any, Any]
 
-_FEW_ENTITIES = 300  # up to which a bootstrap is held against the jackknife
+_FEW_ENTITIES = 300  # up to which the error of a bootstrap is compared with that of the jackknife
 _CHUNK = 300_000  # cells of a matrix of replicates at once: 2.4 MB, which fit a processor's cache
 _UNBOUNDED = ("cost", "log_loss")  # metrics that may be larger than 1
 
@@ -82,17 +82,13 @@ def _count_entities(tally: Tally, target: Array, probability: Array, entities: A
     return coo_array((np.ones(len(column)), (entities, column)), shape=(int(entities.max()) + 1, 2 * cells))
 
 
-def _jackknife_errors(
-    target: Array, probability: Array, threshold: float, cost: Mapping[str, float], entities: Array
-) -> dict[str, float]:
+def _jackknife_errors(counts: Array, joined: Tally, threshold: float, cost: Mapping[str, float]) -> dict[str, float]:
     """Return the standard error of every metric by leaving out one entity at a time (Efron & Stein 1981, Annals of Statistics 9).
 
-    It leans upwards where a bootstrap of few entities leans downwards. NaN where a metric is undefined without one of them.
+    counts: those of `_count_entities`. The error leans upwards where that of a bootstrap of few entities leans downwards. NaN
+    where a metric is undefined without one of them.
     """
-    tally = tally_scores(target, probability)
-    joined = join_scores(tally)
     cells = len(joined.score)
-    counts = _count_entities(tally, target, probability, entities, cells).toarray()
     others = counts.sum(axis=0) - counts
     left = measure_tally(Tally(joined.score, others[:, :cells], others[:, cells:]), threshold, cost, bins=joined)
     scale = (len(counts) - 1) / len(counts)
@@ -110,11 +106,13 @@ def bootstrap_metrics(
     jackknife where few entities make it larger, and by the number of cases of the rarer class, on the scale of the log-odds for
     shares (see `intervals`). A calibration error is biased upwards by chance: see `_bound_ece`. NaN where undefined.
     """
-    few = entities is not None and int(entities.max()) < _FEW_ENTITIES
-    errors = _jackknife_errors(target, probability, threshold, cost, entities) if few and entities is not None else {}
     tally = tally_scores(target, probability)
     values = {name: float(value) for name, value in measure_tally(tally, threshold, cost).items()}
     joined, cases = join_scores(tally), count_cases(target, entities)
+    errors: dict[str, float] = {}
+    if entities is not None and int(entities.max()) < _FEW_ENTITIES:
+        counts = _count_entities(tally, target, probability, entities, len(joined.score)).toarray()
+        errors = _jackknife_errors(counts, joined, threshold, cost)
     bins = {"ece": cut_width(joined.score), "ece_mass": cut_mass(joined)}
     gaps = {name: measure_gaps(joined, bin_of) for name, bin_of in bins.items()}
     drawn: dict[str, list[Array]] = {name: [] for name in values}

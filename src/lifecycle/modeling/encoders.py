@@ -50,17 +50,27 @@ class LevelCoder(OrdinalEncoder):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Find the categories of X, shape (rows, columns), which of them are rare, and the code of any other category."""
+        self._fit_codes(X)
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Array:
+        """Fit as `fit` does and return the codes of X."""
+        return self._fit_codes(X)
+
+    def _fit_codes(self, X: Any) -> Array:
+        """Fit on X and return its codes; none of them is of another category."""
         self.min_frequency = _count_rare(len(X))
-        super().fit(_name_missing(X), y)
-        codes = super().transform(_name_missing(X)).astype(np.int64)
+        named = _name_missing(X)
+        super().fit(named)
+        codes = np.asarray(super().transform(named), dtype="float64")
         self.others_ = np.array(
             [
                 np.bincount(column).argmax() if rare is None else column.max()
-                for column, rare in zip(codes.T, self.infrequent_categories_, strict=True)
+                for column, rare in zip(codes.T.astype(np.int64), self.infrequent_categories_, strict=True)
             ],
             dtype="float64",
         )
-        return self
+        return codes
 
     def transform(self, X: Any) -> Array:
         """Return the codes of X, float64 of its shape."""

@@ -52,7 +52,7 @@ def value_rows(rows: pd.DataFrame, value: Mapping[str, str | float], cost: Mappi
     constants = {"benefit": cost["false_positive"] + cost["false_negative"], "cost": cost["false_positive"]}
     absent = {
         name: None for part, text in value.items() if isinstance(text, str) and text.strip()
-        for name in parse_expression(text, f"evaluate.value.{part}").columns if name not in rows
+        for name in parse_expression(text, f"evaluate.value.{part}", "parameter").columns if name not in rows
     }  # fmt: skip
     notes, found = [], {}
     if absent:
@@ -74,7 +74,7 @@ def value_rows(rows: pd.DataFrame, value: Mapping[str, str | float], cost: Mappi
 def _evaluate(rows: pd.DataFrame, text: str, name: str, target: str) -> tuple[Array, int]:
     """Return an expression's value of each row, and how many rows had none."""
     place = f"{PARAMS}: evaluate.value.{name}"
-    expression = parse_expression(text, f"evaluate.value.{name}")
+    expression = parse_expression(text, f"evaluate.value.{name}", "parameter")
     if target in expression.columns:
         raise ProjectError(f"{place} reads {target!r}, which is not known when rows are chosen.")
     try:

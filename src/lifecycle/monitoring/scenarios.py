@@ -107,7 +107,7 @@ def _reverse_numbers(values: pd.Series, pool: pd.Series, generator: np.random.Ge
     """Mirror numbers in the pool's order, the lowest for the highest; missing values stay missing.
 
     Equal values are ordered at random. Otherwise a frequent value would become a single one, and which one would differ
-    from month to month: a drift of the column that nobody asked for.
+    from month to month: a drift of the column that the scenario does not describe.
     """
     ordered = np.sort(pool.dropna().to_numpy())
     known = values.notna().to_numpy()

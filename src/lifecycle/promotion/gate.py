@@ -12,6 +12,7 @@ from lifecycle.core.paths import CONTRACT
 from lifecycle.core.records import Record
 from lifecycle.modeling.sequential import spend_level
 from lifecycle.promotion.records import Condition
+from lifecycle.reporting.wording import format_p
 
 Estimate = Mapping[str, float]
 
@@ -275,8 +276,3 @@ def describe_comparison(champion: Record, record: Record | None, significance: f
     )
     better = p < spend_level(significance, 1)
     return f"It is {'better' if better else 'not shown to be better'} than the champion: {found}"
-
-
-def format_p(p: float) -> str:
-    """Return a p-value as text."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -36,3 +36,8 @@ def format_estimate(estimate: Mapping[str, float | None], digits: int = 3) -> st
     if value is None or low is None or high is None or math.isnan(value):
         return "\u2013"
     return f"{value:.{digits}f} ({low:.{digits}f}\u2013{high:.{digits}f})"
+
+
+def format_p(p: float) -> str:
+    """Format a p-value, as `p = 0.012`."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

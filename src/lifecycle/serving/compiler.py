@@ -85,9 +85,9 @@ def _compile_preparation(prepare: Any) -> tuple[Record, list[Record], list[Recor
         else:
             first = len(numbers["names"])
             places += _compile_numbers({} if "LevelCoder" in steps else steps, list(names), numbers)
-            if "TargetEncoder" in steps or "LevelCoder" in steps:
-                compile_codes = _compile_encoding if "TargetEncoder" in steps else _compile_levels
-                records, numbers["fill"][first:] = compile_codes(steps, list(names))
+            coder = next((name for name in _CODERS if name in steps), None)
+            if coder is not None:
+                records, numbers["fill"][first:] = _CODERS[coder](steps, list(names))
                 encoded += records
     count, indicators = len(numbers["names"]), len(numbers[_INDICATORS])
     starts = {"number": 0, "indicator": count, "category": count + indicators, "term": count + indicators + width}
@@ -122,6 +122,9 @@ def _compile_levels(steps: dict[str, Any], names: list[str]) -> tuple[list[Recor
         missing = absent if imputer is None else codes.get(imputer.statistics_[column], float(coder.others_[column]))
         records.append({"name": name, "codes": codes, "missing": missing})
     return records, to_plain(coder.others_)
+
+
+_CODERS = {"TargetEncoder": _compile_encoding, "LevelCoder": _compile_levels}
 
 
 def _compile_numbers(steps: dict[str, Any], names: list[str], numbers: Record) -> list[tuple[str, int]]:

@@ -29,16 +29,14 @@ from lifecycle.modeling.comparisons import (
 )
 from lifecycle.modeling.encoders import select_features
 from lifecycle.modeling.family import Hyperparameters
-from lifecycle.modeling.intervals import LEVEL, Estimate, bound_gap, bound_share
-from lifecycle.modeling.metrics import TITLES, Array
+from lifecycle.modeling.intervals import Estimate, bound_gap, bound_share
+from lifecycle.modeling.metrics import Array
 from lifecycle.modeling.model import Model
 from lifecycle.modeling.pipelines import FeatureRecord, fit_pipeline
 from lifecycle.modeling.slices import band_numbers, name_categories, sort_categories
 from lifecycle.modeling.task import task_for
 from lifecycle.modeling.weights import read_weights
-from lifecycle.promotion.gate import format_p
 from lifecycle.promotion.records import Verdict
-from lifecycle.reporting.wording import format_estimate
 
 _PAIRED = ("brier", "log_loss", "cost")  # compared row by row
 _MIN_BASELINE_TREES = 100  # scikit-learn's default, which tutorials keep
@@ -347,7 +345,7 @@ def _compare_rates(hits: pd.Series, rows: pd.Series, inflation: Array, min_class
     return {"groups": groups, "gap": {**gap, "most": most["category"], "least": least["category"]}}
 
 
-# Records and tables.
+# Records.
 
 
 def list_metrics(evaluation: Record, verdict: Verdict) -> Record:
@@ -406,65 +404,3 @@ def write_curve(curve: pd.DataFrame, path: Path) -> None:
     """Write a curve as CSV with six decimals, for `dvc plots`."""
     with replace_file(path) as aside:
         curve.to_csv(aside, index=False, float_format="%.6f", lineterminator="\n")
-
-
-def tabulate_metrics(metrics: Mapping[str, Estimate]) -> pd.DataFrame:
-    """Return a table of the metrics with their intervals, as text."""
-    rows = [(title, format_estimate(metrics[name])) for name, title in TITLES.items()]
-    return pd.DataFrame(dict(rows), index=[f"value ({LEVEL:.0%} interval)"]).T
-
-
-def tabulate_models(records: Sequence[Record], titles: Mapping[str, str]) -> pd.DataFrame:
-    """Return a table of the candidate and the models that it is compared with, with paired differences, as text."""
-    rows = {}
-    for record in sorted(records, key=lambda record: list(titles).index(record["name"])):
-        differences = record["differences"]
-        rows[titles[record["name"]]] = {
-            "ROC AUC": format_estimate(record["metrics"]["roc_auc"]),
-            "Brier": f"{record['metrics']['brier']['value']:.4f}",
-            "Cost per row": format_estimate(record["metrics"]["cost"]),
-            "Difference in ROC AUC": f"{differences['roc_auc']['value']:+.3f}, {format_p(differences['roc_auc']['p'])}"
-            if differences else "",
-            "Difference in cost": f"{differences['cost']['value']:+.3f}, {format_p(differences['cost']['p'])}"
-            if differences else "",
-        }  # fmt: skip
-    return pd.DataFrame(rows).T
-
-
-def tabulate_slices(slices: Sequence[Record]) -> pd.DataFrame:
-    """Return a table of the slices: size, positive rate, and metrics with intervals, as text."""
-    rows = [
-        {
-            "group": f"{record['column']} = {record['category']}",
-            "rows": f"{record['rows']:,}",
-            "positive": f"{record['rate']['value']:.1%}",
-            "ROC AUC": format_estimate(record["roc_auc"]),
-            "recall": format_estimate(record["recall"], 2),
-            "precision": format_estimate(record["precision"], 2),
-            "": "" if record["judged"] else "too few to judge",
-        }
-        for record in slices
-    ]
-    return pd.DataFrame(rows).set_index("group").rename_axis(None) if rows else pd.DataFrame()
-
-
-def tabulate_gaps(fairness: Sequence[Record]) -> pd.DataFrame:
-    """Return a table of the gaps between the groups of each fairness column, as text; empty without such columns."""
-    titles = {
-        "rate": "Actually positive",
-        "recall": "Positives found",
-        "false_alarms": "False alarms",
-        "predicted_positive": "Predicted positive",
-    }
-    cells = {(record["column"], titles[record["metric"]]): _format_gap(record["gap"]) for record in fairness}
-    columns = list(dict.fromkeys(column for column, _ in cells))
-    rows = [[cells.get((column, title), "\u2013") for title in titles.values()] for column in columns]
-    return pd.DataFrame(rows, index=columns, columns=list(titles.values()))
-
-
-def _format_gap(gap: Mapping[str, Any] | None) -> str:
-    """Format a gap in percentage points, with the group that has the highest rate."""
-    if gap is None:
-        return "not measured"
-    numbers = [100 * gap[key] for key in ("value", "low", "high")]
-    return f"{numbers[0]:.1f} points ({numbers[1]:.1f} to {numbers[2]:.1f}), highest for {gap['most']}"
