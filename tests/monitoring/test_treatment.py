@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lifecycle.modeling.intervals import bound_share
 from lifecycle.monitoring import traffic, treatment
 from lifecycle.reporting.pages import render_table
 from lifecycle.serving.bundle import Bundle
@@ -100,6 +101,18 @@ def test_leaving_out_keeps_each_untreated_label_and_says_how_many_are_gone(
     assert monitor.describe_left_out(kept) == ""
     assert f"{len(called):,} further labels are left out" in monitor.describe_left_out(left)
     assert len(monitor.measure_groups(left, ["plan"], 0.5)) == 3
+
+
+def test_the_share_of_positives_has_the_interval_of_its_entities() -> None:
+    """Twenty equal rows of each of 100 entities are worth 100 rows, and rows without an entity are worth themselves."""
+    label = np.repeat(np.arange(100) % 4 == 0, 20).astype(int)
+    grouped = pd.DataFrame({"label": label, "entity": np.repeat([f"e{n}" for n in range(100)], 20)})
+    alone = grouped.assign(entity=None)
+    found, least = treatment.measure_positives(grouped), treatment.measure_positives(alone)
+    assert found["value"] == least["value"] == 0.25
+    low, high = bound_share(25, 100)
+    assert found["low"] <= low and high <= found["high"] <= high + 0.01
+    assert (least["low"], least["high"]) == pytest.approx(tuple(map(float, bound_share(500, 2000))), abs=1e-3)
 
 
 @pytest.mark.parametrize("choice", ["keep", "leave_out"])

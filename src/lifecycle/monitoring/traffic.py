@@ -61,10 +61,9 @@ class Traffic:
         return self.labelled["label"].to_numpy(), self.labelled["probability"].to_numpy(dtype=np.float64)
 
     @property
-    def sample(self) -> Array:
-        """The labels of rows that stand for all predictions: where treated rows were left out, those of the control group."""
-        whole = self.labelled if self.left_out.empty else self.labelled[self.labelled["control"]]
-        return whole["label"].to_numpy()
+    def sample(self) -> pd.DataFrame:
+        """The labelled rows that stand for all predictions: where treated rows were left out, those of the control group."""
+        return self.labelled if self.left_out.empty else self.labelled[self.labelled["control"]]
 
 
 def read_reference(bundle: Bundle, folder: Path) -> Record:

@@ -13,6 +13,7 @@ from lifecycle.modeling.comparisons import inflate_share
 from lifecycle.modeling.intervals import Estimate, bound_gap, bound_share
 from lifecycle.monitoring.degradation import has_classes
 from lifecycle.monitoring.traffic import Traffic
+from lifecycle.reporting.wording import format_estimate
 
 Array = np.ndarray[Any, Any]
 
@@ -46,18 +47,14 @@ def tabulate_treatment(
         row = {"rows": name, "predictions": f"{cases['rows'].to_numpy()[mask].sum():,}", "labels": f"{len(label):,}"}
         row |= dict.fromkeys(("positive", "mean probability", "ROC AUC", "Brier"), "")
         if len(label):
-            inflated = _inflate(label, entities[chosen])
-            low, high = (float(bound) for bound in bound_share(label.sum() / inflated, len(label) / inflated))
-            row |= {
-                "positive": _format({"value": float(label.mean()), "low": low, "high": high}),
-                "mean probability": f"{p.mean():.3f}",
-            }
+            positive = format_estimate(measure_positives(labelled[chosen]))
+            row |= {"positive": positive, "mean probability": f"{p.mean():.3f}"}
         if has_classes(label, min_class):
             measured = bootstrap_metrics(
                 label, p, threshold=threshold, cost=cost, replicates=_REPLICATES, seed=seed,
                 entities=np.unique(entities[chosen], return_inverse=True)[1],
             )  # fmt: skip
-            row |= {"ROC AUC": _format(measured["roc_auc"]), "Brier": _format(measured["brier"])}
+            row |= {name: format_estimate(measured[key]) for name, key in (("ROC AUC", "roc_auc"), ("Brier", "brier"))}
         rows.append(row)
     return pd.DataFrame(rows).set_index("rows")
 
@@ -110,6 +107,14 @@ def describe_effect(traffic: Sequence[Traffic], threshold: float) -> str:
     )
 
 
+def measure_positives(labelled: pd.DataFrame) -> Estimate:
+    """Return the share of positives of labelled rows, at least one, with its 95 % interval by entity (Wilson's)."""
+    label = labelled["label"].to_numpy()
+    inflated = _inflate(label, number_entities(labelled["entity"]))
+    low, high = (float(bound) for bound in bound_share(label.sum() / inflated, len(label) / inflated))
+    return {"value": float(label.mean()), "low": low, "high": high}
+
+
 def number_entities(entity: pd.Series) -> Array:
     """Return the entities as whole numbers from 0, shape (rows,); each row without one is an entity of its own."""
     codes, names = pd.factorize(entity)
@@ -140,8 +145,3 @@ def _inflate(label: Array, entities: Array) -> float:
     """Return by how much rows of one entity inflate the variance of the share of positives, at least 1."""
     everything = np.ones(len(label), dtype=bool)
     return float(inflate_share(label == 1, everything, np.zeros(len(label), dtype=np.int64), entities)[0])
-
-
-def _format(estimate: Estimate) -> str:
-    """Return a value with its interval as text."""
-    return f"{estimate['value']:.3f} ({estimate['low']:.3f}\u2013{estimate['high']:.3f})"

@@ -16,7 +16,6 @@ from lifecycle.core.paths import PARAMS
 from lifecycle.core.records import Record
 from lifecycle.core.values import name_category
 from lifecycle.modeling.comparisons import measure_slices
-from lifecycle.modeling.intervals import bound_share
 from lifecycle.modeling.metrics import TITLES
 from lifecycle.monitoring.alerts import (
     describe_degradation,
@@ -41,6 +40,8 @@ from lifecycle.monitoring.entities import code_entities
 from lifecycle.monitoring.report import Results
 from lifecycle.monitoring.seasons import choose_baselines, count_labels
 from lifecycle.monitoring.traffic import Traffic
+from lifecycle.monitoring.treatment import measure_positives
+from lifecycle.reporting.wording import format_estimate
 from lifecycle.serving.monitor_report import SEVERITIES, Alert, Backtest
 
 Array = np.ndarray[Any, Any]
@@ -97,7 +98,7 @@ def judge_labels(
     )
     rates, p, counts = [], [], []
     for part, baseline in zip(traffic, baselines, strict=True):
-        label = part.sample
+        label = part.sample["label"].to_numpy()
         before = baseline.rows, baseline.rate
         counts.append(len(label))
         rates.append(float(label.mean()) if len(label) else np.nan)
@@ -249,15 +250,13 @@ def measure_errors(traffic: Sequence[Traffic], reference: Record, threshold: flo
 
 
 def tabulate_windows(results: Results) -> pd.DataFrame:
-    """Return one row per window: predictions, mature ones, their labels and the share of positives, and alerts by severity."""
+    """Return one row per window: predictions, mature ones, their labels, the share of positives by entity, and alerts by severity."""
     rows = []
     for part, found in zip(results.traffic, results.alerts, strict=True):
-        label = part.sample
-        low, high = (float(bound) for bound in bound_share(label.sum(), len(label)))
         rows.append({
             "window": part.window.name, "predictions": f"{part.counts.rows:,}", "mature": f"{part.mature:,}",
             "labels": f"{len(part.labelled):,}",
-            "positive": f"{label.mean():.3f} ({low:.3f}\u2013{high:.3f})" if len(label) else "",
+            "positive": format_estimate(measure_positives(part.sample)) if len(part.sample) else "",
             **{name: str(sum(alert.severity == name for alert in found) or "") for name in SEVERITIES[:0:-1]},
         })  # fmt: skip
     return pd.DataFrame(rows).set_index("window")
