@@ -14,8 +14,11 @@ from benchmarks.monitoring.populations import Population, Sample
 from benchmarks.monitoring.quiet import HOLDOUT_ROWS, ROWS, load_population
 from lifecycle.core.contract import Role
 from lifecycle.modeling.bootstrap import bootstrap_metrics
-from lifecycle.modeling.comparisons import measure_slices
+from lifecycle.modeling.comparisons import compare_auc, compare_means, lose_rows, measure_slices
+from lifecycle.modeling.flips import count_flips
 from lifecycle.modeling.metrics import measure_tally, tally_scores
+from lifecycle.modeling.net_benefit import trace_net_benefit
+from lifecycle.modeling.profit import trace_profit, value_rows
 from lifecycle.monitoring.degradation import describe_performance, expect_performance, measure_performance
 from lifecycle.stages.evaluate import compare_groups, measure_columns
 
@@ -23,6 +26,7 @@ Array = np.ndarray[Any, Any]
 SLICE_METRICS = ("rate", "roc_auc", "recall", "false_alarms", "precision", "predicted_positive")
 MIN_SUPPORT, MIN_CLASS = 50, 10  # of a judged slice, as `params.yaml` sets them
 MOST_CATEGORIES = 100  # of a column whose slices are measured
+CAPACITY = 200  # of a thousand rows
 Estimate = Mapping[str, float]
 
 
@@ -99,8 +103,49 @@ def run_case(case: Case) -> list[Interval]:
         *_check("window, expected", expected, _measure(window, population)),
         *_check_slices(held_out, population),
         *_check_gaps(held_out, population),
+        *_check_decisions(held_out, population, case),
     ]
     return [Interval(case.population, where, metric, holds) for where, metric, holds in found]
+
+
+@cache
+def measure_true_decisions(name: str) -> dict[str, dict[str, Estimate]]:
+    """Return what decisions are worth in a population, and how they and the metrics differ from the rival's."""
+    return _measure_decisions(load_population(name).everything(), load_population(name), 2, 0)
+
+
+def _measure_decisions(
+    sample: Sample, population: Population, replicates: int, seed: int
+) -> dict[str, dict[str, Estimate]]:
+    """Return the net benefit, the profit, the differences from the rival and the decision flips of a sample."""
+    threshold, cost, cases = population.threshold, population.cost, sample.entities
+    _, benefit = trace_net_benefit(sample.label, sample.probability, threshold, replicates, seed, cases)
+    worth = value_rows(sample.frame, {"benefit": "", "cost": ""}, cost, population.contract.target)
+    _, profit = trace_profit(
+        sample.label, sample.probability, worth, capacity=CAPACITY, population=1000, replicates=replicates, seed=seed,
+        entities=cases,
+    )  # fmt: skip
+    mine, other = (lose_rows(sample.label, p, threshold, cost) for p in (sample.probability, sample.rival))
+    flips = count_flips(sample.probability >= threshold, sample.rival >= threshold, {}, MIN_SUPPORT, cases)
+    return {
+        "net benefit": {name: benefit[name] for name in ("model", "everyone", "over_everyone")},
+        "profit": {
+            "of a capacity": profit["value"], "of positive expected value": profit["rule"]["value"],
+            "best capacity": profit["best"]["capacity"],
+        },
+        "difference": {
+            "roc_auc": compare_auc(sample.label, sample.probability, sample.rival, cases),
+            **{name: compare_means(loss, other[name], cases) for name, loss in mine.items()},
+        },
+        "decision flips": {name: flips[name] for name in ("flips", "to_positive", "to_negative")},
+    }  # fmt: skip
+
+
+def _check_decisions(sample: Sample, population: Population, case: Case) -> Iterator[tuple[str, str, bool]]:
+    """Yield whether the intervals of decisions and of differences between two models hold."""
+    truth = measure_true_decisions(population.name)
+    for where, estimates in _measure_decisions(sample, population, case.replicates, case.seed).items():
+        yield from _check(where, estimates, {name: estimate["value"] for name, estimate in truth[where].items()})
 
 
 def _check(

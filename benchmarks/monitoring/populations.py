@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,15 @@ TARGET, POSITIVE = "answer", "yes"
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows of a population: their columns with the target, label (0 or 1), probability, and entity from 0 (None: independent)."""
+    """Rows of a population: their columns with the target, label (0 or 1), probability, and entity from 0 (None: independent).
+
+    rival: the probability of another model, which the first is compared with.
+    """
 
     frame: pd.DataFrame
     label: Array
     probability: Array
+    rival: Array
     entities: Array | None
 
 
@@ -64,12 +69,20 @@ class Population:
         place = (drawn[:, None] * each + np.arange(each)).ravel()
         entities = None if each == 1 else np.repeat(np.arange(len(drawn)), each)
         return Sample(
-            self.frame.iloc[place].reset_index(drop=True), self.label[place], self.probability[place], entities
-        )
+            self.frame.iloc[place].reset_index(drop=True), self.label[place], self.probability[place], self.rival[place],
+            entities,
+        )  # fmt: skip
 
     def everything(self) -> Sample:
         """Return the whole population, on which the true metrics are measured."""
-        return Sample(self.frame, self.label, self.probability, None)
+        return Sample(self.frame, self.label, self.probability, self.rival, None)
+
+    @cached_property
+    def rival(self) -> Array:
+        """The probability of another model, which knows less and is calibrated otherwise."""
+        known = logit(np.clip(self.probability, 1e-4, 1 - 1e-4))
+        noise = np.random.default_rng(7).normal(0, 0.6, len(known))
+        return np.asarray(expit(0.8 * known - 0.2 + noise))
 
 
 def read_example(late: bool = False) -> Population:

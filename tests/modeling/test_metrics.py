@@ -188,7 +188,7 @@ def test_the_same_ranking_differs_by_nothing() -> None:
         "high": 0.0,
         "p": 1.0,
     }
-    assert comparisons.compare_means(probability, probability, 200, seed=0)["p"] == 1.0
+    assert comparisons.compare_means(probability, probability)["p"] == 1.0
 
 
 def test_delong_holds_its_level() -> None:
@@ -206,7 +206,7 @@ def test_delong_holds_its_level() -> None:
 def test_paired_means_see_what_unpaired_ones_do_not() -> None:
     rng = np.random.default_rng(0)
     base = rng.gamma(1, 1, 500)
-    found = comparisons.compare_means(base, base + 0.02 + rng.normal(0, 0.05, 500), 2000, seed=1)
+    found = comparisons.compare_means(base, base + 0.02 + rng.normal(0, 0.05, 500))
     assert found["value"] == pytest.approx(-0.02, abs=0.01) and found["p"] < 0.01
     assert found["low"] < found["value"] < found["high"] < 0
 
@@ -215,16 +215,16 @@ def test_a_p_value_is_as_small_as_the_evidence() -> None:
     """The demonstration: a thousand replicates reach p = 0.002, which a level that is divided among 30 groups never does."""
     rng = np.random.default_rng(0)
     worse = 0.32 + rng.normal(0, 0.1, 200)
-    found = comparisons.compare_means(worse, np.zeros(200), 1000, seed=0)
+    found = comparisons.compare_means(worse, np.zeros(200))
     assert found["p"] == pytest.approx(ttest_1samp(worse, 0).pvalue, abs=1e-12) and found["p"] < 0.05 / 30
-    few = comparisons.compare_means(np.array([0.2, 0.3, 0.9]), np.zeros(3), 1000, seed=0)
-    assert few["p"] > 0.05  # three rows prove little, however many replicates agree
+    few = comparisons.compare_means(np.array([0.2, 0.3, 0.9]), np.zeros(3))
+    assert few["p"] > 0.05  # three rows prove little, although all of them agree
 
 
 def test_rounding_is_no_difference() -> None:
     """A model is scored by its pipeline, and the champion by its bundle, whose sums are in another order."""
     _, probability = draw(300)
-    found = comparisons.compare_means(probability + 1e-17 + 1e-16, probability, 200, seed=0)
+    found = comparisons.compare_means(probability + 1e-17 + 1e-16, probability)
     assert (found["value"], found["p"]) == (0, 1)
 
 
@@ -356,7 +356,7 @@ def test_a_paired_test_of_rows_of_entities_keeps_its_level() -> None:
         one, other = (1 / (1 + np.exp(-score)) for score in (one, other))
         rejected["roc_auc"] += comparisons.compare_auc(target, one, other, entity)["p"] < 0.05
         losses = [comparisons.lose_rows(target, score, 0.5, COST)["brier"] for score in (one, other)]
-        rejected["brier"] += comparisons.compare_means(*losses, 200, seed=0, entities=entity)["p"] < 0.05
+        rejected["brier"] += comparisons.compare_means(*losses, entity)["p"] < 0.05
     assert all(4 <= count <= 30 for count in rejected.values()), rejected
 
 

@@ -311,13 +311,13 @@ def test_a_protected_group_is_compared_on_the_same_rows() -> None:
     right, wrong = np.where(truth == 1, 0.9, 0.1), np.where(truth == 1, 0.4, 0.6)
     candidate, champion = np.where(group == "a", right, wrong), np.where(group == "a", wrong, right)
     both = {"candidate": candidate, "champion": champion}
-    records = evaluate.compare_protected(truth, both, {"g": group, "gone": None}, 10, 200, 0)
+    records = evaluate.compare_protected(truth, both, {"g": group, "gone": None}, 10)
     assert [(record["category"], record["rows"], record["brier"]["value"] < 0) for record in records] == [
         ("a", 200, True), ("b", 200, False)
     ]  # fmt: skip
     assert records[1]["brier"]["p"] < 0.05
-    assert evaluate.compare_protected(truth, {"candidate": candidate}, {"g": group}, 10, 200, 0) == []
-    assert evaluate.compare_protected(truth, both, {"g": group}, 101, 200, 0) == []
+    assert evaluate.compare_protected(truth, {"candidate": candidate}, {"g": group}, 10) == []
+    assert evaluate.compare_protected(truth, both, {"g": group}, 101) == []
 
 
 # The gate.
@@ -517,7 +517,7 @@ def evaluate_all(parts: tuple[pd.DataFrame, pd.DataFrame, dict]) -> dict[str, An
         "champion": {"relation": "none", "message": "There is no champion yet."},
         "baselines": compared[1:], "slices": evaluate.list_slices(measured),
         "fairness": evaluate.compare_groups(target, probabilities["candidate"], groups, 0.25, 5),
-        "protected": evaluate.compare_protected(target, probabilities, groups, 5, 200, 0),
+        "protected": evaluate.compare_protected(target, probabilities, groups, 5),
         "flips": None,
     })  # fmt: skip
 

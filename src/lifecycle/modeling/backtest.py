@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.special import ndtri
 
 from lifecycle.core.records import Frozen
-from lifecycle.modeling.comparisons import compare_auc, estimate_delong
+from lifecycle.modeling.comparisons import compare_auc, measure_auc
 from lifecycle.modeling.encoders import select_features
 from lifecycle.modeling.entities import find_entities, find_feature_keys
 from lifecycle.modeling.intervals import LEVEL
@@ -135,10 +135,7 @@ class _Rows:
 
     def measure(self, rows: Array, probability: Array) -> Area:
         """Return the ROC AUC of some rows."""
-        areas, covariance = estimate_delong(self.y[rows], probability[None, :], self._find_cases(rows))
-        reach = float(ndtri((1 + LEVEL) / 2)) * float(np.sqrt(max(covariance[0, 0], 0.0)))
-        value = float(areas[0])
-        return Area(value=value, low=max(0.0, value - reach), high=min(1.0, value + reach))
+        return Area(**measure_auc(self.y[rows], probability, self._find_cases(rows)))
 
     def compare(self, rows: Array, one: Array, other: Array) -> Area:
         """Return the difference of two ROC AUCs of the same rows."""

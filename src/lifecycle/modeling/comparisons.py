@@ -8,13 +8,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri, stdtr
+from scipy.special import ndtri, stdtr, stdtrit
 from scipy.stats import rankdata
 
 from lifecycle.core.ranking import convert_rank_sum
-from lifecycle.modeling.bootstrap import draw_counts, draw_entities
-from lifecycle.modeling.intervals import LEVEL, Estimate, bound_auc, bound_share, count_cases, widen_reach
-from lifecycle.modeling.metrics import TINY, Tally, join_scores
+from lifecycle.modeling.intervals import (
+    LEVEL,
+    Estimate,
+    bound_auc,
+    bound_share,
+    count_cases,
+    count_effective,
+    widen_reach,
+)
+from lifecycle.modeling.metrics import TINY
 
 Array = np.ndarray[Any, Any]
 
@@ -61,16 +68,16 @@ def estimate_delong(target: Array, scores: Array, entities: Array | None = None)
 def compare_auc(target: Array, one: Array, other: Array, entities: Array | None = None) -> Estimate:
     """Return the ROC AUC of `one` minus that of `other` on the same rows: value, low, high, two-sided p (DeLong, paired).
 
-    entities: the entity of each row, where rows of one are not independent.
+    entities: the entity of each row, where rows of one are not independent; then Student's t has the place of the normal
+    distribution, because few entities say little about the error.
     """
     areas, covariance = estimate_delong(target, np.stack([one, other]), entities)
     difference = float(areas[0] - areas[1])
     error = float(np.sqrt(max(0.0, covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])))
     if error < 1e-12:  # the same ranking
         return {"value": difference, "low": difference, "high": difference, "p": float(abs(difference) < 1e-12)}
-    reach = float(ndtri((1 + LEVEL) / 2)) * error
-    p = 2 * float(ndtr(-abs(difference) / error))
-    return {"value": difference, "low": difference - reach, "high": difference + reach, "p": p}
+    cases = np.inf if entities is None else count_cases(target, entities)
+    return {"value": difference, **_judge_difference(difference, error, cases)}
 
 
 def lose_rows(target: Array, probability: Array, threshold: float, cost: Mapping[str, float]) -> dict[str, Array]:
@@ -84,41 +91,32 @@ def lose_rows(target: Array, probability: Array, threshold: float, cost: Mapping
     }
 
 
-def compare_means(one: Array, other: Array, replicates: int, seed: int, entities: Array | None = None) -> Estimate:
-    """Return the mean of `one` minus `other`, row by row: value, low, high and two-sided p of a paired bootstrap.
+def compare_means(one: Array, other: Array, entities: Array | None = None) -> Estimate:
+    """Return the mean of `one` minus `other`, row by row: value, low, high and two-sided p of Student's paired t test.
 
-    Both have shape (rows,). Rows with the same difference are drawn together; with more than CELLS distinct differences,
-    so are neighbours. p is twice the share of replicates on the other side of 0 (Davison & Hinkley 1997, 4.4). Where
-    there is none, the replicates are too few to say how small it is, and p is that of Student's paired t test. With `entities`,
-    the entity of each row, entities are drawn whole, and the test is about them.
+    Both have shape (rows,). entities: the entity of each row, where rows of one are not independent; the error is then that of
+    the entities' sums (Liang & Zeger 1986, Biometrika 73). Rows or entities without a difference do not add to the degrees of
+    freedom, so that a few decisions that differ prove little.
     """
     apart = np.asarray(one, np.float64) - np.asarray(other, np.float64)
     apart[np.abs(apart) < _ROUNDING] = 0.0
     mean = float(apart.mean())
-    if entities is None:
-        differences, counts = np.unique(apart, return_counts=True)
-        mean = float(differences @ counts) / len(apart)
-        joined = join_scores(Tally(differences, counts.astype(np.float64), np.zeros(len(counts))))
-        draws = np.concatenate(
-            [chunk @ joined.score for chunk in draw_counts(joined.positives, replicates, seed)]
-        ) / len(apart)
-        cases, error = (
-            len(apart),
-            float(np.sqrt((differences - mean) ** 2 @ counts / max(len(apart) - 1, 1) / len(apart))),
-        )
-    else:
-        codes = np.unique(entities, return_inverse=True)[1]
-        sums = np.column_stack([np.bincount(codes, weights=apart), np.bincount(codes)])
-        drawn = np.concatenate([*draw_entities(sums, replicates, seed)])
-        draws, cases = drawn[:, 0] / drawn[:, 1], len(sums)
-        residuals = sums[:, 0] - mean * sums[:, 1]
-        error = float(np.sqrt(residuals @ residuals * cases / max(cases - 1, 1))) / len(apart)
-    low, high = (float(bound) for bound in np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
-    beyond = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-    p = min(1.0, 2 * (beyond + 1) / (replicates + 1))
-    if not beyond and error > 0 and cases > 1:
-        p = 2 * float(stdtr(cases - 1, -abs(mean) / error))
-    return {"value": mean, "low": low, "high": high, "p": p}
+    codes = np.arange(len(apart)) if entities is None else np.unique(entities, return_inverse=True)[1]
+    sums, sizes = np.bincount(codes, weights=apart), np.bincount(codes).astype(np.float64)
+    differing = np.bincount(codes, weights=apart != 0) > 0
+    cases = count_effective(sizes[differing])
+    residuals = sums - mean * sizes
+    error = float(np.sqrt(residuals @ residuals * len(sums) / max(len(sums) - 1, 1))) / len(apart)
+    if error < _ROUNDING:
+        return {"value": mean, "low": mean, "high": mean, "p": float(abs(mean) < _ROUNDING)}
+    return {"value": mean, **_judge_difference(mean, error, cases)}
+
+
+def _judge_difference(value: float, error: float, cases: float) -> Estimate:
+    """Return the interval and the two-sided p of a difference whose error was estimated from so many cases, by Student's t."""
+    freedom = max(cases - 1, 1.0)
+    reach = float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
+    return {"low": value - reach, "high": value + reach, "p": 2 * float(stdtr(freedom, -abs(value) / error))}
 
 
 def estimate_fold_error(values: Array, folds: Sequence[tuple[Array, Array]]) -> float:
@@ -171,6 +169,20 @@ def _inflate_auc(target: Array, probability: Array, entities: Array) -> float:
             inflation = max(1.0, float(clustered[0, 0] / alone[0, 0]))
             return inflation * float(_inflate_few(count_cases(target, entities)))
     return len(target) / len(np.unique(entities))
+
+
+def measure_auc(target: Array, probability: Array, entities: Array | None = None) -> Estimate:
+    """Return the ROC AUC with Newcombe's interval, which is that of fewer rows where rows of one entity are alike.
+
+    target is 0 or 1 with at least two rows of each class, and probability within 0 and 1, both of shape (rows,); entities: the
+    entity of each row.
+    """
+    inflation = 1.0 if entities is None else _inflate_auc(target, probability, entities)
+    positives = float(np.sum(target))
+    counts = (max(count / inflation, 1.0) for count in (positives, len(target) - positives))
+    area = float(estimate_delong(target, probability[None, :])[0][0])
+    low, high = bound_auc(area, *counts)
+    return {"value": area, "low": float(low), "high": float(high)}
 
 
 def measure_slices(

@@ -22,8 +22,13 @@ def count_cases(target: Array, entities: Array | None = None) -> float:
     actual = np.asarray(target) == 1
     if entities is None:
         return float(min(actual.sum(), (~actual).sum()))
-    counts = [np.bincount(entities[rows]).astype(np.float64) for rows in (actual, ~actual)]
-    return float(min(count.sum() ** 2 / max((count**2).sum(), 1.0) for count in counts))
+    return min(count_effective(np.bincount(entities[rows])) for rows in (actual, ~actual))
+
+
+def count_effective(sizes: Array) -> float:
+    """Return the effective number of entities of these sizes, which is less than their number where the sizes differ."""
+    sizes = np.asarray(sizes, np.float64)
+    return float(sizes.sum() ** 2 / max((sizes**2).sum(), 1.0))
 
 
 def widen_reach(cases: Any, level: float) -> Array:
@@ -52,6 +57,21 @@ def bound_estimate(value: float, error: float, cases: float, level: float, *, sh
         return max(0.0, value - reach), value + reach
     middle, half = float(logit(value)), reach / (value * (1 - value))
     return float(expit(middle - half)), float(expit(middle + half))
+
+
+def bound_draws(value: Any, draws: Array, cases: float) -> tuple[Array, Array]:
+    """Return Student's interval of values, shape (...), by the deviation of their bootstrap draws, shape (replicates, ...).
+
+    cases: see `count_cases`; percentiles of few of them would be too narrow.
+    """
+    reach = widen_reach(max(cases, 2.0), LEVEL) * draws.std(axis=0, ddof=1)
+    return value - reach, value + reach
+
+
+def estimate_draws(value: float, draws: Array, cases: float) -> Estimate:
+    """Return one value with the interval of `bound_draws`."""
+    low, high = bound_draws(value, draws, cases)
+    return {"value": float(value), "low": float(low), "high": float(high)}
 
 
 def bound_share(hits: Any, rows: Any, z: float | None = None) -> tuple[Array, Array]:

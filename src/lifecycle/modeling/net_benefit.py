@@ -7,11 +7,10 @@ import pandas as pd
 
 from lifecycle.core.records import Record
 from lifecycle.modeling.bootstrap import draw_tallies
-from lifecycle.modeling.intervals import LEVEL, Estimate
+from lifecycle.modeling.intervals import bound_draws, count_cases, estimate_draws
 from lifecycle.modeling.metrics import Array, Tally, tally_scores
 
 _THRESHOLDS = np.arange(1, 100) / 100
-_TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 
 def trace_net_benefit(
@@ -28,24 +27,18 @@ def trace_net_benefit(
     bootstrap), and everyone. The record has threshold, and estimates of model, everyone and over_everyone, their
     difference on the same rows. Raises ValueError when the target lacks a class.
     """
-    grid = np.append(_THRESHOLDS, threshold)
+    grid, cases = np.append(_THRESHOLDS, threshold), count_cases(target, entities)
     model, everyone = _measure(tally_scores(target, probability), grid)
     parts = [_measure(tally, grid) for tally in draw_tallies(target, probability, replicates, seed, entities)]
     models, all_rows = (np.concatenate(part) for part in zip(*parts, strict=True))
-    low, high = np.quantile(models, _TAILS, axis=0)
+    low, high = bound_draws(model, models, cases)
     curve = pd.DataFrame({"threshold": grid, "model": model, "low": low, "high": high, "everyone": everyone})
     return curve.iloc[:-1], {
         "threshold": threshold,
-        "model": bound_draws(model[-1], models[:, -1]),
-        "everyone": bound_draws(everyone[-1], all_rows[:, -1]),
-        "over_everyone": bound_draws(model[-1] - everyone[-1], models[:, -1] - all_rows[:, -1]),
+        "model": estimate_draws(model[-1], models[:, -1], cases),
+        "everyone": estimate_draws(everyone[-1], all_rows[:, -1], cases),
+        "over_everyone": estimate_draws(model[-1] - everyone[-1], models[:, -1] - all_rows[:, -1], cases),
     }
-
-
-def bound_draws(value: float, draws: Array) -> Estimate:
-    """Return a value with the 95% percentile interval of its bootstrap draws, shape (replicates,)."""
-    low, high = np.quantile(draws, _TAILS)
-    return {"value": float(value), "low": float(low), "high": float(high)}
 
 
 def _measure(tally: Tally, grid: Array) -> tuple[Array, Array]:

@@ -15,8 +15,8 @@ from lifecycle.core.paths import PARAMS
 from lifecycle.core.records import Record
 from lifecycle.features.inputs import to_array
 from lifecycle.modeling.bootstrap import draw_counts, draw_entities
+from lifecycle.modeling.intervals import LEVEL, bound_draws, count_cases, estimate_draws
 from lifecycle.modeling.metrics import Array
-from lifecycle.modeling.net_benefit import bound_draws
 from lifecycle.reporting.wording import quote
 
 _CELLS = 500  # places in the order of the rows that a bootstrap tells apart
@@ -126,15 +126,17 @@ def trace_profit(
     drawn = [_accumulate(*part, shares) for part in draws]
     profits, places = (np.concatenate(part) for part in zip(*drawn, strict=True))
 
-    def estimate(position: int) -> Record:
-        return bound_draws(profit[0, position] * population, profits[:, position] * population)
+    profit, profits, cases = profit[0] * population, profits * population, count_cases(target, entities)
 
-    low, high = np.quantile(profits[:, :-2], (0.025, 0.975), axis=0) * population
+    def estimate(position: int) -> Record:
+        return estimate_draws(profit[position], profits[:, position], cases)
+
+    low, high = bound_draws(profit[:-2], profits[:, :-2], cases)
     curve = pd.DataFrame({
-        "capacity": shares[:-2] * population, "value": profit[0, :-2] * population, "low": low, "high": high,
+        "capacity": shares[:-2] * population, "value": profit[:-2], "low": low, "high": high,
         "random": shares[:-2] * gained.mean() * population,
     })  # fmt: skip
-    place_of_best = bound_draws(best[0] * population, places * population)
+    first, last = np.quantile(places, ((1 - LEVEL) / 2, (1 + LEVEL) / 2)) * population
     ranked = np.sort(score)[::-1]
     return curve, {
         "capacity": round(wanted * population),
@@ -145,7 +147,7 @@ def trace_profit(
         "found": float(found[0, 0] / actual.mean()),
         "random": float(wanted * gained.mean() * population),
         "rule": {"capacity": round(rule * population), "value": estimate(-1)},
-        "best": {"capacity": place_of_best, "value": float(_profit_at(counts, sums, best[0]) * population)},
+        "best": {"capacity": {"value": float(best[0] * population), "low": float(first), "high": float(last)}, "value": float(_profit_at(counts, sums, best[0]) * population)},
         "note": worth.note,
     }  # fmt: skip
 

@@ -134,7 +134,7 @@ def compare_models(
     entities: the entity of each row, where rows of one are not independent. rows: the rows that a model is compared on, by
     name, where they are not all.
     `differences` are the candidate's value minus the other's on the same rows, with a two-sided p: roc_auc by DeLong's
-    test; brier, log_loss and cost by a paired bootstrap. The candidate's own record has none.
+    test; brier, log_loss and cost by a paired t test. The candidate's own record has none.
     """
     records = []
     for name in probabilities:
@@ -150,9 +150,7 @@ def compare_models(
         if name != "candidate":
             losses = lose_rows(actual, mine, thresholds["candidate"], cost)
             other = lose_rows(actual, probability, thresholds[name], cost)
-            differences = {
-                metric: compare_means(losses[metric], other[metric], replicates, seed, cases) for metric in _PAIRED
-            }
+            differences = {metric: compare_means(losses[metric], other[metric], cases) for metric in _PAIRED}
             differences["roc_auc"] = compare_auc(actual, mine, probability, cases)
         records.append({"name": name, "threshold": thresholds[name], "metrics": measured, "differences": differences})
     return records
@@ -269,12 +267,14 @@ def compare_groups(
         if categories is None:
             records.append({"column": column, "metric": "recall", "groups": [], "gap": None})
             continue
-        order, words = sort_categories(categories), categories.astype(str)
-        codes = pd.Index(order).get_indexer(pd.Index(words))
+        order = sort_categories(categories)
+        codes = pd.Index(order).get_indexer(pd.Index(categories.astype(str)))
         for metric, (within, hit) in counted.items():
             inflation = np.ones(len(order)) if entities is None else inflate_share(hit, within, codes, entities)
-            rows = words[within].value_counts().reindex(order, fill_value=0)
-            hits = words[within & hit].value_counts().reindex(order, fill_value=0)
+            hits, rows = (
+                pd.Series(np.bincount(codes[mask], minlength=len(order)), index=order)
+                for mask in (within & hit, within)
+            )
             records.append({"column": column, "metric": metric, **_compare_rates(hits, rows, inflation, min_class)})
     return records
 
@@ -284,8 +284,6 @@ def compare_protected(
     probabilities: Mapping[str, Array],
     groups: Mapping[str, pd.Series | None],
     min_class: int,
-    replicates: int,
-    seed: int,
     entities: Array | None = None,
     rows: Array | None = None,
 ) -> list[Record]:
@@ -308,7 +306,7 @@ def compare_protected(
             positives = int(actual[member].sum())
             if min(positives, int(member.sum()) - positives) >= min_class:
                 cases = None if entities is None else entities[member]
-                difference = compare_means(losses[0][member], losses[1][member], replicates, seed, cases)
+                difference = compare_means(losses[0][member], losses[1][member], cases)
                 records.append({"column": column, "category": category, "rows": int(member.sum()), "brier": difference})
     return records
 
