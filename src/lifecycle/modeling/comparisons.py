@@ -151,7 +151,7 @@ def inflate_share(hit: Array, within: Array, codes: Array, entities: Array) -> A
         sizes = np.bincount(owner, weights=np.bincount(cell).astype(np.float64) ** 2, minlength=names)
         found = np.maximum(found, 1.0) * _inflate_few(rows**2 / sizes)
         # without a spread to see, rows of one entity may all be alike
-        return np.where(np.isfinite(found) & (present > 1), found, rows / np.maximum(present, 1))
+        return np.where(np.isfinite(found) & (present > 1), found, np.maximum(rows, 1) / np.maximum(present, 1))
 
 
 def _inflate_few(entities: Any) -> Array:
