@@ -47,7 +47,7 @@ test: $(STAMP) ## the quick tests: need nothing but this checkout
 
 test-all: $(STAMP) ## all tests, with those that need system packages, the coverage of src/, and the ML Test Score
 	@rm -f .coverage .coverage.*
-	@python -m pytest -n 3 --cov --cov-report=term --cov-fail-under=90
+	@python -m pytest -n 3 --durations=20 --cov --cov-report=term --cov-fail-under=90
 	@lifecycle readiness --least 5
 
 prove: $(STAMP) ## all tests at full size, and the benchmarks: hours, before an issue is closed

@@ -137,6 +137,7 @@ def trace_profit(
         "random": shares[:-2] * gained.mean() * population,
     })  # fmt: skip
     first, last = np.quantile(places, ((1 - LEVEL) / 2, (1 + LEVEL) / 2)) * population
+    place_of_best = {"value": float(best[0] * population), "low": float(first), "high": float(last)}
     ranked = np.sort(score)[::-1]
     return curve, {
         "capacity": round(wanted * population),
@@ -147,7 +148,7 @@ def trace_profit(
         "found": float(found[0, 0] / actual.mean()),
         "random": float(wanted * gained.mean() * population),
         "rule": {"capacity": round(rule * population), "value": estimate(-1)},
-        "best": {"capacity": {"value": float(best[0] * population), "low": float(first), "high": float(last)}, "value": float(_profit_at(counts, sums, best[0]) * population)},
+        "best": {"capacity": place_of_best, "value": float(_profit_at(counts, sums, best[0]) * population)},
         "note": worth.note,
     }  # fmt: skip
 
