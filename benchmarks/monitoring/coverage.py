@@ -26,6 +26,7 @@ Array = np.ndarray[Any, Any]
 SLICE_METRICS = ("rate", "roc_auc", "recall", "false_alarms", "precision", "predicted_positive")
 MIN_SUPPORT, MIN_CLASS = 50, 10  # of a judged slice, as `params.yaml` sets them
 MOST_CATEGORIES = 100  # of a column whose slices are measured
+SMALL_SLICES = "small slices, whose intervals are not shown"
 CAPACITY = 200  # of a thousand rows
 Estimate = Mapping[str, float]
 
@@ -164,7 +165,7 @@ def _check_slices(sample: Sample, population: Population) -> Iterator[tuple[str,
         sample.label, sample.probability, slices, population.threshold, MIN_SUPPORT, MIN_CLASS, sample.entities
     )
     for row in table.to_dict("records"):
-        where = "slices" if row["judged"] else "small slices"
+        where = "slices" if row["judged"] else SMALL_SLICES
         real = truth.loc[(row["column"], row["category"])]
         estimates = {name: {"low": row[f"{name}_low"], "high": row[f"{name}_high"]} for name in SLICE_METRICS}
         yield from _check(where, estimates, real.to_dict())

@@ -554,6 +554,8 @@ def test_the_report_shows_every_number(parts: tuple[pd.DataFrame, pd.DataFrame, 
     assert len(evaluation_tables.tabulate_metrics(evaluation["metrics"], TITLES)) == len(evaluation["metrics"])
     assert evaluation_tables.tabulate_slices(evaluation["slices"]).shape[0] == len(evaluation["slices"])
     assert "senior" in evaluation_tables.tabulate_gaps(evaluation["fairness"]).index
+    few = evaluation_tables.tabulate_slices([{**evaluation["slices"][0], "judged": False}])
+    assert few.loc[few.index[0], "recall"] == f"{evaluation['slices'][0]['recall']['value']:.2f}", "without an interval"
     assert evaluation_tables.tabulate_gaps([]).empty and evaluation_tables.tabulate_slices([]).empty
     cards = {card["label"]: card["value"] for card in list_cards(evaluation)}
     assert cards["ROC AUC"] == f"{evaluation['metrics']['roc_auc']['value']:.3f}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, logit, ndtri, stdtrit
+from scipy.special import expit, logit, ndtr, ndtri, stdtrit
 
 Array = np.ndarray[Any, Any]
 Estimate = dict[str, float]  # value, low, high; and p for a test
@@ -60,12 +60,16 @@ def bound_estimate(value: float, error: float, cases: float, level: float, *, sh
 
 
 def bound_draws(value: Any, draws: Array, cases: float) -> tuple[Array, Array]:
-    """Return Student's interval of values, shape (...), by the deviation of their bootstrap draws, shape (replicates, ...).
+    """Return the interval of values, shape (...), from their bootstrap draws, shape (replicates, ...).
 
-    cases: see `count_cases`; percentiles of few of them would be too narrow.
+    cases: see `count_cases`. Each end is that of Student's interval by the draws' deviation, or of the expanded percentile
+    interval where that is further out (Hesterberg 2015, The American Statistician 69): few cases make a deviation too small, and
+    draws of few cases that differ much lean to one side.
     """
-    reach = widen_reach(max(cases, 2.0), LEVEL) * draws.std(axis=0, ddof=1)
-    return value - reach, value + reach
+    errors = float(widen_reach(max(cases, 2.0), LEVEL))
+    reach, tail = errors * draws.std(axis=0, ddof=1), float(ndtr(-errors))
+    first, last = np.quantile(draws, [tail, 1 - tail], axis=0)
+    return np.minimum(value - reach, first), np.maximum(value + reach, last)
 
 
 def estimate_draws(value: float, draws: Array, cases: float) -> Estimate:

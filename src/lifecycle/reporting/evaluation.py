@@ -35,20 +35,26 @@ def tabulate_models(records: Sequence[Record], titles: Mapping[str, str]) -> pd.
 
 
 def tabulate_slices(slices: Sequence[Record]) -> pd.DataFrame:
-    """Return a table of the slices: size, positive rate, and metrics with intervals, as text."""
+    """Return a table of the slices: size, positive rate, and metrics, as text, with intervals where there are enough rows."""
     rows = [
         {
             "group": f"{record['column']} = {record['category']}",
             "rows": f"{record['rows']:,}",
             "positive": f"{record['rate']['value']:.1%}",
-            "ROC AUC": format_estimate(record["roc_auc"]),
-            "recall": format_estimate(record["recall"], 2),
-            "precision": format_estimate(record["precision"], 2),
+            "ROC AUC": _format_metric(record, "roc_auc", 3),
+            "recall": _format_metric(record, "recall", 2),
+            "precision": _format_metric(record, "precision", 2),
             "": "" if record["judged"] else "too few to judge",
         }
         for record in slices
     ]
     return pd.DataFrame(rows).set_index("group").rename_axis(None) if rows else pd.DataFrame()
+
+
+def _format_metric(record: Record, name: str, digits: int) -> str:
+    """Format a slice's metric; without its interval where the rows are too few for one that holds as often as it says."""
+    text = format_estimate(record[name], digits)
+    return text if record["judged"] else text.partition(" ")[0]
 
 
 def tabulate_gaps(fairness: Sequence[Record]) -> pd.DataFrame:
