@@ -541,6 +541,8 @@ def test_groups_are_measured_on_all_labels_missing_categories_too(
     assert shown.index.tolist()[0].startswith("plan = ") and len(shown) == 4
     assert monitor.measure_groups(found.traffic, [], 0.5).empty
     assert monitor.tabulate_groups(pd.DataFrame()).empty
+    undefined = monitor.tabulate_groups(groups.assign(recall=np.nan, recall_low=np.nan, recall_high=np.nan))
+    assert set(undefined["Recall"]) == {"\u2013"}, "a group without positives has no recall"
 
 
 def test_losses_are_in_the_order_of_their_labels(turned: Watch) -> None:

@@ -375,7 +375,10 @@ def tabulate_groups(groups: pd.DataFrame) -> pd.DataFrame:
     rows = [
         {
             "group": f"{row['column']} = {row['category']}", "labels": f"{row['rows']:,}",
-            **{title: f"{row[name]:.3f} ({row[f'{name}_low']:.3f}\u2013{row[f'{name}_high']:.3f})" for name, title in titles.items()},
+            **{
+                title: format_estimate({"value": row[name], "low": row[f"{name}_low"], "high": row[f"{name}_high"]})
+                for name, title in titles.items()
+            },
         }
         for row in groups.to_dict("records")
     ]  # fmt: skip
