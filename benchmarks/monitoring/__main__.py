@@ -13,9 +13,8 @@ Delays: the windows until one of the 20 changes of `benchmarks.drift` is named, 
 
 Coverage: each case draws a hold-out of 1,409 rows and a window of 500 and compares every 95 % interval that evaluation and
 monitoring print (metrics, slices, gaps, what decisions are worth, the differences from another model) with the true value, that of the
-whole population; what is expected of a window without labels is compared with what its
-labels say. Slices with fewer rows than `evaluate.min_support` or `min_class`, whose
-intervals are not shown, are counted apart.
+whole population; what is expected of a window without labels is compared with what its labels say. Slices with fewer rows than
+`evaluate.min_support` or `min_class`, whose intervals are not shown, are counted apart.
 
 Limits: no more alerts in quiet windows than `monitor.false_alarms` allows (the lower end of the interval is not above it); each kind of
 interval holds in at least 93 %.

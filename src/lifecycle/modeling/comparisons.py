@@ -179,9 +179,8 @@ def measure_auc(target: Array, probability: Array, entities: Array | None = None
     """
     inflation = 1.0 if entities is None else _inflate_auc(target, probability, entities)
     positives = float(np.sum(target))
-    counts = (max(count / inflation, 1.0) for count in (positives, len(target) - positives))
     area = float(estimate_delong(target, probability[None, :])[0][0])
-    low, high = bound_auc(area, *counts)
+    low, high = bound_auc(area, positives, len(target) - positives, inflation)
     return {"value": area, "low": float(low), "high": float(high)}
 
 
@@ -216,9 +215,7 @@ def measure_slices(
             for code in np.flatnonzero(both):
                 member = codes == code
                 inflated[code] = _inflate_auc(target[member], probability[member], entities[member])
-        low, high = bound_auc(
-            table["roc_auc"], np.maximum(positives / inflated, 1), np.maximum(negatives / inflated, 1)
-        )
+        low, high = bound_auc(table["roc_auc"], positives, negatives, inflated)
         table["roc_auc_low"], table["roc_auc_high"] = low, high
         everywhere = np.ones(len(actual), dtype=bool)
         shares = {

@@ -102,12 +102,14 @@ def bound_gap(hits: tuple[float, float], rows: tuple[float, float], pairs: int =
     }
 
 
-def bound_auc(area: Any, positives: Any, negatives: Any) -> tuple[Array, Array]:
+def bound_auc(area: Any, positives: Any, negatives: Any, inflation: Any = 1.0) -> tuple[Array, Array]:
     """Return Newcombe's interval of a ROC AUC (2006, Stat. Med. 25, method 5) as arrays of the inputs' shape.
 
-    It needs only the area and the two counts, and does not collapse when a small group is ranked perfectly.
+    It needs only the area and the two counts, and does not collapse when a small group is ranked perfectly. inflation: so
+    many times fewer rows count, at least one of each class.
     """
-    area, m, n = np.broadcast_arrays(*(np.asarray(value, np.float64) for value in (area, positives, negatives)))
+    counts = (np.maximum(np.asarray(count, np.float64) / inflation, 1.0) for count in (positives, negatives))
+    area, m, n = np.broadcast_arrays(np.asarray(area, np.float64), *counts)
     z = float(ndtri((1 + LEVEL) / 2))
 
     def lies_outside(theta: Array) -> Array:

@@ -54,15 +54,19 @@ def sketch_entities(entities: pd.Series) -> EntitySketch | None:
     return EntitySketch(len(entities) - len(known), sums.astype(np.int64))
 
 
-def code_entities(entities: pd.Series) -> Array | None:
-    """Return the entity of each row as a number from 0, int64 (rows,); None where none repeats. A row without one is its own."""
+def number_entities(entities: pd.Series) -> Array:
+    """Return the entity of each row as a number from 0, int64 (rows,). A row without one is its own."""
     codes, names = pd.factorize(entities)
     nameless = codes < 0
-    if len(names) + nameless.sum() == len(codes):
-        return None
     codes = codes.astype(np.int64)
     codes[nameless] = len(names) + np.arange(nameless.sum())
     return codes
+
+
+def code_entities(entities: pd.Series) -> Array | None:
+    """Return the entity of each row as `number_entities` does; None where none repeats."""
+    codes = number_entities(entities)
+    return None if codes.max(initial=-1) + 1 == len(codes) else codes
 
 
 def count_together(entities: Array | None) -> float:

@@ -12,6 +12,7 @@ from lifecycle.modeling.bootstrap import bootstrap_metrics
 from lifecycle.modeling.comparisons import inflate_share
 from lifecycle.modeling.intervals import Estimate, bound_gap, bound_share
 from lifecycle.monitoring.degradation import has_classes
+from lifecycle.monitoring.entities import number_entities
 from lifecycle.monitoring.traffic import Traffic
 from lifecycle.reporting.wording import format_estimate
 
@@ -113,13 +114,6 @@ def measure_positives(labelled: pd.DataFrame) -> Estimate:
     inflated = _inflate(label, number_entities(labelled["entity"]))
     low, high = (float(bound) for bound in bound_share(label.sum() / inflated, len(label) / inflated))
     return {"value": float(label.mean()), "low": low, "high": high}
-
-
-def number_entities(entity: pd.Series) -> Array:
-    """Return the entities as whole numbers from 0, shape (rows,); each row without one is an entity of its own."""
-    codes, names = pd.factorize(entity)
-    missing = codes < 0
-    return np.where(missing, len(names) + np.cumsum(missing) - 1, codes)
 
 
 def _find_groups(table: pd.DataFrame, cases: pd.DataFrame) -> Iterator[tuple[str, Array]]:

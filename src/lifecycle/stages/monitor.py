@@ -253,10 +253,11 @@ def tabulate_windows(results: Results) -> pd.DataFrame:
     """Return one row per window: predictions, mature ones, their labels, the share of positives by entity, and alerts by severity."""
     rows = []
     for part, found in zip(results.traffic, results.alerts, strict=True):
+        sample = part.sample
         rows.append({
             "window": part.window.name, "predictions": f"{part.counts.rows:,}", "mature": f"{part.mature:,}",
             "labels": f"{len(part.labelled):,}",
-            "positive": format_estimate(measure_positives(part.sample)) if len(part.sample) else "",
+            "positive": format_estimate(measure_positives(sample)) if len(sample) else "",
             **{name: str(sum(alert.severity == name for alert in found) or "") for name in SEVERITIES[:0:-1]},
         })  # fmt: skip
     return pd.DataFrame(rows).set_index("window")
